@@ -1,0 +1,7 @@
+"""Learning algorithms on the device, the networks they train and the learner that updates them."""
+
+from neoteny.agents.learner import Learner
+from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.agents.ppo import PPO, PPOConfig
+
+__all__ = ["PPO", "HeadSpec", "Learner", "Network", "NetworkSpec", "PPOConfig"]

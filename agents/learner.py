@@ -1,0 +1,182 @@
+"""The gateway: the only `backward()` and the only `optimizer.step()` in the project.
+
+PPO, DQN and the classifier hand over a loss and the observations it was computed from; what an
+intervention adds happens here, through hooks, so that no learning algorithm knows which
+interventions are on.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from neoteny.agents.networks import Network, NetworkSpec
+from neoteny.agents.seeding import child_generators
+from neoteny.plasticity.interventions import Intervention, OptimizerSettings, make_optimizer
+from neoteny.plasticity.surgery import reset_optimizer
+
+__all__ = ["Learner"]
+
+
+class Learner:
+    """Updates a network of M members, with interventions composed left to right.
+
+    A member whose gradient becomes non-finite is frozen: from that update on it receives no
+    gradient, and once :meth:`freeze` has told the host it does not move at all. The other members
+    are untouched.
+
+    Args:
+        build: Makes the network from a spec and one generator per member.
+        spec: The base network; interventions may change it before it is built.
+        interventions: Applied in this order at every hook.
+        settings: Learning rate and Adam constants shared by all optimisers that are compared.
+        seeds: One seed per member.
+        max_grad_norm: Largest gradient norm per member and group; `None` disables clipping.
+        clip_per_branch: Clip each branch by its own norm (the paper's separate actor and critic) or
+            all by one.
+        device: Where the network lives.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[NetworkSpec, Sequence[torch.Generator]], Network],
+        spec: NetworkSpec,
+        interventions: Sequence[Intervention],
+        settings: OptimizerSettings,
+        seeds: Sequence[int],
+        *,
+        max_grad_norm: float | None = 0.5,
+        clip_per_branch: bool = True,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        for intervention in interventions:
+            spec = intervention.spec(spec)
+        self.seeds = tuple(seeds)
+        self.network = build(spec, child_generators(self.seeds, "init")).to(device)
+        self.interventions = tuple(interventions)
+        self.settings = settings
+        self.max_grad_norm = max_grad_norm
+        self.optimizer: Optimizer = make_optimizer(self.network, self.interventions, settings)
+        self.updates = 0
+        self.boundaries = 0
+        self.alive = torch.ones(len(self.seeds), dtype=torch.bool, device=device)
+        self._any_frozen = False
+        self._parameters = list(self.network.parameters())
+        self._groups = self._clipping_groups(clip_per_branch)
+        self.branch_norms: dict[str, Tensor] = {}
+        for intervention in self.interventions:
+            intervention.start(self)
+
+    def _clipping_groups(self, per_branch: bool) -> dict[str, list[nn.Parameter]]:
+        if per_branch:
+            return self.network.named_branch_parameters()
+        return {"network": self._parameters}
+
+    def generators(self, stream: str, index: int) -> list[torch.Generator]:
+        """One generator per member for draws on the host, from a named stream of its own."""
+        return child_generators(self.seeds, stream, index)
+
+    def update(self, loss: Tensor, obs: Tensor) -> Tensor:
+        """Take one gradient step.
+
+        Args:
+            loss: (M,) one loss per member; differentiating their sum leaves each member its own
+                gradient.
+            obs: (M, B, *shape) the observations that the loss was computed from.
+
+        Returns:
+            (M,) gradient norm over the whole network before clipping.
+        """
+        for intervention in self.interventions:
+            loss = loss + intervention.loss(self, obs)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.sum().backward()
+        for intervention in self.interventions:
+            intervention.after_backward(self, obs)
+        norm = self._clip_gradients()
+        before = [p.detach().clone() for p in self._parameters] if self._any_frozen else []
+        self.optimizer.step()
+        self.updates += 1
+        with torch.no_grad():
+            for intervention in self.interventions:
+                intervention.after_step(self, obs)
+            for parameter, old in zip(self._parameters, before, strict=bool(before)):
+                parameter.copy_(torch.where(_member_view(self.alive, parameter), parameter, old))
+        return norm
+
+    @torch.no_grad()
+    def _clip_gradients(self) -> Tensor:
+        self.branch_norms = {
+            name: torch.stack(
+                [p.grad.flatten(1).norm(dim=1) for p in group if p.grad is not None]
+            ).norm(dim=0)
+            for name, group in self._groups.items()
+        }  # each (M,)
+        norms = torch.stack(list(self.branch_norms.values()))
+        self.alive.logical_and_(norms.isfinite().all(0))
+        for norm, group in zip(norms, self._groups.values(), strict=True):
+            scale = torch.ones_like(norm)
+            if self.max_grad_norm is not None:
+                scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+            for parameter in group:
+                gradient = parameter.grad
+                if gradient is not None:
+                    gradient.mul_(_member_view(scale, gradient))
+                    gradient.masked_fill_(_member_view(~self.alive, gradient), 0.0)
+        return norms.norm(dim=0)
+
+    def freeze(self, alive: Sequence[bool]) -> None:
+        """Tell the host which members are still finite, once an iteration.
+
+        From the first frozen member on, every update restores the frozen members' parameters,
+        which costs a copy of the network; until then freezing costs nothing.
+        """
+        self._any_frozen = not all(alive)
+
+    def boundary(self, task: Tensor) -> None:
+        """Tell the interventions that the task has changed; only called in the task-aware protocol.
+
+        Args:
+            task: (M,) index of the new task.
+        """
+        self.boundaries += 1
+        for intervention in self.interventions:
+            intervention.boundary(self, task)
+
+    def reset_optimizer(self) -> None:
+        """Forget the optimiser's moments and step counts, in place."""
+        reset_optimizer(self.optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a bit-exact resume needs."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "interventions": [dict(intervention.state) for intervention in self.interventions],
+            "updates": self.updates,
+            "boundaries": self.boundaries,
+            "alive": self.alive,
+            "any_frozen": self._any_frozen,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch keeps the tensors
+        for intervention, saved in zip(self.interventions, state["interventions"], strict=True):
+            for name, value in saved.items():
+                intervention.state[name] = value.to(self.alive.device, copy=True)
+        self.updates = state["updates"]
+        self.boundaries = state["boundaries"]
+        self.alive.copy_(state["alive"])
+        self._any_frozen = state["any_frozen"]
+
+
+def _member_view(per_member: Tensor, like: Tensor) -> Tensor:
+    """Reshape (M,) so that it broadcasts over the trailing axes of a (M, ...) tensor."""
+    return per_member.view(-1, *[1] * (like.dim() - 1))

@@ -1,0 +1,255 @@
+"""Networks of named branches, each a body of hidden layers and a head, with a leading member axis.
+
+PPO has the branches `policy` and `value`, DQN has `q`, the classifier has `logits`. Hidden layers
+and heads are told apart by construction: interventions and diagnostics read `branch.body.layers`
+and `branch.head`, never names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from neoteny.plasticity.layers import ACTIVATIONS, IsoLinear
+
+__all__ = ["Body", "Branch", "HeadSpec", "MemberLayerNorm", "Network", "NetworkSpec"]
+
+NORMS = ("none", "layer")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What every branch's body looks like.
+
+    Activation, bias and norm are separate switches, so that a comparison of optimisers need not
+    change them.
+    """
+
+    hidden: tuple[int, ...] = (64, 64, 64, 64)
+    """Features of each hidden layer; with two features a unit (crelu), half as many units."""
+    activation: str = "relu"
+    """Name in `ACTIVATIONS`."""
+    bias: bool = True
+    """Whether layers, heads included, have biases."""
+    norm: str = "none"
+    """`"layer"` normalises each hidden layer's pre-activations."""
+    hidden_gain: float = math.sqrt(2.0)
+    """Gain of the orthogonal initialisation of hidden layers; the paper's, for every activation."""
+
+    def __post_init__(self) -> None:
+        if not self.hidden or min(self.hidden) <= 0:
+            raise ValueError(f"hidden is {self.hidden}: give at least one positive layer width")
+        if self.activation not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
+            raise ValueError(f"activation {self.activation!r} is unknown: use one of {known}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm {self.norm!r} is unknown: use one of {', '.join(NORMS)}")
+        activation = ACTIVATIONS[self.activation]
+        group = math.lcm(activation.fan, activation.group)
+        if any(width % group for width in self.hidden):
+            raise ValueError(
+                f"hidden is {self.hidden}: {self.activation} takes units in groups, "
+                f"so widths must be multiples of {group}"
+            )
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """A branch's output layer: number of outputs, gain of the orthogonal initialisation."""
+
+    outputs: int
+    gain: float = 1.0
+
+
+class MemberLayerNorm(nn.Module):
+    """Layer normalisation over features with one affine map per member.
+
+    Args:
+        members: Number of members M.
+        features: Number of normalised features.
+    """
+
+    def __init__(self, members: int, features: int) -> None:
+        super().__init__()
+        self.features = features
+        self.weight = nn.Parameter(torch.ones(members, features))
+        self.bias = nn.Parameter(torch.zeros(members, features))
+
+    def reset_parameters(self) -> None:
+        """Restore the identity map, in place."""
+        with torch.no_grad():
+            self.weight.fill_(1.0)
+            self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (M, B, features)."""
+        normed = F.layer_norm(x, (self.features,))
+        return normed * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)
+
+
+class Body(nn.Module):
+    """The hidden layers of a branch.
+
+    Args:
+        inputs: Number of input features.
+        spec: Widths, activation, bias, norm and gain.
+        members: Number of members M.
+        generators: One generator per member for the initial weights.
+    """
+
+    def __init__(
+        self, inputs: int, spec: NetworkSpec, members: int, generators: Sequence[torch.Generator]
+    ) -> None:
+        super().__init__()
+        activation = ACTIVATIONS[spec.activation]
+        self.activation = activation.function
+        self.layers = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        for width in spec.hidden:
+            units = width // activation.fan
+            self.layers.append(
+                IsoLinear(
+                    inputs,
+                    units,
+                    bias=spec.bias,
+                    members=members,
+                    gain=spec.hidden_gain,
+                    role="hidden",
+                    generator=generators,
+                )
+            )
+            self.norms.append(
+                MemberLayerNorm(members, units) if spec.norm == "layer" else nn.Identity()
+            )
+            inputs = width
+        self.outputs = inputs
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Every hidden activation of (M, B, inputs), from the first layer to the last."""
+        features = []
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = self.activation(norm(layer(x)))
+            features.append(x)
+        return features
+
+    def preactivations(self, x: Tensor) -> list[Tensor]:
+        """What each hidden layer's activation is applied to, from the first layer to the last."""
+        preactivations = []
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            preactivations.append(norm(layer(x)))
+            x = self.activation(preactivations[-1])
+        return preactivations
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The last hidden activation, (M, B, outputs)."""
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = self.activation(norm(layer(x)))
+        return x
+
+
+class Branch(nn.Module):
+    """A body and its head."""
+
+    def __init__(
+        self,
+        inputs: int,
+        spec: NetworkSpec,
+        head: HeadSpec,
+        members: int,
+        generators: Sequence[torch.Generator],
+    ) -> None:
+        super().__init__()
+        self.body = Body(inputs, spec, members, generators)
+        self.head = IsoLinear(
+            self.body.outputs,
+            head.outputs,
+            bias=spec.bias,
+            members=members,
+            gain=head.gain,
+            role="head",
+            generator=generators,
+        )
+
+    @property
+    def hidden(self) -> list[IsoLinear]:
+        """The hidden layers, typed."""
+        return [layer for layer in self.body.layers if isinstance(layer, IsoLinear)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The head's outputs for (M, B, inputs): (M, B, outputs)."""
+        output: Tensor = self.head(self.body(x))
+        return output
+
+    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw the branch anew, in place, in the order of construction."""
+        for layer, norm in zip(self.hidden, self.body.norms, strict=True):
+            layer.reset_parameters(generators)
+            if isinstance(norm, MemberLayerNorm):
+                norm.reset_parameters()
+        self.head.reset_parameters(generators)
+
+
+class Network(nn.Module):
+    """Named branches over one observation, for M members at once.
+
+    Args:
+        spec: The shape shared by all bodies.
+        observation_shape: Shape of one observation; it is flattened.
+        heads: Name and shape of each branch.
+        generators: One generator per member; their number is M.
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        observation_shape: Sequence[int],
+        heads: Mapping[str, HeadSpec],
+        generators: Sequence[torch.Generator],
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.members = len(generators)
+        inputs = math.prod(observation_shape)
+        self.branches: dict[str, Branch] = {}
+        for name, head in heads.items():
+            branch = Branch(inputs, spec, head, self.members, generators)
+            self.branches[name] = branch
+            self.add_module(name, branch)
+
+    def inputs(self, obs: Tensor) -> Tensor:
+        """Flatten observations (M, B, *shape) of any type to float features (M, B, inputs)."""
+        return obs.flatten(2).to(torch.get_default_dtype())
+
+    def features(self, obs: Tensor) -> dict[str, list[Tensor]]:
+        """Every hidden activation of every branch, each (M, B, features)."""
+        x = self.inputs(obs)
+        return {name: branch.body.features(x) for name, branch in self.branches.items()}
+
+    def preactivations(self, obs: Tensor) -> dict[str, list[Tensor]]:
+        """Every hidden layer's input to its activation, each (M, B, units)."""
+        x = self.inputs(obs)
+        return {name: branch.body.preactivations(x) for name, branch in self.branches.items()}
+
+    def forward(self, obs: Tensor) -> dict[str, Tensor]:
+        """Every branch's outputs for (M, B, *shape): each (M, B, outputs)."""
+        x = self.inputs(obs)
+        return {name: branch(x) for name, branch in self.branches.items()}
+
+    def branch(self, name: str, obs: Tensor) -> Tensor:
+        """One branch's outputs, (M, B, outputs), without computing the others."""
+        output: Tensor = self.branches[name](self.inputs(obs))
+        return output
+
+    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw every weight anew, in place; parameters stay the same tensors."""
+        for branch in self.branches.values():
+            branch.reset_parameters(generators)
+
+    def named_branch_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of each branch; gradient norms are taken over these lists."""
+        return {name: list(branch.parameters()) for name, branch in self.branches.items()}

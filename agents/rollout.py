@@ -1,0 +1,126 @@
+"""Storage of one rollout on the device, and generalised advantage estimation over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Rollout", "gae"]
+
+
+def gae(
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    done: Tensor,
+    gamma: float,
+    gae_lambda: float,
+) -> Tensor:
+    """Generalised advantage estimation, bootstrapping through truncation.
+
+    delta_t = r_t + gamma (1 - terminated_t) V(s'_t) - V(s_t) and
+    A_t = delta_t + gamma lambda (1 - done_t) A_{t+1},
+    where s'_t is the state that step t led to, before any reset.
+
+    Args:
+        reward: (T, ...) float.
+        value: (T, ...) float, V(s_t).
+        next_value: (T, ...) float, V(s'_t).
+        terminated: (T, ...) bool; the episode ended by its own rules.
+        done: (T, ...) bool; terminated or truncated.
+        gamma: Discount per step.
+        gae_lambda: Decay of the trace.
+
+    Returns:
+        (T, ...) advantages.
+
+    Source: Schulman et al., arXiv:1506.02438; truncation as in Pardo et al., arXiv:1712.00378.
+    """
+    delta = reward + gamma * next_value.masked_fill(terminated, 0.0) - value
+    decay = (gamma * gae_lambda) * (~done).to(delta.dtype)
+    advantages = torch.empty_like(delta)
+    advantage = torch.zeros_like(delta[0])
+    for t in range(len(delta) - 1, -1, -1):
+        advantage = torch.addcmul(delta[t], decay[t], advantage, out=advantages[t])
+    return advantages
+
+
+@dataclass
+class Rollout:
+    """T steps of M members with N lanes each; every field is preallocated and written in place.
+
+    `final_obs` has room for the S observations that truncation can cut off in one lane within a
+    rollout, a bound the environment gives; `slot` says which of them a truncated step used. So
+    truncation is bootstrapped exactly without storing every final observation and without asking
+    the host.
+    """
+
+    obs: Tensor
+    """(T, L, *shape), member-major lanes L = M N, in the environment's type."""
+    action: Tensor
+    """(T, M, N) int64."""
+    log_prob: Tensor
+    """(T, M, N) float."""
+    value: Tensor
+    """(T, M, N) float."""
+    reward: Tensor
+    """(T, M, N) float."""
+    terminated: Tensor
+    """(T, M, N) bool."""
+    truncated: Tensor
+    """(T, M, N) bool, false where terminated."""
+    last_obs: Tensor
+    """(L, *shape) the observation after the last step."""
+    final_obs: Tensor
+    """(S, L, *shape)."""
+    slot: Tensor
+    """(T, L) int64, the lane's number of truncations before this step."""
+
+    @classmethod
+    def allocate(cls, steps: int, members: int, lanes: int, obs: Tensor) -> Rollout:
+        """Reserve memory for `steps` steps of `members` times `lanes` lanes like `obs`."""
+
+        def field(kind: torch.dtype) -> Tensor:
+            return torch.zeros(steps, members, lanes, dtype=kind, device=obs.device)
+
+        return cls(
+            obs=obs.new_empty(steps, *obs.shape),
+            action=field(torch.int64),
+            log_prob=field(torch.float32),
+            value=field(torch.float32),
+            reward=field(torch.float32),
+            terminated=field(torch.bool),
+            truncated=field(torch.bool),
+            last_obs=obs.clone(),
+            final_obs=obs.new_zeros(0, *obs.shape),
+            slot=torch.zeros(steps, len(obs), dtype=torch.int64, device=obs.device),
+        )
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.reward)
+
+    @property
+    def members(self) -> int:
+        """M."""
+        return self.reward.shape[1]
+
+    def begin(self, slots: int) -> None:
+        """Make room for `slots` final observations a lane; the other memory is reused as it is."""
+        if slots != len(self.final_obs):
+            self.final_obs = self.last_obs.new_zeros(slots, *self.last_obs.shape)
+        self.slot[0].zero_()
+
+    def keep_final(self, t: int, final_obs: Tensor, truncated: Tensor) -> None:
+        """Keep the final observations (L, *shape) of the lanes that step t truncated (L,)."""
+        slots = len(self.final_obs)
+        if t + 1 < self.steps:
+            torch.add(self.slot[t], truncated, out=self.slot[t + 1])
+        for index in range(slots):
+            hit = truncated & (self.slot[t] == index)
+            hit = hit.view(-1, *[1] * (final_obs.dim() - 1))
+            torch.where(hit, final_obs, self.final_obs[index], out=self.final_obs[index])

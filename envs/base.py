@@ -1,0 +1,272 @@
+"""TensorEnv: a batch of environments whose state is a flat dict of tensors on one device."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from neoteny.envs import rng
+
+State = dict[str, Tensor]
+
+
+class TensorEnv(VectorEnv[Any, Any, Any]):
+    """Batch of independent environments, M members of N lanes, stepped by tensor operations.
+
+    Lanes are member-major along one flat leading axis of L = M * N. A game is three pure methods
+    over the state: `_initial`, `_transition` and `_observe`. All lanes run the same operations
+    at every step and finished lanes restart at once (SAME_STEP), selected by `torch.where`, so a
+    step never waits for the device and contains no data-dependent shape.
+
+    Random numbers are hashed from (seed of the member, lane within the member, `t_env`, slot),
+    where `t_env` counts the lane's steps and never resets: a lane's trajectory does not depend on
+    `num_envs` or `members`.
+
+    Args:
+        single_observation_space: observation space of one lane.
+        single_action_space: action space of one lane.
+        num_envs: lanes per member, N. The attribute `num_envs` is Gymnasium's: all L lanes.
+        members: number of members, M.
+        device: where the state lives.
+        seed: seed of member 0, member m taking seed + m; or one seed per member.
+        max_steps: episodes are truncated after this many steps; None for no limit.
+
+    Attributes:
+        state: game state and counters, each tensor with leading axis L; empty before `reset`.
+        final_observations: whether `step` returns `info["final_obs"]`. Set it to False to save
+            the time when nothing reads it, as when no episode can be truncated.
+
+    Raises:
+        ValueError: for an argument out of range, or a CUDA device on a machine without one.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium declares it so
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "render_modes": [],
+    }
+    #: Random words a step needs, for the transition and the reset together.
+    slots: int = 0
+
+    def __init__(
+        self,
+        single_observation_space: gymnasium.Space[Any],
+        single_action_space: gymnasium.Space[Any],
+        num_envs: int,
+        members: int = 1,
+        device: torch.device | str = "cpu",
+        seed: int | Sequence[int] = 0,
+        max_steps: int | None = None,
+    ) -> None:
+        for name, value in (("num_envs", num_envs), ("members", members)):
+            _positive(name, value)
+        if max_steps is not None:
+            _positive("max_steps", max_steps)
+        self.members = int(members)
+        self.lanes = int(num_envs)
+        self.num_envs = self.members * self.lanes
+        self.device = _device(device)
+        self.max_steps = max_steps
+        self.final_observations = True
+        self.single_observation_space = single_observation_space
+        self.single_action_space = single_action_space
+        self.observation_space = batch_space(single_observation_space, self.num_envs)
+        self.action_space = batch_space(single_action_space, self.num_envs)
+        self.state: State = {}
+        self._slots = torch.arange(self.slots, device=self.device)[:, None]
+        self._seed(seed)
+
+    @abstractmethod
+    def _initial(self, draws: Tensor) -> State:
+        """Fields of a fresh episode, each broadcastable to the lanes: (L, ...) or (1, ...).
+
+        Fields of the state that it leaves out survive a reset.
+        """
+
+    @abstractmethod
+    def _transition(self, state: State, actions: Tensor, draws: Tensor) -> tuple[State, Any, Any]:
+        """One step of every lane: new state, reward (L,) float32 and terminated (L,) bool."""
+
+    @abstractmethod
+    def _observe(self, state: State) -> Tensor:
+        """Observation of every lane, (L, *observation)."""
+
+    def _persistent(self) -> State:
+        """Fields that survive resets, as they are before the first step; broadcastable."""
+        return {}
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Starts a new episode in every lane.
+
+        Args:
+            seed: reseeds and restarts everything, as if newly made; an int s gives member m the
+                seed s + m, a sequence names one seed per member. Without it the draws go on from
+                the lanes' counters.
+            options: `{"reset_mask": mask}` with mask (L,) bool restarts those lanes alone.
+
+        Returns:
+            Observation (L, *observation) and an empty info.
+        """
+        options = dict(options or {})
+        mask = options.pop("reset_mask", None)
+        if options:
+            raise ValueError(f"reset got options {sorted(options)}, but it takes only reset_mask")
+        if seed is not None:
+            self._seed(seed)
+            self.state = {}
+        if not self.state:
+            zero = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+            self.state = {"t_env": zero, "elapsed": zero} | self._full(self._persistent())
+        t_env = self.state["t_env"]
+        if mask is not None:
+            elapsed = self.state["elapsed"].masked_fill(mask, 0)
+            restarted = self._restart(mask, self.state, self._draw(t_env))
+            self.state = self.state | restarted | {"t_env": t_env + mask, "elapsed": elapsed}
+            return self._observe(self.state), {}
+        fresh = self._full(self._initial(self._draw(t_env)))
+        counters = {"t_env": t_env + 1, "elapsed": torch.zeros_like(t_env)}
+        self.state = self.state | fresh | counters
+        return self._observe(self.state), {}
+
+    def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Steps every lane and restarts those that finish.
+
+        Args:
+            actions: (L,) integers, within the action space; their range is not checked, since
+                that would wait for the device.
+
+        Returns:
+            Observation (L, *observation) after restarts, reward (L,) float32, terminated (L,)
+            bool, truncated (L,) bool, and info with `final_obs` (L, *observation), the
+            observation before restarts. A lane that terminates on its last step is not truncated.
+
+        Raises:
+            ValueError: if the actions have another shape.
+            ResetNeeded: before the first `reset`.
+        """
+        if not self.state:
+            raise ResetNeeded("step was called before reset: call reset() first")
+        actions = torch.as_tensor(actions, device=self.device)
+        if actions.shape != (self.num_envs,):
+            raise ValueError(
+                f"actions have shape {tuple(actions.shape)}, expected ({self.num_envs},)"
+            )
+        self.state, after, reward, terminated, truncated = self._advance(
+            self.state, actions.to(torch.int64)
+        )
+        info = {"final_obs": self._observe(after)} if self.final_observations else {}
+        return self._observe(self.state), reward, terminated, truncated, info
+
+    def _advance(
+        self, state: State, actions: Tensor
+    ) -> tuple[State, State, Tensor, Tensor, Tensor]:
+        """Pure step: state after restarts, state before, reward, terminated, truncated."""
+        t_env = state["t_env"]
+        draws = self._draw(t_env)
+        after, reward, terminated = self._transition(state, actions, draws)
+        elapsed = state["elapsed"] + 1
+        if self.max_steps is None:
+            truncated = torch.zeros_like(terminated)
+            done = terminated
+        else:
+            expired = elapsed >= self.max_steps
+            truncated = expired & ~terminated
+            done = expired | terminated
+        counters = {"t_env": t_env + 1, "elapsed": elapsed.masked_fill(done, 0)}
+        after = state | after
+        new = after | self._restart(done, after, draws) | counters
+        return new, after, reward, terminated, truncated
+
+    def _restart(self, done: Tensor, after: State, draws: Tensor) -> State:
+        """Fields of `_initial`, fresh where done and as they were elsewhere."""
+        restarted = {}
+        for name, fresh in self._initial(draws).items():
+            old = after[name]
+            where = done if old.ndim == 1 else done.view(-1, *[1] * (old.ndim - 1))
+            restarted[name] = torch.where(where, fresh, old)
+        return restarted
+
+    def _draw(self, t_env: Tensor) -> Tensor:
+        """Random words of one step, (slots, L) int64."""
+        return rng.bits(self._keys, t_env, self._slots)
+
+    def _full(self, fields: State) -> State:
+        """Broadcast fields as tensors of their own with leading axis L."""
+        return {
+            name: value.expand(self.num_envs, *value.shape[1:]).clone()
+            for name, value in fields.items()
+        }
+
+    def _seed(self, seed: int | Sequence[int | None]) -> None:
+        if isinstance(seed, (int, np.integer)):
+            seeds = [int(seed) + member for member in range(self.members)]
+        else:
+            seeds = [int(value) for value in seed if value is not None]
+            if len(seeds) != self.members or len(seed) != self.members:
+                raise ValueError(
+                    f"got {len(seed)} seeds for {self.members} members: pass one integer seed per"
+                    " member, or a single int"
+                )
+        self._keys = rng.lane_keys(seeds, self.lanes, "env", self.device)
+        self.seeds: tuple[int, ...] = tuple(seeds)
+
+    def max_truncations(self, horizon: int) -> int:
+        """Upper bound on the truncations one lane can see within the next `horizon` steps."""
+        return 0 if self.max_steps is None else -(-horizon // self.max_steps)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies everything a bit-exact resume needs: the state and the members' seeds."""
+        seeds = torch.tensor(self.seeds, dtype=torch.int64)
+        return {name: value.clone() for name, value in self.state.items()} | {"seeds": seeds}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restores a copy made by `state_dict` of an environment with the same arguments.
+
+        Raises:
+            ValueError: if a field is missing, unknown or of another shape.
+        """
+        if "seeds" not in state:
+            raise ValueError("state has no field 'seeds': pass what state_dict() returned")
+        expected = self._full(self._initial(self._draw(self._slots.new_zeros(self.num_envs))))
+        names = {"t_env", "elapsed", *self._persistent(), *expected}
+        given = set(state) - {"seeds"}
+        if given != names and given:
+            raise ValueError(f"state has fields {sorted(given)}, expected {sorted(names)}")
+        for name in given:
+            shape = expected[name].shape if name in expected else (self.num_envs,)
+            if state[name].shape != shape:
+                raise ValueError(
+                    f"state field {name} has shape {tuple(state[name].shape)}, expected"
+                    f" {tuple(shape)}: make the environment with the same num_envs and members"
+                )
+        self._seed(state["seeds"].tolist())
+        self.state = {name: state[name].to(self.device).clone() for name in given}
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Drops the state, so that its memory can be reused."""
+        self.state = {}
+
+
+def _positive(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
+        raise ValueError(f"{name} is {value!r}: it must be an integer above 0")
+
+
+def _device(device: torch.device | str) -> torch.device:
+    found = torch.device(device)
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"{found} asked for but torch.cuda.is_available() is False: use device='cpu'"
+        )
+    return found

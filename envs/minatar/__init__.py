@@ -1,0 +1,13 @@
+"""The MinAtar games as batched tensor programs, exact to the step."""
+
+from neoteny.envs.minatar.asterix import Asterix
+from neoteny.envs.minatar.base import MinAtar, Spec
+from neoteny.envs.minatar.breakout import Breakout
+from neoteny.envs.minatar.freeway import Freeway
+from neoteny.envs.minatar.space_invaders import SpaceInvaders
+
+GAMES: dict[str, type[MinAtar]] = {
+    game.game.name: game for game in (Asterix, Breakout, Freeway, SpaceInvaders)
+}
+
+__all__ = ["GAMES", "Asterix", "Breakout", "Freeway", "MinAtar", "SpaceInvaders", "Spec"]

@@ -1,0 +1,1 @@
+"""Experiments: run folders, recording, checkpoints, continual metrics and reports."""

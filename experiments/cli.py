@@ -1,0 +1,100 @@
+"""What the commands do, once the command line has been read."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from neoteny.experiments import report as reporting
+from neoteny.experiments.config import PRESETS, CompareConfig, RunConfig, from_dict
+from neoteny.experiments.folders import CHECKPOINT, CONFIG, holds_run, read_json
+from neoteny.experiments.runner import run as train
+
+__all__ = ["compare", "preset_defaults", "report", "resume_defaults", "run"]
+
+
+def preset_defaults(arguments: Sequence[str]) -> dict[str, Any]:
+    """The defaults of the preset that the arguments name, for `--help` and overrides.
+
+    Raises:
+        ValueError: If the preset is unknown.
+    """
+    name = _value_of("--preset", arguments) or "cpu"
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(PRESETS)}"
+        raise ValueError(f"preset {name!r} is unknown: {hint}")
+    return PRESETS[name] | {"preset": name}
+
+
+def resume_defaults(arguments: Sequence[str]) -> RunConfig | None:
+    """The configuration of the run named by `--resume`, or None.
+
+    Raises:
+        ValueError: If the folder holds no run.
+    """
+    text = _value_of("--resume", arguments)
+    if text is None:
+        return None
+    folder = Path(text)
+    stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
+    if not stored:
+        raise ValueError(f"{folder} holds no run to resume: name the folder above seed_0")
+    return dataclasses.replace(from_dict(read_json(stored[0])), out=folder, resume=folder)
+
+
+def run(config: RunConfig, console: Console) -> None:
+    """Train one arm and say where its curves are."""
+    if config.resume is not None:
+        config = dataclasses.replace(config, out=config.resume)
+    train(config, console, resume=config.resume is not None)
+    console.print(f"written to {config.folder}", soft_wrap=True)
+    _print_tensorboard(config.folder, console)
+
+
+def compare(config: CompareConfig, console: Console) -> None:
+    """Train every arm that is not finished yet, then report.
+
+    An arm that was cut short goes on from its checkpoint, so the same command finishes an
+    interrupted comparison.
+    """
+    for arm in config.arms():
+        if not holds_run(arm.folder):
+            train(arm, console)
+        elif (arm.folder / CHECKPOINT).exists():
+            train(arm, console, resume=True)
+        else:
+            raise ValueError(
+                f"{arm.folder} holds a run that stopped before its first checkpoint: "
+                "remove it or choose another --out"
+            )
+    report(config.folder, console)
+
+
+def report(folder: Path, console: Console) -> None:
+    """Write summary.csv, the figures and report.html, and print the table."""
+    made = reporting.write_report(folder)
+    reporting.print_summary(console, made.summary)
+    for path in made.files:
+        console.print(f"written {path}", soft_wrap=True)
+    _print_tensorboard(folder, console)
+
+
+def _print_tensorboard(folder: Path, console: Console) -> None:
+    console.print(f"curves: tensorboard --logdir {shlex.quote(str(folder))}", soft_wrap=True)
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """The value given to an option as `--option value` or `--option=value`."""
+    for index, argument in enumerate(arguments):
+        if argument == option and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith(option + "="):
+            return argument.partition("=")[2]
+    return None

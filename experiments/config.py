@@ -1,0 +1,222 @@
+"""Configuration of runs and comparisons: what the command line reads and `config.json` keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from neoteny.agents.networks import NetworkSpec
+from neoteny.agents.ppo import PPOConfig
+from neoteny.plasticity.interventions import make_interventions
+
+__all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name", "from_dict"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a run and every arm of a comparison share."""
+
+    agent: Literal["ppo"] = "ppo"
+    """Learning algorithm."""
+    env: str = "minatar-continual"
+    """Stream or environment id; see `list streams` and `list envs`."""
+    env_option: tuple[str, ...] = ()
+    """Options of the stream or environment as name=value, such as sticky=0.1 or max_steps=1000."""
+    seeds: int = 1
+    """Number of members, trained together in one process; member i has seed first-seed + i."""
+    first_seed: int = 0
+    """Seed of the first member."""
+    steps: int = 2_000_000
+    """Environment steps per member, rounded up to whole iterations."""
+    task_steps: int | None = None
+    """Environment steps a task, rounded up to whole iterations; unset, the stream's own."""
+    activation: str = "relu"
+    """Activation of hidden layers: relu, groupsort, crelu, tanh, ..."""
+    bias: bool = True
+    """Whether layers have biases."""
+    hidden: tuple[int, ...] = (64, 64, 64, 64)
+    """Features of each hidden layer."""
+    reset_optimizer: bool = True
+    """Forget Adam's moments at every task switch, in all arms alike (the paper's protocol)."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    """Hyper-parameters of PPO."""
+    device: str = "cpu"
+    """`cpu`, `cuda` or `cuda:1`."""
+    threads: int | None = None
+    """Threads for CPU arithmetic; unset, torch decides."""
+    diagnose_every: int = 10
+    """Iterations between two measurements of the plasticity diagnostics; 0 turns them off."""
+    eval_episodes: int = 0
+    """Episodes per member of an evaluation at the end of every task; 0 turns it off."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between two checkpoints; one more is written at the end."""
+    preset: str = "cpu"
+    """Which defaults the other fields start from: cpu, paper or demo."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "steps", "task_steps"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}: it must be at least 1")
+        for name in ("first_seed", "diagnose_every", "eval_episodes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must not be negative")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise ValueError(
+                f"device is {self.device}, but this torch sees no CUDA: use --device cpu"
+            )
+        _ = self.network_spec, self.options
+
+    @property
+    def network_spec(self) -> NetworkSpec:
+        """The base network, before interventions change it."""
+        return NetworkSpec(hidden=self.hidden, activation=self.activation, bias=self.bias)
+
+    @property
+    def seed_list(self) -> list[int]:
+        """One seed per member."""
+        return list(range(self.first_seed, self.first_seed + self.seeds))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """`env_option` read into Python values."""
+        options: dict[str, Any] = {}
+        for text in self.env_option:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise ValueError(f"env option {text!r} has no value: write name=value")
+            options[name.replace("-", "_")] = _literal(value)
+        return options
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class RunConfig(TrainConfig):
+    """Train one agent with one set of interventions."""
+
+    intervention: tuple[str, ...] = ("none",)
+    """Interventions, composed left to right: names, or name:field=value,... to set strengths."""
+    out: Path | None = None
+    """Folder of the run; unset, results/runs/<env>/<arm>."""
+    resume: Path | None = None
+    """Continue the run in this folder from its checkpoint, with its configuration."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        make_interventions(self.intervention)
+
+    @property
+    def arm(self) -> str:
+        """Name of the run: agent, every intervention and what else was switched in the network."""
+        return arm_name(self)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is written."""
+        return self.out or Path("results/runs") / self.env.replace("/", "-") / self.arm
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; where a run lies is not part of what it is."""
+        values = dataclasses.asdict(self)
+        del values["out"], values["resume"]
+        return values
+
+
+@dataclass(frozen=True)
+class CompareConfig(TrainConfig):
+    """Train every intervention on the same seeds and streams, then report."""
+
+    interventions: tuple[str, ...] = ("none", "adamo")
+    """Arms; join interventions with + to compose them, as in layer_norm+adamo."""
+    activations: tuple[str, ...] = ()
+    """Cross every arm with these activations; empty, only `activation`."""
+    biases: tuple[bool, ...] = ()
+    """Cross every arm with these choices of bias; empty, only `bias`."""
+    out: Path | None = None
+    """Folder of the comparison; unset, results/runs/<env>-comparison."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        arms = self.arms()
+        names = [run.arm for run in arms]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"arm {name} is given twice: name each arm once")
+
+    @property
+    def folder(self) -> Path:
+        """Where the comparison is written."""
+        return self.out or Path("results/runs") / f"{self.env.replace('/', '-')}-comparison"
+
+    def arms(self) -> list[RunConfig]:
+        """One run for every combination of interventions, activation and bias."""
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
+        runs = []
+        for text in self.interventions:
+            for activation in self.activations or (self.activation,):
+                for bias in self.biases or (self.bias,):
+                    shared |= {"activation": activation, "bias": bias}
+                    run = RunConfig(**shared, intervention=tuple(text.split("+")))
+                    runs.append(dataclasses.replace(run, out=self.folder / run.arm))
+        return runs
+
+
+def arm_name(config: RunConfig) -> str:
+    """Name a run after everything that distinguishes it from the default arm.
+
+    Every intervention is in the name, with its settings, and so are an activation other than
+    relu and missing biases.
+    """
+    parts = [config.agent, "+".join(config.intervention).replace(":", "-").replace(",", "-")]
+    if config.activation != "relu":
+        parts.append(config.activation)
+    if not config.bias:
+        parts.append("nobias")
+    return "-".join(parts)
+
+
+def from_dict(values: dict[str, Any]) -> RunConfig:
+    """Rebuild the configuration that :meth:`RunConfig.to_dict` stored."""
+    known = {f.name for f in dataclasses.fields(RunConfig)}
+    kept = {name: value for name, value in values.items() if name in known}
+    for name in ("env_option", "hidden", "intervention"):
+        kept[name] = tuple(kept[name])
+    return RunConfig(**kept | {"ppo": PPOConfig(**kept["ppo"])})
+
+
+def _literal(text: str) -> Any:
+    """Read true, false, none, a number, a comma-separated list or else the text itself."""
+    if "," in text:
+        return tuple(_literal(part) for part in text.split(",") if part)
+    constants = {"true": True, "false": False, "none": None}
+    if text.lower() in constants:
+        return constants[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+_SMALL = PPOConfig(num_envs=128, num_steps=64, num_minibatches=8, learning_rate=5e-4)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "cpu": {"ppo": _SMALL, "task_steps": 500_000},
+    "paper": {"ppo": PPOConfig(), "diagnose_every": 2},
+    "demo": {
+        "ppo": _SMALL,
+        "seeds": 2,
+        "task_steps": 200_000,
+        "steps": 1_600_000,
+        "diagnose_every": 5,
+    },
+}
+"""Name to the defaults that differ: two cores, the paper's protocol, five minutes in all."""

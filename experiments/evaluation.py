@@ -1,0 +1,49 @@
+"""Evaluation of an agent on the task it is playing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neoteny.agents.ppo import PPO, sample_actions
+from neoteny.envs import rng
+from neoteny.experiments.config import RunConfig
+from neoteny.experiments.worlds import make_world
+
+__all__ = ["evaluate"]
+
+MAX_STEPS = 10_000
+CHECK_EVERY = 50
+
+
+@torch.no_grad()
+def evaluate(config: RunConfig, agent: PPO, step: int) -> Tensor:
+    """Play one episode in each of `config.eval_episodes` lanes with the stochastic policy.
+
+    One episode a lane, the first: counting whatever ends first would favour short episodes. An
+    episode still running after 10,000 steps counts with its return so far.
+
+    Args:
+        config: The run's configuration.
+        agent: The agent; training state is not touched.
+        step: Environment step whose task, permutation included, is evaluated.
+
+    Returns:
+        (M,) mean return.
+    """
+    lanes = config.eval_episodes
+    envs = make_world(config, lanes)
+    envs.env.seek(step)
+    obs = envs.reset()[0]
+    keys = rng.lane_keys(config.seed_list, lanes, f"evaluation {step}", agent.device)
+    total = torch.zeros(len(obs), device=agent.device)
+    running = torch.ones(len(obs), dtype=torch.bool, device=agent.device)
+    for t in range(MAX_STEPS):
+        if t % CHECK_EVERY == 0 and not running.any():
+            break
+        logits = agent.network.branch("policy", obs.view(config.seeds, lanes, *obs.shape[1:]))
+        action = sample_actions(logits, rng.uniform(rng.bits(keys, t, 0)).view(config.seeds, -1))[0]
+        obs, reward, terminated, truncated, _ = envs.step(action.flatten())
+        total += reward * running
+        running &= ~(terminated | truncated)
+    return total.view(config.seeds, lanes).mean(1)

@@ -1,0 +1,232 @@
+"""Run folders: where a run lives, and the promise that nothing is ever overwritten.
+
+A run is ``RUN/checkpoint.pt`` plus, for every member, ``RUN/seed_<s>/{events.*, metrics.csv,
+config.json}``. ``RUN`` is ``--out`` itself, or ``--out/<run name>`` inside a comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+CHECKPOINT = "checkpoint.pt"
+CONFIG = "config.json"
+METRICS = "metrics.csv"
+RUN_FILES = (CHECKPOINT, CONFIG, METRICS)
+
+RECORDED = ("seed", "command", "versions", "hardware", "resumed")
+"""What the recorder adds to a member's config.json; never part of the comparison on resume."""
+
+
+def seed_folder(run_folder: Path, seed: int) -> Path:
+    """The folder of one member.
+
+    Args:
+        run_folder: the run's folder.
+        seed: the member's seed.
+
+    Returns:
+        ``run_folder/seed_<seed>``.
+    """
+    return run_folder / f"seed_{seed}"
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that replaces ``path`` all at once, or not at all.
+
+    The bytes go to a temporary file in the same folder, are forced to the disk, and take the
+    place of ``path`` in one rename: a reader, or a process that is killed, sees the old file or
+    the new one. When the block raises, the temporary file is removed and ``path`` is untouched.
+
+    Args:
+        path: the file to write or replace; its folder must exist.
+
+    Yields:
+        A binary file open for writing.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file all at once, in UTF-8 (see `atomic_file`)."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file all at once; anything that JSON does not know is written as its text."""
+    write_atomically(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ValueError: the file is not readable or not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {error}; restore it or use another folder") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object; restore it or use another folder")
+    return content
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run, or a comparison of runs, lies in a folder.
+
+    Args:
+        folder: any path.
+
+    Returns:
+        True if a checkpoint, a config.json or a metrics.csv is there or up to two levels below.
+    """
+    return any(
+        next(folder.glob(level + name), None) is not None
+        for level in ("", "*/", "*/*/")
+        for name in RUN_FILES
+    )
+
+
+def prepare_run_folder(
+    out: Path | str,
+    config: Mapping[str, Any],
+    resume: bool = False,
+    ignore: Collection[str] = (),
+) -> Path:
+    """Create a run's folder, or check that an existing one may be continued.
+
+    Args:
+        out: the run's folder.
+        config: the run's whole configuration, as it will be stored in every config.json.
+        resume: continue the run that lies there.
+        ignore: fields of the configuration that may differ on resume.
+
+    Returns:
+        The folder, which exists.
+
+    Raises:
+        ValueError: a run lies there and ``resume`` is off; nothing lies there and it is on; the
+            stored configuration differs; the folder cannot be made.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose another --out")
+    if resume:
+        _check_resumable(folder, config, ignore)
+        _remove_leftovers(folder)
+        return folder
+    if holds_run(folder):
+        raise ValueError(
+            f"{folder} already holds a run; choose another --out "
+            f"or continue it with --resume {folder}"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"cannot create {folder} ({reason}); choose another --out") from None
+    return folder
+
+
+def difference(
+    stored: Mapping[str, Any], given: Mapping[str, Any], ignore: Collection[str] = ()
+) -> list[str]:
+    """Compare two configurations as JSON sees them, field by field.
+
+    Args:
+        stored: the configuration of an existing run.
+        given: the configuration asked for.
+        ignore: top-level fields that may differ.
+
+    Returns:
+        One text per differing field, ``"name: stored 1, given 2"``; nested fields have dotted
+        names. Empty if they agree.
+    """
+    skip = {*RECORDED, *ignore}
+    old = _flatten({key: value for key, value in _as_json(stored).items() if key not in skip})
+    new = _flatten({key: value for key, value in _as_json(given).items() if key not in skip})
+    return [
+        f"{name}: stored {_shown(old, name)}, given {_shown(new, name)}"
+        for name in sorted({*old, *new})
+        if _shown(old, name) != _shown(new, name)
+    ]
+
+
+def _check_resumable(folder: Path, config: Mapping[str, Any], ignore: Collection[str]) -> None:
+    stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
+    if not stored:
+        raise ValueError(f"{folder} holds no run to resume; check the path or drop --resume")
+    if not (folder / CHECKPOINT).is_file():
+        raise ValueError(
+            f"{folder} has no {CHECKPOINT} (it stopped before the first one); "
+            "start again with another --out"
+        )
+    for path in stored:
+        differing = difference(read_json(path), config, ignore)
+        if differing:
+            raise ValueError(
+                f"cannot resume {folder}: its config differs ({'; '.join(differing)}); "
+                "give the stored values or choose another --out"
+            )
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed while writing."""
+    for name in RUN_FILES:
+        for level in ("", "seed_*/"):
+            for path in folder.glob(f"{level}.{name}.*.tmp"):
+                path.unlink(missing_ok=True)
+
+
+def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(json.dumps(dict(config), default=str))
+    return content
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _shown(config: Mapping[str, Any], name: str) -> str:
+    """The value as JSON text: 1 and true differ, NaN equals NaN."""
+    return json.dumps(config[name]) if name in config else "nothing"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force a rename to the disk, where the system can open folders."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,201 @@
+"""The report as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from neoteny.experiments.folders import RECORDED
+from neoteny.experiments.runs import Run
+from neoteny.experiments.summary import PER_TASK
+from neoteny.experiments.tables import notes, per_task, readable
+from neoteny.experiments.visits import in_order, labels
+
+_CSS = """
+:root { color-scheme: light; }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
+  color: #222; background: #fff; max-width: 66rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; }
+h1 { font-size: 1.7rem; margin: 0; }
+h2 { font-size: 1.15rem; margin: 2.6rem 0 .7rem; }
+.lead { color: #555; margin: .3rem 0 0; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+th { text-align: right; font-weight: 600; border-bottom: 1.5px solid #222; vertical-align: bottom; }
+th, td { padding: .38rem .8rem .38rem 0; white-space: nowrap; }
+td { text-align: right; border-bottom: 1px solid #e6e6e6; }
+th:first-child, td:first-child { text-align: left; font-weight: 600; }
+table.text td, table.text th { text-align: left; font-weight: 400; white-space: normal; }
+table.text th, table.text td:first-child { font-weight: 600; white-space: nowrap; }
+.interval { color: #777; font-size: .92em; }
+figure { margin: 1rem 0 2rem; }
+figure img { width: 100%; height: auto; }
+figcaption, .note { color: #555; font-size: .88rem; }
+pre { background: #f6f6f6; padding: .8rem 1rem; overflow-x: auto; font-size: .84rem; }
+code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .92em; }
+"""
+
+_DEFINITIONS = """
+Scores are online returns: the mean return of the episodes that ended while training, averaged over
+the steps of a visit. Normalised scores put an untrained policy at 0 and one trained on that game
+alone for 5.24 M steps at 1. IQM is the mean of the middle half of all runs and tasks. The change
+is the last whole cycle through the tasks minus the first: negative means lost plasticity. The gap
+is 1 minus the ratio to an agent that starts every visit fresh, with the same seeds. P(&gt; none) is
+the probability that a run beats a run of the baseline on a task. Brackets are 95 % percentile
+bootstrap intervals from resampling whole runs.
+"""
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """A figure of the page."""
+
+    path: Path
+    caption: str
+
+
+def page(
+    title: str, table: pd.DataFrame, runs: Sequence[Run], illustrations: Sequence[Illustration]
+) -> str:
+    """Compose the page.
+
+    Args:
+        title: what was run.
+        table: the result of `neoteny.experiments.summary.summary`.
+        runs: the members that were read.
+        illustrations: the figures, which are embedded.
+
+    Returns:
+        HTML.
+    """
+    firsts: dict[str, Run] = {}
+    for run in runs:
+        firsts.setdefault(run.arm, run)
+    short = labels(list(firsts))
+    configs = {short[arm]: firsts[arm].config for arm in in_order(list(firsts))}
+    images = "".join(map(_figure, illustrations))
+    remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in notes(table))
+    tasks = "".join(
+        f'<h2>{what.capitalize()}</h2><div class="scroll">{_numbers(texts)}</div>'
+        for kind, what in PER_TASK.items()
+        if len((texts := per_task(table, kind)).columns) > 1
+    )
+    members = int(table["seeds"].sum())
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)} · neoteny</title>
+<style>{_CSS}</style>
+<h1>{escape(title)}</h1>
+<p class="lead">{_count(len(table), "arm")}, {_count(members, "run")}</p>
+<h2>Summary</h2>
+<div class="scroll">{_numbers(readable(table))}</div>
+{remarks}
+<p class="note">{_DEFINITIONS}</p>
+{tasks}
+<h2>Figures</h2>
+{images}
+<h2>Commands</h2>
+<pre>{_commands(runs)}</pre>
+<h2>Configuration</h2>
+<div class="scroll">{_configuration(configs)}</div>
+<h2>Versions and hardware</h2>
+<div class="scroll">{_environment(configs)}</div>
+</html>
+"""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _figure(illustration: Illustration) -> str:
+    data = base64.b64encode(illustration.path.read_bytes()).decode()
+    caption = escape(illustration.caption)
+    return (
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _numbers(table: pd.DataFrame) -> str:
+    """A table of texts; the interval of a cell is set in grey."""
+    rows = [
+        [
+            escape(text).replace("[", '<span class="interval">[').replace("]", "]</span>")
+            for text in row
+        ]
+        for row in table.itertuples(index=False)
+    ]
+    return _table([escape(str(name)) for name in table.columns], rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
+    head = "".join(f"<th>{name}</th>" for name in header)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    attribute = f' class="{kind}"' if kind else ""
+    return f"<table{attribute}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _commands(runs: Sequence[Run]) -> str:
+    """Every command that wrote into the runs, once each, in order."""
+    found = []
+    for run in runs:
+        found += [run.config.get("command"), *(part.get("command") for part in _resumed(run))]
+    return escape("\n".join(dict.fromkeys(command for command in found if command)))
+
+
+def _resumed(run: Run) -> list[Mapping[str, Any]]:
+    return list(run.config.get("resumed") or [])
+
+
+def _configuration(configs: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row a field: a single value where all arms agree, else each arm's."""
+    skip = {*RECORDED, "arm"}
+    fields = dict.fromkeys(key for config in configs.values() for key in config if key not in skip)
+    rows = []
+    for field in fields:
+        values = {arm: _shown(config.get(field)) for arm, config in configs.items()}
+        rows.append([escape(field), _merged(values)])
+    return _table(["field", "value"], rows, "text")
+
+
+def _environment(configs: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for part in ("versions", "hardware"):
+        names = dict.fromkeys(key for config in configs.values() for key in config.get(part) or {})
+        for name in names:
+            values = {
+                arm: _shown((config.get(part) or {}).get(name)) for arm, config in configs.items()
+            }
+            rows.append([escape(name), _merged(values)])
+    return _table(["what", "value"], rows, "text")
+
+
+def _merged(values: Mapping[str, str]) -> str:
+    if len(set(values.values())) == 1:
+        return f"<code>{escape(next(iter(values.values())))}</code>"
+    return "<br>".join(
+        f"{escape(arm)}: <code>{escape(value)}</code>" for arm, value in values.items()
+    )
+
+
+def _shown(value: object) -> str:
+    """A value as text, long lists cut in the middle, nested fields as name=value."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_shown(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, list) and len(value) > 12:
+        ends = ", ".join(map(_shown, value[:4])), _shown(value[-1])
+        return f"{ends[0]}, … {ends[1]} ({len(value)} values)"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "-"
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,91 @@
+"""The progress line of a run: steps/s, return, task and time left."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """A bar on a terminal; elsewhere a line every half minute.
+
+    Args:
+        console: Where to draw.
+        name: What is running.
+        total: Environment steps per member in all.
+        start: Steps already done when resuming.
+    """
+
+    seconds_between_lines = 30.0
+
+    def __init__(self, console: Console, name: str, total: int, start: int = 0) -> None:
+        self.console = console
+        self.name = name
+        self.total = total
+        self._start = start
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            TextColumn("{task.fields[sps]:,.0f} steps/s"),
+            TextColumn("return {task.fields[episodic_return]:.2f}"),
+            TextColumn("{task.fields[task_names]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._id = self._bar.add_task(
+            name, total=total, completed=start, sps=0.0, episodic_return=math.nan, task_names=""
+        )
+        self._returns: dict[int, float] = {}
+        self._began = self._printed = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, step: int, host: Mapping[str, Sequence[float]], tasks: Sequence[str]) -> None:
+        """Show an iteration's numbers.
+
+        Args:
+            step: Environment steps of one member so far.
+            host: What the recorder returned; `charts/episodic_return` and `charts/SPS` are shown.
+            tasks: The task of each member.
+        """
+        for member, value in enumerate(host["charts/episodic_return"]):
+            if math.isfinite(value):
+                self._returns[member] = value
+        mean = sum(self._returns.values()) / len(self._returns) if self._returns else math.nan
+        playing = ", ".join(dict.fromkeys(tasks))
+        sps = host["charts/SPS"][0]
+        self._bar.update(
+            self._id, completed=step, sps=sps, episodic_return=mean, task_names=playing
+        )
+        if self.console.is_terminal:
+            return
+        now = time.monotonic()
+        if now - self._printed > self.seconds_between_lines or step >= self.total:
+            left = (self.total - step) * (now - self._began) / max(step - self._start, 1)
+            self.console.print(
+                f"{self.name}: {step:,}/{self.total:,} steps, {sps:,.0f} steps/s, "
+                f"return {mean:.2f}, "
+                f"{playing}, {left / 60:.1f} min left",
+                soft_wrap=True,
+            )
+            self._printed = now

@@ -1,0 +1,65 @@
+"""Reports: from the metrics of finished or running runs to a table, figures and one page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from neoteny.experiments.figures import plasticity_figure, returns_figure
+from neoteny.experiments.folders import write_atomically
+from neoteny.experiments.page import Illustration, page
+from neoteny.experiments.runs import find_runs, frame_of, read_runs
+from neoteny.experiments.summary import summary
+from neoteny.experiments.tables import print_summary
+from neoteny.experiments.visits import visit_values
+
+__all__ = ["Report", "print_summary", "read_runs", "summary", "write_report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `write_report` made."""
+
+    summary: pd.DataFrame
+    """One row an arm; see `neoteny.experiments.summary.summary`."""
+    files: tuple[Path, ...]
+    """The files written: summary.csv, visits.csv, the figures, report.html."""
+
+
+def write_report(folder: Path | str) -> Report:
+    """Read all runs below a folder and write its summary, figures and report.html.
+
+    They go into that folder, each replaced all at once if an earlier report wrote it.
+
+    Args:
+        folder: a run, a comparison, or a folder of them.
+
+    Returns:
+        The summary and the files.
+
+    Raises:
+        ValueError: there is no run, or none has recorded anything yet.
+
+    Warns:
+        UserWarning: a broken row of a metrics.csv was left out.
+    """
+    root = Path(folder)
+    runs = find_runs(root)
+    frame = frame_of(runs)
+    table = summary(frame)
+    names = {str(run.config.get("env", root.name)) for run in runs}
+    title = ", ".join(sorted(names))
+    csv_path, visits_path = root / "summary.csv", root / "visits.csv"
+    write_atomically(csv_path, table.to_csv(index=False))
+    write_atomically(visits_path, visit_values(frame).to_csv(index=False))
+    illustrations = []
+    for draw, name in ((returns_figure, "returns.png"), (plasticity_figure, "plasticity.png")):
+        caption = draw(frame, root / name, title)
+        if caption is not None:
+            illustrations.append(Illustration(root / name, caption))
+    html_path = root / "report.html"
+    write_atomically(html_path, page(title, table, runs, illustrations))
+    figures = (illustration.path for illustration in illustrations)
+    return Report(table, (csv_path, visits_path, *figures, html_path))

@@ -1,0 +1,265 @@
+"""The run loop: collect, learn, record; switch tasks, checkpoint and resume."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from neoteny.agents.ppo import PPO
+from neoteny.agents.rollout import Rollout
+from neoteny.experiments import checkpoint
+from neoteny.experiments.config import RunConfig
+from neoteny.experiments.evaluation import evaluate
+from neoteny.experiments.folders import CHECKPOINT, prepare_run_folder
+from neoteny.experiments.progress import Progress
+from neoteny.experiments.recorder import Recorder
+from neoteny.experiments.worlds import make_world
+from neoteny.plasticity.diagnostics import change_between, diagnose
+from neoteny.plasticity.interventions import make_interventions
+
+__all__ = ["Runner", "run"]
+
+RESUMABLE_WITH = ("steps", "device", "threads", "checkpoint_minutes")
+"""Fields that may change between a run and its continuation."""
+
+PROBE = 512
+"""Observations per member that diagnostics are measured on."""
+
+
+def run(config: RunConfig, console: Console, *, resume: bool = False) -> Runner:
+    """Train one arm to its last step, from the beginning or from its checkpoint.
+
+    Args:
+        config: What to train and where to write.
+        console: Where progress and notices are printed.
+        resume: Continue the run in `config.folder`.
+
+    Returns:
+        The runner, with its agent trained.
+
+    Raises:
+        ValueError: If the folder holds another run, the checkpoint is damaged, or an option does
+            not fit.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    runner = Runner(config, console)
+    if resume:
+        runner.load(checkpoint.load(config.folder / CHECKPOINT, config.device))
+    runner.train(resumed=resume)
+    return runner
+
+
+class Runner:
+    """One arm of M members: its environment, agent and position in the stream.
+
+    Args:
+        config: What to train and where to write.
+        console: Where progress and notices are printed.
+    """
+
+    def __init__(self, config: RunConfig, console: Console) -> None:
+        self.config = config
+        self.console = console
+        self.envs = make_world(config)
+        self.agent = PPO(
+            self.envs,
+            config.ppo,
+            config.network_spec,
+            make_interventions(config.intervention),
+            config.seed_list,
+        )
+        self.iteration = 0
+        self.step = 0
+        self.seconds = 0.0
+        self.per_iteration = config.ppo.steps_per_iteration
+        self.iterations = math.ceil(config.steps / self.per_iteration)
+        self.total = self.iterations * self.per_iteration
+        self.boundaries = set(self.envs.boundaries(self.total))
+        self._alive = [True] * config.seeds
+
+    @property
+    def task_aware(self) -> bool:
+        """Whether an intervention is told of task switches."""
+        return any(i.needs_boundaries for i in self.agent.learner.interventions)
+
+    def strengths(self) -> dict[str, float]:
+        """Effective strengths per update and their half-lives in environment steps."""
+        found: dict[str, float] = {}
+        for intervention in self.agent.learner.interventions:
+            rates = intervention.strength(self.agent.learner.settings)
+            for name, value in rates.items():
+                found[f"{intervention.name}/{name}"] = value
+            if rate := rates.get("decay_rate"):
+                updates = math.log(2) / rate
+                steps = updates / self.config.ppo.updates_per_step
+                found[f"{intervention.name}/half_life_steps"] = steps
+        return found
+
+    def description(self) -> dict[str, Any]:
+        """What `config.json` keeps: the configuration and what follows from it."""
+        return self.config.to_dict() | {
+            "arm": self.config.arm,
+            "task_names": list(self.envs.task_names),
+            "boundaries": sorted(self.boundaries),
+            "steps_per_iteration": self.per_iteration,
+            "task_aware": self.task_aware,
+            "strengths": self.strengths(),
+        }
+
+    def train(self, *, resumed: bool = False) -> None:
+        """Run the remaining iterations, recording each and checkpointing from time to time."""
+        config, description = self.config, self.description()
+        folder = prepare_run_folder(
+            config.folder, description, resume=resumed, ignore=(*RESUMABLE_WITH, "boundaries")
+        )
+        self._announce()
+        resume_step = self.step if resumed else None
+        saved = time.monotonic()
+        with (
+            Recorder(folder, config.seed_list, description, resume_step) as recorder,
+            Progress(self.console, config.arm, self.total, self.step) as progress,
+        ):
+            try:
+                while self.iteration < self.iterations:
+                    host = self._iterate(recorder)
+                    progress.update(self.step, host, self._task_names())
+                    if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                        self.save(recorder)
+                        saved = time.monotonic()
+            except KeyboardInterrupt:
+                self.console.print(f"interrupted: continue with --resume {folder}")
+                raise
+            finally:
+                if self.iteration:
+                    self.save(recorder)
+
+    def _announce(self) -> None:
+        """Print each effective strength, and warn where it cannot act within a task."""
+        length = min(self.boundaries, default=self.total)
+        for name, value in self.strengths().items():
+            if not name.endswith("half_life_steps"):
+                continue
+            intervention = name.split("/")[0]
+            self.console.print(
+                f"{self.config.arm}: half-life of {intervention}'s pull "
+                f"{value:,.0f} environment steps"
+            )
+            if value > length:
+                self.console.print(
+                    f"[yellow]warning[/]: that is longer than a task ({length:,} steps), "
+                    f"so {intervention} hardly acts; raise its strength or its learning rate"
+                )
+
+    def _iterate(self, recorder: Recorder) -> dict[str, list[float]]:
+        """One iteration: collect, learn, record, and pass on a task switch that it ended with."""
+        started = time.perf_counter()
+        tasks = self.envs.tasks_at(self.step)
+        visit = self.envs.schedule.visits(self.step)
+        rollout = self.agent.collect(self.envs)
+        metrics = self._learn(rollout)
+        self.iteration += 1
+        self.step += self.per_iteration
+        ends_task = self.step in self.boundaries
+        if self.config.eval_episodes and (ends_task or self.step == self.total):
+            metrics["eval/episodic_return"] = evaluate(
+                self.config, self.agent, self.step - self.per_iteration
+            )
+        statistics = self.envs.collect()
+        metrics |= {f"charts/{name}": value for name, value in statistics.items()}
+        metrics["charts/alive"] = self.agent.learner.alive.float()
+        elapsed = time.perf_counter() - started
+        self.seconds += elapsed
+        names = self.envs.task_names
+        host = recorder.record(
+            self.step,
+            {
+                "iteration": self.iteration,
+                "task": tasks,
+                "visit": visit,
+                "charts/SPS": self.config.seeds * self.per_iteration / elapsed,
+                **metrics,
+            },
+            {"task_name": [names[task] for task in tasks]},
+        )
+        self._freeze(host["charts/alive"])
+        if ends_task:
+            self._switch()
+        return host
+
+    def _learn(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Learn from a rollout; every `diagnose_every` iterations measure the network as well."""
+        every = self.config.diagnose_every
+        if not every or self.iteration % every:
+            return self.agent.learn(rollout)
+        network = self.agent.network
+        before = [parameter.detach().clone() for parameter in network.parameters()]
+        metrics = self.agent.learn(rollout)
+        metrics["plasticity/update_norm"] = change_between(before, list(network.parameters()))
+        metrics |= diagnose(network, self.probe(rollout))
+        for intervention in self.agent.learner.interventions:
+            metrics[f"interventions/{intervention.name}/activity"] = intervention.activity
+        return metrics
+
+    def probe(self, rollout: Rollout) -> Tensor:
+        """At most `PROBE` observations per member (M, B, *shape), spread over the rollout."""
+        lanes = rollout.reward.shape[2]
+        steps = min(rollout.steps, 8)
+        times = torch.linspace(0, rollout.steps - 1, steps).long().tolist()
+        per_step = min(PROBE // steps, lanes)
+        obs = torch.stack([rollout.obs[t] for t in times])  # (steps, L, *shape)
+        obs = obs.view(steps, rollout.members, lanes, *obs.shape[2:])[:, :, :: lanes // per_step]
+        return obs[:, :, :per_step].transpose(0, 1).flatten(1, 2)
+
+    def _freeze(self, alive: list[float]) -> None:
+        """Report members that went non-finite, once each, and have the learner hold them still."""
+        now = [bool(value) for value in alive]
+        for seed, was, still in zip(self.config.seed_list, self._alive, now, strict=True):
+            if was and not still:
+                self.console.print(
+                    f"[yellow]warning[/]: seed {seed} has a non-finite gradient at step "
+                    f"{self.step:,} and is frozen; "
+                    "the other members go on"
+                )
+        self._alive = now
+        self.agent.learner.freeze(now)
+
+    def _switch(self) -> None:
+        """Reset the optimiser if asked, and tell the interventions that need to know."""
+        learner = self.agent.learner
+        if self.config.reset_optimizer:
+            learner.reset_optimizer()
+        if self.task_aware:
+            learner.boundary(torch.tensor(self.envs.tasks_at(self.step), device=self.agent.device))
+
+    def _task_names(self) -> list[str]:
+        names = self.envs.task_names
+        return [names[task] for task in self.envs.tasks_at(max(self.step - 1, 0))]
+
+    def save(self, recorder: Recorder) -> None:
+        """Write a checkpoint that a resume continues from bit for bit on the same CPU."""
+        recorder.flush()
+        checkpoint.save(self.config.folder / CHECKPOINT, self.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position, environment and agent."""
+        return {
+            "iteration": self.iteration,
+            "step": self.step,
+            "seconds": self.seconds,
+            "alive": self._alive,
+            "agent": self.agent.state_dict(),
+            "envs": self.envs.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.iteration, self.step = state["iteration"], state["step"]
+        self.seconds, self._alive = state["seconds"], state["alive"]
+        self.agent.load_state_dict(state["agent"])
+        self.envs.load_state_dict(state["envs"])

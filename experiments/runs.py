@@ -1,0 +1,245 @@
+"""Reading runs back: every metrics.csv below a folder as one tidy table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neoteny.experiments.folders import CONFIG, METRICS, read_json
+from neoteny.experiments.metrics import normalise
+
+RETURN = "charts/episodic_return"
+TEXT_COLUMNS = ("task_name",)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One member's folder: one seed of one arm."""
+
+    folder: Path
+    """``…/seed_<s>``."""
+    arm: str
+    """The arm's name, or the run's path below the folder read where two runs share the name."""
+    seed: int
+    config: Mapping[str, Any]
+    """The content of config.json."""
+
+
+def find_runs(folder: Path | str) -> list[Run]:
+    """Find the members of all runs in and below a folder.
+
+    Args:
+        folder: a run, a comparison, or a folder of them.
+
+    Returns:
+        One entry per seed folder with a metrics.csv, ordered by path and seed.
+
+    Raises:
+        ValueError: there is none, or a config.json cannot be read.
+    """
+    root = Path(folder)
+    found = sorted(path.parent for path in root.glob(f"**/seed_*/{METRICS}"))
+    if root.name.startswith("seed_") and (root / METRICS).is_file():
+        found = [root]
+    if not found:
+        raise ValueError(f"no metrics.csv below {root}; give the --out folder of a run")
+    configs = {path: _config(path) for path in found}
+    arms = {path: str(configs[path].get("arm", path.parent.name)) for path in found}
+    homes: dict[str, set[Path]] = {}
+    for path, arm in arms.items():
+        homes.setdefault(arm, set()).add(path.parent)
+    runs = []
+    for path in found:
+        arm = arms[path]
+        if len(homes[arm]) > 1:
+            arm = path.parent.relative_to(root).as_posix()
+        seed = int(configs[path].get("seed", path.name.removeprefix("seed_")))
+        runs.append(Run(path, arm, seed, configs[path]))
+    return sorted(runs, key=lambda run: (run.folder.parent, run.seed))
+
+
+def read_runs(folder: Path | str) -> pd.DataFrame:
+    """Read all runs in and below a folder; runs in progress are read as far as they are.
+
+    Args:
+        folder: a run, a comparison, or a folder of them.
+
+    Returns:
+        One row per arm, seed and recorded step, in order, with every column of metrics.csv and
+
+        - ``arm``, ``seed``, ``task_name`` (str, int, str);
+        - ``task_step``: steps since the visit began; ``game_step``: steps spent in this task
+          over all visits so far; ``width``: steps since the row before;
+        - ``cycle``: how many times the run went through all its tasks before this visit;
+        - ``complete``: whether the visit was finished;
+        - ``return``: as recorded, NaN in iterations in which no episode ended;
+          ``online_return``: the same with gaps filled from the last value within the visit,
+          never across a switch; ``score``: it, normalised (NaN for tasks without reference).
+
+    Raises:
+        ValueError: there is no run, or a file is not a table of a run.
+
+    Warns:
+        UserWarning: a broken row was left out; names file and line.
+    """
+    return frame_of(find_runs(folder))
+
+
+def frame_of(runs: list[Run]) -> pd.DataFrame:
+    """The table of `read_runs` for runs already found."""
+    tables = [(read_table(run.folder / METRICS), run) for run in runs]
+    frames = [_describe(table, run) for table, run in tables if len(table)]
+    if not frames:
+        raise ValueError(f"{runs[0].folder.parent} has recorded nothing yet; wait for a first row")
+    return pd.concat(frames, ignore_index=True)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read one metrics.csv.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its whole rows; numbers as float64, blanks as NaN.
+
+    Raises:
+        ValueError: the header is not that of a run.
+
+    Warns:
+        UserWarning: a row is broken; an unfinished last line is left out without a word.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    columns = next(csv.reader(lines[:1]), [])
+    if "step" not in columns:
+        raise ValueError(f"{path}, line 1: no column 'step'; not a table of a run, remove it")
+    counted = [(number, line) for number, line in enumerate(lines[1:], start=2)]
+    whole = [(number, line) for number, line in counted if _cells(line) == len(columns)]
+    _warn_of(path, sorted({number for number, _ in counted} - {number for number, _ in whole}))
+    body = "\n".join([lines[0], *(line for _, line in whole)])
+    table = pd.read_csv(
+        io.StringIO(body),
+        dtype=dict.fromkeys(TEXT_COLUMNS, "str"),
+        low_memory=False,
+    )
+    numeric = table.columns.difference(list(TEXT_COLUMNS))
+    numbers = table[numeric].apply(pd.to_numeric, errors="coerce")
+    bad = (numbers.isna() & table[numeric].notna()).any(axis=1) | numbers["step"].isna()
+    _warn_of(path, [whole[row][0] for row in np.flatnonzero(bad)])
+    table[numeric] = numbers.astype(np.float64)
+    kept: pd.DataFrame = table.loc[~bad].reset_index(drop=True)
+    return kept
+
+
+def display_name(task: str) -> str:
+    """A task's name for people: ``"neoteny/MinAtar-SpaceInvaders-v0"`` → ``"Space Invaders"``."""
+    short = re.sub(r"-v\d+$", "", task.rpartition("/")[2]).removeprefix("MinAtar-")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", short)
+
+
+def _cells(line: str) -> int:
+    return len(next(csv.reader([line]))) if '"' in line else line.count(",") + 1
+
+
+def _warn_of(path: Path, lines: list[int]) -> None:
+    if lines:
+        shown = ", ".join(map(str, lines[:5])) + (", …" if len(lines) > 5 else "")
+        warnings.warn(f"{path}, line {shown}: broken row left out", stacklevel=4)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    return read_json(path) if path.exists() else {}
+
+
+def _describe(table: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """Add what the report needs to one member's rows."""
+    frame = table.drop_duplicates("step", keep="last").sort_values("step", ignore_index=True)
+    added: dict[str, Any] = {"arm": run.arm, "seed": run.seed}
+    for column in ("task", "visit"):
+        added[column] = frame.get(column, pd.Series(0.0, frame.index)).fillna(0).astype(int)
+    step = frame["step"].astype(int)
+    visit = added["visit"]
+    added["step"] = step
+    added["task_name"] = _task_names(frame, added["task"], run.config)
+    start = _visit_starts(step, visit, _boundaries(run.config))
+    added["width"] = step - np.maximum(step.shift(fill_value=0), start)
+    added["task_step"] = step - start
+    added["game_step"] = added["width"].groupby(added["task_name"]).cumsum()
+    added["cycle"] = visit // _cycle_length(added["task_name"], run.config)
+    added["complete"] = _complete(step, visit, start, run.config)
+    returns = frame.get(RETURN, pd.Series(np.nan, frame.index)).astype(np.float64)
+    added["return"] = returns
+    added["online_return"] = returns.groupby(visit).ffill()
+    added["score"] = _scores(added["online_return"], added["task_name"])
+    rest = frame.drop(columns=[column for column in added if column in frame])
+    return pd.concat([pd.DataFrame(added, index=frame.index), rest], axis=1)
+
+
+def _boundaries(config: Mapping[str, Any]) -> list[int]:
+    return sorted(int(boundary) for boundary in config.get("boundaries") or [])
+
+
+def _task_names(frame: pd.DataFrame, task: pd.Series, config: Mapping[str, Any]) -> pd.Series:
+    """Recorded names, else the config's; one name stands for all variants of that task."""
+    names = list(config.get("task_names") or [])
+
+    def named(index: int) -> str:
+        if index < len(names):
+            return str(names[index])
+        return str(names[0]) if len(names) == 1 else f"task {index}"
+
+    given = task.map(named)
+    if "task_name" in frame:
+        return frame["task_name"].where(frame["task_name"].notna(), given).astype(str)
+    return given.astype(str)
+
+
+def _visit_starts(step: pd.Series, visit: pd.Series, boundaries: list[int]) -> pd.Series:
+    """The step at which each row's visit began: the switch that the config names just before.
+
+    Without one, the last row of the visit before marks it.
+    """
+    starts = {}
+    before = 0
+    for number, group in step.groupby(visit, sort=False):
+        known = [boundary for boundary in boundaries if before <= boundary < group.iloc[0]]
+        starts[number] = known[-1] if known else before
+        before = int(group.iloc[-1])
+    return visit.map(starts).astype(int)
+
+
+def _cycle_length(names: pd.Series, config: Mapping[str, Any]) -> int:
+    """Visits in which a run goes once through its tasks."""
+    distinct = set(config.get("task_names") or []) or set(names.unique())
+    return max(1, len(distinct))
+
+
+def _complete(
+    step: pd.Series, visit: pd.Series, start: pd.Series, config: Mapping[str, Any]
+) -> pd.Series:
+    """Whether the row's visit has come to its end, to within one row."""
+    last = visit.iloc[-1]
+    ends = [*_boundaries(config), int(config.get("steps") or 0)]
+    ends = [end for end in ends if end > start.iloc[-1]]
+    row = step.iloc[-1] - (step.iloc[-2] if len(step) > 1 else 0)
+    finished = bool(ends) and step.iloc[-1] > min(ends) - row
+    complete: pd.Series = (visit != last) | finished
+    return complete
+
+
+def _scores(returns: pd.Series, names: pd.Series) -> pd.Series:
+    scores = pd.Series(np.nan, returns.index)
+    for name, group in returns.groupby(names):
+        scores[group.index] = normalise(group.to_numpy(), str(name))
+    return scores

@@ -1,0 +1,40 @@
+"""Keeping networks plastic: isometric layers, AdamO, interventions and diagnostics."""
+
+from neoteny.plasticity.adamo import AdamO, isometry_groups
+from neoteny.plasticity.isometry import (
+    effective_strength,
+    gram_deviation,
+    half_life,
+    isometry_grad,
+    isometry_loss,
+    isometry_step,
+)
+from neoteny.plasticity.layers import (
+    ACTIVATIONS,
+    Activation,
+    CReLU,
+    GroupSort,
+    IsoConv2d,
+    IsoLinear,
+    MaxMin,
+    groupsort,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "AdamO",
+    "CReLU",
+    "GroupSort",
+    "IsoConv2d",
+    "IsoLinear",
+    "MaxMin",
+    "effective_strength",
+    "gram_deviation",
+    "groupsort",
+    "half_life",
+    "isometry_grad",
+    "isometry_groups",
+    "isometry_loss",
+    "isometry_step",
+]

@@ -1,0 +1,245 @@
+"""Activations for isometric networks, and the registry that networks are built from.
+
+GroupSort sorts groups of k units, so its Jacobian is a permutation almost everywhere. The paper
+sorts contiguous units (0, 1), (2, 3), ...; here unit i of n is grouped with units i + n/k,
+i + 2n/k, ..., so that every comparison reads and writes contiguous slices. The two differ by a
+fixed permutation of units, which the layers before and after absorb. Within a group values ascend.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Comparators of optimal sorting networks, applied left to right.
+_NETWORKS: dict[int, tuple[tuple[int, int], ...]] = {
+    2: ((0, 1),),
+    4: ((0, 2), (1, 3), (0, 1), (2, 3), (1, 2)),
+    8: (
+        *((0, 2), (1, 3), (4, 6), (5, 7), (0, 4), (1, 5), (2, 6), (3, 7), (0, 1), (2, 3)),
+        *((4, 5), (6, 7), (2, 4), (3, 5), (1, 4), (3, 6), (1, 2), (3, 4), (5, 6)),
+    ),
+}
+
+
+def _last_uses(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int, bool, bool]]:
+    """Mark, for each comparator, which of its two wires no later comparator touches."""
+    return [
+        (i, j, not any(i in pair for pair in rest), not any(j in pair for pair in rest))
+        for (i, j), rest in ((pair, pairs[n + 1 :]) for n, pair in enumerate(pairs))
+    ]
+
+
+# A wire's last comparator writes straight into the output, which saves a copy.
+_FORWARD = {size: _last_uses(network) for size, network in _NETWORKS.items()}
+_BACKWARD = {size: _last_uses(network[::-1]) for size, network in _NETWORKS.items()}
+
+
+def _slices(x: Tensor, size: int, dim: int) -> list[Tensor]:
+    return list(torch.split(x, x.shape[dim] // size, dim))
+
+
+class _GroupSort(torch.autograd.Function):
+    """Sort slices of an axis by a network of comparators, saving which of them swapped."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: int, dim: int) -> Tensor:
+        out = torch.empty_like(x)
+        wires, outs = _slices(x, size, dim), _slices(out, size, dim)
+        swaps = []
+        for i, j, last_i, last_j in _FORWARD[size]:
+            a, b = wires[i], wires[j]
+            # In the type of x: comparisons that write booleans are not vectorised on CPU.
+            swaps.append(torch.gt(a, b, out=torch.empty_like(a)))
+            wires[i] = torch.minimum(a, b, out=outs[i] if last_i else None)
+            wires[j] = torch.maximum(a, b, out=outs[j] if last_j else None)
+        ctx.size, ctx.dim = size, dim
+        ctx.save_for_backward(*swaps)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        size, dim = ctx.size, ctx.dim
+        # Gradients of gradients and batched gradients need operations without out=.
+        in_place = not (torch.is_grad_enabled() or _batched(grad))
+        out = torch.empty_like(grad) if in_place else grad
+        wires, outs = _slices(grad, size, dim), _slices(out, size, dim)
+        swaps = reversed(ctx.saved_tensors)
+        for (i, j, last_i, last_j), swap in zip(_BACKWARD[size], swaps, strict=True):
+            a, b = wires[i], wires[j]
+            # With weights 0 and 1, lerp selects exactly; torch.where is ten times slower on CPU.
+            wires[i] = torch.lerp(a, b, swap, out=outs[i] if in_place and last_i else None)
+            wires[j] = torch.lerp(b, a, swap, out=outs[j] if in_place and last_j else None)
+        return out if in_place else torch.cat(wires, dim), None, None
+
+
+def _batched(grad: Tensor) -> bool:
+    """Whether a gradient is batched, as by `torch.autograd.grad(..., is_grads_batched=True)`."""
+    functorch = torch._C._functorch
+    return functorch.is_legacy_batchedtensor(grad) or functorch.is_batchedtensor(grad)
+
+
+def _transformed() -> bool:
+    """Whether a transform of torch.func is active, which a Function with a context cannot enter."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def _composite(x: Tensor, size: int, dim: int) -> Tensor:
+    """The same from operations that every transform and compiler knows."""
+    wires = _slices(x, size, dim)
+    for i, j in _NETWORKS[size]:
+        a, b = wires[i], wires[j]
+        swap = a > b
+        wires[i], wires[j] = torch.where(swap, b, a), torch.where(swap, a, b)
+    return torch.cat(wires, dim)
+
+
+def groupsort(x: Tensor, dim: int = -1, size: int = 2) -> Tensor:
+    """Sort groups of units: unit i of n together with units i + n/size, i + 2n/size, ...
+
+    Works under torch.func transforms, torch.compile and double backward. At ties the gradient
+    passes straight through.
+
+    Args:
+        x: float tensor with n units along `dim`.
+        dim: axis of the units (1 for images in NCHW order).
+        size: group size, 2, 4 or 8.
+
+    Returns:
+        Tensor of the shape of `x`; of `size` equal slices, the j-th holds the j-th smallest values.
+
+    Raises:
+        ValueError: for another size, or if it does not divide the number of units.
+
+    Source: Anil, Lucas, Grosse, "Sorting out Lipschitz function approximation" (2019), §4.
+    """
+    if size not in _NETWORKS:
+        raise ValueError(f"GroupSort size {size} is not available; use 2, 4 or 8")
+    if x.shape[dim] % size:
+        raise ValueError(
+            f"GroupSort({size}) got {x.shape[dim]} units; use a width divisible by {size}"
+        )
+    if torch.compiler.is_compiling() or _transformed():
+        return _composite(x, size, dim)
+    sorted_: Tensor = _GroupSort.apply(x, size, dim)  # type: ignore[no-untyped-call]
+    return sorted_
+
+
+def crelu(x: Tensor, dim: int = -1) -> Tensor:
+    """Concatenate relu(x) and relu(-x): two features a unit, of the unit's norm.
+
+    Args:
+        x: float tensor with n units along `dim`.
+        dim: axis of the units.
+
+    Returns:
+        Tensor with 2n features along `dim`; features i and i + n belong to unit i.
+
+    Source: Shang et al., "Understanding and improving CNNs via concatenated ReLUs" (2016); for
+    plasticity, Abbas et al. (2023).
+    """
+    return torch.cat((x, -x), dim).relu_()
+
+
+class GroupSort(nn.Module):
+    """Sort groups of units; see `groupsort`.
+
+    Args:
+        size: group size, 2, 4 or 8.
+        dim: axis of the units.
+    """
+
+    def __init__(self, size: int = 2, dim: int = -1) -> None:
+        super().__init__()
+        if size not in _NETWORKS:
+            raise ValueError(f"GroupSort size {size} is not available; use 2, 4 or 8")
+        self.size = size
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sort `x` along the axis of units; shape unchanged."""
+        return groupsort(x, self.dim, self.size)
+
+    def extra_repr(self) -> str:
+        """Settings shown by print."""
+        return f"size={self.size}, dim={self.dim}"
+
+
+class MaxMin(GroupSort):
+    """GroupSort of size 2: the first half holds the minima, the second half the maxima.
+
+    Args:
+        dim: axis of the units.
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__(2, dim)
+
+
+class CReLU(nn.Module):
+    """Concatenated ReLU, which doubles the features; see `crelu`.
+
+    Args:
+        dim: axis of the units.
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map n units to 2n features."""
+        return crelu(x, self.dim)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation and what layers need to know of it."""
+
+    function: Callable[..., Tensor]
+    """Called as function(x) or function(x, dim), where `dim` is the axis of units."""
+    fan: int = 1
+    """Features per unit: unit i of n owns features i, i + n, ..."""
+    gain: float = 1.0
+    """Gain of the orthogonal init that keeps the signal's size. The paper's runs use sqrt(2) on the
+    hidden layers of every arm instead, whatever the activation."""
+    scale: float = 1.0
+    """Target squared singular value s of the isometry penalty; 1 throughout the paper. For ReLU, 2
+    would offset the half of the variance that it drops."""
+    group: int = 1
+    """Units that are tied: units i, i + n/group, ... are sorted together and share their fate."""
+
+
+def _relu(x: Tensor, dim: int = -1) -> Tensor:
+    return torch.relu(x)
+
+
+def _tanh(x: Tensor, dim: int = -1) -> Tensor:
+    return torch.tanh(x)
+
+
+def _groupsort4(x: Tensor, dim: int = -1) -> Tensor:
+    return groupsort(x, dim, 4)
+
+
+def _groupsort8(x: Tensor, dim: int = -1) -> Tensor:
+    return groupsort(x, dim, 8)
+
+
+def _identity(x: Tensor, dim: int = -1) -> Tensor:
+    return x
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation(_relu, gain=math.sqrt(2)),
+    "tanh": Activation(_tanh, gain=5 / 3),
+    "identity": Activation(_identity),
+    "groupsort": Activation(groupsort, group=2),
+    "groupsort4": Activation(_groupsort4, group=4),
+    "groupsort8": Activation(_groupsort8, group=8),
+    "crelu": Activation(crelu, fan=2),
+}
+"""Every activation a network can be built with, by name."""

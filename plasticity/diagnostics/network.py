@@ -1,0 +1,137 @@
+"""Diagnostics of a whole network on a probe batch, per branch, layer and member."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neoteny.plasticity.activations import ACTIVATIONS
+from neoteny.plasticity.diagnostics.spectra import (
+    condition_number,
+    effective_rank,
+    frobenius_norm,
+    sigma_max,
+    sigma_min,
+    singular_values_of,
+    spectral_deviation,
+    stable_rank,
+)
+from neoteny.plasticity.diagnostics.units import (
+    dead_fraction,
+    dormant_fraction,
+    frozen_order_fraction,
+)
+
+
+@torch.no_grad()
+def diagnose(
+    network: Any, probe: Tensor, scale: float = 1.0, tau: float = 0.025
+) -> dict[str, Tensor]:
+    """Measure every layer's weights and every hidden activation on a probe batch.
+
+    One forward pass and one eigenvalue call per size of Gram matrix, over all members, layers and
+    branches together. Nothing is copied to the host. A member that is not finite gets NaN and
+    touches no other.
+
+    Weights of `layer0` ... and `head` give gram_deviation, sigma_max, sigma_min, condition,
+    weight_effective_rank, weight_stable_rank and weight_norm. Hidden activations give
+    feature_effective_rank, feature_stable_rank, dormant_fraction and dead_fraction. A network with
+    a method `preactivations`, like `features` but before the activation, and a `spec.activation`
+    that sorts, also gives frozen_order_fraction.
+
+    Args:
+        network: has `branches`, each with `body.layers` and `head`, and `features(obs)`.
+        probe: (M, B, *obs) observations; B of at least twice the width, or ranks are capped by it.
+        scale: target squared singular value of `gram_deviation`.
+        tau: threshold of `dormant_fraction`.
+
+    Returns:
+        "plasticity/<branch>/<layer>/<name>" to (M,) float32.
+    """
+    features = {
+        f"{branch}/layer{index}": _units_last(activations)
+        for branch, layers in network.features(probe).items()
+        for index, activations in enumerate(layers)
+    }
+    weights = _weights(network.branches)
+    matrices = [*weights.values(), *features.values()]
+    spectra = singular_values_of(matrices)
+    report: dict[str, Tensor] = {}
+    for key, sigma in zip(weights, spectra[: len(weights)], strict=True):
+        report |= {f"{key}/{name}": value for name, value in _of_weight(sigma, scale).items()}
+    for (key, h), sigma in zip(features.items(), spectra[len(weights) :], strict=True):
+        report |= {f"{key}/{name}": value for name, value in _of_features(h, sigma, tau).items()}
+    report |= _order(network, probe)
+    return {f"plasticity/{key}": value.float() for key, value in report.items()}
+
+
+@torch.no_grad()
+def change_between(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
+    """Norm of the change of all parameters, per member: the update norm over any span of time.
+
+    Args:
+        before: clones of the parameters, each (M, ...), from before the change.
+        after: the same parameters now.
+
+    Returns:
+        (M,) Euclidean norm of the difference, over all tensors together.
+
+    Raises:
+        ValueError: if the two lists differ in length.
+    """
+    if len(before) != len(after):
+        raise ValueError(f"{len(before)} tensors before and {len(after)} after; give the same ones")
+    squares = [
+        (new - old).flatten(1).square().sum(1) for old, new in zip(before, after, strict=True)
+    ]
+    return torch.stack(squares).sum(0).sqrt()
+
+
+def _weights(branches: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Weights of all layers as matrices (M, out, in)."""
+    weights = {}
+    for name, branch in branches.items():
+        for index, layer in enumerate(branch.body.layers):
+            weights[f"{name}/layer{index}"] = layer.weight.flatten(2)
+        weights[f"{name}/head"] = branch.head.weight.flatten(2)
+    return weights
+
+
+def _units_last(features: Tensor) -> Tensor:
+    """Make (M, B, n) of features; positions of an image (M, B, n, H, W) count as samples."""
+    return features if features.dim() == 3 else features.movedim(2, -1).flatten(1, -2)
+
+
+def _of_weight(sigma: Tensor, scale: float) -> dict[str, Tensor]:
+    return {
+        "gram_deviation": spectral_deviation(sigma, scale),
+        "sigma_max": sigma_max(sigma),
+        "sigma_min": sigma_min(sigma),
+        "condition": condition_number(sigma),
+        "weight_effective_rank": effective_rank(sigma),
+        "weight_stable_rank": stable_rank(sigma),
+        "weight_norm": frobenius_norm(sigma),
+    }
+
+
+def _of_features(h: Tensor, sigma: Tensor, tau: float) -> dict[str, Tensor]:
+    return {
+        "feature_effective_rank": effective_rank(sigma),
+        "feature_stable_rank": stable_rank(sigma),
+        "dormant_fraction": dormant_fraction(h, tau),
+        "dead_fraction": dead_fraction(h),
+    }
+
+
+def _order(network: Any, probe: Tensor) -> dict[str, Tensor]:
+    """What GroupSort does, where the network shows its pre-activations."""
+    preactivations = getattr(network, "preactivations", None)
+    size = ACTIVATIONS[network.spec.activation].group if preactivations is not None else 1
+    if preactivations is None or size == 1:
+        return {}
+    return {
+        f"{branch}/layer{index}/frozen_order_fraction": frozen_order_fraction(_units_last(z), size)
+        for branch, layers in preactivations(probe).items()
+        for index, z in enumerate(layers)
+    }

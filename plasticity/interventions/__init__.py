@@ -1,0 +1,88 @@
+"""Plasticity-preserving baselines: one small class each, found by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+
+from neoteny.plasticity.interventions.architecture import LayerNorm
+from neoteny.plasticity.interventions.base import Intervention, OptimizerSettings, make_optimizer
+from neoteny.plasticity.interventions.optimizers import AdamOIntervention, NoIntervention
+from neoteny.plasticity.interventions.regularizers import IsometryLoss, L2Init
+from neoteny.plasticity.interventions.resets import Fresh
+
+__all__ = [
+    "INTERVENTIONS",
+    "AdamOIntervention",
+    "Fresh",
+    "Intervention",
+    "IsometryLoss",
+    "L2Init",
+    "LayerNorm",
+    "NoIntervention",
+    "OptimizerSettings",
+    "make_interventions",
+    "make_optimizer",
+    "parse_intervention",
+]
+
+INTERVENTIONS: dict[str, type[Intervention]] = {
+    cls.name: cls
+    for cls in (NoIntervention, AdamOIntervention, IsometryLoss, L2Init, LayerNorm, Fresh)
+}
+
+
+def make_interventions(names: Sequence[str]) -> list[Intervention]:
+    """Build interventions from texts such as `adamo` or `adamo:isometry=0.1,scale=1`.
+
+    Raises:
+        ValueError: If a name or a field is unknown, a value has the wrong type, or a name is given
+            twice.
+    """
+    interventions = [parse_intervention(text) for text in names]
+    seen: set[str] = set()
+    for intervention in interventions:
+        if intervention.name in seen:
+            raise ValueError(f"intervention {intervention.name!r} is given twice: name it once")
+        seen.add(intervention.name)
+    return interventions
+
+
+def parse_intervention(text: str) -> Intervention:
+    """Build one intervention from `name` or `name:field=value,...`."""
+    name, _, settings = text.partition(":")
+    if name not in INTERVENTIONS:
+        near = difflib.get_close_matches(name, INTERVENTIONS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(INTERVENTIONS)}"
+        raise ValueError(f"intervention {name!r} is unknown: {hint}")
+    cls = INTERVENTIONS[name]
+    kinds = typing.get_type_hints(cls)
+    fields = [f.name for f in dataclasses.fields(cls) if f.init]
+    values: dict[str, object] = {}
+    for part in filter(None, settings.split(",")):
+        key, _, value = part.partition("=")
+        if key not in fields:
+            known = ", ".join(fields) or "none"
+            raise ValueError(f"intervention {name!r} has no field {key!r}: its fields are {known}")
+        values[key] = _convert(name, key, value, kinds[key])
+    return cls(**values)
+
+
+def _convert(name: str, key: str, value: str, kind: object) -> object:
+    """Read a value of a field's declared type from text."""
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if type(None) in kinds and value == "none":
+        return None
+    if bool in kinds and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for number in (int, float):
+        if number in kinds:
+            try:
+                return number(value)
+            except ValueError:
+                break
+    wanted = " or ".join(getattr(k, "__name__", str(k)) for k in kinds)
+    raise ValueError(f"{name}:{key}={value!r} does not fit: give a {wanted}")

@@ -1,0 +1,67 @@
+"""Interventions that bring their own optimiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from neoteny.plasticity.adamo import AdamO, isometry_groups
+from neoteny.plasticity.interventions.base import Intervention, OptimizerSettings
+from neoteny.plasticity.isometry import effective_strength
+
+if TYPE_CHECKING:
+    from neoteny.agents.learner import Learner
+    from neoteny.agents.networks import Network
+
+__all__ = ["AdamOIntervention", "NoIntervention"]
+
+
+@dataclass
+class NoIntervention(Intervention):
+    """Plain Adam, the baseline."""
+
+    name: ClassVar[str] = "none"
+    source: ClassVar[str] = "Kingma & Ba, arXiv:1412.6980"
+
+
+@dataclass
+class AdamOIntervention(Intervention):
+    """Adam with a decoupled isometry step on hidden weights; the rest sees Adam only."""
+
+    name: ClassVar[str] = "adamo"
+    hooks: ClassVar[str] = "optimizer"
+    source: ClassVar[str] = "Rosseau, Müller, Nowé, ICML 2026, Eqs. 16, 19, 20"
+
+    isometry: float = 0.05
+    """Strength, the paper's lambda; 0.05 equals the authors' reinforcement-learning code at 0.1."""
+    isometry_lr: float | None = None
+    """Learning rate of the isometry step; unset, it is the learning rate of Adam."""
+    scale: float = 1.0
+    """Target squared singular value."""
+
+    def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer:
+        """AdamO over groups declared by role."""
+        return AdamO(
+            isometry_groups(network),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            eps=settings.eps,
+            isometry=self.isometry,
+            isometry_lr=self.isometry_lr,
+            scale=self.scale,
+            member_dims=1,
+            fused=settings.fused,
+        )
+
+    def after_step(self, learner: Learner, obs: Tensor) -> None:
+        """Count isometry steps."""
+        self.state["activity"] += float(self.isometry > 0)
+
+    def strength(self, settings: OptimizerSettings) -> dict[str, float]:
+        """Effective strength a, and the rate 2as at which deviations decay, per update."""
+        lr = settings.learning_rate if self.isometry_lr is None else self.isometry_lr
+        a = effective_strength(lr, self.isometry)
+        return {"effective_strength": a, "decay_rate": 2 * a * self.scale}

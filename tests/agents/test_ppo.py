@@ -1,0 +1,266 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from stable_baselines3 import PPO as ReferencePPO
+
+from neoteny import envs
+from neoteny.agents.networks import NetworkSpec
+from neoteny.agents.ppo import PPOConfig, explained_variance, ppo_loss, sample_actions
+
+
+def test_sampled_actions_follow_the_softmax():
+    logits = torch.tensor([0.3, -1.0, 2.0, 0.0]).expand(40_000, 4)
+    uniform = torch.rand(40_000, generator=torch.Generator().manual_seed(0))
+    action, log_prob = sample_actions(logits, uniform)
+    expected = logits[0].softmax(0)
+    counts = torch.bincount(action, minlength=4)
+    assert (
+        stats.chisquare(counts, (expected * 40_000).double() * 1.0, sum_check=False).pvalue > 1e-3
+    )
+    torch.testing.assert_close(log_prob, expected.log()[action])
+
+
+def test_sampling_stays_in_range_at_the_ends_of_the_unit_interval():
+    logits = torch.tensor([[10.0, -10.0, -10.0]]).repeat(2, 1)
+    action, _ = sample_actions(logits, torch.tensor([0.0, 1.0 - 2**-24]))
+    assert action.min() >= 0
+    assert action.max() <= 2
+
+
+def reference_loss(batch, config):
+    """The clipped losses in float64 NumPy, from the papers' formulas."""
+    b = {k: v.double().numpy() for k, v in batch.items() if k != "action"}
+    action = batch["action"].numpy()
+    log_probs = b["logits"] - np.log(np.exp(b["logits"]).sum(-1, keepdims=True))
+    taken = np.take_along_axis(log_probs, action[..., None], -1)[..., 0]
+    adv = b["advantage"]
+    adv = (adv - adv.mean(1, keepdims=True)) / (adv.std(1, ddof=1, keepdims=True) + 1e-8)
+    ratio = np.exp(taken - b["old_log_prob"])
+    eps = config.clip_range
+    policy = -np.minimum(adv * ratio, adv * np.clip(ratio, 1 - eps, 1 + eps)).mean(1)
+    moved = b["old_value"] + np.clip(b["value"] - b["old_value"], -0.2, 0.2)
+    worst = np.maximum((b["value"] - b["returns"]) ** 2, (moved - b["returns"]) ** 2)
+    entropy = -(np.exp(log_probs) * log_probs).sum(-1).mean(1)
+    return policy + config.vf_coef * 0.5 * worst.mean(1) - config.ent_coef * entropy
+
+
+def test_loss_equals_the_formulas_for_every_member():
+    g = torch.Generator().manual_seed(1)
+    shape = (3, 64)
+    batch = {
+        "logits": torch.randn(*shape, 4, generator=g),
+        "value": torch.randn(shape, generator=g),
+        "action": torch.randint(4, shape, generator=g),
+        "old_log_prob": -torch.rand(shape, generator=g) * 2,
+        "old_value": torch.randn(shape, generator=g),
+        "advantage": torch.randn(shape, generator=g) * 5,
+        "returns": torch.randn(shape, generator=g),
+    }
+    config = PPOConfig()
+    loss, statistics = ppo_loss(**batch, config=config)
+    np.testing.assert_allclose(loss, reference_loss(batch, config), rtol=1e-5)
+    assert statistics.shape == (5, 3)
+
+
+def sb3_twin(model, agent):
+    """Copy the weights of an SB3 MLP policy into ours."""
+    policy, value = agent.network.branches["policy"], agent.network.branches["value"]
+    pairs = []
+    for branch, net, head in (
+        (policy, model.policy.mlp_extractor.policy_net, model.policy.action_net),
+        (value, model.policy.mlp_extractor.value_net, model.policy.value_net),
+    ):
+        linears = [m for m in net if isinstance(m, torch.nn.Linear)] + [head]
+        pairs += list(zip([*branch.hidden, branch.head], linears, strict=True))
+    with torch.no_grad():
+        for ours, theirs in pairs:
+            ours.weight[0].copy_(theirs.weight)
+            ours.bias[0].copy_(theirs.bias)
+    return pairs
+
+
+def test_one_update_equals_stable_baselines3(ladder, make_agent):
+    """The same weights and the same batch: our loss, gradient, clip and Adam step land on SB3's
+    weights.
+    """
+    config = PPOConfig(
+        num_envs=1,
+        num_steps=64,
+        num_epochs=1,
+        num_minibatches=1,
+        learning_rate=1e-2,
+        ent_coef=0.02,
+        vf_coef=0.7,
+        max_grad_norm=0.3,
+        clip_range_vf=0.1,
+    )
+    model = ReferencePPO(
+        "MlpPolicy",
+        "CartPole-v1",
+        n_steps=64,
+        batch_size=64,
+        n_epochs=1,
+        learning_rate=1e-2,
+        ent_coef=0.02,
+        vf_coef=0.35,
+        max_grad_norm=0.3,
+        clip_range_vf=0.1,
+        seed=1,
+        device="cpu",
+        policy_kwargs={"net_arch": [16, 16], "activation_fn": torch.nn.Tanh},
+    )  # SB3's value loss has no factor one half
+    agent = make_agent(ladder("both", 1), config, NetworkSpec(hidden=(16, 16), activation="tanh"))
+    agent.observation_shape = (4,)
+    from neoteny.agents.networks import HeadSpec, Network
+
+    network = Network(
+        NetworkSpec(hidden=(16, 16), activation="tanh"),
+        (4,),
+        {"policy": HeadSpec(2), "value": HeadSpec(1)},
+        [torch.Generator()],
+    )
+    learner = agent.learner
+    learner.network = network
+    learner._parameters = list(network.parameters())
+    learner._groups = {"network": learner._parameters}  # SB3 clips both nets by one norm
+    learner.optimizer = torch.optim.Adam(network.parameters(), lr=1e-2, eps=1e-5)
+    pairs = sb3_twin(model, agent)
+    model.learn(64)  # one rollout and one update, on weights that we have copied
+    buffer = model.rollout_buffer
+    tensors = {
+        "log_prob": buffer.log_probs,
+        "value": buffer.values,
+        "advantage": buffer.advantages,
+        "returns": buffer.returns,
+    }
+    batch = {k: torch.as_tensor(v).reshape(1, -1) for k, v in tensors.items()}
+    agent._update(
+        torch.as_tensor(buffer.observations).reshape(1, 64, 4),
+        batch["log_prob"],
+        batch["value"],
+        batch["advantage"],
+        batch["returns"],
+        torch.as_tensor(buffer.actions).reshape(1, -1),
+    )
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours.weight[0], theirs.weight, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(ours.bias[0], theirs.bias, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("constant", 1.0),
+        ("observation", "sign"),
+        ("delayed", "age"),
+        ("action", 1.0),
+        ("both", 1.0),
+    ],
+)
+def test_ladder_reaches_the_known_values_and_actions(ladder, make_agent, kind, expected):
+    config = PPOConfig(
+        num_envs=32,
+        num_steps=16,
+        num_epochs=4,
+        num_minibatches=4,
+        learning_rate=5e-3,
+        gamma=0.5,
+        clip_range_vf=None,
+        ent_coef=0.0,
+    )
+    env = ladder(kind, 32)
+    agent = make_agent(env, config)
+    for _ in range(30):
+        rollout = agent.collect(env)
+        agent.learn(rollout)
+    rollout = agent.collect(env)
+    obs = rollout.obs.flatten(0, 1)
+    if kind == "delayed":  # V = gamma before the last step, 1 on it
+        target = torch.where(obs[:, 1] > 0, 1.0, 0.5)
+    else:
+        target = obs[:, 0] if expected == "sign" else torch.ones(len(obs))
+    assert (rollout.value.flatten() - target).abs().mean() < 0.15
+    if kind in ("action", "both"):
+        assert rollout.reward.mean() > 0.95
+
+
+def test_time_limits_are_bootstrapped_not_treated_as_ends(ladder, make_agent):
+    """One reward a step for ever, cut every 4 steps: the value is 1 / (1 - gamma)."""
+    config = PPOConfig(
+        num_envs=32,
+        num_steps=16,
+        num_epochs=4,
+        num_minibatches=4,
+        learning_rate=5e-3,
+        gamma=0.8,
+        clip_range_vf=None,
+    )
+    env = ladder("constant", 32, max_steps=4)
+    agent = make_agent(env, config)
+    for _ in range(60):
+        agent.learn(agent.collect(env))
+    assert agent.collect(env).value.mean() == pytest.approx(5.0, abs=0.3)
+
+
+def test_a_member_does_not_depend_on_the_others(make_agent):
+    config = PPOConfig(num_envs=8, num_steps=8, num_epochs=2, num_minibatches=2)
+    seeds = (5, 6, 9)
+
+    def train(which):
+        env = envs.make("MinAtar-Breakout", 8, members=len(which), seed=which)
+        agent = make_agent(env, config, interventions=("adamo", "l2_init"), seeds=which)
+        for _ in range(3):
+            metrics = agent.learn(agent.collect(env))
+        return [p.detach() for p in agent.network.parameters()], metrics
+
+    together, metrics = train(seeds)
+    for member, seed in enumerate(seeds):
+        alone, lone_metrics = train((seed,))
+        for many, one in zip(together, alone, strict=True):
+            torch.testing.assert_close(many[member], one[0], rtol=1e-4, atol=1e-6)
+        for name, value in metrics.items():
+            torch.testing.assert_close(value[member], lone_metrics[name][0], rtol=1e-3, atol=1e-5)
+
+
+def test_an_intervention_does_not_shift_the_environments_random_numbers(make_agent):
+    def first_rewards(interventions):
+        env = envs.make("MinAtar-Asterix", 16)
+        agent = make_agent(env, interventions=interventions)
+        return agent.collect(env)
+
+    plain, isometric = first_rewards(("none",)), first_rewards(("adamo",))
+    assert torch.equal(plain.obs, isometric.obs)
+    assert torch.equal(plain.action, isometric.action)
+
+
+def test_every_sample_is_used_once_an_epoch(ladder, make_agent):
+    agent = make_agent(ladder("both", 16, members=3), seeds=(1, 2, 3))
+    order = agent._shuffle()
+    again = agent._shuffle()
+    lanes, steps = 16, 16
+    for member in range(3):
+        mine = {(t * 3 + member) * lanes + n for t in range(steps) for n in range(lanes)}
+        assert set(order[member].tolist()) == mine
+    assert not torch.equal(order, again)
+
+
+def test_explained_variance_is_one_for_perfect_and_zero_for_constant_predictions():
+    returns = torch.randn(7, 2, 5)
+    torch.testing.assert_close(explained_variance(returns, returns), torch.ones(2))
+    torch.testing.assert_close(explained_variance(torch.zeros(7, 2, 5), returns), torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_minibatches": 100}, "does not divide"),
+        ({"num_envs": 0}, "num_envs is 0"),
+        ({"gamma": 1.5}, "gamma is 1.5"),
+    ],
+)
+def test_bad_hyper_parameters_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(PPOConfig(), **change)

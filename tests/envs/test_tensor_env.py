@@ -1,0 +1,323 @@
+"""What every TensorEnv promises: lanes, members, resets, truncation and resuming."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+
+from neoteny.envs import TensorEnv, make, registered
+
+GAMES = ["MinAtar-Asterix", "MinAtar-Breakout", "MinAtar-Freeway", "MinAtar-SpaceInvaders"]
+CHANNELS = {"Asterix": 4, "Breakout": 4, "Freeway": 7, "SpaceInvaders": 6}
+
+
+def actions(lanes, steps, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 6, (steps, lanes), generator=generator)
+
+
+def play(env, sequence):
+    """Steps through the actions; everything returned, stacked over time."""
+    outputs = []
+    for action in sequence:
+        obs, reward, terminated, truncated, info = env.step(action)
+        outputs.append((obs, reward, terminated, truncated, info["final_obs"]))
+    return [torch.stack(column) for column in zip(*outputs, strict=True)]
+
+
+def run(env, sequence):
+    obs, _ = env.reset()
+    return [obs.expand(len(sequence), *obs.shape), *play(env, sequence)]
+
+
+def assert_same(left, right):
+    for a, b in zip(left, right, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("id", GAMES)
+def test_a_lane_does_not_depend_on_how_many_there_are(id):
+    sequence = actions(64, 120)
+    wide = run(make(id, 64, max_steps=50), sequence)
+    narrow = run(make(id, 8, max_steps=50), sequence[:, :8])
+    assert_same([column[:, :8] for column in wide], narrow)
+
+
+@pytest.mark.parametrize("id", GAMES)
+def test_members_equal_separate_environments(id):
+    sequence = actions(3 * 5, 100)
+    orders = np.stack([np.random.default_rng(m).permutation(10) for m in range(3)])
+    options = {"channels": 10, "max_steps": 40}
+    together = run(make(id, 5, 3, seed=7, channel_order=orders, **options), sequence)
+    for member in range(3):
+        alone = make(id, 5, seed=7 + member, channel_order=orders[member], **options)
+        lanes = slice(5 * member, 5 * member + 5)
+        assert_same([column[:, lanes] for column in together], run(alone, sequence[:, lanes]))
+
+
+@pytest.mark.parametrize("id", GAMES)
+def test_same_seed_repeats_and_another_differs(id):
+    sequence = actions(16, 100)
+    env = make(id, 16, seed=3)
+    first = run(env, sequence)
+    again = [*[column.clone() for column in first]]
+    obs, _ = env.reset(seed=3)
+    assert torch.equal(obs, first[0][0])
+    assert_same(play(env, sequence), again[1:])
+    other = run(make(id, 16, seed=4), sequence)
+    assert not torch.equal(other[1], first[1])
+
+
+def test_reset_without_a_seed_draws_anew_and_deterministically():
+    first, second = make("MinAtar-Freeway", 4), make("MinAtar-Freeway", 4)
+    for env in (first, second):
+        env.reset()
+    before = first.state["car_speed"].clone()
+    assert torch.equal(first.reset()[0], second.reset()[0])
+    assert not torch.equal(first.state["car_speed"], before)
+
+
+def test_seeds_are_taken_per_member():
+    assert make(GAMES[0], 2, 3, seed=5).seeds == (5, 6, 7)
+    env = make(GAMES[0], 2, 3, seed=[9, 1, 4])
+    assert env.seeds == (9, 1, 4)
+    env.reset(seed=20)
+    assert env.seeds == (20, 21, 22)
+
+
+@pytest.mark.parametrize("id", GAMES)
+def test_state_dict_resumes_bit_exactly_in_mid_episode(id):
+    sequence = actions(2 * 16, 160)
+    orders = np.stack([np.random.default_rng(m).permutation(8) for m in range(2)])
+    options = {"members": 2, "max_steps": 70, "channels": 8}
+    env = make(id, 16, seed=1, channel_order=orders, **options)
+    env.reset()
+    play(env, sequence[:83])
+    saved = env.state_dict()
+    rest = play(env, sequence[83:])
+    resumed = make(id, 16, seed=99, **options)
+    resumed.load_state_dict(saved)
+    assert resumed.seeds == env.seeds
+    assert_same(play(resumed, sequence[83:]), rest)
+    assert_same(resumed.state.values(), [env.state[name] for name in resumed.state])
+
+
+@pytest.mark.parametrize("id", GAMES)
+def test_same_step_autoreset_returns_both_observations(id):
+    env = make(id, 64, max_steps=30)
+    env.reset()
+    finished = 0
+    for action in actions(64, 100):
+        obs, _, terminated, truncated, info = env.step(action)
+        done = terminated | truncated
+        finished += int(done.sum())
+        assert torch.equal(obs[~done], info["final_obs"][~done])
+        assert (env.state["elapsed"][done] == 0).all()
+        assert (env.state["elapsed"][~done] > 0).all()
+        assert (obs[done] != info["final_obs"][done]).flatten(1).any(1).all()
+    assert finished >= 64 * 3
+
+
+def test_max_steps_truncates_and_leaves_terminations_alone():
+    env = make("MinAtar-Freeway", 3, max_steps=40)
+    env.reset()
+    for step in range(1, 121):
+        _, _, terminated, truncated, info = env.step(torch.full((3,), 2))
+        assert truncated.tolist() == [step % 40 == 0] * 3
+        assert not terminated.any()
+        assert info["final_obs"].shape == (3, 10, 10, 7)
+    env = make("MinAtar-SpaceInvaders", 1, max_steps=17, sticky=0.0)
+    env.reset()
+    for step in range(1, 18):
+        _, _, terminated, truncated, _ = env.step(torch.zeros(1, dtype=torch.int64))
+        # Standing still dies at step 17, which is also the limit.
+        assert bool(terminated) == (step == 17)
+        assert not truncated.any()
+
+
+def test_max_truncations_bounds_what_happens():
+    assert make(GAMES[0], 1).max_truncations(128) == 0
+    env = make("MinAtar-Freeway", 2, max_steps=30)
+    assert [env.max_truncations(horizon) for horizon in (1, 30, 31, 128)] == [1, 1, 2, 5]
+
+
+def test_freeway_lasts_2501_steps():
+    env = make("MinAtar-Freeway", 2)
+    env.reset()
+    env.final_observations = False
+    for step in range(1, 2502):
+        _, _, terminated, _, info = env.step(torch.zeros(2, dtype=torch.int64))
+        assert bool(terminated.all()) == bool(terminated.any()) == (step == 2501)
+        assert info == {}
+
+
+def test_last_action_survives_a_reset_but_not_reseeding():
+    env = make("MinAtar-Breakout", 4)
+    env.reset()
+    env.step(torch.full((4,), 3))
+    held = env.state["last_action"].clone()
+    env.reset()
+    assert torch.equal(env.state["last_action"], held)
+    env.reset(seed=0)
+    assert not env.state["last_action"].any()
+
+
+@pytest.mark.parametrize("id", GAMES)
+def test_channels_are_padded_and_ordered_as_by_numpy(id):
+    sequence = actions(2 * 8, 60)
+    orders = np.stack([np.random.default_rng(m).permutation(10) for m in range(2)])
+    plain = run(make(id, 8, 2), sequence)
+    shown = run(make(id, 8, 2, channels=10, channel_order=orders), sequence)
+    for native, obs in ((plain[0], shown[0]), (plain[1], shown[1]), (plain[-1], shown[-1])):
+        native, obs = native.numpy(), obs.numpy()
+        width = [(0, 0)] * 4 + [(0, 10 - native.shape[-1])]
+        padded = np.pad(native, width)
+        for member in range(2):
+            lanes = slice(8 * member, 8 * member + 8)
+            np.testing.assert_array_equal(obs[:, lanes], padded[:, lanes][..., orders[member]])
+    assert_same(plain[2:5], shown[2:5])
+
+
+def test_channel_order_can_change_while_running():
+    env, plain = make("MinAtar-Asterix", 4), make("MinAtar-Asterix", 4)
+    env.reset(), plain.reset()
+    order = torch.tensor([2, 0, 3, 1])
+    for step, action in enumerate(actions(4, 60)):
+        if step == 30:
+            env.set_channel_order(order)
+        if step == 45:
+            env.set_channel_order(None)
+        expected = plain.step(action)[0]
+        expected = expected[..., order] if 30 <= step < 45 else expected
+        assert torch.equal(env.step(action)[0], expected)
+
+
+def test_returned_tensors_are_not_overwritten_by_later_steps():
+    env = make("MinAtar-Breakout", 8)
+    first, _ = env.reset()
+    copy = first.clone()
+    play(env, actions(8, 10))
+    assert torch.equal(first, copy)
+
+
+# Gymnasium calls v0 outdated wherever v1 exists; here, as in MinAtar, v1 is the minimal action set.
+@pytest.mark.filterwarnings("ignore:.*is out of date")
+@pytest.mark.parametrize("id", registered())
+def test_gymnasium_makes_and_describes_it(id):
+    env = gymnasium.make_vec(id, num_envs=8)
+    assert isinstance(env.unwrapped, TensorEnv)
+    assert env.num_envs == env.lanes == 8
+    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    obs, info = env.reset(seed=1)
+    game = id.split("-")[1]
+    assert info == {}
+    assert obs.dtype == torch.bool
+    assert obs.shape == (8, 10, 10, CHANNELS[game]) == env.observation_space.shape
+    assert env.observation_space.contains(obs.numpy())
+    assert env.single_observation_space.contains(obs[0].numpy())
+    for _ in range(5):
+        obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        assert reward.dtype == torch.float32
+        assert terminated.dtype == truncated.dtype == torch.bool
+        assert reward.shape == terminated.shape == truncated.shape == (8,)
+    env.close()
+
+
+def test_gymnasium_passes_options_and_vector_wrappers_apply():
+    env = gymnasium.make_vec(
+        "neoteny/MinAtar-Breakout-v1", num_envs=2, members=3, seed=4, render_mode="rgb_array"
+    )
+    assert env.unwrapped.seeds == (4, 5, 6)
+    assert env.num_envs == 6
+    assert env.single_action_space.n == 3
+    wrapped = gymnasium.vector.VectorWrapper(env)
+    wrapped.reset()
+    frames = wrapped.render()
+    assert len(frames) == 6
+    assert frames[0].shape == (160, 160, 3)
+    assert frames[0].std() > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: make("MinAtar-Brekout", 1), "did you mean 'neoteny/MinAtar-Breakout-v"),
+        (lambda: make("Pong", 1), r"registered\(\) lists"),
+        (lambda: make(GAMES[0], 1, stiky=0.1), r"no option 'stiky'.*'sticky'"),
+        (lambda: make(GAMES[0] + "-v1", 1, minimal_actions=False), "minimal_actions"),
+        (lambda: make(GAMES[0], 0), "num_envs is 0"),
+        (lambda: make(GAMES[0], 1, members=-1), "members is -1"),
+        (lambda: make(GAMES[0], 1, max_steps=0), "max_steps is 0"),
+        (lambda: make(GAMES[0], 1, 2, seed=[1, 2, 3]), "3 seeds for 2 members"),
+        (lambda: make(GAMES[0], 1, seed=-1), "seed -1"),
+        (lambda: make(GAMES[0], 1, sticky=1.5), "sticky is 1.5"),
+        (lambda: make(GAMES[0], 1, channels=3), "at least 4"),
+        (lambda: make(GAMES[0], 1, channel_order=np.zeros(4)), "not a permutation"),
+        (lambda: make(GAMES[0], 1, channel_order=np.arange(5)), r"shape \(5,\)"),
+        (lambda: make(GAMES[0], 1, render_mode="human"), "render_mode is 'human'"),
+        (lambda: make(GAMES[0], 1).reset(options={"reset_mask": 1}), "reset_mask"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_missing_cuda_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ValueError, match="use device='cpu'"):
+        make(GAMES[0], 1, device="cuda")
+
+
+def test_wrong_use_of_step_and_state_is_refused():
+    env = make(GAMES[0], 4)
+    with pytest.raises(ResetNeeded):
+        env.step(torch.zeros(4, dtype=torch.int64))
+    env.reset()
+    with pytest.raises(ValueError, match=r"shape \(3,\), expected \(4,\)"):
+        env.step(torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="same num_envs"):
+        make(GAMES[0], 5).load_state_dict(env.state_dict())
+    with pytest.raises(ValueError, match="expected"):
+        make(GAMES[1], 4).load_state_dict(env.state_dict())
+
+
+@pytest.mark.parametrize("id", GAMES)
+def test_a_step_is_one_graph_without_host_reads(id):
+    env, traced = make(id, 16, max_steps=40), make(id, 16, max_steps=40)
+    options = {"backend": "eager", "fullgraph": True, "dynamic": False}
+    traced._advance = torch.compile(traced._advance, **options)
+    traced._observe = torch.compile(traced._observe, **options)
+    sequence = actions(16, 50)
+    assert_same(run(env, sequence), run(traced, sequence))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize("id", GAMES)
+def test_compiled_step_equals_eager(id):
+    env, compiled = make(id, 16, max_steps=40), make(id, 16, max_steps=40)
+    compiled._advance = torch.compile(compiled._advance, fullgraph=True, dynamic=False)
+    sequence = actions(16, 100)
+    assert_same(run(env, sequence), run(compiled, sequence))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("id", GAMES)
+def test_cuda_equals_cpu_without_waiting_for_the_device(id):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    sequence = actions(2 * 64, 300)
+    options = {"members": 2, "max_steps": 100, "channels": 10}
+    expected = run(make(id, 64, **options), sequence)
+    env = make(id, 64, device="cuda", **options)
+    obs, _ = env.reset()
+    on_device = sequence.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    found = play(env, on_device)
+    torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(obs.cpu(), expected[0][0])
+    assert_same([column.cpu() for column in found], expected[1:])

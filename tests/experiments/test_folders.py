@@ -1,0 +1,140 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from neoteny.experiments.folders import (
+    atomic_file,
+    difference,
+    holds_run,
+    prepare_run_folder,
+    write_atomically,
+    write_json,
+)
+
+CONFIG = {"arm": "ppo-none", "steps": 100, "ppo": {"lr": 0.1, "clip": None}, "hidden": (64, 64)}
+
+
+def _stored_run(folder: Path, **changes: object) -> Path:
+    member = folder / "seed_3"
+    member.mkdir(parents=True)
+    write_json(member / "config.json", {**CONFIG, "seed": 3, "versions": {}, **changes})
+    (folder / "checkpoint.pt").write_bytes(b"x")
+    return folder
+
+
+def _content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_new_folder_is_made_with_parents(tmp_path: Path) -> None:
+    folder = prepare_run_folder(tmp_path / "a" / "b", CONFIG)
+    assert folder == tmp_path / "a" / "b"
+    assert folder.is_dir()
+    assert not holds_run(folder)
+
+
+def test_empty_or_unrelated_folder_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    prepare_run_folder(tmp_path, CONFIG)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["checkpoint.pt", "seed_0/metrics.csv", "seed_0/config.json", "ppo-none/seed_0/metrics.csv"],
+)
+def test_folder_with_a_run_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("old")
+    before = _content(tmp_path)
+    with pytest.raises(ValueError, match="already holds a run") as caught:
+        prepare_run_folder(tmp_path, CONFIG)
+    message = str(caught.value)
+    assert str(tmp_path) in message
+    assert "--out" in message
+    assert f"--resume {tmp_path}" in message
+    assert "\n" not in message
+    assert _content(tmp_path) == before
+
+
+def test_a_second_arm_beside_the_first_is_accepted(tmp_path: Path) -> None:
+    _stored_run(tmp_path / "ppo-none")
+    prepare_run_folder(tmp_path / "ppo-adamo", CONFIG)
+
+
+def test_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ValueError, match="is a file"):
+        prepare_run_folder(tmp_path / "out", CONFIG)
+    with pytest.raises(ValueError, match=r"cannot create .*choose another --out"):
+        prepare_run_folder(tmp_path / "out" / "below", CONFIG)
+
+
+def test_resume_with_the_same_config(tmp_path: Path) -> None:
+    _stored_run(tmp_path)
+    before = _content(tmp_path)
+    assert prepare_run_folder(tmp_path, CONFIG, resume=True) == tmp_path
+    assert _content(tmp_path) == before
+
+
+def test_resume_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    _stored_run(tmp_path)
+    before = _content(tmp_path)
+    (tmp_path / ".checkpoint.pt.123.tmp").write_bytes(b"half")
+    (tmp_path / "seed_3" / ".metrics.csv.123.tmp").write_bytes(b"half")
+    prepare_run_folder(tmp_path, CONFIG, resume=True)
+    assert _content(tmp_path) == before
+
+
+def test_resume_names_every_differing_field(tmp_path: Path) -> None:
+    _stored_run(tmp_path)
+    given = {**CONFIG, "steps": 200, "ppo": {"lr": 0.2, "clip": None}, "new": True}
+    with pytest.raises(ValueError, match="config differs") as caught:
+        prepare_run_folder(tmp_path, given, resume=True)
+    message = str(caught.value)
+    assert "steps: stored 100, given 200" in message
+    assert "ppo.lr: stored 0.1, given 0.2" in message
+    assert "new: stored nothing, given true" in message
+    assert "hidden" not in message
+    assert prepare_run_folder(tmp_path, given, resume=True, ignore=("steps", "ppo", "new"))
+
+
+def test_resume_without_a_run_or_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no run to resume"):
+        prepare_run_folder(tmp_path / "nothing", CONFIG, resume=True)
+    _stored_run(tmp_path)
+    (tmp_path / "checkpoint.pt").unlink()
+    with pytest.raises(ValueError, match=r"no checkpoint\.pt"):
+        prepare_run_folder(tmp_path, CONFIG, resume=True)
+
+
+def test_difference_sees_what_json_sees() -> None:
+    assert difference({"a": (1, 2), "b": Path("x")}, {"a": [1, 2], "b": "x"}) == []
+    assert difference({"a": 1}, {"a": True}) == ["a: stored 1, given true"]
+    assert difference({"a": float("nan")}, {"a": float("nan")}) == []
+    assert difference({"seed": 1, "versions": {}}, {"seed": 2}) == []
+    assert difference({"a": {}}, {"a": {"b": 1}}) == [
+        "a: stored {}, given nothing",
+        "a.b: stored nothing, given 1",
+    ]
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    write_atomically(path, "old")
+
+    def write_half() -> None:
+        with atomic_file(path) as file:
+            file.write(b"half of the n")
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_is_readable_by_others(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"path": Path("x/y"), "rate": 1e-4})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"path": "x/y", "rate": 1e-4}

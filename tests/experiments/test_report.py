@@ -1,0 +1,273 @@
+import csv
+import io
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+from rich.console import Console
+from scipy import stats
+
+from neoteny.experiments.curves import bin_edges, common_switches, curve
+from neoteny.experiments.figures import diagnostic_columns, looks, plasticity_figure, returns_figure
+from neoteny.experiments.metrics import REFERENCES
+from neoteny.experiments.report import print_summary, read_runs, summary, write_report
+from neoteny.experiments.tables import per_task, readable
+
+GAMES = sorted(REFERENCES)
+
+
+@pytest.fixture(scope="module")
+def frame(comparison: Path) -> pd.DataFrame:
+    return read_runs(comparison)
+
+
+@pytest.fixture(scope="module")
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    return summary(frame).set_index("arm")
+
+
+def _by_hand(comparison: Path, arm: str) -> np.ndarray:
+    """(seeds, visits) normalised online returns, straight from the files."""
+    scores = np.full((4, 8), np.nan)
+    names = ("MinAtar-Breakout", "MinAtar-Asterix", "MinAtar-SpaceInvaders", "MinAtar-Freeway")
+    for seed in range(4):
+        carried: dict[int, list[float]] = {}
+        with (comparison / arm / f"seed_{seed}" / "metrics.csv").open() as file:
+            for row in csv.DictReader(file):
+                values = carried.setdefault(int(row["visit"]), [])
+                reference = REFERENCES[names[int(row["task"])]]
+                if row["charts/episodic_return"]:
+                    value = float(row["charts/episodic_return"])
+                    scale = reference.trained - reference.random
+                    values.append((value - reference.random) / scale)
+                elif values:
+                    values.append(values[-1])
+        scores[seed] = [np.mean(carried[visit]) for visit in range(8)]
+    return scores
+
+
+def test_levels_and_changes_against_the_files(comparison: Path, table: pd.DataFrame) -> None:
+    for arm in ("ppo-none", "ppo-adamo", "ppo-fresh"):
+        scores = _by_hand(comparison, arm)
+        row = table.loc[arm]
+        assert row["score"] == pytest.approx(scores.mean())
+        assert row["first_cycle"] == pytest.approx(scores[:, :4].mean())
+        assert row["last_cycle"] == pytest.approx(scores[:, 4:].mean())
+        assert row["change"] == pytest.approx(scores[:, 4:].mean() - scores[:, :4].mean())
+        assert row["change_low"] <= row["change"] <= row["change_high"]
+        assert (row["seeds"], row["visits"], row["unit"]) == (4, 8, "normalised")
+        assert row["complete"]
+
+
+def test_iqm_is_over_runs_and_tasks(frame: pd.DataFrame, table: pd.DataFrame) -> None:
+    rows = frame[(frame["arm"] == "ppo-none") & frame["score"].notna()]
+    per_visit = rows.groupby(["seed", "visit", "task_name"])["score"].mean()
+    cells = per_visit.groupby(["seed", "task_name"]).mean()
+    assert len(cells) == 16
+    assert table.loc["ppo-none", "iqm"] == pytest.approx(stats.trim_mean(cells, 0.25))
+    assert table.loc["ppo-none", "iqm_low"] <= table.loc["ppo-none", "iqm"]
+
+
+def test_gap_is_the_ratio_of_sums(comparison: Path, table: pd.DataFrame) -> None:
+    fresh = _by_hand(comparison, "ppo-fresh")
+    for arm in ("ppo-none", "ppo-adamo"):
+        scores = _by_hand(comparison, arm)
+        assert table.loc[arm, "gap"] == pytest.approx(1 - scores.sum() / fresh.sum())
+        last = 1 - scores[:, 4:].sum() / fresh[:, 4:].sum()
+        assert table.loc[arm, "gap_last_cycle"] == pytest.approx(last)
+        assert table.loc[arm, "gap_low"] <= table.loc[arm, "gap"] <= table.loc[arm, "gap_high"]
+    assert np.isnan(table.loc["ppo-fresh", "gap"])
+
+
+def test_summary_finds_what_was_put_in(table: pd.DataFrame) -> None:
+    assert table.index.tolist() == ["ppo-none", "ppo-adamo", "ppo-fresh"]
+    assert table.loc["ppo-none", "change_high"] < -0.1
+    assert table.loc["ppo-adamo", "change_low"] > -0.1
+    assert table.loc["ppo-none", "gap_low"] > table.loc["ppo-adamo", "gap_high"]
+    assert table.loc["ppo-adamo", "improvement"] > 0.9
+    assert np.isnan(table.loc["ppo-none", "improvement"])
+    assert {f"final/{name}" for name in GAMES} <= set(table.columns)
+
+
+def test_only_finished_visits_count(tmp_path: Path, write_comparison: Callable[..., Path]) -> None:
+    table = summary(read_runs(write_comparison(tmp_path / "a", seeds=2, until=0.3)))
+    assert table["visits"].tolist() == [2, 2, 2]
+    assert not table["complete"].any()
+    assert table["change"].isna().all()
+    early = summary(read_runs(write_comparison(tmp_path / "b", seeds=2, until=0.05)))
+    assert early["visits"].tolist() == [1, 1, 1]
+    assert np.isfinite(early["score"]).all()
+
+
+def test_games_without_reference_are_summarised_by_return(tmp_path: Path) -> None:
+    folder = tmp_path / "seed_0"
+    folder.mkdir()
+    (folder / "metrics.csv").write_text("step,charts/episodic_return\n10,\n20,30.0\n30,50.0\n")
+    (folder / "config.json").write_text('{"task_names": ["CartPole-v1"], "steps": 30}')
+    made = write_report(tmp_path)
+    row = made.summary.iloc[0]
+    assert (row["unit"], row["score"], row["final/CartPole-v1"]) == ("return", 40.0, 50.0)
+    assert [path.name for path in made.files] == [
+        "summary.csv",
+        "visits.csv",
+        "returns.png",
+        "report.html",
+    ]
+
+
+def test_evaluations_are_summarised_by_task(tmp_path: Path) -> None:
+    folder = tmp_path / "seed_0"
+    folder.mkdir()
+    rows = ["10,0,0,1.0,", "20,0,0,2.0,4.0", "30,1,1,1.0,", "40,1,1,1.0,7.0"]
+    header = "step,task,visit,charts/episodic_return,eval/episodic_return"
+    (folder / "metrics.csv").write_text("\n".join([header, *rows, ""]))
+    (folder / "config.json").write_text('{"task_names": ["a", "b"], "steps": 40}')
+    table = summary(read_runs(tmp_path))
+    assert table["evaluation/a"].tolist() == [4.0]
+    assert table["evaluation/b"].tolist() == [7.0]
+
+
+def test_bins_average_and_never_cross_a_switch(frame: pd.DataFrame) -> None:
+    rows = frame[frame["arm"] == "ppo-none"]
+    switches = common_switches(rows)
+    assert switches == [8192.0 * 30 * visit for visit in range(1, 8)]
+    edges = bin_edges(rows, switches)
+    assert len(edges) == 241
+    assert set(switches) <= set(edges)
+    line = curve(rows, "online_return", edges, switches)
+    breaks = np.flatnonzero(np.isnan(line.x))
+    assert len(breaks) == 7
+    for at, switch in zip(breaks, switches, strict=True):
+        assert line.x[at - 1] < switch < line.x[at + 1]
+    at_third = rows[rows["step"] == 3 * 8192]["online_return"]
+    assert line.mean[np.searchsorted(line.x[:5], 2.5 * 8192)] == pytest.approx(at_third.mean())
+
+
+def test_coarse_bins_hold_all_rows() -> None:
+    steps = np.arange(1, 10_001)
+    frame = pd.DataFrame(
+        {"arm": "a", "seed": 0, "visit": 0, "step": steps, "width": 1, "x": steps / 1.0}
+    )
+    edges = bin_edges(frame, [])
+    assert len(edges) == 481
+    line = curve(frame, "x", edges, [])
+    assert len(line.x) == 480
+    assert np.abs(line.mean - line.x).max() <= 1
+    assert common_switches(frame) == []
+
+
+def test_runs_that_switch_at_different_steps_have_no_common_switches(frame: pd.DataFrame) -> None:
+    rows = frame[frame["arm"] == "ppo-none"].copy()
+    shifted = (rows["seed"] == 1) & (rows["visit"] == 1)
+    rows.loc[shifted, "step"] += 5
+    assert common_switches(rows) == []
+
+
+def test_colours_are_distinct_and_roles_fixed() -> None:
+    arms = ["ppo-adamo", "ppo-fresh", "ppo-l2_init", "ppo-none", *(f"ppo-x{i}" for i in range(12))]
+    found = looks(arms)
+    assert next(iter(found)) == "ppo-none"
+    assert list(found)[-1] == "ppo-fresh"
+    assert len({(look.colour, look.line) for look in found.values()}) == len(arms)
+    assert found["ppo-none"].colour == looks(["none", "adamo"])["none"].colour
+    assert found["ppo-none"].label == "none"
+
+
+def test_heads_are_no_hidden_layers() -> None:
+    columns = [f"plasticity/q/{layer}/dormant" for layer in ("layer0", "layer1", "head")]
+    assert diagnostic_columns([*columns, "charts/SPS", "plasticity/update_norm"]) == {
+        ("q", "dormant"): columns[:2]
+    }
+
+
+def test_figures_have_ink_of_every_arm(frame: pd.DataFrame, tmp_path: Path) -> None:
+    returns_figure(frame, tmp_path / "returns.png", "title")
+    plasticity_figure(frame, tmp_path / "plasticity.png", "title")
+    for name in ("returns.png", "plasticity.png"):
+        image = np.rint(imread(tmp_path / name)[..., :3] * 255).astype(int)
+        assert image.shape[1] == 2000
+        for look in looks(["ppo-none", "ppo-adamo", "ppo-fresh"]).values():
+            colour = [int(look.colour[at : at + 2], 16) for at in (1, 3, 5)]
+            assert (image == colour).all(axis=-1).sum() > 2000
+
+
+def test_report_writes_everything_and_only_that(comparison: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(comparison, tmp_path / "out")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    made = write_report(root)
+    assert [path.name for path in made.files] == [
+        "summary.csv",
+        "visits.csv",
+        "returns.png",
+        "plasticity.png",
+        "report.html",
+    ]
+    after = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    assert after == before | {path: path.read_bytes() for path in made.files}
+    assert len(pd.read_csv(root / "visits.csv")) == 3 * 4 * 8
+    stored = pd.read_csv(root / "summary.csv")
+    pd.testing.assert_frame_equal(stored, made.summary, check_dtype=False)
+    again = write_report(root)
+    pd.testing.assert_frame_equal(again.summary, made.summary)
+
+
+class _Checker(HTMLParser):
+    """Notes what an HTML page holds and whether its tags are balanced."""
+
+    void = frozenset({"meta", "img", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_page_is_whole_and_needs_nothing_else(comparison: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(comparison, tmp_path / "out")
+    write_report(root)
+    checker = _Checker()
+    checker.feed((root / "report.html").read_text())
+    assert checker.open == []
+    assert len(checker.sources) == 2
+    assert all(source.startswith("data:image/png;base64,") for source in checker.sources)
+    text = " ".join(checker.text)
+    for wanted in (
+        "minatar-continual",
+        "python train.py run --intervention adamo",
+        "Space Invaders",
+        "learning_rate=0.00025",
+        "2.13.0",
+        "95 %",
+    ):
+        assert wanted in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_terminal_table_fits_with_whole_numbers(frame: pd.DataFrame, width: int) -> None:
+    console = Console(width=width, file=io.StringIO())
+    table = summary(frame)
+    print_summary(console, table)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).replace("[ ", "[").split()
+    for column in (readable(table), per_task(table, "final")):
+        for text in column.to_numpy().ravel():
+            assert all(word in words for word in text.split())
+    assert "Fewer than 10 seeds" in " ".join(lines)

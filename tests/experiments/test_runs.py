@@ -1,0 +1,209 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from neoteny.experiments.runs import display_name, find_runs, read_runs, read_table
+from neoteny.experiments.visits import labels, matched, visit_values
+
+HEADER = "step,iteration,task,visit,charts/episodic_return"
+
+
+def _write(folder: Path, rows: list[str], **config: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text("\n".join([HEADER, *rows, ""]))
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def two_games(tmp_path: Path) -> Path:
+    """Two visits of two games, 40 steps each, with gaps; then a third visit just begun."""
+    rows = [
+        "10,1,1,0,",
+        "20,2,1,0,2.7",
+        "30,3,1,0,",
+        "40,4,1,0,5.0",
+        "50,5,0,1,",
+        "60,6,0,1,10.2",
+        "70,7,0,1,19.8",
+        "80,8,0,1,19.8",
+        "90,9,1,2,0.4",
+    ]
+    _write(
+        tmp_path / "seed_2",
+        rows,
+        arm="ppo-none",
+        seed=2,
+        steps=160,
+        boundaries=[40, 80, 120],
+        task_names=["MinAtar-Breakout", "MinAtar-Asterix"],
+    )
+    return tmp_path
+
+
+def test_columns_of_a_hand_made_run(two_games: Path) -> None:
+    frame = read_runs(two_games)
+    nan = np.nan
+    asterix, breakout = ["MinAtar-Asterix"] * 4, ["MinAtar-Breakout"] * 4
+    assert frame["task_name"].tolist() == [*asterix, *breakout, "MinAtar-Asterix"]
+    assert frame["task_step"].tolist() == [10, 20, 30, 40, 10, 20, 30, 40, 10]
+    assert frame["game_step"].tolist() == [10, 20, 30, 40, 10, 20, 30, 40, 50]
+    assert frame["width"].tolist() == [10] * 9
+    assert frame["cycle"].tolist() == [0] * 8 + [1]
+    assert frame["complete"].tolist() == [True] * 8 + [False]
+    np.testing.assert_array_equal(
+        frame["online_return"], [nan, 2.7, 2.7, 5.0, nan, 10.2, 19.8, 19.8, 0.4]
+    )
+    np.testing.assert_allclose(frame["score"], [nan, 0.5, 0.5, 1, nan, 0.5, 1, 1, 0], atol=1e-12)
+    assert set(frame["arm"]) == {"ppo-none"}
+    assert set(frame["seed"]) == {2}
+
+
+def test_visits_of_a_hand_made_run(two_games: Path) -> None:
+    visits = visit_values(read_runs(two_games)).set_index("visit")
+    assert visits["auc"].tolist() == pytest.approx(
+        [(2.7 + 2.7 + 5) / 3, (10.2 + 2 * 19.8) / 3, 0.4]
+    )
+    assert visits["final"].tolist() == [5.0, 19.8, 0.4]
+    assert visits["score"].tolist() == pytest.approx([2 / 3, 2.5 / 3, 0])
+    assert visits["start"].tolist() == [0, 40, 80]
+    assert visits["end"].tolist() == [40, 80, 90]
+    assert visits["complete"].tolist() == [True, True, False]
+    assert visits["gap"].isna().all()
+
+
+def test_rows_of_unequal_length_are_weighted_by_steps(tmp_path: Path) -> None:
+    _write(tmp_path / "seed_0", ["10,1,0,0,1.0", "40,2,0,0,5.0"], steps=40)
+    assert visit_values(read_runs(tmp_path))["auc"].tolist() == [(10 * 1 + 30 * 5) / 40]
+
+
+def test_gap_is_against_fresh_of_the_same_seed_and_visit(tmp_path: Path) -> None:
+    # Normalised Breakout: 0.6 is 0, 10.2 is 0.5, 19.8 is 1.
+    for arm, seed, value in (
+        ("ppo-none", 0, 10.2),
+        ("ppo-none", 1, 19.8),
+        ("ppo-none", 2, 19.8),
+        ("ppo-fresh", 0, 19.8),
+        ("ppo-fresh", 1, 10.2),
+        ("ppo-fresh", 3, 10.2),
+    ):
+        folder = tmp_path / arm / f"seed_{seed}"
+        _write(
+            folder,
+            [f"10,1,0,0,{value}"],
+            arm=arm,
+            seed=seed,
+            steps=10,
+            task_names=["MinAtar-Breakout"],
+        )
+    visits = visit_values(read_runs(tmp_path)).set_index(["arm", "seed"])
+    assert visits.loc["ppo-none", "gap"].tolist() == pytest.approx([0.5, -1.0, np.nan], nan_ok=True)
+    assert visits.loc["ppo-fresh", "gap"].isna().all()
+
+
+def test_last_visit_is_complete_within_one_row(tmp_path: Path) -> None:
+    for seed, steps in ((0, 20), (1, 25), (2, 31)):
+        _write(tmp_path / f"seed_{seed}", ["10,1,0,0,1", "20,2,0,0,1"], seed=seed, steps=steps)
+    visits = visit_values(read_runs(tmp_path)).set_index("seed")
+    assert visits["complete"].tolist() == [True, True, False]
+
+
+def test_one_name_stands_for_all_variants_of_a_task(tmp_path: Path) -> None:
+    rows = ["10,1,0,0,1", "20,2,1,1,1", "30,3,2,2,1"]
+    _write(tmp_path / "a" / "seed_0", rows, arm="a", task_names=["CartPole-v1"])
+    _write(tmp_path / "b" / "seed_0", rows, arm="b")
+    frame = read_runs(tmp_path).set_index("arm")
+    assert set(frame.loc["a", "task_name"]) == {"CartPole-v1"}
+    assert frame.loc["a", "cycle"].tolist() == [0, 1, 2]
+    assert frame.loc["b", "task_name"].tolist() == ["task 0", "task 1", "task 2"]
+
+
+def test_visits_without_boundaries_begin_after_the_last_row(tmp_path: Path) -> None:
+    _write(tmp_path / "seed_0", ["10,1,0,0,1", "20,2,1,1,1", "30,3,1,1,1"])
+    frame = read_runs(tmp_path)
+    assert frame["task_step"].tolist() == [10, 10, 20]
+
+
+def test_broken_rows_are_named_and_left_out(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "seed_0", ["10,1,0,0,1", "20,2,0", "30,3,0,0,x", "40,4,0,0,4"])
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("50,5,0,0,")  # being written
+    with pytest.warns(UserWarning, match=r"metrics\.csv, line") as caught:
+        table = read_table(folder / "metrics.csv")
+    assert [str(warning.message).split(", ")[1] for warning in caught] == [
+        "line 3: broken row left out",
+        "line 4: broken row left out",
+    ]
+    assert table["step"].tolist() == [10, 40]
+
+
+def test_runs_in_progress(tmp_path: Path, write_comparison: Callable[..., Path]) -> None:
+    write_comparison(tmp_path, seeds=2, until=0.3)
+    (tmp_path / "ppo-none" / "seed_9").mkdir()
+    (tmp_path / "ppo-none" / "seed_9" / "metrics.csv").write_text(HEADER + "\n")
+    frame = read_runs(tmp_path)
+    assert len(frame) == 3 * 2 * int(0.3 * 240)
+    assert not frame.loc[frame["visit"] == 2, "complete"].any()
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no metrics\.csv below"):
+        read_runs(tmp_path)
+    _write(tmp_path / "seed_0", [])
+    with pytest.raises(ValueError, match="recorded nothing yet"):
+        read_runs(tmp_path)
+    (tmp_path / "seed_0" / "metrics.csv").write_text("not,a,table\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"metrics\.csv, line 1: no column 'step'"):
+        read_runs(tmp_path)
+
+
+def test_runs_that_share_an_arm_are_told_apart(tmp_path: Path) -> None:
+    for place in ("first", "second"):
+        _write(tmp_path / place / "seed_0", ["10,1,0,0,1"], arm="ppo-none")
+    assert [run.arm for run in find_runs(tmp_path)] == ["first", "second"]
+    assert [run.arm for run in find_runs(tmp_path / "first")] == ["ppo-none"]
+    assert [run.arm for run in find_runs(tmp_path / "first" / "seed_0")] == ["ppo-none"]
+
+
+def test_seeds_are_in_numerical_order(tmp_path: Path) -> None:
+    for seed in (10, 9, 2):
+        _write(tmp_path / f"seed_{seed}", ["10,1,0,0,1"], arm="ppo-none")
+    assert [run.seed for run in find_runs(tmp_path)] == [2, 9, 10]
+
+
+def test_what_was_recorded_is_read_to_the_bit(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).standard_normal(100) * 10.0 ** np.arange(-50, 50)
+    rows = [f"{i + 1},{i},0,0,{number!r}" for i, number in enumerate(numbers.tolist())]
+    _write(tmp_path / "seed_0", rows)
+    frame: pd.DataFrame = read_runs(tmp_path)
+    assert frame["return"].tolist() == numbers.tolist()
+
+
+def test_names_for_people() -> None:
+    assert display_name("neoteny/MinAtar-SpaceInvaders-v0") == "Space Invaders"
+    assert display_name("CartPole-v1") == "Cart Pole"
+    assert labels(["ppo-none", "ppo-adamo", "ppo-none-groupsort"]) == {
+        "ppo-none": "none",
+        "ppo-adamo": "adamo",
+        "ppo-none-groupsort": "none-groupsort",
+    }
+    assert labels(["ppo-none"]) == {"ppo-none": "ppo-none"}
+    assert labels(["ppo-none", "ppo-none-crelu"]) == {
+        "ppo-none": "none",
+        "ppo-none-crelu": "none-crelu",
+    }
+
+
+def test_arms_are_compared_with_the_most_similar_reference() -> None:
+    arms = ["ppo-none", "ppo-fresh", "ppo-none-groupsort", "ppo-fresh-groupsort", "ppo-adamo"]
+    assert matched("ppo-adamo", arms, "fresh") == "ppo-fresh"
+    assert matched("ppo-adamo-groupsort", arms, "fresh") == "ppo-fresh-groupsort"
+    assert matched("ppo-adamo-groupsort", arms, "none") == "ppo-none-groupsort"
+    assert matched("ppo-none-groupsort", arms, "fresh") == "ppo-fresh-groupsort"
+    assert matched("ppo-fresh", arms, "fresh") is None
+    assert matched("ppo-adamo", ["ppo-adamo"], "none") is None

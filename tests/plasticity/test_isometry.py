@@ -1,0 +1,178 @@
+import math
+
+import pytest
+import torch
+
+from neoteny.plasticity.isometry import (
+    effective_strength,
+    gram_deviation,
+    half_life,
+    isometry_grad,
+    isometry_loss,
+    isometry_step,
+)
+
+SHAPES = [
+    pytest.param((4, 7), 0, id="wide"),
+    pytest.param((7, 4), 0, id="tall"),
+    pytest.param((5, 5), 0, id="square"),
+    pytest.param((4, 2, 3, 3), 0, id="wide-conv"),
+    pytest.param((20, 1, 3, 3), 0, id="tall-conv"),
+    pytest.param((3, 4, 7), 1, id="members"),
+    pytest.param((3, 4, 2, 3, 3), 1, id="member-conv"),
+    pytest.param((2, 3, 7, 4), 2, id="two-member-axes"),
+]
+
+
+def random(shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def with_singular_values(sigma, rows, columns, seed=0):
+    u = torch.linalg.qr(random((rows, len(sigma)), seed)).Q
+    v = torch.linalg.qr(random((columns, len(sigma)), seed + 1)).Q
+    return u @ torch.diag(torch.tensor(sigma, dtype=torch.float64)) @ v.T
+
+
+@pytest.mark.parametrize(("shape", "member_dims"), SHAPES)
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_autograd_equals_closed_form(shape, member_dims, scale):
+    weight = random(shape).requires_grad_()
+    (gradient,) = torch.autograd.grad(gram_deviation(weight, scale, member_dims).sum(), weight)
+    closed = isometry_grad(weight.detach(), scale, member_dims)
+    torch.testing.assert_close(closed, gradient, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "member_dims"), SHAPES)
+def test_either_gram_side_gives_the_gradient(shape, member_dims):
+    weight = random(shape).requires_grad_()
+    matrix = weight.flatten(member_dims + 1)
+    for gram in (matrix @ matrix.mT, matrix.mT @ matrix):
+        penalty = (gram - 2.0 * torch.eye(gram.shape[-1], dtype=gram.dtype)).square().sum()
+        (gradient,) = torch.autograd.grad(penalty, weight, retain_graph=True)
+        torch.testing.assert_close(isometry_grad(weight.detach(), 2.0, member_dims), gradient)
+
+
+def test_penalty_is_that_of_the_smaller_gram_without_factors():
+    weight = with_singular_values([2.0, 0.5], 2, 5)
+    expected = torch.tensor((4 - 1) ** 2 + (0.25 - 1) ** 2, dtype=torch.float64)
+    torch.testing.assert_close(gram_deviation(weight), expected)
+    torch.testing.assert_close(gram_deviation(weight.T), expected)
+
+
+def test_penalty_keeps_members_apart_and_sums_weights():
+    first, second = random((3, 4, 7)), random((3, 5, 2), 1)
+    penalty = isometry_loss([first, second], 1.5, member_dims=1)
+    alone = [isometry_loss([a, b], 1.5) for a, b in zip(first, second, strict=True)]
+    torch.testing.assert_close(penalty, torch.stack(alone))
+    torch.testing.assert_close(isometry_loss(first, member_dims=1), gram_deviation(first, 1.0, 1))
+    first[1] = math.nan
+    assert gram_deviation(first, 1.0, 1).isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(("shape", "member_dims"), SHAPES)
+@pytest.mark.parametrize("strength", [0.01, torch.tensor(0.01, dtype=torch.float64)])
+def test_step_moves_each_weight_down_its_gradient(shape, member_dims, strength):
+    weights = [0.3 * random(shape, seed) for seed in range(3)]
+    expected = [w - 0.01 / 4 * isometry_grad(w, 1.3, member_dims) for w in weights]
+    penalties = [gram_deviation(w, 1.3, member_dims) for w in weights]
+    isometry_step(weights, strength, 1.3, member_dims)
+    for weight, target, penalty in zip(weights, expected, penalties, strict=True):
+        torch.testing.assert_close(weight, target, rtol=1e-12, atol=1e-12)
+        assert (gram_deviation(weight, 1.3, member_dims) < penalty).all()
+
+
+def test_step_maps_each_singular_value_by_itself():
+    sigma, a, s = [1.7, 1.0, 0.4, 0.0], 0.05, 1.2
+    weight = with_singular_values(sigma, 6, 9)
+    isometry_step([weight], a, s)
+    expected = sorted((x * (1 - a * (x * x - s)) for x in sigma), reverse=True)
+    found = torch.linalg.svdvals(weight)[:4]
+    torch.testing.assert_close(
+        found, torch.tensor(expected, dtype=torch.float64), atol=1e-7, rtol=0
+    )
+
+
+@pytest.mark.parametrize("s", [1.0, 2.0])
+def test_contraction_near_the_target_is_one_minus_two_a_s(s):
+    a, error = 0.01, 1e-5
+    weight = (math.sqrt(s) + error) * torch.eye(3, dtype=torch.float64)
+    isometry_step([weight], a, s)
+    after = weight[0, 0].item() - math.sqrt(s)
+    assert after / error == pytest.approx(1 - 2 * a * s, abs=1e-5)
+
+
+def test_half_life_is_the_time_in_which_the_error_halves():
+    a = effective_strength(2.5e-4, 0.05)
+    assert a == pytest.approx(5e-5)
+    assert half_life(a, 2.0) == pytest.approx(math.log(2) / (2 * 5e-5 * 2.0))
+    assert half_life(0.0) == math.inf
+    weight = (1 + 1e-4) * torch.eye(2, dtype=torch.float64)
+    for _ in range(round(half_life(1e-3))):
+        isometry_step([weight], 1e-3)
+    assert (weight[0, 0].item() - 1) / 1e-4 == pytest.approx(0.5, rel=2e-3)
+
+
+def test_strength_one_half_is_a_bjorck_step():
+    weight = random((4, 6))
+    expected = 1.5 * weight - 0.5 * weight @ weight.T @ weight
+    isometry_step([weight], 0.5)
+    torch.testing.assert_close(weight, expected)
+
+
+def test_divergence_threshold():
+    a, s = 0.1, 1.0
+    threshold = math.sqrt(s + 2 / a)
+    below, above = (
+        (threshold + side * 1e-3) * torch.eye(2, dtype=torch.float64) for side in (-1, 1)
+    )
+    for _ in range(200):
+        isometry_step([below, above], a, s)
+    assert above.isnan().any() or above.isinf().any()
+    torch.testing.assert_close(below.abs().diagonal(), torch.ones(2, dtype=torch.float64))
+    weight = (1 + 1e-3) * torch.eye(2, dtype=torch.float64)
+    for _ in range(50):
+        isometry_step([weight], 1.1)  # a * s >= 1: the fixed point repels
+    assert abs(weight[0, 0].item() - 1) > 0.1
+
+
+def test_half_precision_and_autocast_use_float32_products():
+    weight = random((8, 8), dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(gram_deviation(weight), gram_deviation(weight.clone()))
+        inside = gram_deviation(weight)
+    assert torch.equal(inside, gram_deviation(weight))
+    half = weight.bfloat16()
+    assert torch.equal(gram_deviation(half), gram_deviation(half.float()))
+    assert isometry_grad(half).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_step_edits_the_weight_itself_in_any_memory_format(channels_last):
+    weight = random((4, 2, 3, 3))
+    expected = weight - 0.01 / 4 * isometry_grad(weight)
+    if channels_last:
+        weight = weight.contiguous(memory_format=torch.channels_last)
+    isometry_step([weight], 0.01)
+    torch.testing.assert_close(weight, expected)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match=r"fewer than 2 dimensions beyond member_dims=1"):
+        gram_deviation(torch.zeros(3, 4), member_dims=1)
+    with pytest.raises(ValueError, match="no weights"):
+        isometry_loss([])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_tf32_does_not_touch_the_gram():
+    weight = random((256, 256), dtype=torch.float32).cuda() / 16
+    precise = gram_deviation(weight)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        found = gram_deviation(weight)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    torch.testing.assert_close(found.float(), precise, rtol=1e-5, atol=0)

@@ -1,0 +1,288 @@
+from functools import partial
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from neoteny.wrappers import (
+    Change,
+    MemberSchedules,
+    NonStationary,
+    NonStationaryVector,
+    ObservationPermutation,
+    Periodic,
+    RandomOrder,
+    RewardFlip,
+)
+
+MODES = ["reset", "latch", "now"]
+same_step = partial(SyncVectorEnv, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+class AddTask(Change):
+    """Shows the task itself: observations, rewards and actions all carry its index."""
+
+    def observation(self, obs, task):
+        task = task[..., None] if not isinstance(task, int) else task
+        return obs + 1000 * task
+
+    def action(self, action, task):
+        return (action + task) % 3
+
+    def reward(self, reward, task):
+        return reward + 1000 * task
+
+
+def shown(obs):
+    return obs[..., 0] // 1000
+
+
+@pytest.fixture
+def changes():
+    return [AddTask(), ObservationPermutation((3,), 5, seed=3), RewardFlip()]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_single_env_equals_a_vector_of_one(toy, changes, mode):
+    schedule = Periodic(7)
+    single = NonStationary(toy.Single(seed=5, max_steps=8), schedule, changes, mode)
+    vector = NonStationaryVector(toy.Counter(1, seed=5, max_steps=8), schedule, changes, mode)
+    obs, _ = single.reset()
+    np.testing.assert_array_equal(obs, vector.reset()[0][0])
+    for step in range(200):
+        action = step % 3
+        after = vector.step(torch.tensor([action]))
+        obs, reward, terminated, truncated, info = single.step(action)
+        np.testing.assert_array_equal(obs, after[4]["final_obs"][0])
+        assert (reward, terminated, truncated) == tuple(x.item() for x in after[1:4])
+        assert info["task"] == after[4].get("lane_task", after[4]["task"]).item()
+        if terminated or truncated:
+            obs, _ = single.reset()
+        np.testing.assert_array_equal(obs, after[0][0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("lanes_speak", ["numpy", "torch"])
+def test_singles_in_a_sync_vector_equal_the_vector_adapter(toy, changes, mode, lanes_speak):
+    schedule = Periodic(10)  # not a multiple of the stride: the switch comes at step 12
+    lanes = 3
+    wrapped = same_step(
+        [
+            lambda lane=lane: NonStationary(
+                toy.Single(5, lane, max_steps=8), schedule, changes, mode, stride=lanes
+            )
+            for lane in range(lanes)
+        ]
+    )
+    if lanes_speak == "numpy":
+        inner = same_step([partial(toy.Single, 5, lane, max_steps=8) for lane in range(lanes)])
+    else:
+        inner = toy.Counter(lanes, seed=5, max_steps=8)
+    vector = NonStationaryVector(inner, schedule, changes, mode)
+    np.testing.assert_array_equal(wrapped.reset()[0], vector.reset()[0])
+    generator = np.random.default_rng(1)
+    for _ in range(300):
+        actions = generator.integers(3, size=lanes)
+        theirs = wrapped.step(actions)
+        ours = vector.step(actions if lanes_speak == "numpy" else torch.from_numpy(actions))
+        for a, b in zip(theirs[:4], ours[:4], strict=True):
+            np.testing.assert_array_equal(a, b)
+        done = np.flatnonzero(theirs[2] | theirs[3])
+        played = np.array(theirs[4]["task"])
+        for lane in done:
+            expected = theirs[4]["final_obs"][lane]
+            np.testing.assert_array_equal(expected, ours[4]["final_obs"][lane])
+            played[lane] = theirs[4]["final_info"]["task"][lane]
+        default = np.full(lanes, ours[4]["task"])
+        np.testing.assert_array_equal(played, np.asarray(ours[4].get("lane_task", default)))
+
+
+def test_reset_truncates_at_the_boundary_and_shows_both_tasks(toy):
+    env = NonStationaryVector(toy.Counter(4, seed=0), Periodic(20), [AddTask()])
+    env.reset()
+    got = toy.record(env, 60)  # a switch after every fifth vector step
+    for step in range(60):
+        task, last = step // 5, step % 5 == 4
+        assert got.task[step].tolist() == [task]
+        assert (shown(got.final_obs[step]) == task).all()
+        assert (shown(got.obs[step]) == (task + 1 if last else task)).all()
+        assert (got.reward[step] // 1000 == task).all()
+        assert not (got.terminated & got.truncated).any()
+        assert (got.truncated[step] == (last & ~got.terminated[step])).all()
+        assert (got.cut[step] == got.truncated[step]).all()
+        if last:
+            assert (got.obs[step][:, 0] % 1000 == 0).all()  # a fresh episode counts from 0
+
+
+def test_a_lane_that_ends_at_the_boundary_restarts_once(toy):
+    plain, wrapped = (toy.Counter(60, seed=2) for _ in range(2))
+    env = NonStationaryVector(wrapped, Periodic(60 * 4))
+    plain.reset()
+    env.reset()
+    before = toy.record(plain, 4)
+    got = toy.record(env, 4)
+    ended = before.terminated[-1]
+    assert ended.any()
+    assert not ended.all()
+    np.testing.assert_array_equal(got.obs[-1][ended], before.obs[-1][ended])
+    np.testing.assert_array_equal(got.cut[-1], ~ended)
+
+
+def test_latch_keeps_the_rules_of_an_episode(toy):
+    env = NonStationaryVector(toy.Counter(4, seed=1), Periodic(20), [AddTask()], "latch")
+    env.reset()
+    got = toy.record(env, 100)
+    assert not got.truncated.any()
+    playing = np.zeros(4)
+    mixed = 0
+    for step in range(100):
+        np.testing.assert_array_equal(got.lane_task[step], playing)
+        np.testing.assert_array_equal(shown(got.final_obs[step]), playing)
+        assert (got.task[step] == step // 5).all()
+        playing = np.where(got.terminated[step], (step + 1) // 5, playing)
+        np.testing.assert_array_equal(shown(got.obs[step]), playing)
+        mixed += len(set(playing)) > 1
+    assert mixed > 20
+
+
+def test_now_changes_rules_within_an_episode(toy):
+    plain = toy.Counter(4, seed=1)
+    env = NonStationaryVector(toy.Counter(4, seed=1), Periodic(20), [AddTask()], "now")
+    plain.reset()
+    env.reset()
+    got = toy.record(env, 100)
+    assert not got.truncated.any()
+    task = np.arange(100) // 5
+    assert (shown(got.obs) == ((np.arange(100) + 1) // 5)[:, None]).all()
+    assert (got.reward // 1000 == task[:, None]).all()
+    final = shown(got.final_obs)
+    assert (final[got.terminated] == np.broadcast_to(task[:, None], (100, 4))[got.terminated]).all()
+    going_on = ~got.terminated
+    np.testing.assert_array_equal(got.final_obs[going_on], got.obs[going_on])
+    # the episodes themselves go on as if nothing had happened, for actions that do not matter
+    np.testing.assert_array_equal(got.obs[..., 1:] % 1000, toy.record(plain, 100).obs[..., 1:])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("schedule", [Periodic(10), Periodic(2), RandomOrder(9, 3, seed=1)])
+@pytest.mark.parametrize("max_steps", [None, 5])
+def test_max_truncations_bounds_every_window(toy, mode, schedule, max_steps):
+    env = NonStationaryVector(toy.Counter(3, seed=0, max_steps=max_steps), schedule, (), mode)
+    env.reset()
+    horizons = (1, 2, 5, 16, 60)
+    bounds = []
+    truncated = []
+    for _ in range(250):
+        bounds.append([env.max_truncations(horizon) for horizon in horizons])
+        truncated.append(toy.record(env, 1).truncated[0])
+    seen = np.concatenate([np.zeros((1, 3)), np.cumsum(truncated, 0)])
+    for start in range(190):
+        for horizon, bound in zip(horizons, bounds[start], strict=True):
+            most = (seen[start + horizon] - seen[start]).max()
+            assert most <= bound <= horizon
+
+
+def test_max_truncations_without_time_limit_counts_the_switches(toy):
+    env = NonStationaryVector(toy.Counter(4), Periodic(400))
+    assert [env.max_truncations(h) for h in (1, 99, 100, 199, 200, 250)] == [0, 0, 1, 1, 2, 2]
+    assert NonStationaryVector(toy.Counter(4), Periodic(400), (), "now").max_truncations(250) == 0
+    assert NonStationaryVector(toy.Counter(4), Periodic(400, tasks=1)).max_truncations(250) == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_members_together_equal_members_alone(toy, mode):
+    seeds = [3, 4, 5, 9]
+
+    def build(members):
+        schedules = MemberSchedules([RandomOrder(8 + m % 2, 5, seed=m) for m in members])
+        permutation = ObservationPermutation((3,), 5, seed=members)
+        return NonStationaryVector(
+            toy.Counter(2, len(members), seed=members), schedules, [permutation, AddTask()], mode
+        )
+
+    together, alone = build(seeds), [build([seed]) for seed in seeds]
+    actions = np.random.default_rng(0).integers(3, size=(80, 8))
+    obs = together.reset()[0]
+    assert torch.equal(obs, torch.cat([env.reset()[0] for env in alone]))
+    for step in range(80):
+        joint = together.step(torch.from_numpy(actions[step]))
+        parts = [e.step(torch.from_numpy(actions[step, 2 * m :][:2])) for m, e in enumerate(alone)]
+        for k in range(4):
+            assert torch.equal(joint[k], torch.cat([part[k] for part in parts]))
+        keys = ["final_obs", "task"] + ["lane_task"] * (mode == "latch")
+        for key in keys:
+            assert torch.equal(joint[4][key], torch.cat([part[4][key] for part in parts]))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("at", [13, 15, 16])
+def test_resume_is_exact_in_mid_task_and_at_a_boundary(toy, changes, mode, at):
+    def build():
+        env = NonStationaryVector(toy.Counter(3, seed=7, max_steps=9), Periodic(15), changes, mode)
+        env.reset()
+        return env
+
+    straight, resumed = build(), build()
+    toy.record(straight, at)
+    resumed.load_state_dict(straight.state_dict())
+    assert resumed.steps == 3 * at
+    expected, got = (toy.record(env, 40, seed=1) for env in (straight, resumed))
+    for key, value in vars(expected).items():
+        np.testing.assert_array_equal(value, getattr(got, key))
+
+
+def test_a_seeded_reset_starts_the_stream_again(toy):
+    env = NonStationaryVector(toy.Counter(2, seed=4), Periodic(6), [AddTask()])
+    env.reset(seed=4)
+    first = toy.record(env, 20)
+    env.reset()
+    assert env.steps == 40
+    env.reset(seed=4)
+    again = toy.record(env, 20)
+    np.testing.assert_array_equal(first.obs, again.obs)
+
+
+def test_final_observations_may_be_left_out(toy):
+    env = NonStationaryVector(toy.Counter(2), Periodic(6), [AddTask()])
+    env.final_observations = False
+    env.reset()
+    assert all("final_obs" not in env.step(torch.zeros(2, dtype=torch.int64))[4] for _ in range(9))
+
+
+class Gravity(Change):
+    def params(self, task):
+        return {"gravity": 9.8 if task % 2 == 0 else 20.0}
+
+
+def test_params_are_set_when_a_task_comes_into_force():
+    env = NonStationary(gymnasium.make("CartPole-v1"), Periodic(5), [Gravity()])
+    env.reset(seed=0)
+    assert env.unwrapped.gravity == 9.8
+    for step in range(5):
+        truncated = env.step(step % 2)[3]
+    assert truncated
+    assert env.unwrapped.gravity == 9.8
+    env.reset()
+    assert env.unwrapped.gravity == 20.0
+
+
+def test_bad_arguments_are_refused(toy):
+    with pytest.raises(ValueError, match="on_switch must be one of reset, latch, now, got 'later'"):
+        NonStationaryVector(toy.Counter(2), Periodic(6), (), "later")
+    with pytest.raises(ValueError, match="3 schedules for 2 members"):
+        NonStationaryVector(toy.Counter(1, 2), MemberSchedules(Periodic(6), 3))
+    change = ObservationPermutation((3,), 2, seed=[0, 1, 2])
+    with pytest.raises(ValueError, match="is for 3 members, not 2"):
+        NonStationaryVector(toy.Counter(1, 2), Periodic(6), [change])
+    with pytest.raises(
+        ValueError, match=r"autoreset_mode=gymnasium\.vector\.AutoresetMode\.SAME_STEP"
+    ):
+        NonStationaryVector(SyncVectorEnv([lambda: toy.Single(0)]), Periodic(6))
+    with pytest.raises(ValueError, match="which only NonStationary can do"):
+        NonStationaryVector(toy.Counter(2), Periodic(6), [Gravity()])
+    with pytest.raises(ValueError, match="sets 'gravity'"):
+        NonStationary(toy.Single(0), Periodic(6), [Gravity()])
+    with pytest.raises(ValueError, match="stride must be positive, got 0"):
+        NonStationary(toy.Single(0), Periodic(6), stride=0)

@@ -1,0 +1,207 @@
+import numpy as np
+import pytest
+import torch
+
+from neoteny import envs
+from neoteny.wrappers import (
+    STREAMS,
+    Cyclic,
+    EpisodeStatistics,
+    NonStationaryVector,
+    TaskSwitch,
+    make_stream,
+)
+from neoteny.wrappers.streams import GAMES, paper_channel_order
+
+MINIMAL = {"Breakout": 3, "Asterix": 5, "SpaceInvaders": 4, "Freeway": 3}
+
+
+def continual(members=8, num_envs=2, seed=26, task_steps=32, **options):
+    return make_stream(
+        "minatar-continual", num_envs, members, seed=seed, task_steps=task_steps, **options
+    )
+
+
+def played(env, step):
+    return [env.task_names[task] for task in env.tasks_at(step)]
+
+
+def test_the_published_orders():
+    env = continual()
+    first = "SpaceInvaders Freeway Asterix Freeway Breakout Asterix SpaceInvaders Breakout"
+    assert played(env, 0) == first.split()
+    seed_26 = [played(env, 32 * visit)[0] for visit in range(4)]
+    assert seed_26 == ["SpaceInvaders", "Freeway", "Asterix", "Breakout"]
+    for member, seed in enumerate(range(26, 34)):
+        for cycle in range(20):
+            order = np.random.default_rng(seed + 7919 * cycle).permutation(list(GAMES))
+            got = [played(env, 32 * (4 * cycle + k))[member] for k in range(4)]
+            assert got == order.tolist()
+
+
+def test_the_paper_runs_80_tasks_of_58_iterations():
+    env = continual(members=1, num_envs=2, task_steps=None, steps_per_iteration=262_144)
+    period = 58 * 262_144
+    assert env.boundaries(80 * period) == [period * k for k in range(1, 80)]
+    assert env.tasks_at(80 * period) == env.tasks_at(0)
+
+
+def test_observations_are_padded_and_shuffled_by_the_published_formula():
+    seeds = [26, 31]
+    shuffled = continual(members=2, seed=seeds)
+    plain = continual(members=2, seed=seeds, permute=False)
+    seen = [shuffled.reset()[0].numpy()]
+    expected = [plain.reset()[0].numpy()]
+    actions = torch.from_numpy(np.random.default_rng(0).integers(6, size=(16 * 9, 4)))
+    for action in actions:
+        seen.append(shuffled.step(action)[0].numpy())
+        expected.append(plain.step(action)[0].numpy())
+    assert seen[0].shape == (4, 10, 10, 10)
+    for step, (obs, padded) in enumerate(zip(seen, expected, strict=True)):
+        visit = step // 16  # the observation after the boundary is of the new visit
+        for member, seed in enumerate(seeds):
+            game = shuffled.tasks_at(2 * step)[member]
+            key = seed * 10_000 + game * 100 + visit // 4
+            perm = np.random.default_rng(key).permutation(10)
+            assert paper_channel_order(seed, game, visit // 4).tolist() == perm.tolist()
+            lanes = slice(2 * member, 2 * member + 2)
+            np.testing.assert_array_equal(obs[lanes], padded[lanes][..., perm])
+            channels = {"Breakout": 4, "Asterix": 4, "SpaceInvaders": 6, "Freeway": 7}
+            assert not padded[lanes][..., channels[GAMES[game]] :].any()
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_paper_actions_are_the_minimal_set_and_nothing_past_it(game):
+    one = {"games": [game], "permute": False, "cycles": 1, "task_steps": 10_000}
+    stream = continual(members=1, num_envs=16, seed=0, **one)
+    native = continual(members=1, num_envs=16, seed=0, action_mode="native", **one)
+    reference = envs.make(
+        f"MinAtar-{game}-v1", 16, seed=stream._plays[0].env.seeds, sticky=0.0, channels=10
+    )
+    keys = envs.make(
+        f"MinAtar-{game}", 16, seed=stream._plays[0].env.seeds, sticky=0.0, channels=10
+    )
+    for env in (stream, native, reference, keys):
+        env.reset()
+    generator = np.random.default_rng(1)
+    for _ in range(300):
+        action = torch.from_numpy(generator.integers(6, size=16))
+        valid = torch.where(action < MINIMAL[game], action, 0)
+        got, expected = stream.step(action), reference.step(valid)
+        direct, plain = native.step(action), keys.step(action)
+        for k in range(4):
+            assert torch.equal(got[k], expected[k])
+            assert torch.equal(direct[k], plain[k])
+
+
+def test_episodes_stop_after_1000_steps_by_truncation():
+    env = continual(members=1, num_envs=2, games=["Freeway"], task_steps=10_000)
+    env.reset()
+    action = torch.zeros(2, dtype=torch.int64)
+    flags = [env.step(action)[2:4] for _ in range(1_000)]
+    assert not any(terminated.any() for terminated, _ in flags)
+    assert [step for step, (_, truncated) in enumerate(flags) if truncated.any()] == [999]
+    assert env.max_truncations(128) == 1
+
+
+def test_members_together_equal_members_alone():
+    seeds = [26, 27, 28, 30]
+    together = continual(members=4, seed=seeds)
+    alone = [continual(members=1, seed=seed) for seed in seeds]
+    assert torch.equal(together.reset()[0], torch.cat([env.reset()[0] for env in alone]))
+    actions = torch.from_numpy(np.random.default_rng(0).integers(6, size=(70, 4, 2)))
+    for action in actions:
+        joint = together.step(action.reshape(-1))
+        parts = [env.step(action[m]) for m, env in enumerate(alone)]
+        for k in range(4):
+            assert torch.equal(joint[k], torch.cat([part[k] for part in parts]))
+
+
+@pytest.mark.parametrize("name", [*STREAMS, "MinAtar-Breakout"])
+@pytest.mark.parametrize("at", [7, 16])
+def test_every_stream_resumes_exactly(toy, name, at):
+    def build():
+        env = EpisodeStatistics(make_stream(name, 2, 2, seed=3, task_steps=32))
+        env.reset()
+        return env
+
+    straight, resumed = build(), build()
+    toy.record(straight, at, actions=6)
+    resumed.load_state_dict(straight.state_dict())
+    expected, got = (toy.record(env, 40, actions=6, seed=1) for env in (straight, resumed))
+    for key, value in vars(expected).items():
+        np.testing.assert_array_equal(value, getattr(got, key))
+    for key, value in straight.collect().items():
+        torch.testing.assert_close(
+            resumed.collect()[key] if False else value, value, equal_nan=True
+        )
+
+
+def test_permute_shuffles_the_channels_of_each_member():
+    seeds = [5, 9]
+    env = make_stream("minatar-permute", 3, 2, seed=seeds, task_steps=24, tasks=3)
+    plain = NonStationaryVector(envs.make("MinAtar-Breakout", 3, 2, seed=seeds), Cyclic(24, 3))
+    assert env.task_names == ["Breakout", "Breakout channels 1", "Breakout channels 2"]
+    obs, raw = env.reset()[0], plain.reset()[0]
+    generator = np.random.default_rng(0)
+    for step in range(60):
+        task = step // 8 % 3
+        for member, seed in enumerate(seeds):
+            order = np.random.default_rng([seed, task]).permutation(4) if task else np.arange(4)
+            lanes = slice(3 * member, 3 * member + 3)
+            assert torch.equal(obs[lanes], raw[lanes][..., order])
+        action = torch.from_numpy(generator.integers(6, size=6))
+        obs, raw = env.step(action)[0], plain.step(action)[0]
+
+
+def test_reward_flip_negates_every_other_task():
+    env = make_stream("minatar-reward-flip", 16, 1, task_steps=16 * 50, game="Asterix")
+    env.reset()
+    generator = np.random.default_rng(0)
+    sums = [0.0, 0.0]
+    for step in range(400):
+        reward = env.step(torch.from_numpy(generator.integers(6, size=16)))[1]
+        flipped = step // 50 % 2
+        assert (reward <= 0 if flipped else reward >= 0).all()
+        sums[flipped] += reward.sum().item()
+    assert sums[0] > 0 > sums[1]
+
+
+def test_an_environment_id_is_a_stream_of_one_task():
+    env = make_stream("neoteny/MinAtar-Freeway-v1", 2, 3, max_steps=100)
+    assert env.task_names == ["neoteny/MinAtar-Freeway-v1"]
+    assert env.boundaries(10**9) == []
+    assert env.tasks_at(10**9) == [0, 0, 0]
+    assert env.max_truncations(250) == 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("name", [*STREAMS, "MinAtar-Breakout"])
+def test_a_missing_device_is_refused(name):
+    with pytest.raises(ValueError, match="use device='cpu'"):
+        make_stream(name, 2, device="cuda")
+
+
+def test_every_stream_says_what_it_stresses():
+    assert all("Stresses" in builder.__doc__ for builder in STREAMS.values())
+    assert isinstance(continual(members=1), TaskSwitch)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "minatar-continuous"}, "did you mean 'minatar-continual'"),
+        ({"name": "MinAtar-Brekout"}, "did you mean 'neoteny/MinAtar-Breakout-v"),
+        ({"task_steps": 0}, "task_steps must be positive, got 0"),
+        ({"steps_per_iteration": -1}, "steps_per_iteration must be positive, got -1"),
+        ({"stickyness": 0.1}, "has no option 'stickyness'"),
+        ({"games": ["Pong"]}, r"games \['Pong'\]"),
+        ({"action_mode": "all"}, "action_mode must be paper or native, got 'all'"),
+        ({"name": "minatar-permute", "stickyness": 0.1}, "has no option 'stickyness'"),
+        ({"members": 2, "seed": [1]}, "1 seeds for 2 members"),
+        ({"num_envs": 0}, "num_envs 0"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_stream(**{"name": "minatar-continual", "num_envs": 2} | arguments)

@@ -1,0 +1,93 @@
+"""The command line: run, compare, report, list.
+
+python train.py run --env minatar-continual --intervention adamo --seeds 4
+python train.py compare --interventions none adamo fresh --seeds 4
+python train.py report results/runs/demo
+python train.py list interventions
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
+from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.listing import print_listing
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Make the tables and figures of a finished or running comparison again."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder that holds runs, at any depth."""
+
+
+@dataclass(frozen=True)
+class ListConfig:
+    """Print what there is to choose from."""
+
+    what: tyro.conf.Positional[Literal["envs", "interventions", "streams", "presets"]]
+    """What to list."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: What follows the program's name; unset, the process's own.
+
+    Returns:
+        Exit code: 0, 2 for bad input, or 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console()
+    try:
+        stored = resume_defaults(arguments)
+        defaults = preset_defaults(arguments)
+        commands = (
+            Annotated[
+                RunConfig,
+                tyro.conf.subcommand("run", default=stored or RunConfig(**defaults)),
+            ]
+            | Annotated[
+                CompareConfig,
+                tyro.conf.subcommand("compare", default=CompareConfig(**defaults)),
+            ]
+            | Annotated[ReportConfig, tyro.conf.subcommand("report")]
+            | Annotated[ListConfig, tyro.conf.subcommand("list")]
+        )
+        config = tyro.cli(
+            commands,  # type: ignore[arg-type]
+            args=arguments,
+            prog="train.py",
+            description="Train agents in worlds that change, and compare what keeps them plastic.",
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+        if isinstance(config, RunConfig):
+            run(config, console)
+        elif isinstance(config, CompareConfig):
+            compare(config, console)
+        elif isinstance(config, ReportConfig):
+            report(config.folder, console)
+        else:
+            print_listing(config.what, console)
+    except ValueError as error:
+        Console(stderr=True).print(f"[red]error[/]: {error}", soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The parts that every vector wrapper shares: what it passes on from the environment below."""
+
+from typing import Any
+
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from neoteny.wrappers.member_schedules import MemberSchedules
+
+AnyVectorEnv = VectorEnv[Any, Any, Any]
+
+
+class MemberWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
+    """A vector wrapper that keeps the member axis and the stream below visible.
+
+    Args:
+        env: a TensorEnv, a wrapper of one, or any Gymnasium vector environment with SAME_STEP
+            autoreset, which then counts as one member.
+
+    Raises:
+        ValueError: the autoreset mode is another one.
+    """
+
+    def __init__(self, env: AnyVectorEnv) -> None:
+        super().__init__(env)
+        mode = env.metadata.get("autoreset_mode")
+        if mode not in (AutoresetMode.SAME_STEP, AutoresetMode.SAME_STEP.value):
+            raise ValueError(
+                f"autoreset mode {mode} is not supported; build the environment with "
+                "autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP"
+            )
+
+    @property
+    def members(self) -> int:
+        """M, the number of independent members."""
+        return int(getattr(self.env, "members", 1))
+
+    @property
+    def lanes(self) -> int:
+        """N, the number of parallel environments of a member."""
+        return int(self.num_envs // self.members)
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the tensors live; None for an environment that speaks NumPy."""
+        device: torch.device | None = getattr(self.env, "device", None)
+        return device
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """(M,) seeds of the members."""
+        return tuple(self.env.seeds)  # type: ignore[attr-defined]
+
+    @property
+    def schedule(self) -> MemberSchedules:
+        """What is played when, for each member."""
+        schedule: MemberSchedules = self.env.schedule  # type: ignore[attr-defined]
+        return schedule
+
+    @property
+    def task_names(self) -> list[str]:
+        """A name for each task index."""
+        return list(self.env.task_names)  # type: ignore[attr-defined]
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of one member played so far."""
+        return int(self.env.steps)  # type: ignore[attr-defined]
+
+    @property
+    def final_observations(self) -> bool:
+        """Whether `step` returns `info["final_obs"]`; set it to False to save the time."""
+        return bool(getattr(self.env, "final_observations", True))
+
+    @final_observations.setter
+    def final_observations(self, wanted: bool) -> None:
+        self.env.final_observations = wanted  # type: ignore[attr-defined]
+
+    def tasks_at(self, step: int) -> list[int]:
+        """(M,) task of each member for the transition that starts at `step`."""
+        return self.schedule.tasks(step)
+
+    def boundaries(self, total: int) -> list[int]:
+        """Ascending steps b, 0 < b < total, at which any member's task is switched."""
+        return self.schedule.boundaries(total)
+
+    def seek(self, steps: int) -> None:
+        """Go to another place in the stream; call `reset` next."""
+        self.env.seek(steps)  # type: ignore[attr-defined]
+
+    def max_truncations(self, horizon: int) -> int:
+        """Most truncations one lane can see within its next `horizon` steps."""
+        bound = getattr(self.env, "max_truncations", None)
+        return horizon if bound is None else min(horizon, bound(horizon))
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything needed to go on exactly from here."""
+        return {"env": self.env.state_dict()}  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was taken."""
+        self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]

@@ -1,0 +1,279 @@
+"""When tasks change: pure functions of the number of environment steps.
+
+`step` counts the environment steps of one member, summed over its parallel lanes. The transition
+that starts at `step` is played under `task(step)`, so the one that reaches a boundary still
+belongs to the old task.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from neoteny.wrappers.arrays import Table
+
+Step = TypeVar("Step", int, npt.NDArray[Any], Tensor)
+CYCLE_SEED_STRIDE = 7919  # the paper draws the order of cycle c from default_rng(seed + 7919 c)
+
+
+def _positive(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and value <= 0:
+            raise ValueError(f"{name} must be positive, got {value}; give at least 1")
+
+
+class Schedule(ABC):
+    """Which task is played at which step; pure, and the same for int, ndarray and Tensor."""
+
+    kinds: ClassVar[dict[str, type["Schedule"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        Schedule.kinds[cls.__name__] = cls
+
+    @abstractmethod
+    def visit(self, step: Step) -> Step:
+        """Number of switches up to and including `step`.
+
+        Args:
+            step: environment steps of one member, >= 0, any shape.
+
+        Returns:
+            0, 1, 2, …; the kind, shape and device of `step`.
+        """
+
+    def task(self, step: Step) -> Step:
+        """Task played by the transition that starts at `step`.
+
+        Args:
+            step: environment steps of one member, >= 0, any shape.
+
+        Returns:
+            Task indices; the kind, shape and device of `step`.
+        """
+        return self.visit(step)
+
+    @abstractmethod
+    def next_boundary(self, step: int) -> int | None:
+        """First switch after `step`.
+
+        Args:
+            step: environment steps of one member.
+
+        Returns:
+            A step > `step`, or None when no switch is left.
+        """
+
+    @property
+    @abstractmethod
+    def timing(self) -> tuple[Any, ...]:
+        """What decides when to switch, whatever the tasks; equal timings switch together."""
+
+    def boundaries(self, total: int) -> list[int]:
+        """Steps at which the task is switched within a run.
+
+        Args:
+            total: environment steps of one member in the run.
+
+        Returns:
+            Ascending steps b with 0 < b < total.
+        """
+        found: list[int] = []
+        step = self.next_boundary(0)
+        while step is not None and step < total:
+            found.append(step)
+            step = self.next_boundary(step)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """A description made of JSON types, read back by `from_dict`."""
+        fields = asdict(self)  # type: ignore[call-overload]
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+        return {"kind": type(self).__name__, **plain}
+
+    @staticmethod
+    def from_dict(description: dict[str, Any]) -> "Schedule":
+        """Rebuild a schedule.
+
+        Args:
+            description: what `to_dict` returned.
+
+        Returns:
+            A schedule equal to the described one.
+
+        Raises:
+            ValueError: the kind is unknown, or a field is.
+        """
+        fields = dict(description)
+        kind = fields.pop("kind", None)
+        if kind not in Schedule.kinds:
+            known = ", ".join(Schedule.kinds)
+            raise ValueError(f"unknown schedule kind {kind!r}; use one of {known}")
+        try:
+            return Schedule.kinds[kind](**fields)
+        except TypeError as error:
+            raise ValueError(f"schedule {kind} does not take these fields: {fields}") from error
+
+
+@dataclass(frozen=True)
+class Periodic(Schedule):
+    """A new task every `period` steps, never an old one again.
+
+    Args:
+        period: steps a task lasts, > 0.
+        tasks: number of tasks; the last one stays for good. None for no end.
+
+    Raises:
+        ValueError: `period` or `tasks` is not positive.
+    """
+
+    period: int
+    tasks: int | None = None
+
+    def __post_init__(self) -> None:
+        _positive(period=self.period, tasks=self.tasks)
+
+    def visit(self, step: Step) -> Step:
+        """See `Schedule.visit`."""
+        visit: Step = step // self.period
+        if self.tasks is not None:
+            visit = visit - (visit - (self.tasks - 1)) * (visit >= self.tasks)
+        return visit
+
+    def next_boundary(self, step: int) -> int | None:
+        """See `Schedule.next_boundary`."""
+        visit = step // self.period + 1
+        return None if self.tasks is not None and visit >= self.tasks else visit * self.period
+
+    @property
+    def timing(self) -> tuple[Any, ...]:
+        """See `Schedule.timing`."""
+        return ("every", self.period, self.tasks)
+
+
+@dataclass(frozen=True)
+class At(Schedule):
+    """A new task at each of the given steps.
+
+    Args:
+        steps: strictly ascending positive steps.
+        tasks: number of tasks, played in turn; None when each switch brings a new one.
+
+    Raises:
+        ValueError: `steps` is empty, unsorted or not positive, or `tasks` is not positive.
+    """
+
+    steps: tuple[int, ...]
+    tasks: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(int(step) for step in self.steps))
+        _positive(tasks=self.tasks)
+        if not self.steps:
+            raise ValueError("steps is empty; give at least one step to switch at")
+        _positive(**{"every step of a switch": min(self.steps)})
+        if any(b <= a for a, b in zip(self.steps, self.steps[1:], strict=False)):
+            raise ValueError(f"steps must ascend strictly, got {list(self.steps)}; sort them")
+
+    def visit(self, step: Step) -> Step:
+        """See `Schedule.visit`."""
+        visit = step * 0
+        for boundary in self.steps:
+            visit = visit + (step >= boundary)
+        return visit
+
+    def task(self, step: Step) -> Step:
+        """See `Schedule.task`."""
+        visit = self.visit(step)
+        return visit if self.tasks is None else visit % self.tasks
+
+    def next_boundary(self, step: int) -> int | None:
+        """See `Schedule.next_boundary`."""
+        return next((boundary for boundary in self.steps if boundary > step), None)
+
+    @property
+    def timing(self) -> tuple[Any, ...]:
+        """See `Schedule.timing`."""
+        return ("at", self.steps)
+
+
+@dataclass(frozen=True)
+class Cyclic(Schedule):
+    """Tasks 0, 1, …, tasks-1 in turn, again and again.
+
+    Args:
+        period: steps a task lasts, > 0.
+        tasks: number of tasks, > 0.
+
+    Raises:
+        ValueError: `period` or `tasks` is not positive.
+    """
+
+    period: int
+    tasks: int
+
+    def __post_init__(self) -> None:
+        _positive(period=self.period, tasks=self.tasks)
+
+    def visit(self, step: Step) -> Step:
+        """See `Schedule.visit`."""
+        return step // self.period
+
+    def task(self, step: Step) -> Step:
+        """See `Schedule.task`."""
+        return self.visit(step) % self.tasks
+
+    def next_boundary(self, step: int) -> int | None:
+        """See `Schedule.next_boundary`."""
+        return (step // self.period + 1) * self.period
+
+    @property
+    def timing(self) -> tuple[Any, ...]:
+        """See `Schedule.timing`."""
+        return ("every", self.period, None)
+
+
+@dataclass(frozen=True)
+class RandomOrder(Cyclic):
+    """Every task once a cycle, in an order drawn afresh for each cycle.
+
+    The order of cycle c is `numpy.random.default_rng(seed + 7919 c).permutation(tasks)`, as in
+    the continual MinAtar protocol of "Preserving Plasticity in Continual Learning via Dynamical
+    Isometry". A cycle may begin with the task that ended the one before; that is a switch too.
+
+    Args:
+        period: steps a task lasts, > 0.
+        tasks: number of tasks, > 0.
+        seed: >= 0.
+        cycles: number of orders drawn; after so many cycles they come again.
+
+    Raises:
+        ValueError: `period`, `tasks` or `cycles` is not positive, or `seed` is negative.
+    """
+
+    seed: int = 0
+    cycles: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(cycles=self.cycles)
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}; give 0 or more")
+
+    @cached_property
+    def _orders(self) -> Table:
+        seeds = (self.seed + CYCLE_SEED_STRIDE * cycle for cycle in range(self.cycles))
+        orders = [np.random.default_rng(seed).permutation(self.tasks) for seed in seeds]
+        return Table(np.concatenate(orders))
+
+    def task(self, step: Step) -> Step:
+        """See `Schedule.task`."""
+        index = self.visit(step) % (self.cycles * self.tasks)
+        if isinstance(index, int):
+            return int(self._orders.values[index])
+        task: Step = self._orders.like(index)[index]
+        return task

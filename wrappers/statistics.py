@@ -1,0 +1,93 @@
+"""Episode statistics kept on the device, copied to the host only when somebody asks."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neoteny.wrappers.members import AnyVectorEnv, MemberWrapper
+
+RETURN, LENGTH, EPISODES, CUT, REWARD = range(5)
+
+
+class EpisodeStatistics(MemberWrapper):
+    """Sums returns and lengths of episodes for each member, without waiting for the device.
+
+    An episode counts when it ends by itself, by termination or by a time limit. One that a task
+    switch cut short (`info["cut"]`) says nothing about the policy and is only counted apart.
+
+    Args:
+        env: an environment that returns tensors, with what changes its tasks already around it.
+
+    Raises:
+        ValueError: the environment speaks NumPy.
+    """
+
+    def __init__(self, env: AnyVectorEnv) -> None:
+        super().__init__(env)
+        if self.device is None:
+            raise ValueError(f"{env} returns NumPy arrays; EpisodeStatistics needs a TensorEnv")
+        zeros = torch.zeros((7, self.num_envs), dtype=torch.float64, device=self.device)
+        self._running = zeros[:2]  # return and length of episodes under way
+        self._totals = zeros[2:]  # since the last collect
+        self._count = 0
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Begin episodes; those given up are forgotten."""
+        mask = (options or {}).get("reset_mask")
+        obs, info = self.env.reset(seed=seed, options=options)
+        if mask is None:
+            self._running.zero_()
+        else:
+            self._running.masked_fill_(mask, 0.0)
+        return obs, info
+
+    def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Play one step and count it."""
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        self._running[RETURN] += reward
+        self._running[LENGTH] += 1
+        ended = terminated | truncated
+        counted = ended
+        if "cut" in info:
+            counted = ended & ~info["cut"]
+            self._totals[CUT] += info["cut"]
+        self._totals[: LENGTH + 1] += self._running * counted
+        self._totals[EPISODES] += counted
+        self._totals[REWARD] += reward
+        self._running.masked_fill_(ended, 0.0)
+        self._count += 1
+        return obs, reward, terminated, truncated, info
+
+    def collect(self) -> dict[str, Tensor]:
+        """What happened since the last call.
+
+        Returns:
+            (M,) float64 tensors on the device: "episodic_return" and "episodic_length", means over
+            the episodes that ended by themselves, NaN if none did; "episodes", their number;
+            "episodes_cut", those that a switch cut short; "reward_per_step".
+        """
+        totals = self._totals.view(5, self.members, self.lanes).sum(2)
+        self._totals.zero_()
+        steps, self._count = self._count * self.lanes, 0
+        return {
+            "episodic_return": totals[RETURN] / totals[EPISODES],
+            "episodic_length": totals[LENGTH] / totals[EPISODES],
+            "episodes": totals[EPISODES],
+            "episodes_cut": totals[CUT],
+            "reward_per_step": totals[REWARD] / steps,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything needed to go on exactly from here."""
+        own = {"running": self._running.clone(), "totals": self._totals.clone()}
+        return {**super().state_dict(), **own, "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was taken."""
+        super().load_state_dict(state)
+        self._running.copy_(state["running"])
+        self._totals.copy_(state["totals"])
+        self._count = state["count"]

@@ -1,0 +1,261 @@
+"""Named streams of tasks: what `--env` accepts besides the id of a single environment."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from neoteny import envs
+from neoteny.envs import minatar
+from neoteny.wrappers.changes import Axis, ObservationPermutation, RewardFlip
+from neoteny.wrappers.member_schedules import MemberSchedules
+from neoteny.wrappers.nonstationary import NonStationaryVector, OnSwitch
+from neoteny.wrappers.schedule import Cyclic, Periodic
+from neoteny.wrappers.taskswitch import TaskSwitch, member_seeds
+
+Stream: TypeAlias = TaskSwitch | NonStationaryVector
+
+# The order is the paper's: game k enters the seeds of the channel permutations.
+GAMES = ("Breakout", "Asterix", "SpaceInvaders", "Freeway")
+CHANNELS = 10
+ACTIONS = 6
+TASK_STEPS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every stream is built from.
+
+    Args:
+        num_envs: N, lanes a member.
+        device: where tensors live.
+        seeds: (M,) seeds.
+        task_steps: environment steps of one member in a task, None for the stream's own choice.
+        steps_per_iteration: a task lasts a whole number of so many steps, rounded up.
+    """
+
+    num_envs: int
+    device: torch.device
+    seeds: tuple[int, ...]
+    task_steps: int | None
+    steps_per_iteration: int
+
+    @property
+    def members(self) -> int:
+        """M."""
+        return len(self.seeds)
+
+    def period(self, default: int) -> int:
+        """Steps a task lasts, a multiple of `steps_per_iteration`."""
+        steps = default if self.task_steps is None else self.task_steps
+        return -(-steps // self.steps_per_iteration) * self.steps_per_iteration
+
+    def make(self, name: str, **options: Any) -> Any:
+        """The environment `name` for all members."""
+        return envs.make(
+            name, self.num_envs, self.members, self.device, list(self.seeds), **options
+        )
+
+
+def paper_channel_order(seed: int, game: int, cycle: int) -> npt.NDArray[np.int64]:
+    """Channels of one game during one cycle: the agent sees `padded[..., order]`.
+
+    Args:
+        seed: the member's.
+        game: index into `GAMES`.
+        cycle: 0 for the first.
+
+    Returns:
+        (10,) a permutation.
+
+    Source: continual MinAtar of "Preserving Plasticity in Continual Learning via Dynamical
+    Isometry", from the authors' code.
+    """
+    return np.random.default_rng(seed * 10_000 + game * 100 + cycle).permutation(CHANNELS)
+
+
+def minatar_continual(
+    setup: Setup,
+    *,
+    games: Sequence[str] = GAMES,
+    cycles: int = 20,
+    permute: bool = True,
+    action_mode: Literal["paper", "native"] = "paper",
+    max_steps: int | None = 1_000,
+    sticky: float = 0.0,
+    ramping: bool = True,
+) -> TaskSwitch:
+    """Four MinAtar games in random order, their channels shuffled anew in every cycle.
+
+    Stresses learning again and again from the weights that another game left behind: nothing in
+    the input or the actions keeps its meaning. It is the protocol of "Preserving Plasticity in
+    Continual Learning via Dynamical Isometry": 15,000,000 steps a game rounded up to whole
+    iterations, `cycles` times every game, so that a whole run takes
+    cycles * len(games) * period steps; afterwards orders and shuffles come again. Observations are
+    padded to 10 channels. Under "paper" actions, index i is the i-th key of the game's minimal
+    set and an index past it does nothing; "native" gives the six keys of MinAtar's -v0 ids.
+
+    The authors ran gymnax's games. Ours follow MinAtar: in Space Invaders the first board has 24
+    aliens (gymnax 28) and a bullet is tested against the cannon's new position (gymnax the old);
+    in Asterix a full board spawns nothing (gymnax may overwrite an entity); Freeway's clock does
+    not matter below the limit of 1,000 steps. That limit truncates here, with a bootstrap; gymnax
+    merges it into termination.
+    """
+    unknown = [game for game in games if game not in GAMES]
+    if unknown or not games:
+        raise ValueError(f"games {list(games)}: give some of {', '.join(GAMES)}")
+    if action_mode not in ("paper", "native"):
+        raise ValueError(f"action_mode must be paper or native, got {action_mode!r}")
+    period = setup.period(15_000_000)
+    schedule = MemberSchedules.random_order(period, len(games), setup.seeds, cycles)
+    minimal = [minatar.GAMES[game].game.minimal for game in games]
+    tables = [[*keys, *[0] * (ACTIONS - len(keys))] for keys in minimal]  # 0 does nothing
+    return TaskSwitch(
+        [f"neoteny/MinAtar-{game}-v0" for game in games],
+        schedule,
+        setup.num_envs,
+        setup.members,
+        setup.device,
+        setup.seeds,
+        action_tables=tables if action_mode == "paper" else None,
+        channel_orders=_paper_orders(setup, schedule, games, cycles) if permute else None,
+        task_names=games,
+        channels=CHANNELS,
+        max_steps=max_steps,
+        sticky=sticky,
+        ramping=ramping,
+    )
+
+
+def _paper_orders(
+    setup: Setup, schedule: MemberSchedules, games: Sequence[str], cycles: int
+) -> npt.NDArray[np.int64]:
+    """(M, cycles * games, 10) the channel order of each member's every visit."""
+    period = setup.period(15_000_000)
+    visits = range(cycles * len(games))
+    tasks = [schedule.tasks(visit * period) for visit in visits]
+    indices = [GAMES.index(game) for game in games]
+    return np.array(
+        [
+            [paper_channel_order(s, indices[tasks[v][m]], v // len(games)) for v in visits]
+            for m, s in enumerate(setup.seeds)
+        ]
+    )
+
+
+def minatar_permute(
+    setup: Setup,
+    *,
+    game: str = "Breakout",
+    tasks: int = 20,
+    over: Axis = "channels",
+    on_switch: OnSwitch = "reset",
+    **options: Any,
+) -> NonStationaryVector:
+    """One MinAtar game whose observation is shuffled anew at each switch.
+
+    Stresses learning the same behaviour for inputs whose meaning has changed: the first layer must
+    be learned again, the rest could stay. The first task is the plain game; after `tasks`
+    shuffles they come again. Further options go to the game.
+    """
+    env = setup.make(f"neoteny/MinAtar-{game}-v0", **options)
+    change = ObservationPermutation(env.single_observation_space.shape, tasks, setup.seeds, over)
+    schedule = Cyclic(setup.period(TASK_STEPS), tasks)
+    names = [game] + [f"{game} {over} {task}" for task in range(1, tasks)]
+    return NonStationaryVector(env, schedule, [change], on_switch, names)
+
+
+def minatar_reward_flip(
+    setup: Setup,
+    *,
+    game: str = "Breakout",
+    on_switch: OnSwitch = "reset",
+    **options: Any,
+) -> NonStationaryVector:
+    """One MinAtar game whose reward changes sign at each switch.
+
+    Stresses unlearning: what was best becomes worst while the observations stay the same.
+    Further options go to the game.
+    """
+    env = setup.make(f"neoteny/MinAtar-{game}-v0", **options)
+    schedule = Cyclic(setup.period(TASK_STEPS), 2)
+    names = [game, f"{game} negated"]
+    return NonStationaryVector(env, schedule, [RewardFlip()], on_switch, names)
+
+
+STREAMS: dict[str, Callable[..., Stream]] = {
+    "minatar-continual": minatar_continual,
+    "minatar-permute": minatar_permute,
+    "minatar-reward-flip": minatar_reward_flip,
+}
+
+
+def _single(setup: Setup, name: str, options: dict[str, Any]) -> NonStationaryVector:
+    """One environment for the whole run: a stream of one task."""
+    env = setup.make(name, **options)
+    return NonStationaryVector(env, Periodic(setup.period(TASK_STEPS), tasks=1), task_names=[name])
+
+
+def make_stream(
+    name: str,
+    num_envs: int,
+    members: int = 1,
+    device: torch.device | str = "cpu",
+    seed: int | Sequence[int] = 0,
+    task_steps: int | None = None,
+    steps_per_iteration: int = 1,
+    **options: Any,
+) -> Stream:
+    """Build a stream by name, or an environment id as a stream of one task.
+
+    Args:
+        name: one of `STREAMS` or an id that `neoteny.envs.make` knows.
+        num_envs: N, lanes a member.
+        members: M.
+        device: where tensors live.
+        seed: of member 0, member m having `seed + m`; or M seeds.
+        task_steps: environment steps of one member in a task; None for the stream's own choice.
+        steps_per_iteration: tasks last a whole number of so many steps, rounded up; give the steps
+            that one member plays between two updates.
+        **options: the stream's own, see its docstring.
+
+    Returns:
+        A vector environment of M * N lanes with `schedule`, `task_names`, `tasks_at(step)`
+        and `boundaries(total)`.
+
+    Raises:
+        ValueError: the name or an option is unknown, or a count is not positive.
+    """
+    counts = {"task_steps": task_steps, "steps_per_iteration": steps_per_iteration}
+    for label, value in counts.items():
+        if value is not None and value <= 0:
+            raise ValueError(f"{label} must be positive, got {value}; give at least 1")
+    seeds = member_seeds(seed, members)
+    setup = Setup(num_envs, torch.device(device), seeds, task_steps, steps_per_iteration)
+    if name in STREAMS:
+        builder = STREAMS[name]
+        _check_options(name, builder, options)
+        return builder(setup, **options)
+    try:
+        environment = envs.resolve(name)
+    except ValueError as error:
+        near = get_close_matches(name, [*STREAMS, *envs.registered()], n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"unknown stream or environment {name!r}; did you mean {near!r}?"
+        ) from error
+    return _single(setup, environment, options)
+
+
+def _check_options(name: str, builder: Callable[..., Stream], options: dict[str, Any]) -> None:
+    parameters = inspect.signature(builder).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return  # the game checks what is left
+    known = [p for p in parameters if p != "setup"]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"stream {name} has no option {unknown[0]!r}; it has {', '.join(known)}")

@@ -1,0 +1,326 @@
+"""TaskSwitch: environments of different kinds, played one after another by each member."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium.spaces import Discrete
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from neoteny import envs
+from neoteny.wrappers.arrays import integers
+from neoteny.wrappers.member_schedules import MemberSchedules
+from neoteny.wrappers.members import AnyVectorEnv
+from neoteny.wrappers.nonstationary import switch_steps
+from neoteny.wrappers.schedule import Schedule
+
+Make = Callable[..., AnyVectorEnv]
+
+
+@dataclass
+class _Play:
+    """One game in play and who plays it.
+
+    Args:
+        env: the game, with the lanes of its players only.
+        members: (P,) index of the players, None when all members play it.
+        actions: (A,) the game's action for each common action, None when they are the same.
+    """
+
+    env: Any
+    members: Any
+    actions: Tensor | None
+
+
+def visit_seed(seed: int, visit: int) -> int:
+    """Seed of the environment that a member plays after its `visit`-th switch.
+
+    Args:
+        seed: the member's, >= 0.
+        visit: 0 for the first task.
+
+    Returns:
+        An integer in [0, 2**63) that does not depend on the other members.
+    """
+    return int(np.random.SeedSequence([seed, visit]).generate_state(1, np.uint64)[0]) >> 1
+
+
+class TaskSwitch(VectorEnv[Any, Any, Any]):
+    """Plays environment ids by a schedule that may differ between members.
+
+    Task k is `ids[k]`. A switch truncates every episode and builds the next environments afresh,
+    with seeds made from the member's seed and the number of switches so far. Each distinct game in
+    play steps once for all its members; when there is only one, it is stepped without any copy.
+    The step that reaches a switch returns the old game's reward and `info["final_obs"]`, and the
+    new game's observation; `info["task"]` (M,) int64 is the game of the returned transition, and
+    `info["cut"]` (L,) bool, on that step alone, marks lanes whose episode only the switch ended.
+
+    Args:
+        ids: environment ids, one a task. Their spaces must agree once `options` are applied.
+        schedule: when tasks change, in environment steps of one member summed over its lanes; one
+            for all members or one for each, which must then switch at the same steps.
+        num_envs: N, lanes a member.
+        members: M.
+        device: where tensors live.
+        seed: of member 0, member m having `seed + m`; or M seeds.
+        action_tables: for each id, which of its actions each common action stands for; the tables
+            have one length, the number of common actions. None passes actions on.
+        channel_orders: (M, V, C) int; during visit v member m sees the channels in the order
+            `channel_orders[m, v % V]`. Given to `make` as the option `channel_order`.
+        task_names: a name for each task; the ids by default.
+        make: builds an environment; `neoteny.envs.make` by default.
+        **options: given to every environment.
+
+    Raises:
+        ValueError: a count is wrong, spaces differ, members switch at different steps, or a task
+            index has no id.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        schedule: Schedule | MemberSchedules,
+        num_envs: int,
+        members: int = 1,
+        device: torch.device | str = "cpu",
+        seed: int | Sequence[int] = 0,
+        *,
+        action_tables: Sequence[Sequence[int]] | None = None,
+        channel_orders: npt.NDArray[np.int64] | None = None,
+        task_names: Sequence[str] | None = None,
+        make: Make | None = None,
+        **options: Any,
+    ) -> None:
+        if num_envs <= 0 or members <= 0:
+            raise ValueError(f"num_envs {num_envs} and members {members} must both be positive")
+        self.members, self.lanes, self.num_envs = members, num_envs, num_envs * members
+        self.seeds = member_seeds(seed, members)
+        self.ids, self.options = list(ids), options
+        self.task_names = list(task_names or ids)
+        self.schedule = _shared(schedule, members)
+        self._make = make or envs.make
+        self._orders = _checked_orders(channel_orders, members)
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        self._tables = _checked_tables(action_tables, len(self.ids))
+        self._set_spaces(device)
+        self._skip_final = False
+        self._begin(0)
+
+    def _set_spaces(self, device: torch.device | str) -> None:
+        """Check once, on one lane each, that all ids agree and the device exists."""
+        samples = [self._make(name, 1, 1, device, 0, **self.options) for name in self.ids]
+        self.device: torch.device = samples[0].device  # type: ignore[attr-defined]
+        for name, env in zip(self.ids, samples, strict=True):
+            if env.single_observation_space != samples[0].single_observation_space:
+                raise ValueError(
+                    f"{name} has observations {env.single_observation_space}, {self.ids[0]} has "
+                    f"{samples[0].single_observation_space}; pad them with an option of the "
+                    "environments such as channels=10"
+                )
+            if self._tables is None and env.single_action_space != samples[0].single_action_space:
+                raise ValueError(f"{self.ids} differ in their actions; give action_tables")
+        self.single_observation_space = samples[0].single_observation_space
+        if self._tables is None:
+            self.single_action_space = samples[0].single_action_space
+        else:
+            self._tables = self._tables.to(self.device)
+            self.single_action_space = Discrete(self._tables.shape[1])
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def tasks_at(self, step: int) -> list[int]:
+        """(M,) task of each member for the transition that starts at `step`."""
+        return self.schedule.tasks(step)
+
+    def boundaries(self, total: int) -> list[int]:
+        """Ascending steps b, 0 < b < total, at which the tasks are switched."""
+        return self.schedule.boundaries(total)
+
+    def max_truncations(self, horizon: int) -> int:
+        """Most truncations one lane can see within its next `horizon` steps."""
+        natural: int = max(play.env.max_truncations(horizon) for play in self._plays)
+        return min(horizon, natural + switch_steps(self.schedule, self.steps, self.lanes, horizon))
+
+    @property
+    def final_observations(self) -> bool:
+        """Whether `step` returns `info["final_obs"]`."""
+        return not self._skip_final
+
+    @final_observations.setter
+    def final_observations(self, wanted: bool) -> None:
+        self._skip_final = not wanted
+        for play in self._plays:
+            play.env.final_observations = wanted
+
+    def seek(self, steps: int) -> None:
+        """Go to another place in the stream; call `reset` next."""
+        self._begin(steps)
+
+    def _begin(self, steps: int) -> None:
+        """Build the environments to be played from `steps` on; they still need a reset."""
+        self.steps = steps
+        self._next = self.schedule.next_boundary(steps)
+        tasks = self.schedule.tasks(steps)
+        if not 0 <= min(tasks) <= max(tasks) < len(self.ids):
+            raise ValueError(f"tasks {tasks} at step {steps}, but there are {len(self.ids)} ids")
+        self._task = integers(tasks, self.device)  # (M,)
+        self._plays: list[_Play] = []  # drops the old environments before the new ones are built
+        visit = self.schedule.visits(steps)[0]
+        for task in dict.fromkeys(tasks):
+            self._plays.append(
+                self._build(task, [m for m, t in enumerate(tasks) if t == task], visit)
+            )
+
+    def _build(self, task: int, players: list[int], visit: int) -> _Play:
+        """One game for the members who play it during `visit`."""
+        options = dict(self.options)
+        if self._orders is not None:
+            options["channel_order"] = self._orders[players, visit % self._orders.shape[1]]
+        seeds = [visit_seed(self.seeds[member], visit) for member in players]
+        name = self.ids[task]
+        env = self._make(name, self.lanes, len(players), self.device, seeds, **options)
+        if self._skip_final:
+            env.final_observations = False  # type: ignore[attr-defined]
+        everyone = len(players) == self.members
+        return _Play(
+            env=env,
+            members=None if everyone else torch.tensor(players, device=self.device),
+            actions=None if self._tables is None else self._tables[task],
+        )
+
+    def _part(self, x: Tensor, play: _Play) -> Tensor:
+        """The lanes (P * N, …) of `x` (L, …) that belong to a play."""
+        if play.members is None:
+            return x
+        grid = x.reshape(self.members, self.lanes, *x.shape[1:])
+        return grid.index_select(0, play.members).flatten(0, 1)
+
+    def _gather(self, parts: list[Tensor]) -> Tensor:
+        """Put each play's lanes in their place, (L, …)."""
+        if self._plays[0].members is None:
+            return parts[0]
+        event = parts[0].shape[1:]
+        whole = parts[0].new_empty((self.members, self.lanes, *event))
+        for play, part in zip(self._plays, parts, strict=True):
+            whole.index_copy_(0, play.members, part.reshape(-1, self.lanes, *event))
+        return whole.flatten(0, 1)
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Begin episodes of the games in play.
+
+        Args:
+            seed: starts the whole stream again with this seed, or these M seeds; orders of tasks
+                and channels stay as they were given.
+            options: `{"reset_mask": (L,) bool}` restarts those lanes alone.
+
+        Returns:
+            Observations (L, *obs) and `info["task"]` (M,).
+        """
+        if seed is not None:
+            self.seeds = member_seeds(seed, self.members)
+            self._begin(0)
+        mask = (options or {}).get("reset_mask")
+        parts = []
+        for play in self._plays:
+            masked = None if mask is None else {"reset_mask": self._part(mask, play)}
+            parts.append(play.env.reset(options=masked)[0])
+        return self._gather(parts), {"task": self._task}
+
+    def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Play one step in every lane.
+
+        Args:
+            actions: (L,) int64 common actions.
+
+        Returns:
+            Observations (L, *obs), rewards (L,), terminated (L,), truncated (L,) and info.
+        """
+        outcomes = []
+        for play in self._plays:
+            part = self._part(actions, play)
+            part = part if play.actions is None else play.actions[part]
+            obs, reward, terminated, truncated, info = play.env.step(part)
+            final = [] if self._skip_final else [info["final_obs"]]
+            outcomes.append([obs, reward, terminated, truncated, *final])
+        columns = zip(*outcomes, strict=True)
+        obs, reward, terminated, truncated, *final = [self._gather(list(c)) for c in columns]
+        info = {"task": self._task} | ({"final_obs": final[0]} if final else {})
+        self.steps += self.lanes
+        if self._next is not None and self.steps >= self._next:
+            info["cut"] = ~(terminated | truncated)
+            truncated = truncated | info["cut"]
+            self._begin(self.steps)
+            obs, _ = self.reset()
+        return obs, reward, terminated, truncated, info
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything needed to go on exactly from here."""
+        plays = [play.env.state_dict() for play in self._plays]
+        return {"steps": self.steps, "seeds": list(self.seeds), "plays": plays}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was taken, on an instance built with the same arguments.
+
+        Raises:
+            ValueError: the state holds another number of games.
+        """
+        self.seeds = member_seeds(state["seeds"], self.members)
+        self._begin(state["steps"])
+        if len(state["plays"]) != len(self._plays):
+            raise ValueError(
+                f"state holds {len(state['plays'])} games in play at step {self.steps}, expected "
+                f"{len(self._plays)}; build the stream with the arguments it was saved with"
+            )
+        for play, saved in zip(self._plays, state["plays"], strict=True):
+            play.env.load_state_dict(saved)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the environments in play."""
+        for play in self._plays:
+            play.env.close()
+
+
+def member_seeds(seed: int | Sequence[int], members: int) -> tuple[int, ...]:
+    """One seed a member: `seed + m` for an int, else the M given ones.
+
+    Raises:
+        ValueError: the number of seeds is not M.
+    """
+    if isinstance(seed, int | np.integer):
+        return tuple(int(seed) + member for member in range(members))
+    if len(seed) != members:
+        raise ValueError(f"{len(seed)} seeds for {members} members; give one seed each, or one int")
+    return tuple(int(s) for s in seed)
+
+
+def _shared(schedule: Schedule | MemberSchedules, members: int) -> MemberSchedules:
+    if isinstance(schedule, Schedule):
+        return MemberSchedules(schedule, members)
+    if len(schedule) != members:
+        raise ValueError(f"{len(schedule)} schedules for {members} members; give one each")
+    if not schedule.switch_together:
+        raise ValueError(f"{schedule}: members must switch together; give equal periods or steps")
+    return schedule
+
+
+def _checked_tables(tables: Sequence[Sequence[int]] | None, ids: int) -> Tensor | None:
+    if tables is None:
+        return None
+    if len(tables) != ids or len({len(table) for table in tables}) != 1:
+        raise ValueError(f"action_tables {tables}: give {ids} tables of one length, one an id")
+    return torch.tensor([list(table) for table in tables])
+
+
+def _checked_orders(orders: npt.NDArray[np.int64] | None, members: int) -> Any:
+    if orders is not None and (orders.ndim != 3 or len(orders) != members):
+        raise ValueError(
+            f"channel_orders has shape {orders.shape}; give (members={members}, visits, channels)"
+        )
+    return orders
