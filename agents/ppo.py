@@ -193,7 +193,9 @@ class PPO:
             ),
             spec,
             interventions,
-            OptimizerSettings(config.learning_rate, config.adam_eps),
+            OptimizerSettings(
+                config.learning_rate, config.adam_eps, updates_per_step=config.updates_per_step
+            ),
             seeds,
             max_grad_norm=config.max_grad_norm,
             device=self.device,

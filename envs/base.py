@@ -113,10 +113,14 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
             seed: reseeds and restarts everything, as if newly made; an int s gives member m the
                 seed s + m, a sequence names one seed per member. Without it the draws go on from
                 the lanes' counters.
-            options: `{"reset_mask": mask}` with mask (L,) bool restarts those lanes alone.
+            options: `{"reset_mask": mask}` with mask (L,) bool restarts those lanes alone; a
+                first reset, or one with a seed, starts every lane all the same.
 
         Returns:
             Observation (L, *observation) and an empty info.
+
+        Raises:
+            ValueError: for another option, a mask of another shape or seeds out of range.
         """
         options = dict(options or {})
         mask = options.pop("reset_mask", None)
@@ -128,8 +132,14 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         if not self.state:
             zero = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
             self.state = {"t_env": zero, "elapsed": zero} | self._full(self._persistent())
+            mask = None
         t_env = self.state["t_env"]
         if mask is not None:
+            mask = torch.as_tensor(mask, dtype=torch.bool, device=self.device)
+            if mask.shape != t_env.shape:
+                raise ValueError(
+                    f"reset_mask has shape {tuple(mask.shape)}, expected ({self.num_envs},)"
+                )
             elapsed = self.state["elapsed"].masked_fill(mask, 0)
             restarted = self._restart(mask, self.state, self._draw(t_env))
             self.state = self.state | restarted | {"t_env": t_env + mask, "elapsed": elapsed}

@@ -49,16 +49,18 @@ game, measured with the JAX code of "Preserving Plasticity … via Dynamical Iso
 actions, 1,000-step limit, padded observations."""
 
 
-def game(name: str) -> str:
-    """The game of an environment id: without namespace and version.
+def reference(name: str) -> Reference | None:
+    """The reference scores of a task.
 
     Args:
-        name: ``"neoteny/MinAtar-Breakout-v0"``.
+        name: an environment id, with or without the namespace ``neoteny/`` and a version, or a
+            MinAtar game's bare name: ``"neoteny/MinAtar-Breakout-v0"``, ``"Breakout"``.
 
     Returns:
-        ``"MinAtar-Breakout"``.
+        Its scores; None for anything else, such as another package's Breakout.
     """
-    return re.sub(r"-v\d+$", "", name.rpartition("/")[2])
+    short = re.sub(r"-v\d+$", "", name.removeprefix("neoteny/"))
+    return REFERENCES.get(short) or REFERENCES.get(f"MinAtar-{name}")
 
 
 def normalise(returns: Array | float, name: str) -> Array | float:
@@ -66,15 +68,15 @@ def normalise(returns: Array | float, name: str) -> Array | float:
 
     Args:
         returns: mean returns of any shape.
-        name: an environment id or game.
+        name: the task, as for `reference`.
 
     Returns:
-        (return - random) / (trained - random), of the same shape; NaN for an unknown game.
+        (return - random) / (trained - random), of the same shape; NaN without reference.
     """
-    reference = REFERENCES.get(game(name))
-    if reference is None:
+    ends = reference(name)
+    if ends is None:
         return returns * np.nan
-    return (returns - reference.random) / (reference.trained - reference.random)
+    return (returns - ends.random) / (ends.trained - ends.random)
 
 
 def iqm(scores: Array, axis: int | None = None) -> Array:
@@ -246,11 +248,11 @@ def _resamples(rng: np.random.Generator, runs: int, draws: int) -> Array:
 
 
 def _interval(estimates: Array, confidence: float) -> tuple[float, float]:
-    estimates = estimates[np.isfinite(estimates)]
-    if not len(estimates):
-        return np.nan, np.nan
+    """Percentile interval; NaN where so many resamples have no value that its ends are unknown."""
     tail = (1 - confidence) / 2
-    low, high = np.quantile(estimates, [tail, 1 - tail])
+    if np.isnan(estimates).mean() > tail:
+        return np.nan, np.nan
+    low, high = np.nanquantile(estimates, [tail, 1 - tail])
     return float(low), float(high)
 
 

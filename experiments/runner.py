@@ -153,7 +153,8 @@ class Runner:
             if value > length:
                 self.console.print(
                     f"[yellow]warning[/]: that is longer than a task ({length:,} steps), "
-                    f"so {intervention} hardly acts; raise its strength or its learning rate"
+                    f"so {intervention} hardly acts; raise its strength, for instance "
+                    f"{intervention}:half_life={length // 4}"
                 )
 
     def _iterate(self, recorder: Recorder) -> dict[str, list[float]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -34,7 +36,8 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per arm: ``arm``, ``unit``, ``seeds``, ``visits`` (finished by the slowest seed),
-        ``complete`` (all visits that were begun are finished), ``score`` (mean over tasks and
+        ``complete`` (all visits that were begun are finished), ``blank`` (visits of all seeds in
+        which no episode ended: they count nowhere), ``score`` (mean over tasks and
         runs), ``iqm`` ``iqm_low`` ``iqm_high`` (over runs x tasks), ``first_cycle``,
         ``last_cycle``, ``change`` ``change_low`` ``change_high`` (last minus first, mean over
         runs; negative is a loss of plasticity), ``gap`` ``gap_low`` ``gap_high`` and
@@ -48,30 +51,31 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     unit = "normalised" if visits["score"].notna().any() and _all_known(visits) else "return"
     visits["value"] = visits["score"] if unit == "normalised" else visits["auc"]
     arms = in_order(list(dict.fromkeys(frame["arm"])))
-    rows = []
-    for arm in arms:
-        mine = visits[visits["arm"] == arm]
-        counts = mine.groupby("seed").size()
-        rows.append(
-            {
-                "arm": arm,
-                "unit": unit,
-                "seeds": len(counts),
-                "visits": int(counts.min()),
-                "complete": complete[arm],
-                **_level(mine),
-                **_change(mine),
-                **_gap(visits, arm),
-                **_improvement(visits, arm),
-                **{
-                    f"{kind}/{name}": float(mean(group[kind].to_numpy()))
-                    for kind in PER_TASK
-                    for name, group in mine.groupby("task_name")
-                    if group[kind].notna().any()
-                },
-            }
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_row(visits, arm, unit, complete[arm]) for arm in arms])
+
+
+def _row(visits: pd.DataFrame, arm: str, unit: str, complete: bool) -> dict[str, Any]:
+    """The summary of one arm."""
+    mine = visits[visits["arm"] == arm]
+    counts = mine.groupby("seed").size()
+    return {
+        "arm": arm,
+        "unit": unit,
+        "seeds": len(counts),
+        "visits": int(counts.min()),
+        "complete": complete,
+        "blank": int(mine["auc"].isna().sum()),
+        **_level(mine),
+        **_change(mine),
+        **_gap(visits, arm),
+        **_improvement(visits, arm),
+        **{
+            f"{kind}/{name}": float(mean(group[kind].to_numpy()))
+            for kind in PER_TASK
+            for name, group in mine.groupby("task_name")
+            if group[kind].notna().any()
+        },
+    }
 
 
 def _countable(visits: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, bool]]:

@@ -97,6 +97,10 @@ def notes(table: pd.DataFrame) -> list[str]:
         found.append(
             "Some runs are not finished: arms with different numbers of visits do not compare yet."
         )
+    if blank := int(table["blank"].sum()):
+        found.append(
+            f"In {blank} visits no episode ended: they count nowhere. Give tasks more steps."
+        )
     if (table["seeds"] < 2).any():
         found.append("An arm has one seed: no interval, and no claim.")
     elif (table["seeds"] < 10).any():

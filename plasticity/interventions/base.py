@@ -29,6 +29,8 @@ class OptimizerSettings:
     learning_rate: float = 2.5e-4
     eps: float = 1e-5
     betas: tuple[float, float] = (0.9, 0.999)
+    updates_per_step: float = 1.0
+    """Gradient steps per environment step, by which half-lives are translated to updates."""
 
     def __post_init__(self) -> None:
         if self.learning_rate < 0:

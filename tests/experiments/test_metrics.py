@@ -7,7 +7,6 @@ from scipy import stats
 from neoteny.experiments.metrics import (
     REFERENCES,
     bootstrap,
-    game,
     iqm,
     mean,
     mean_curve,
@@ -50,6 +49,11 @@ def test_bootstrap_of_two_runs_is_exact() -> None:
     assert bootstrap(np.array([0.0, 1.0]), mean) == (0.0, 1.0)
     assert bootstrap(np.array([2.0, 2.0, 2.0]), mean) == (2.0, 2.0)
     assert all(np.isnan(bootstrap(np.array([[1.0, 2.0]]), iqm)))
+
+
+def test_no_interval_where_resamples_have_no_value() -> None:
+    """Of the resamples of two runs, a quarter hold the empty one alone."""
+    assert all(np.isnan(bootstrap(np.array([1.0, np.nan]), mean)))
 
 
 def test_whole_runs_are_resampled() -> None:
@@ -124,12 +128,13 @@ def test_probability_of_improvement_counts_pairs() -> None:
 
 def test_reference_scores_are_the_ends_of_the_scale() -> None:
     for name, reference in REFERENCES.items():
-        for task in (name, f"neoteny/{name}-v0", f"{name}-v1"):
+        for task in (name, f"neoteny/{name}-v0", f"{name}-v1", name.removeprefix("MinAtar-")):
             assert normalise(reference.random, task) == 0
             assert normalise(reference.trained, task) == 1
     assert normalise(np.array([0.6, 10.2, 19.8]), "MinAtar-Breakout") == pytest.approx([0, 0.5, 1])
     assert np.isnan(normalise(3.0, "CartPole-v1"))
-    assert game("neoteny/MinAtar-Freeway-v0") == "MinAtar-Freeway"
+    for other in ("ALE/Breakout-v5", "Breakout-v4", "MinAtar/Breakout-v1", "Seaquest"):
+        assert np.isnan(normalise(3.0, other))
 
 
 def test_plasticity_gap() -> None:

@@ -13,10 +13,11 @@ from rich.console import Console
 from scipy import stats
 
 from neoteny.experiments.curves import bin_edges, common_switches, curve
-from neoteny.experiments.figures import diagnostic_columns, looks, plasticity_figure, returns_figure
+from neoteny.experiments.drawing import looks
+from neoteny.experiments.figures import diagnostic_columns, plasticity_figure, returns_figure
 from neoteny.experiments.metrics import REFERENCES
 from neoteny.experiments.report import print_summary, read_runs, summary, write_report
-from neoteny.experiments.tables import per_task, readable
+from neoteny.experiments.tables import notes, per_task, readable
 
 GAMES = sorted(REFERENCES)
 
@@ -130,6 +131,19 @@ def test_evaluations_are_summarised_by_task(tmp_path: Path) -> None:
     table = summary(read_runs(tmp_path))
     assert table["evaluation/a"].tolist() == [4.0]
     assert table["evaluation/b"].tolist() == [7.0]
+
+
+def test_visits_without_an_episode_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "seed_0"
+    folder.mkdir()
+    rows = ["10,0,0,1.0", "20,1,1,", "30,0,2,3.0", "40,1,3,"]
+    header = "step,task,visit,charts/episodic_return"
+    (folder / "metrics.csv").write_text("\n".join([header, *rows, ""]))
+    (folder / "config.json").write_text('{"task_names": ["Breakout", "Freeway"], "steps": 40}')
+    table = summary(read_runs(tmp_path))
+    assert table["blank"].tolist() == [2]
+    assert table["unit"].tolist() == ["normalised"]
+    assert "In 2 visits no episode ended" in " ".join(notes(table))
 
 
 def test_bins_average_and_never_cross_a_switch(frame: pd.DataFrame) -> None:

@@ -233,3 +233,17 @@ def test_strengths_that_cannot_work_are_refused_when_the_optimizer_is_made(text)
 def test_fields_are_read_from_text():
     adamo = parse_intervention("adamo:isometry=0.1,isometry_lr=none,scale=2")
     assert (adamo.isometry, adamo.isometry_lr, adamo.scale) == (0.1, None, 2.0)
+
+
+def test_a_half_life_in_environment_steps_sets_the_strength():
+    """Deviations of the squared singular values from 1 halve in 1,000 steps of 1/50 update each."""
+    settings = OptimizerSettings(learning_rate=1e-3, updates_per_step=0.02)
+    layer = torch.nn.Linear(8, 8, bias=False)
+    torch.nn.init.orthogonal_(layer.weight, gain=1.01)
+    intervention = parse_intervention("adamo:half_life=1000")
+    strength = intervention.strength(settings)["effective_strength"]
+    deviation = gram_deviation(layer.weight.detach()).sqrt()
+    for _ in range(20):  # 20 updates are 1,000 environment steps
+        with torch.no_grad():
+            layer.weight -= strength / 4 * isometry_grad(layer.weight)
+    assert gram_deviation(layer.weight.detach()).sqrt() / deviation == pytest.approx(0.5, rel=0.05)

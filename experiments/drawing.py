@@ -1,0 +1,167 @@
+"""How figures look: colours of arms, quiet axes, legends and files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import (
+    EngFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+    StrMethodFormatter,
+)
+
+from neoteny.experiments.curves import Curve
+from neoteny.experiments.folders import atomic_file
+from neoteny.experiments.visits import BASELINE, ORACLE, in_order, is_arm, labels
+
+INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
+PALETTE = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#B8A800")
+"""Okabe and Ito's colours, which colour-blind readers tell apart; vermilion is the baseline's."""
+BASELINE_COLOUR, ORACLE_COLOUR = "#D55E00", "#3f3f3f"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an arm is drawn."""
+
+    label: str
+    colour: str
+    line: str
+
+
+def looks(arms: Sequence[str]) -> dict[str, Look]:
+    """One look an arm: vermilion for the baseline, dark grey for the oracle, a colour each else.
+
+    Args:
+        arms: the arms' names.
+
+    Returns:
+        Name to look, the baseline first and the oracle last.
+    """
+    names = labels(arms)
+    special = {BASELINE: BASELINE_COLOUR, ORACLE: ORACLE_COLOUR}
+    found: dict[str, Look] = {}
+    used = 0
+    for arm in in_order(arms):
+        role = next((role for role in special if is_arm(arm, role)), "")
+        if role in special:
+            found[arm] = Look(names[arm], special.pop(role), "-")
+            continue
+        turn, colour = divmod(used, len(PALETTE))
+        found[arm] = Look(names[arm], PALETTE[colour], ("-", "--", ":")[turn % 3])
+        used += 1
+    return found
+
+
+def draw_curve(panel: Axes, line: Curve, look: Look) -> None:
+    """Draw a mean and its interval."""
+    panel.plot(line.x, line.mean, color=look.colour, ls=look.line, lw=1.5)
+    panel.fill_between(line.x, line.low, line.high, color=look.colour, alpha=0.18, lw=0)
+
+
+def quiet(panel: Axes, switches: Sequence[float]) -> None:
+    """Quiet axes: two spines, light ticks, task switches as thin lines behind the data."""
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[["left", "bottom"]].set_color(GREY)
+    panel.tick_params(color=GREY, labelcolor=INK, length=3)
+    panel.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    panel.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    width = 0.8 if len(switches) <= 40 else 0.4
+    for switch in switches:
+        panel.axvline(switch, color=FAINT, lw=width, zorder=0)
+
+
+def scale_row(panels: Sequence[Axes], scale: str) -> None:
+    """Set the shared y axis of a row, after everything was drawn in it.
+
+    Args:
+        panels: the panels of the row.
+        scale: ``"log"``, ``"share"`` (per cent, from zero), ``"zero"`` (from zero) or ``"free"``.
+    """
+    for panel in panels:
+        if scale == "log":
+            panel.set_yscale("log")
+            low, high = panel.get_ylim()
+            steps = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
+            panel.yaxis.set_major_locator(LogLocator(subs=steps, numticks=6))
+            panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            panel.yaxis.set_minor_locator(NullLocator())
+        if scale == "share":
+            panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if scale in ("share", "zero"):
+        from_zero(*panels)
+
+
+def from_zero(*panels: Axes) -> None:
+    """Let panels that share an axis begin at zero unless there is something below."""
+    if all(panel.dataLim.y0 >= 0 for panel in panels):
+        panels[0].set_ylim(bottom=0)
+
+
+def legend(figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFrame) -> None:
+    """Title and arms above the panels on the left, how to read them on the right."""
+    handles = [
+        Line2D([], [], color=look.colour, ls=look.line, lw=2.2, label=look.label)
+        for look in arms.values()
+    ]
+    longest = max(len(look.label) for look in arms.values())
+    columns = max(1, min(len(handles), 110 // (longest + 8)))
+    # matplotlib fills a legend column by column; people read row by row.
+    row_wise = [at for column in range(columns) for at in range(column, len(handles), columns)]
+    figure.legend(
+        handles=[handles[at] for at in row_wise],
+        loc="outside upper left",
+        ncols=columns,
+        frameon=False,
+        title=title or None,
+        alignment="left",
+        title_fontproperties={"size": 12, "weight": "bold"},
+        fontsize=10,
+        handlelength=2.2,
+        columnspacing=1.8,
+    )
+    seeds = frame.groupby("arm")["seed"].nunique()
+    count = f"{seeds.min()}" if seeds.nunique() == 1 else f"{seeds.min()} to {seeds.max()}"
+    text = f"{count} seed{'s' if count != '1' else ''}"
+    if seeds.max() > 1:
+        text = f"mean and 95 % bootstrap interval over {text}"
+    figure.text(0.99, 0.99, text, ha="right", va="top", color=GREY, fontsize=9)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make a figure of a size in inches whose panels make room for their labels."""
+    engine = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08, hspace=0.03, wspace=0.04)
+    return Figure(figsize=(width, height), layout=engine)
+
+
+def style() -> AbstractContextManager[None]:
+    """Font sizes for everything drawn inside the block."""
+    return rc_context(
+        {
+            "font.size": 9.5,
+            "axes.titlesize": 10.5,
+            "axes.labelsize": 9.5,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 8.5,
+        }
+    )
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Render and replace the file all at once."""
+    FigureCanvasAgg(figure)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=200)
