@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from neoteny.agents.networks import Network, NetworkSpec
+from neoteny.agents.networks import Network, NetworkSpec, Observations
 from neoteny.agents.seeding import child_generators
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings, make_optimizer
 from neoteny.plasticity.surgery import reset_optimizer
@@ -81,13 +81,13 @@ class Learner:
         """One generator per member for draws on the host, from a named stream of its own."""
         return child_generators(self.seeds, stream, index)
 
-    def update(self, loss: Tensor, obs: Tensor) -> Tensor:
+    def update(self, loss: Tensor, obs: Observations) -> Tensor:
         """Take one gradient step.
 
         Args:
             loss: (M,) one loss per member; differentiating their sum leaves each member its own
                 gradient.
-            obs: (M, B, *shape) the observations that the loss was computed from.
+            obs: (M, B, *shape) the observations that the loss was computed from, or their ones.
 
         Returns:
             (M,) gradient norm over the whole network before clipping.

@@ -15,11 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neoteny.agents.sparse import SparseBatch, encode, sparse_linear
 from neoteny.plasticity.layers import ACTIVATIONS, IsoLinear
 
 __all__ = ["Body", "Branch", "HeadSpec", "MemberLayerNorm", "Network", "NetworkSpec"]
 
 NORMS = ("none", "layer")
+
+Observations = Tensor | SparseBatch
+"""A batch (M, B, *shape), or its ones."""
 
 
 @dataclass(frozen=True)
@@ -129,27 +133,31 @@ class Body(nn.Module):
             inputs = width
         self.outputs = inputs
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """Every hidden activation of (M, B, inputs), from the first layer to the last."""
-        features = []
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = self.activation(norm(layer(x)))
-            features.append(x)
-        return features
+    def _apply_layer(self, index: int, x: Observations) -> Tensor:
+        """A hidden layer's input to its activation."""
+        layer = self.layers[index]
+        out = sparse_linear(x, layer.weight, layer.bias) if isinstance(x, SparseBatch) else layer(x)
+        normed: Tensor = self.norms[index](out)
+        return normed
 
-    def preactivations(self, x: Tensor) -> list[Tensor]:
+    def preactivations(self, x: Observations) -> list[Tensor]:
         """What each hidden layer's activation is applied to, from the first layer to the last."""
         preactivations = []
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            preactivations.append(norm(layer(x)))
+        for index in range(len(self.layers)):
+            preactivations.append(self._apply_layer(index, x))
             x = self.activation(preactivations[-1])
         return preactivations
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Observations) -> list[Tensor]:
+        """Every hidden activation of (M, B, inputs), from the first layer to the last."""
+        features: list[Tensor] = []
+        for index in range(len(self.layers)):
+            features.append(self.activation(self._apply_layer(index, features[-1] if index else x)))
+        return features
+
+    def forward(self, x: Observations) -> Tensor:
         """The last hidden activation, (M, B, outputs)."""
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = self.activation(norm(layer(x)))
-        return x
+        return self.features(x)[-1]
 
 
 class Branch(nn.Module):
@@ -180,7 +188,7 @@ class Branch(nn.Module):
         """The hidden layers, typed."""
         return [layer for layer in self.body.layers if isinstance(layer, IsoLinear)]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Observations) -> Tensor:
         """The head's outputs for (M, B, inputs): (M, B, outputs)."""
         output: Tensor = self.head(self.body(x))
         return output
@@ -202,6 +210,7 @@ class Network(nn.Module):
         observation_shape: Shape of one observation; it is flattened.
         heads: Name and shape of each branch.
         generators: One generator per member; their number is M.
+        dense: Multiply binary observations out instead of summing the weights they select.
     """
 
     def __init__(
@@ -210,8 +219,10 @@ class Network(nn.Module):
         observation_shape: Sequence[int],
         heads: Mapping[str, HeadSpec],
         generators: Sequence[torch.Generator],
+        dense: bool = False,
     ) -> None:
         super().__init__()
+        self.dense = dense
         self.spec = spec
         self.members = len(generators)
         inputs = math.prod(observation_shape)
@@ -221,26 +232,38 @@ class Network(nn.Module):
             self.branches[name] = branch
             self.add_module(name, branch)
 
-    def inputs(self, obs: Tensor) -> Tensor:
-        """Flatten observations (M, B, *shape) of any type to float features (M, B, inputs)."""
+    def inputs(self, obs: Observations) -> Observations:
+        """Observations (M, B, *shape) of any type as the first layers take them.
+
+        Binary observations on a CPU become a :class:`SparseBatch`, all others float features
+        (M, B, inputs).
+        """
+        if isinstance(obs, SparseBatch):
+            return obs
+        if self.takes_sparse(obs):
+            return encode(obs.flatten(0, 1), self.members)
         return obs.flatten(2).to(torch.get_default_dtype())
 
-    def features(self, obs: Tensor) -> dict[str, list[Tensor]]:
+    def takes_sparse(self, obs: Tensor) -> bool:
+        """Whether observations like these are listed by their ones."""
+        return not self.dense and obs.dtype == torch.bool and obs.device.type == "cpu"
+
+    def features(self, obs: Observations) -> dict[str, list[Tensor]]:
         """Every hidden activation of every branch, each (M, B, features)."""
         x = self.inputs(obs)
         return {name: branch.body.features(x) for name, branch in self.branches.items()}
 
-    def preactivations(self, obs: Tensor) -> dict[str, list[Tensor]]:
+    def preactivations(self, obs: Observations) -> dict[str, list[Tensor]]:
         """Every hidden layer's input to its activation, each (M, B, units)."""
         x = self.inputs(obs)
         return {name: branch.body.preactivations(x) for name, branch in self.branches.items()}
 
-    def forward(self, obs: Tensor) -> dict[str, Tensor]:
+    def forward(self, obs: Observations) -> dict[str, Tensor]:
         """Every branch's outputs for (M, B, *shape): each (M, B, outputs)."""
         x = self.inputs(obs)
         return {name: branch(x) for name, branch in self.branches.items()}
 
-    def branch(self, name: str, obs: Tensor) -> Tensor:
+    def branch(self, name: str, obs: Observations) -> Tensor:
         """One branch's outputs, (M, B, outputs), without computing the others."""
         output: Tensor = self.branches[name](self.inputs(obs))
         return output

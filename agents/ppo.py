@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
 from neoteny.agents.rollout import Rollout, gae
+from neoteny.agents.sparse import SparseBatch, encode
 from neoteny.envs import rng
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 
@@ -165,6 +166,7 @@ class PPO:
         spec: Shape of the policy's and the value function's bodies.
         interventions: Applied by the learner, left to right.
         seeds: One seed per member.
+        dense: Take no advantage of binary observations; the plain path that the fast one equals.
     """
 
     statistics = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
@@ -176,6 +178,7 @@ class PPO:
         spec: NetworkSpec,
         interventions: Sequence[Intervention],
         seeds: Sequence[int],
+        dense: bool = False,
     ) -> None:
         if not isinstance(envs.single_action_space, gymnasium.spaces.Discrete):
             raise ValueError(f"PPO needs discrete actions, the environment has {envs.action_space}")
@@ -189,7 +192,7 @@ class PPO:
         }
         self.learner = Learner(
             lambda final_spec, generators: Network(
-                final_spec, self.observation_shape, heads, generators
+                final_spec, self.observation_shape, heads, generators, dense
             ),
             spec,
             interventions,
@@ -303,7 +306,8 @@ class PPO:
         config = self.config
         advantage = self.advantages(rollout)
         returns = advantage + rollout.value
-        obs = rollout.obs.flatten(0, 1)  # (T L, *shape)
+        flat = rollout.obs.flatten(0, 1)  # (T L, *shape)
+        obs = encode(flat) if self.network.takes_sparse(flat) else flat
         fields = torch.stack(
             [rollout.log_prob, rollout.value, advantage, returns, rollout.action.float()], dim=-1
         ).flatten(0, 2)  # (T L, 5): one gather a minibatch instead of five
@@ -313,10 +317,7 @@ class PPO:
             for start in range(0, order.shape[1], config.minibatch_size):
                 index = order[:, start : start + config.minibatch_size]
                 batch = fields[index].unbind(-1)
-                batch_obs = obs.index_select(0, index.flatten()).view(
-                    *index.shape, *self.observation_shape
-                )
-                totals += self._update(batch_obs, *batch)
+                totals += self._update(select(obs, index), *batch)
         totals /= config.num_epochs * config.num_minibatches
         names = [f"losses/{name}" for name in self.statistics]
         names += [f"losses/gradient_norm/{name}" for name in ("network", *self.network.branches)]
@@ -326,7 +327,7 @@ class PPO:
 
     def _update(
         self,
-        obs: Tensor,
+        obs: Observations,
         log_prob: Tensor,
         value: Tensor,
         advantage: Tensor,
@@ -374,6 +375,13 @@ class PPO:
         self._epochs.copy_(state["epochs"])
         obs = state["obs"]
         self._obs = None if obs is None else obs.to(self.device)
+
+
+def select(obs: Observations, rows: Tensor) -> Observations:
+    """Gather rows (M, B) of observations (R, *shape) into a batch (M, B, *shape)."""
+    if isinstance(obs, SparseBatch):
+        return obs.select(rows)
+    return obs.index_select(0, rows.flatten()).view(*rows.shape, *obs.shape[1:])
 
 
 def explained_variance(value: Tensor, returns: Tensor) -> Tensor:

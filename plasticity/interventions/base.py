@@ -17,7 +17,7 @@ from torch.optim import Adam, Optimizer
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Network, NetworkSpec
+    from neoteny.agents.networks import Network, NetworkSpec, Observations
 
 __all__ = ["Intervention", "OptimizerSettings", "make_optimizer"]
 
@@ -74,14 +74,14 @@ class Intervention:
         """Take snapshots of the initial network; overriding classes call this first."""
         self.state["activity"] = torch.zeros(learner.network.members, device=learner.alive.device)
 
-    def loss(self, learner: Learner, obs: Tensor) -> Tensor | float:
+    def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
         """A penalty (M,) added to the loss, inside gradient clipping."""
         return 0.0
 
-    def after_backward(self, learner: Learner, obs: Tensor) -> None:
+    def after_backward(self, learner: Learner, obs: Observations) -> None:
         """Edit gradients before they are clipped."""
 
-    def after_step(self, learner: Learner, obs: Tensor) -> None:
+    def after_step(self, learner: Learner, obs: Observations) -> None:
         """Edit weights after the optimiser's step."""
 
     def boundary(self, learner: Learner, task: Tensor) -> None:

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
 from torch.optim import Optimizer
 
 from neoteny.plasticity.adamo import AdamO, isometry_groups
@@ -15,7 +14,7 @@ from neoteny.plasticity.isometry import effective_strength
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Network
+    from neoteny.agents.networks import Network, Observations
 
 __all__ = ["AdamOIntervention", "NoIntervention"]
 
@@ -59,7 +58,7 @@ class AdamOIntervention(Intervention):
             fused=settings.fused,
         )
 
-    def after_step(self, learner: Learner, obs: Tensor) -> None:
+    def after_step(self, learner: Learner, obs: Observations) -> None:
         """Count isometry steps."""
         self.state["activity"] += float(self.half_life is not None or self.isometry > 0)
 

@@ -14,6 +14,7 @@ from neoteny.plasticity.isometry import isometry_loss
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
+    from neoteny.agents.networks import Observations
 
 __all__ = ["IsometryLoss", "L2Init"]
 
@@ -31,7 +32,7 @@ class IsometryLoss(Intervention):
     scale: float = 1.0
     """Target squared singular value."""
 
-    def loss(self, learner: Learner, obs: Tensor) -> Tensor | float:
+    def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
         """Weighted sum over all hidden layers of every branch, (M,)."""
         if self.weight == 0:
             return 0.0
@@ -64,7 +65,7 @@ class L2Init(Intervention):
         for index, parameter in enumerate(self._parameters(learner)):
             self.state[f"initial{index}"] = parameter.detach().clone()
 
-    def loss(self, learner: Learner, obs: Tensor) -> Tensor | float:
+    def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
         """Weighted squared distance to the initial parameters, (M,)."""
         if self.weight == 0:
             return 0.0

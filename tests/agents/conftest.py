@@ -62,8 +62,8 @@ def ladder():
 
 @pytest.fixture
 def make_agent():
-    def make(envs, config=SMALL, spec=None, interventions=("none",), seeds=(0,)):
+    def make(envs, config=SMALL, spec=None, interventions=("none",), seeds=(0,), **options):
         spec = spec or NetworkSpec(hidden=(16, 16))
-        return PPO(envs, config, spec, make_interventions(interventions), seeds)
+        return PPO(envs, config, spec, make_interventions(interventions), seeds, **options)
 
     return make

@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from neoteny import envs
+from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.agents.ppo import PPOConfig, select
+from neoteny.agents.sparse import encode, sparse_linear
+
+M, B, F, OUT = 3, 17, 40, 5
+
+
+def binary(*shape, density=0.1):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1)) < density
+
+
+def dense_of(batch):
+    out = torch.zeros(len(batch), batch.features, dtype=torch.bool)
+    for row in range(len(batch)):
+        ones = batch.index[batch.offsets[row] : batch.offsets[row + 1]]
+        member = row * batch.members // len(batch)
+        out[row, ones - member * batch.features] = True
+    return out
+
+
+@pytest.mark.parametrize("shape", [(8, 40), (6, 5, 4, 2), (3, 7), (9, 1)])
+@pytest.mark.parametrize("density", [0.0, 0.1, 1.0])
+def test_encoding_lists_exactly_the_ones(shape, density):
+    obs = binary(*shape, density=density)
+    assert torch.equal(dense_of(encode(obs)), obs.flatten(1))
+    if shape[0] % 3 == 0:
+        assert torch.equal(dense_of(encode(obs, members=3)), obs.flatten(1))
+
+
+def test_selecting_rows_equals_indexing():
+    obs = binary(50, F)
+    rows = torch.randint(50, (M, B), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(dense_of(encode(obs).select(rows)), obs[rows].flatten(0, 1))
+    assert torch.equal(select(obs, rows), obs[rows])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_layer_and_gradient_equal_the_dense_ones(bias):
+    obs = binary(M * B, F)
+    weight = torch.randn(M, OUT, F, dtype=torch.float64, requires_grad=True)
+    offset = torch.randn(M, OUT, dtype=torch.float64, requires_grad=True) if bias else None
+    leaves = [weight, offset] if bias else [weight]
+    sparse = sparse_linear(encode(obs, M), weight, offset)
+    dense = obs.view(M, B, F).double() @ weight.mT
+    if bias:
+        dense = dense + offset.unsqueeze(1)
+    torch.testing.assert_close(sparse, dense)
+    factor = torch.randn_like(dense)
+    got = torch.autograd.grad((sparse * factor).sum(), leaves)
+    expected = torch.autograd.grad((dense * factor).sum(), leaves)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_only_binary_observations_are_taken_sparse():
+    generators = [torch.Generator()]
+    network = Network(NetworkSpec(hidden=(8,)), (4,), {"q": HeadSpec(2)}, generators)
+    assert network.takes_sparse(binary(1, 4))
+    assert not network.takes_sparse(torch.zeros(1, 4))
+    network.dense = True
+    assert not network.takes_sparse(binary(1, 4))
+
+
+def test_training_equals_the_dense_path_up_to_round_off(make_agent):
+    config = PPOConfig(num_envs=16, num_steps=16, num_epochs=2, num_minibatches=4)
+    results = []
+    for dense in (False, True):
+        env = envs.make("MinAtar-SpaceInvaders", 16, members=2, seed=4, max_steps=9)
+        agent = make_agent(env, config, seeds=(4, 5), dense=dense)
+        for _ in range(3):
+            metrics = agent.learn(agent.collect(env))
+        results.append((list(agent.network.parameters()), metrics))
+    (sparse, sparse_metrics), (dense, dense_metrics) = results
+    for a, b in zip(sparse, dense, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    for name, value in dense_metrics.items():
+        torch.testing.assert_close(sparse_metrics[name], value, rtol=1e-3, atol=1e-5)
