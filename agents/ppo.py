@@ -23,7 +23,7 @@ from torch import Tensor
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
 from neoteny.agents.rollout import Rollout, gae
-from neoteny.agents.sparse import SparseBatch, encode
+from neoteny.agents.sparse import SparseBatch
 from neoteny.envs import rng
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 
@@ -221,9 +221,9 @@ class PPO:
         return lanes.view(self.members, -1, *lanes.shape[1:])
 
     @torch.no_grad()
-    def act(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sample actions (M, N) with log-probabilities and values for observations (L, *shape)."""
-        outputs = self.network(self._by_member(obs))
+    def act(self, obs: Observations) -> tuple[Tensor, Tensor, Tensor]:
+        """Sample actions (M, N) with log-probabilities and values for observations (M, N, ...)."""
+        outputs = self.network(obs)
         uniform = rng.uniform(rng.bits(self._policy_keys, self._clock, 0)).view(self.members, -1)
         self._clock += 1
         action, log_prob = sample_actions(outputs["policy"], uniform)
@@ -256,7 +256,10 @@ class PPO:
         obs = self._obs
         assert obs is not None
         for t in range(self.config.num_steps):
-            action, log_prob, value = self.act(obs)
+            inputs = self.network.inputs(self._by_member(obs))
+            if isinstance(inputs, SparseBatch):
+                rollout.sparse.append(inputs)  # listed once, read in every epoch
+            action, log_prob, value = self.act(inputs)
             rollout.obs[t] = obs
             rollout.action[t] = action
             rollout.log_prob[t] = log_prob
@@ -306,8 +309,9 @@ class PPO:
         config = self.config
         advantage = self.advantages(rollout)
         returns = advantage + rollout.value
-        flat = rollout.obs.flatten(0, 1)  # (T L, *shape)
-        obs = encode(flat) if self.network.takes_sparse(flat) else flat
+        obs: Observations = rollout.obs.flatten(0, 1)  # (T L, *shape)
+        if rollout.sparse:
+            obs = SparseBatch.join(rollout.sparse)
         fields = torch.stack(
             [rollout.log_prob, rollout.value, advantage, returns, rollout.action.float()], dim=-1
         ).flatten(0, 2)  # (T L, 5): one gather a minibatch instead of five

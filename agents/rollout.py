@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from neoteny.agents.sparse import SparseBatch
 
 __all__ = ["Rollout", "gae"]
 
@@ -78,22 +80,24 @@ class Rollout:
     """(S, L, *shape)."""
     slot: Tensor
     """(T, L) int64, the lane's number of truncations before this step."""
+    sparse: list[SparseBatch] = field(default_factory=list)
+    """The observations' ones, step after step, where the network takes them so; else empty."""
 
     @classmethod
     def allocate(cls, steps: int, members: int, lanes: int, obs: Tensor) -> Rollout:
         """Reserve memory for `steps` steps of `members` times `lanes` lanes like `obs`."""
 
-        def field(kind: torch.dtype) -> Tensor:
+        def of_type(kind: torch.dtype) -> Tensor:
             return torch.zeros(steps, members, lanes, dtype=kind, device=obs.device)
 
         return cls(
             obs=obs.new_empty(steps, *obs.shape),
-            action=field(torch.int64),
-            log_prob=field(torch.float32),
-            value=field(torch.float32),
-            reward=field(torch.float32),
-            terminated=field(torch.bool),
-            truncated=field(torch.bool),
+            action=of_type(torch.int64),
+            log_prob=of_type(torch.float32),
+            value=of_type(torch.float32),
+            reward=of_type(torch.float32),
+            terminated=of_type(torch.bool),
+            truncated=of_type(torch.bool),
             last_obs=obs.clone(),
             final_obs=obs.new_zeros(0, *obs.shape),
             slot=torch.zeros(steps, len(obs), dtype=torch.int64, device=obs.device),
@@ -114,6 +118,7 @@ class Rollout:
         if slots != len(self.final_obs):
             self.final_obs = self.last_obs.new_zeros(slots, *self.last_obs.shape)
         self.slot[0].zero_()
+        self.sparse.clear()
 
     def keep_final(self, t: int, final_obs: Tensor, truncated: Tensor) -> None:
         """Keep the final observations (L, *shape) of the lanes that step t truncated (L,)."""

@@ -7,6 +7,7 @@ dense product, forward and backward, and gives the same numbers up to the order 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,18 +37,25 @@ class SparseBatch:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @classmethod
+    def join(cls, batches: Sequence[SparseBatch]) -> SparseBatch:
+        """Put batches of the same members one after another."""
+        first = batches[0]
+        ends = torch.stack([batch.offsets[-1] for batch in batches]).cumsum(0)
+        begins = F.pad(ends[:-1], (1, 0)).split(1)
+        offsets = [b.offsets[:-1] + begin for b, begin in zip(batches, begins, strict=True)]
+        index = torch.cat([batch.index for batch in batches])
+        return cls(index, torch.cat([*offsets, ends[-1:]]), first.members, first.features)
+
     def select(self, rows: Tensor) -> SparseBatch:
-        """Gather rows (M, B) of a batch of one member into a batch of M members."""
-        members, batch = rows.shape
+        """Gather rows (M, B), each of which must belong to its member."""
         flat = rows.flatten()
         start = self.offsets[flat]
         counts = self.offsets[flat + 1] - start
         offsets = F.pad(counts.cumsum(0), (1, 0))
-        # A one's place in the source, and its member's offset, are constants along each row.
-        shift = torch.stack([start - offsets[:-1], _member_offsets(members, batch, self.features)])
-        shift = shift.repeat_interleave(counts, dim=1)
-        place = torch.arange(shift.shape[1], device=flat.device) + shift[0]
-        return SparseBatch(self.index[place] + shift[1], offsets, members, self.features)
+        place = (start - offsets[:-1]).repeat_interleave(counts)
+        place += torch.arange(len(place), device=flat.device)
+        return SparseBatch(self.index[place], offsets, self.members, self.features)
 
     @cached_property
     def transposed(self) -> tuple[Tensor, Tensor]:
@@ -59,10 +67,6 @@ class SparseBatch:
         order = self.index.to(small).sort(stable=True).indices  # a narrow type sorts faster
         ones = torch.bincount(self.index, minlength=total)
         return rows[order], F.pad(ones.cumsum(0), (1, 0))
-
-
-def _member_offsets(members: int, batch: int, features: int) -> Tensor:
-    return (torch.arange(members) * features).repeat_interleave(batch)
 
 
 def encode(obs: Tensor, members: int = 1) -> SparseBatch:
@@ -97,7 +101,7 @@ class _SparseLinear(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, batch: SparseBatch) -> Tensor:  # type: ignore[override]
         ctx.batch = batch
         members, outputs, _ = weight.shape
-        table = weight.transpose(1, 2).reshape(-1, outputs)
+        table = weight.transpose(1, 2).contiguous().view(-1, outputs)
         out = F.embedding_bag(
             batch.index, table, batch.offsets, mode="sum", include_last_offset=True
         )
@@ -109,7 +113,7 @@ class _SparseLinear(torch.autograd.Function):
         rows, offsets = ctx.batch.transposed
         members, _, outputs = grad.shape
         table = F.embedding_bag(
-            rows, grad.reshape(-1, outputs), offsets, mode="sum", include_last_offset=True
+            rows, grad.contiguous().view(-1, outputs), offsets, mode="sum", include_last_offset=True
         )
         return table.view(members, -1, outputs).transpose(1, 2).contiguous(), None
 

@@ -4,7 +4,7 @@ import torch
 from neoteny import envs
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.agents.ppo import PPOConfig, select
-from neoteny.agents.sparse import encode, sparse_linear
+from neoteny.agents.sparse import SparseBatch, encode, sparse_linear
 
 M, B, F, OUT = 3, 17, 40, 5
 
@@ -31,10 +31,14 @@ def test_encoding_lists_exactly_the_ones(shape, density):
         assert torch.equal(dense_of(encode(obs, members=3)), obs.flatten(1))
 
 
-def test_selecting_rows_equals_indexing():
-    obs = binary(50, F)
-    rows = torch.randint(50, (M, B), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(dense_of(encode(obs).select(rows)), obs[rows].flatten(0, 1))
+def test_selecting_rows_of_joined_steps_equals_indexing():
+    steps = [binary(M * 4, F, density=d) for d in (0.1, 0.0, 0.3)]
+    joined = SparseBatch.join([encode(step, M) for step in steps])
+    obs = torch.cat(steps)
+    step = torch.randint(3, (M, B), generator=torch.Generator().manual_seed(0))
+    lane = torch.randint(4, (M, B), generator=torch.Generator().manual_seed(1))
+    rows = (step * M + torch.arange(M)[:, None]) * 4 + lane
+    assert torch.equal(dense_of(joined.select(rows)), obs[rows].flatten(0, 1))
     assert torch.equal(select(obs, rows), obs[rows])
 
 
