@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
+from tyro import _errors  # its hook is not public yet; constraints.txt pins the version
 
 from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
 from neoteny.experiments.config import CompareConfig, RunConfig
@@ -66,13 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             | Annotated[ReportConfig, tyro.conf.subcommand("report")]
             | Annotated[ListConfig, tyro.conf.subcommand("list")]
         )
-        config = tyro.cli(
-            commands,  # type: ignore[arg-type]
-            args=arguments,
-            prog="train.py",
-            description="Train agents in worlds that change, and compare what keeps them plastic.",
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        with _errors.on_parse_error(_raise_bad_value):
+            config = tyro.cli(
+                commands,  # type: ignore[arg-type]
+                args=arguments,
+                prog="train.py",
+                description="Train agents in changing worlds; compare what keeps them plastic.",
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
         if isinstance(config, RunConfig):
             run(config, console)
         elif isinstance(config, CompareConfig):
@@ -87,6 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _raise_bad_value(event: _errors.ParseErrorEvent) -> None:
+    """Turn a value that a configuration refuses into one line; tyro would frame it."""
+    if isinstance(event, _errors.InstantiationFailure) and event.argument is None:
+        raise ValueError(event.message)
 
 
 if __name__ == "__main__":

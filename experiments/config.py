@@ -46,6 +46,8 @@ class TrainConfig:
     """Hyper-parameters of PPO."""
     device: str = "cpu"
     """`cpu`, `cuda` or `cuda:1`."""
+    dense: bool = False
+    """Multiply binary observations out, the plain path that the faster one equals to round-off."""
     threads: int | None = None
     """Threads for CPU arithmetic; unset, torch decides."""
     diagnose_every: int = 10

@@ -24,7 +24,7 @@ from neoteny.plasticity.interventions import make_interventions
 
 __all__ = ["Runner", "run"]
 
-RESUMABLE_WITH = ("steps", "device", "threads", "checkpoint_minutes")
+RESUMABLE_WITH = ("steps", "device", "threads", "checkpoint_minutes", "dense")
 """Fields that may change between a run and its continuation."""
 
 PROBE = 512
@@ -48,6 +48,7 @@ def run(config: RunConfig, console: Console, *, resume: bool = False) -> Runner:
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    torch.set_flush_denormal(True)  # second moments of dead units decay below 1e-38
     runner = Runner(config, console)
     if resume:
         runner.load(checkpoint.load(config.folder / CHECKPOINT, config.device))
@@ -73,6 +74,7 @@ class Runner:
             config.network_spec,
             make_interventions(config.intervention),
             config.seed_list,
+            dense=config.dense,
         )
         self.iteration = 0
         self.step = 0
@@ -126,6 +128,7 @@ class Runner:
             Progress(self.console, config.arm, self.total, self.step) as progress,
         ):
             try:
+                self.save(recorder)  # a run that is killed at once can be resumed as well
                 while self.iteration < self.iterations:
                     host = self._iterate(recorder)
                     progress.update(self.step, host, self._task_names())
@@ -136,8 +139,7 @@ class Runner:
                 self.console.print(f"interrupted: continue with --resume {folder}")
                 raise
             finally:
-                if self.iteration:
-                    self.save(recorder)
+                self.save(recorder)
 
     def _announce(self) -> None:
         """Print each effective strength, and warn where it cannot act within a task."""
@@ -158,16 +160,18 @@ class Runner:
                 )
 
     def _iterate(self, recorder: Recorder) -> dict[str, list[float]]:
-        """One iteration: collect, learn, record, and pass on a task switch that it ended with."""
+        """One iteration: pass on a task switch that the last one ended with, learn and record."""
         started = time.perf_counter()
+        if self.step in self.boundaries:
+            self._switch()
         tasks = self.envs.tasks_at(self.step)
         visit = self.envs.schedule.visits(self.step)
         rollout = self.agent.collect(self.envs)
         metrics = self._learn(rollout)
         self.iteration += 1
         self.step += self.per_iteration
-        ends_task = self.step in self.boundaries
-        if self.config.eval_episodes and (ends_task or self.step == self.total):
+        ends_task = self.step in self.boundaries or self.step == self.total
+        if self.config.eval_episodes and ends_task:
             metrics["eval/episodic_return"] = evaluate(
                 self.config, self.agent, self.step - self.per_iteration
             )
@@ -189,8 +193,6 @@ class Runner:
             {"task_name": [names[task] for task in tasks]},
         )
         self._freeze(host["charts/alive"])
-        if ends_task:
-            self._switch()
         return host
 
     def _learn(self, rollout: Rollout) -> dict[str, Tensor]:

@@ -1,0 +1,112 @@
+"""The commands as a person gives them: bad input is one line and exit code 2."""
+
+import pytest
+
+from neoteny.train import main
+
+FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
+FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-every", "2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run --steps 0", "steps is 0"),
+        ("run --seeds -1", "seeds is -1"),
+        ("run --intervention adam0", "did you mean 'adamo'"),
+        ("run --intervention adamo:isometry=-1", "isometry=-1"),
+        ("run --intervention adamo:isometry=600", "diverges; lower isometry below 500"),
+        ("run --intervention adamo:half_life=0", "half_life=0"),
+        ("run --learning-rate -1", "learning_rate is -1"),
+        ("run --num-minibatches 100", "100 does not divide"),
+        ("run --env minatar-contnual", "did you mean 'minatar-continual'"),
+        ("run --env neoteny/MinAtar-Brekout-v0", "did you mean 'neoteny/MinAtar-Breakout-v0'"),
+        ("run --env-option foo=1", "no option 'foo'"),
+        ("run --env-option sticky", "has no value"),
+        ("run --env-option sticky=2", "sticky is 2"),
+        ("run --preset papr", "did you mean 'paper'"),
+        ("run --activation relo", "'relo' is unknown"),
+        ("run --hidden 63 --activation groupsort", "multiples of 2"),
+        ("run --resume nowhere", "nowhere holds no run"),
+        ("compare --interventions none none", "given twice"),
+        ("compare --interventions none adamo+bogus", "'bogus' is unknown"),
+        ("report nowhere", "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    arguments, message, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("error: ")
+    assert len(captured.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_cuda_without_cuda_is_refused(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["run", "--device", "cuda"]) == 2
+    assert "use --device cpu" in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path, capsys):
+    out = str(tmp_path / "run")
+    assert main(["run", *FAST, "--out", out]) == 0
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    assert main(["run", *FAST, "--out", out]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert main(["run", "--resume", out, "--learning-rate", "0.1"]) == 2
+    assert "ppo.learning_rate: stored 0.0005, given 0.1" in capsys.readouterr().err
+    after = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    assert before == after
+
+
+def test_a_corrupt_checkpoint_is_named(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["run", *FAST, "--out", str(out)]) == 0
+    path = out / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert main(["run", "--resume", str(out), "--steps", "512"]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_resuming_with_more_steps_goes_on(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["run", *FAST, "--out", str(out)]) == 0
+    assert main(["run", "--resume", str(out), "--steps", "384"]) == 0
+    rows = (out / "seed_0" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 1 + 384 // 64
+
+
+def test_compare_writes_a_report_and_finishes_what_was_cut_short(tmp_path, capsys):
+    arguments = ["compare", "--interventions", "none", "fresh", "--seeds", "2", *FAST]
+    arguments += ["--out", str(tmp_path)]
+    assert main(arguments) == 0
+    for name in ("summary.csv", "returns.png", "plasticity.png", "report.html"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert "tensorboard --logdir" in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert main(["report", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("what", ["envs", "interventions", "streams", "presets"])
+def test_lists_name_what_can_be_chosen(what, capsys):
+    assert main(["list", what]) == 0
+    known = {
+        "envs": "neoteny/MinAtar-Freeway-v0",
+        "interventions": "l2_init",
+        "streams": "minatar-continual",
+        "presets": "paper",
+    }
+    assert known[what] in capsys.readouterr().out
+
+
+def test_help_explains_fields_with_units(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "--task-steps" in out
+    assert "Environment steps" in out

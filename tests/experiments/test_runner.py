@@ -1,0 +1,188 @@
+"""Whole runs: resume bit for bit, after a normal end and after kill -9; the reset at a switch."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+
+from neoteny.agents.ppo import PPOConfig
+from neoteny.experiments import checkpoint
+from neoteny.experiments.config import CompareConfig, RunConfig, from_dict
+from neoteny.experiments.runner import Runner, run
+
+TINY = PPOConfig(num_envs=8, num_steps=16, num_epochs=2, num_minibatches=2)  # 128 steps each
+CONSOLE = Console(quiet=True)
+
+
+def config(tmp_path, **changes):
+    settings = {
+        "intervention": ("adamo", "l2_init"),
+        "seeds": 2,
+        "first_seed": 26,
+        "steps": 128 * 10,
+        "task_steps": 128 * 3,
+        "ppo": TINY,
+        "hidden": (16, 16),
+        "diagnose_every": 2,
+        "out": tmp_path / "run",
+    }
+    return RunConfig(**settings | changes)
+
+
+def numbers(folder, seed):
+    frame = pd.read_csv(folder / f"seed_{seed}" / "metrics.csv")
+    return frame.drop(columns=["charts/SPS"])
+
+
+def assert_same_tree(one, two):
+    assert type(one) is type(two)
+    if isinstance(one, dict):
+        added = {"differentiable"}  # torch adds this key to the groups of a loaded optimiser
+        assert one.keys() - added == two.keys() - added
+        for key in one.keys() - added:
+            assert_same_tree(one[key], two[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(two)
+        for a, b in zip(one, two, strict=True):
+            assert_same_tree(a, b)
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, two)
+    elif not isinstance(one, float):
+        assert one == two
+
+
+@pytest.mark.parametrize("cut", [2, 3, 5])
+def test_resume_is_bit_exact(tmp_path, cut):
+    """Cut in the middle of a task, exactly at a switch, and after one."""
+    whole = run(config(tmp_path, out=tmp_path / "whole"), CONSOLE)
+    part = config(tmp_path, out=tmp_path / "part", steps=128 * cut)
+    run(part, CONSOLE)
+    again = run(dataclasses.replace(part, steps=128 * 10), CONSOLE, resume=True)
+    one, two = whole.state_dict(), again.state_dict()
+    del one["seconds"], two["seconds"]
+    assert_same_tree(one, two)
+    for seed in (26, 27):
+        pd.testing.assert_frame_equal(
+            numbers(tmp_path / "whole", seed), numbers(tmp_path / "part", seed), check_exact=True
+        )
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(tmp_path):
+    whole = config(tmp_path, out=tmp_path / "whole", steps=128 * 30)
+    run(whole, CONSOLE)
+    arguments = ["run", "--intervention", "adamo", "l2_init", "--seeds", "2", "--first-seed", "26"]
+    arguments += ["--num-envs", "8", "--num-steps", "16", "--num-epochs", "2"]
+    arguments += ["--num-minibatches", "2", "--learning-rate", "0.00025", "--hidden", "16", "16"]
+    arguments += ["--task-steps", "384", "--diagnose-every", "2", "--steps", "3840"]
+    arguments += ["--checkpoint-minutes", "0.001", "--out"]
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "neoteny.train", *arguments, str(out)],
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    table = out / "seed_26" / "metrics.csv"
+    deadline = time.monotonic() + 60
+    while not (table.exists() and len(table.read_text().splitlines()) > 10):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    state = checkpoint.load(out / "checkpoint.pt")
+    assert 0 < state["iteration"] < 30
+    subprocess.run(
+        [sys.executable, "-m", "neoteny.train", "run", "--resume", str(out)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    for seed in (26, 27):
+        pd.testing.assert_frame_equal(
+            numbers(tmp_path / "whole", seed), numbers(out, seed), check_exact=True
+        )
+
+
+def test_moments_are_reset_at_a_switch_unless_told_otherwise(tmp_path):
+    def moments(reset):
+        setup = config(tmp_path, reset_optimizer=reset, steps=128 * 3 + 1)
+        runner = Runner(setup, CONSOLE)
+        runner.agent.learn(runner.agent.collect(runner.envs))
+        runner._switch()
+        states = runner.agent.learner.optimizer.state.values()
+        return max(float(state["exp_avg"].abs().max()) for state in states)
+
+    assert moments(True) == 0
+    assert moments(False) > 0
+
+
+def test_fresh_is_redrawn_at_every_switch_and_equals_adam_before_the_first(tmp_path):
+    fresh = run(config(tmp_path, intervention=("fresh",), out=tmp_path / "fresh"), CONSOLE)
+    run(config(tmp_path, intervention=("none",), out=tmp_path / "none"), CONSOLE)
+    assert fresh.task_aware
+    assert fresh.agent.learner.interventions[0].activity.tolist() == [3, 3]
+    a, b = numbers(tmp_path / "fresh", 26), numbers(tmp_path / "none", 26)
+    same = a["losses/entropy"] == b["losses/entropy"]
+    assert same[a["visit"] == 0].all()
+    assert not same[a["visit"] > 0].any()
+
+
+def test_the_table_says_which_game_each_seed_plays(tmp_path):
+    run(config(tmp_path, steps=128 * 12), CONSOLE)
+    games = {26: "SpaceInvaders Freeway Asterix Breakout", 27: "Freeway"}
+    for seed, order in games.items():
+        frame = numbers(tmp_path / "run", seed)
+        played = frame.drop_duplicates("visit")["task_name"].tolist()
+        assert " ".join(played).startswith(order)
+
+
+def test_evaluation_at_task_ends_does_not_touch_training(tmp_path):
+    run(config(tmp_path, out=tmp_path / "plain"), CONSOLE)
+    run(config(tmp_path, out=tmp_path / "evaluated", eval_episodes=4), CONSOLE)
+    plain, evaluated = numbers(tmp_path / "plain", 26), numbers(tmp_path / "evaluated", 26)
+    returns = evaluated.pop("eval/episodic_return")
+    assert returns.notna().tolist() == [i % 3 == 2 or i == 9 for i in range(10)]
+    pd.testing.assert_frame_equal(plain, evaluated)
+
+
+def test_a_non_finite_member_is_reported_frozen_and_leaves_the_other_alone(tmp_path):
+    plain = config(tmp_path, intervention=("none",))
+    runner = Runner(dataclasses.replace(plain, out=tmp_path / "sick"), CONSOLE)
+    with torch.no_grad():
+        runner.agent.network.branches["value"].head.weight[0].fill_(float("inf"))
+    before = [p[0].detach().clone() for p in runner.agent.network.parameters()]
+    runner.train()
+    healthy = run(dataclasses.replace(plain, out=tmp_path / "healthy"), CONSOLE)
+    parameters = zip(
+        runner.agent.network.parameters(), healthy.agent.network.parameters(), before, strict=True
+    )
+    for mine, other, start in parameters:
+        assert torch.equal(mine[1], other[1])
+        assert torch.equal(mine[0], start)
+    assert numbers(tmp_path / "sick", 26)["charts/alive"].tolist() == [0.0] * 10
+    assert numbers(tmp_path / "sick", 27)["charts/alive"].tolist() == [1.0] * 10
+
+
+def test_configuration_survives_json_and_names_every_arm(tmp_path):
+    first = config(tmp_path, env_option=("sticky=0.1", "max_steps=none"), activation="groupsort")
+    again = from_dict(first.to_dict())
+    assert dataclasses.replace(again, out=first.out) == first
+    assert first.arm == "ppo-adamo+l2_init-groupsort"
+    assert first.options == {"sticky": 0.1, "max_steps": None}
+    arms = CompareConfig(
+        interventions=("none", "layer_norm+adamo:isometry=0.1"),
+        activations=("relu", "groupsort"),
+        biases=(True, False),
+        out=tmp_path,
+    ).arms()
+    assert [arm.arm for arm in arms][-2:] == [
+        "ppo-layer_norm+adamo-isometry=0.1-groupsort",
+        "ppo-layer_norm+adamo-isometry=0.1-groupsort-nobias",
+    ]
+    assert len({arm.folder for arm in arms}) == 8
