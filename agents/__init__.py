@@ -2,6 +2,7 @@
 
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
-from neoteny.agents.ppo import PPO, PPOConfig
+from neoteny.agents.ppo import PPO
+from neoteny.agents.ppo_loss import PPOConfig
 
 __all__ = ["PPO", "HeadSpec", "Learner", "Network", "NetworkSpec", "PPOConfig"]

@@ -95,7 +95,7 @@ class Learner:
         for intervention in self.interventions:
             loss = loss + intervention.loss(self, obs)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()
+        loss.sum().backward()  # type: ignore[no-untyped-call]
         for intervention in self.interventions:
             intervention.after_backward(self, obs)
         norm = self._clip_gradients()
@@ -128,7 +128,8 @@ class Learner:
                 if gradient is not None:
                     gradient.mul_(_member_view(scale, gradient))
                     gradient.masked_fill_(_member_view(~self.alive, gradient), 0.0)
-        return norms.norm(dim=0)
+        total: Tensor = norms.norm(dim=0)
+        return total
 
     def freeze(self, alive: Sequence[bool]) -> None:
         """Tell the host which members are still finite, once an iteration.

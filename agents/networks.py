@@ -133,9 +133,13 @@ class Body(nn.Module):
             inputs = width
         self.outputs = inputs
 
-    def _apply_layer(self, index: int, x: Observations) -> Tensor:
+    @property
+    def hidden(self) -> list[IsoLinear]:
+        """The layers, typed."""
+        return [layer for layer in self.layers if isinstance(layer, IsoLinear)]
+
+    def _apply_layer(self, index: int, layer: IsoLinear, x: Observations) -> Tensor:
         """A hidden layer's input to its activation."""
-        layer = self.layers[index]
         out = sparse_linear(x, layer.weight, layer.bias) if isinstance(x, SparseBatch) else layer(x)
         normed: Tensor = self.norms[index](out)
         return normed
@@ -143,16 +147,17 @@ class Body(nn.Module):
     def preactivations(self, x: Observations) -> list[Tensor]:
         """What each hidden layer's activation is applied to, from the first layer to the last."""
         preactivations = []
-        for index in range(len(self.layers)):
-            preactivations.append(self._apply_layer(index, x))
+        for index, layer in enumerate(self.hidden):
+            preactivations.append(self._apply_layer(index, layer, x))
             x = self.activation(preactivations[-1])
         return preactivations
 
     def features(self, x: Observations) -> list[Tensor]:
         """Every hidden activation of (M, B, inputs), from the first layer to the last."""
-        features: list[Tensor] = []
-        for index in range(len(self.layers)):
-            features.append(self.activation(self._apply_layer(index, features[-1] if index else x)))
+        features = []
+        for index, layer in enumerate(self.hidden):
+            x = self.activation(self._apply_layer(index, layer, x))
+            features.append(x)
         return features
 
     def forward(self, x: Observations) -> Tensor:
@@ -185,8 +190,8 @@ class Branch(nn.Module):
 
     @property
     def hidden(self) -> list[IsoLinear]:
-        """The hidden layers, typed."""
-        return [layer for layer in self.body.layers if isinstance(layer, IsoLinear)]
+        """The body's layers."""
+        return self.body.hidden
 
     def forward(self, x: Observations) -> Tensor:
         """The head's outputs for (M, B, inputs): (M, B, outputs)."""

@@ -12,149 +12,21 @@ Source: Schulman et al., arXiv:1707.06347; details as in Huang et al., "The 37 i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
+from neoteny.agents.ppo_loss import PPOConfig, explained_variance, ppo_loss, sample_actions
 from neoteny.agents.rollout import Rollout, gae
 from neoteny.agents.sparse import SparseBatch
 from neoteny.envs import rng
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 
-__all__ = ["PPO", "PPOConfig", "ppo_loss", "sample_actions"]
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """Hyper-parameters of PPO. The defaults are the paper's for MinAtar (preset `paper`)."""
-
-    num_envs: int = 2048
-    """Parallel environments (lanes) of one member."""
-    num_steps: int = 128
-    """Steps in each lane between two learning phases."""
-    num_epochs: int = 4
-    """Passes over a rollout."""
-    num_minibatches: int = 128
-    """Minibatches a pass; must divide num_envs x num_steps."""
-    learning_rate: float = 2.5e-4
-    """Adam's step size, constant."""
-    adam_eps: float = 1e-5
-    """Adam's epsilon."""
-    gamma: float = 0.99
-    """Discount per step."""
-    gae_lambda: float = 0.95
-    """Decay of the advantage estimator's trace."""
-    clip_range: float = 0.2
-    """Largest relative change of an action's probability that is still rewarded."""
-    clip_range_vf: float | None = 0.2
-    """Largest change of a value prediction in an iteration, in units of return; none disables."""
-    ent_coef: float = 0.01
-    """Weight of the entropy bonus, in nats."""
-    vf_coef: float = 0.5
-    """Weight of the value loss (half the squared error)."""
-    max_grad_norm: float | None = 0.5
-    """Largest gradient norm of a branch; none disables clipping."""
-    normalize_advantage: bool = True
-    """Normalise advantages within each member's minibatch."""
-
-    def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.steps_per_iteration % self.num_minibatches:
-            raise ValueError(
-                f"num_minibatches {self.num_minibatches} does not divide the batch of num_envs "
-                f"{self.num_envs} x num_steps {self.num_steps} = {self.steps_per_iteration}: "
-                "choose a divisor"
-            )
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must lie in [0, 1]")
-
-    @property
-    def steps_per_iteration(self) -> int:
-        """Environment steps of one member in an iteration."""
-        return self.num_envs * self.num_steps
-
-    @property
-    def minibatch_size(self) -> int:
-        """Samples of one member in a minibatch."""
-        return self.steps_per_iteration // self.num_minibatches
-
-    @property
-    def updates_per_step(self) -> float:
-        """Gradient steps per environment step."""
-        return self.num_epochs * self.num_minibatches / self.steps_per_iteration
-
-
-def sample_actions(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample categorical actions by inverting the distribution function.
-
-    Args:
-        logits: (..., A).
-        uniform: (...) in [0, 1).
-
-    Returns:
-        Actions (...) int64 and their log-probabilities (...).
-    """
-    log_probs = F.log_softmax(logits, dim=-1)
-    below = log_probs.exp().cumsum(-1) <= uniform.unsqueeze(-1)
-    action = below[..., :-1].sum(-1)  # round-off in the last entry must not reach past it
-    return action, log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-
-
-def ppo_loss(
-    logits: Tensor,
-    value: Tensor,
-    action: Tensor,
-    old_log_prob: Tensor,
-    old_value: Tensor,
-    advantage: Tensor,
-    returns: Tensor,
-    config: PPOConfig,
-) -> tuple[Tensor, Tensor]:
-    """The clipped surrogate, value and entropy losses of each member.
-
-    Args:
-        logits: (M, B, A).
-        value: (M, B) new predictions.
-        action: (M, B) int64.
-        old_log_prob: (M, B) when the action was taken.
-        old_value: (M, B) when the action was taken.
-        advantage: (M, B).
-        returns: (M, B) value targets.
-        config: Clip ranges and coefficients.
-
-    Returns:
-        Loss (M,) and statistics (5, M) without gradient: policy loss, value loss, entropy,
-        approximate KL (E[(r - 1) - ln r]) and the fraction of clipped ratios.
-    """
-    log_probs = F.log_softmax(logits, dim=-1)
-    log_ratio = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1) - old_log_prob
-    ratio = log_ratio.exp()
-    if config.normalize_advantage:
-        std, mean = torch.std_mean(advantage, dim=1, keepdim=True)
-        advantage = (advantage - mean) / (std + 1e-8)
-    clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
-    policy_loss = -torch.minimum(advantage * ratio, advantage * clipped).mean(1)
-    error = (value - returns).square()
-    if config.clip_range_vf is not None:
-        change = (value - old_value).clamp(-config.clip_range_vf, config.clip_range_vf)
-        error = torch.maximum(error, (old_value + change - returns).square())
-    value_loss = 0.5 * error.mean(1)
-    entropy = -(log_probs.exp() * log_probs).sum(-1).mean(1)
-    loss = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
-    with torch.no_grad():
-        kl = (ratio - 1 - log_ratio).mean(1)
-        clip_fraction = ((ratio - 1).abs() > config.clip_range).float().mean(1)
-        statistics = torch.stack([policy_loss, value_loss, entropy, kl, clip_fraction])
-    return loss, statistics
+__all__ = ["PPO", "PPOConfig"]
 
 
 class PPO:
@@ -386,10 +258,3 @@ def select(obs: Observations, rows: Tensor) -> Observations:
     if isinstance(obs, SparseBatch):
         return obs.select(rows)
     return obs.index_select(0, rows.flatten()).view(*rows.shape, *obs.shape[1:])
-
-
-def explained_variance(value: Tensor, returns: Tensor) -> Tensor:
-    """1 - Var(returns - value) / Var(returns) of each member, from (T, M, N) to (M,)."""
-    residual = (returns - value).transpose(0, 1).flatten(1).var(1)
-    total = returns.transpose(0, 1).flatten(1).var(1)
-    return 1 - residual / total

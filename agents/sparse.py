@@ -42,7 +42,7 @@ class SparseBatch:
         """Put batches of the same members one after another."""
         first = batches[0]
         ends = torch.stack([batch.offsets[-1] for batch in batches]).cumsum(0)
-        begins = F.pad(ends[:-1], (1, 0)).split(1)
+        begins = F.pad(ends[:-1], (1, 0)).unbind()
         offsets = [b.offsets[:-1] + begin for b, begin in zip(batches, begins, strict=True)]
         index = torch.cat([batch.index for batch in batches])
         return cls(index, torch.cat([*offsets, ends[-1:]]), first.members, first.features)
@@ -98,7 +98,7 @@ class _SparseLinear(torch.autograd.Function):
     """Sum, for each row, the weight columns of its ones."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, batch: SparseBatch) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, weight: Tensor, batch: SparseBatch) -> Tensor:
         ctx.batch = batch
         members, outputs, _ = weight.shape
         table = weight.transpose(1, 2).contiguous().view(-1, outputs)
@@ -109,7 +109,7 @@ class _SparseLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         rows, offsets = ctx.batch.transposed
         members, _, outputs = grad.shape
         table = F.embedding_bag(
@@ -129,5 +129,5 @@ def sparse_linear(batch: SparseBatch, weight: Tensor, bias: Tensor | None) -> Te
     Returns:
         (M, B, out), equal to the dense product up to the order of summation.
     """
-    out: Tensor = _SparseLinear.apply(weight, batch)
+    out: Tensor = _SparseLinear.apply(weight, batch)  # type: ignore[no-untyped-call]
     return out if bias is None else out + bias.unsqueeze(1)

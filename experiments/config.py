@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from neoteny.agents.networks import NetworkSpec
-from neoteny.agents.ppo import PPOConfig
+from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.plasticity.interventions import make_interventions
 
 __all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name", "from_dict"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neoteny.agents.ppo import PPO, sample_actions
+from neoteny.agents.ppo import PPO
+from neoteny.agents.ppo_loss import sample_actions
 from neoteny.envs import rng
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.worlds import make_world
@@ -33,7 +34,7 @@ def evaluate(config: RunConfig, agent: PPO, step: int) -> Tensor:
     """
     lanes = config.eval_episodes
     envs = make_world(config, lanes)
-    envs.env.seek(step)
+    envs.seek(step)
     obs = envs.reset()[0]
     keys = rng.lane_keys(config.seed_list, lanes, f"evaluation {step}", agent.device)
     total = torch.zeros(len(obs), device=agent.device)

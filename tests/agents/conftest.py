@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from neoteny.agents.networks import NetworkSpec
-from neoteny.agents.ppo import PPO, PPOConfig
+from neoteny.agents.ppo import PPO
+from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.envs.base import TensorEnv
 from neoteny.plasticity.interventions import make_interventions
 

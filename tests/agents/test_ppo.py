@@ -8,7 +8,7 @@ from stable_baselines3 import PPO as ReferencePPO
 
 from neoteny import envs
 from neoteny.agents.networks import NetworkSpec
-from neoteny.agents.ppo import PPOConfig, explained_variance, ppo_loss, sample_actions
+from neoteny.agents.ppo_loss import PPOConfig, explained_variance, ppo_loss, sample_actions
 
 
 def test_sampled_actions_follow_the_softmax():

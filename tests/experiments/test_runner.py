@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from neoteny.agents.ppo import PPOConfig
+from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments import checkpoint
 from neoteny.experiments.config import CompareConfig, RunConfig, from_dict
 from neoteny.experiments.runner import Runner, run
