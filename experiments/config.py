@@ -208,7 +208,7 @@ def _literal(text: str) -> Any:
     return text
 
 
-_SMALL = PPOConfig(num_envs=128, num_steps=64, num_minibatches=8, learning_rate=5e-4)
+_SMALL = PPOConfig(num_envs=128, num_steps=64, num_minibatches=16, learning_rate=1e-3)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cpu": {"ppo": _SMALL, "task_steps": 500_000},
