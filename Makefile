@@ -1,4 +1,4 @@
-# make train · make test · make lint · make clean
+# make train · make test · make compare · make bench · make lint · make clean
 # Everything happens in .venv, which is made on first use and reused afterwards.
 
 PYTHON ?= python3
@@ -6,10 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test lint clean
+.PHONY: train test compare bench lint clean
 
 train: $(VENV)/.installed
-	$(BIN)/python train.py compare --interventions none adamo --preset demo --out results/runs/demo
+	$(BIN)/python train.py compare --preset demo --interventions none adamo:half_life=50000 --out results/runs/demo
+
+# make compare ARGS="--interventions none adamo fresh --seeds 4": any comparison
+compare: $(VENV)/.installed
+	$(BIN)/python train.py compare $(ARGS)
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/throughput.py $(ARGS)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not slow and not gpu"

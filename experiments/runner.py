@@ -177,6 +177,7 @@ class Runner:
             )
         statistics = self.envs.collect()
         metrics |= {f"charts/{name}": value for name, value in statistics.items()}
+        metrics |= self._by_task(statistics, tasks)
         metrics["charts/alive"] = self.agent.learner.alive.float()
         elapsed = time.perf_counter() - started
         self.seconds += elapsed
@@ -218,6 +219,19 @@ class Runner:
         obs = torch.stack([rollout.obs[t] for t in times])  # (steps, L, *shape)
         obs = obs.view(steps, rollout.members, lanes, *obs.shape[2:])[:, :, :: lanes // per_step]
         return obs[:, :, :per_step].transpose(0, 1).flatten(1, 2)
+
+    def _by_task(self, statistics: dict[str, Tensor], tasks: list[int]) -> dict[str, Tensor]:
+        """Return and length under each task's own name, NaN for the members that play another."""
+        if len(self.envs.task_names) == 1:
+            return {}
+        metrics = {}
+        playing = torch.tensor(tasks, device=self.agent.device)
+        for task in dict.fromkeys(tasks):
+            name = self.envs.task_names[task].replace(" ", "_")
+            for statistic in ("episodic_return", "episodic_length"):
+                value = statistics[statistic]
+                metrics[f"tasks/{name}/{statistic}"] = value.where(playing == task, torch.nan)
+        return metrics
 
     def _freeze(self, alive: list[float]) -> None:
         """Report members that went non-finite, once each, and have the learner hold them still."""

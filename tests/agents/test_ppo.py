@@ -264,3 +264,39 @@ def test_explained_variance_is_one_for_perfect_and_zero_for_constant_predictions
 def test_bad_hyper_parameters_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(PPOConfig(), **change)
+
+
+@pytest.mark.parametrize("interventions", [("none",), ("adamo", "l2_init", "layer_norm")])
+@pytest.mark.parametrize("max_steps", [None, 9])
+def test_collect_and_learn_never_wait_for_the_device(
+    host_calls, make_agent, interventions, max_steps
+):
+    """On the dense path, which is the one that CUDA takes."""
+    env = envs.make("MinAtar-Asterix", 16, members=2, max_steps=max_steps)
+    spec = NetworkSpec(hidden=(16, 16), activation="groupsort")
+    agent = make_agent(env, spec=spec, interventions=interventions, seeds=(0, 1), dense=True)
+    agent.learn(agent.collect(env))
+    with host_calls() as calls:
+        agent.learn(agent.collect(env))
+    assert calls.host == []
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("interventions", [("none",), ("adamo", "l2_init", "layer_norm")])
+def test_cuda_runs_without_synchronising_and_agrees_with_the_cpu(make_agent, interventions):
+    results = []
+    for device in ("cuda", "cpu"):
+        env = envs.make("MinAtar-Asterix", 16, members=2, max_steps=9, device=device)
+        spec = NetworkSpec(hidden=(16, 16), activation="groupsort")
+        agent = make_agent(env, spec=spec, interventions=interventions, seeds=(0, 1), dense=True)
+        agent.learn(agent.collect(env))
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            rollout = agent.collect(env)
+            agent.learn(rollout)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        results.append([p.detach().cpu() for p in agent.network.parameters()])
+    for cuda, cpu in zip(*results, strict=True):
+        torch.testing.assert_close(cuda, cpu, rtol=1e-2, atol=1e-3)

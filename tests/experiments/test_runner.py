@@ -140,6 +140,13 @@ def test_the_table_says_which_game_each_seed_plays(tmp_path):
         frame = numbers(tmp_path / "run", seed)
         played = frame.drop_duplicates("visit")["task_name"].tolist()
         assert " ".join(played).startswith(order)
+        for name in played:
+            mine = frame["task_name"] == name
+            column = frame.get(f"tasks/{name}/episodic_length", pd.Series(dtype=float))
+            pd.testing.assert_series_equal(
+                column[mine], frame["charts/episodic_length"][mine], check_names=False
+            )
+            assert column[~mine].isna().all()
 
 
 def test_evaluation_at_task_ends_does_not_touch_training(tmp_path):

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from neoteny.wrappers import (
     EpisodeStatistics,
@@ -12,40 +11,18 @@ from neoteny.wrappers import (
     make_stream,
 )
 
-HOST = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "lift_fresh", "_to_copy.cpu")
 
-
-class Calls(TorchDispatchMode):
-    """Notes every operator that makes the host wait for the device, or copies from the host."""
-
-    def __init__(self):
-        super().__init__()
-        self.host = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = str(func)
-        masks = name.startswith("aten.index") and any(
-            isinstance(index, torch.Tensor) and index.dtype == torch.bool
-            for argument in args
-            if isinstance(argument, list | tuple)
-            for index in argument
-        )
-        if masks or any(word in name for word in HOST):
-            self.host.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-def test_the_detector_detects():
+def test_the_detector_detects(host_calls):
     x = torch.arange(4.0)
     for sync in (lambda: x.sum().item(), lambda: x[x > 1], lambda: torch.tensor([1, 2])):
-        with Calls() as calls:
+        with host_calls() as calls:
             sync()
         assert calls.host
 
 
 @pytest.mark.parametrize("mode", ["reset", "latch", "now"])
 @pytest.mark.parametrize("members", [1, 3])
-def test_no_step_waits_for_the_device_not_even_a_switch(toy, mode, members):
+def test_no_step_waits_for_the_device_not_even_a_switch(host_calls, toy, mode, members):
     seeds = list(range(members))
     changes = [ObservationPermutation((3,), 4, seed=seeds), RewardFlip()]
     for schedule in (Periodic(8), RandomOrder(8, 4)):
@@ -53,7 +30,7 @@ def test_no_step_waits_for_the_device_not_even_a_switch(toy, mode, members):
         env = EpisodeStatistics(vector)
         env.reset()
         actions = torch.zeros(4 * members, dtype=torch.int64)
-        with Calls() as calls:
+        with host_calls() as calls:
             for _ in range(20):
                 env.step(actions)
             env.collect()
@@ -61,13 +38,13 @@ def test_no_step_waits_for_the_device_not_even_a_switch(toy, mode, members):
 
 
 @pytest.mark.parametrize("members", [1, 4])
-def test_no_step_of_the_paper_stream_waits_within_a_task(members):
+def test_no_step_of_the_paper_stream_waits_within_a_task(host_calls, members):
     stream = make_stream("minatar-continual", 4, members, seed=26, task_steps=80)
     env = EpisodeStatistics(stream)
     env.reset()
     actions = torch.zeros(4 * members, dtype=torch.int64)
     env.step(actions)
-    with Calls() as calls:
+    with host_calls() as calls:
         for _ in range(18):
             env.step(actions)
     assert calls.host == []

@@ -1,0 +1,81 @@
+"""Promises of the checkout itself: what ships, who imports whom."""
+
+import ast
+import configparser
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import neoteny.envs
+
+ROOT = Path(neoteny.envs.__file__).parents[1]
+FLOORS = {
+    "plasticity": {"plasticity"},
+    "envs": {"envs"},
+    "wrappers": {"wrappers", "envs"},
+    "agents": {"agents", "plasticity", "envs"},
+    "experiments": {"experiments", "agents", "wrappers", "plasticity", "envs"},
+}
+
+
+def sources(package):
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(node):
+    """Modules imported at run time; those for type checkers alone do not count."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            continue
+        if isinstance(child, ast.ImportFrom) and child.module:
+            yield child.module
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        elif isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        yield from imports(child)
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_lower_floors_never_import_upper_ones(package):
+    for path in sources(package):
+        for module in imports(ast.parse(path.read_text())):
+            name = module.split(".")
+            if name[0] == "neoteny" and len(name) > 1:
+                assert name[1] in FLOORS[package], f"{path} imports {module}"
+
+
+def test_the_gpl_oracle_is_imported_by_tests_alone():
+    for package in FLOORS:
+        for path in sources(package):
+            assert "minatar" not in set(imports(ast.parse(path.read_text()))), path
+
+
+def test_every_package_is_listed_and_only_train_lies_at_the_root():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = set(config["options"]["packages"].split())
+    found = {
+        "neoteny." + ".".join(path.parent.relative_to(ROOT).parts)
+        for package in FLOORS
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert listed == found | {"neoteny"}
+    assert [path.name for path in ROOT.glob("*.py")] == ["train.py"]
+    assert not (ROOT / "__init__.py").exists()
+
+
+def test_settings_have_one_home():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert set(pyproject["tool"]) == {"ruff"}
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text()
+
+
+def test_one_place_takes_gradients_and_steps():
+    places = {"backward": [], "step": []}
+    for package in FLOORS:
+        for path in sources(package):
+            text = path.read_text()
+            places["backward"] += [path.name] * text.count(".backward()")
+            places["step"] += [path.name] * text.count("self.optimizer.step()")
+    assert places == {"backward": ["learner.py"], "step": ["learner.py"]}
