@@ -16,6 +16,7 @@ from neoteny.experiments import checkpoint
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.evaluation import evaluate
 from neoteny.experiments.folders import CHECKPOINT, prepare_run_folder
+from neoteny.experiments.interrupt import StopRequest
 from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.worlds import make_world
@@ -115,7 +116,11 @@ class Runner:
         }
 
     def train(self, *, resumed: bool = False) -> None:
-        """Run the remaining iterations, recording each and checkpointing from time to time."""
+        """Run the remaining iterations, recording each and checkpointing from time to time.
+
+        Raises:
+            KeyboardInterrupt: After a SIGINT or SIGTERM, once the iteration is over and saved.
+        """
         config, description = self.config, self.description()
         folder = prepare_run_folder(
             config.folder, description, resume=resumed, ignore=(*RESUMABLE_WITH, "boundaries")
@@ -126,20 +131,19 @@ class Runner:
         with (
             Recorder(folder, config.seed_list, description, resume_step) as recorder,
             Progress(self.console, config.arm, self.total, self.step) as progress,
+            StopRequest() as stop,
         ):
-            try:
-                self.save(recorder)  # a run that is killed at once can be resumed as well
-                while self.iteration < self.iterations:
-                    host = self._iterate(recorder)
-                    progress.update(self.step, host, self._task_names())
-                    if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-                        self.save(recorder)
-                        saved = time.monotonic()
-            except KeyboardInterrupt:
-                self.console.print(f"interrupted: continue with --resume {folder}")
-                raise
-            finally:
-                self.save(recorder)
+            self.save(recorder)  # a run that is killed at once can be resumed as well
+            while self.iteration < self.iterations and not stop.requested:
+                host = self._iterate(recorder)
+                progress.update(self.step, host, self._task_names())
+                if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                    self.save(recorder)
+                    saved = time.monotonic()
+            self.save(recorder)
+        if stop.requested:
+            self.console.print(f"stopped at step {self.step:,}: continue with --resume {folder}")
+            raise KeyboardInterrupt
 
     def _announce(self) -> None:
         """Print each effective strength, and warn where it cannot act within a task."""

@@ -74,35 +74,42 @@ def test_resume_is_bit_exact(tmp_path, cut):
         )
 
 
-def test_a_killed_run_resumes_to_the_same_numbers(tmp_path):
-    whole = config(tmp_path, out=tmp_path / "whole", steps=128 * 30)
-    run(whole, CONSOLE)
+def start(out):
+    """A run of 30 iterations in another process, stopped by the caller once it is under way."""
     arguments = ["run", "--intervention", "adamo", "l2_init", "--seeds", "2", "--first-seed", "26"]
     arguments += ["--num-envs", "8", "--num-steps", "16", "--num-epochs", "2"]
     arguments += ["--num-minibatches", "2", "--learning-rate", "0.00025", "--hidden", "16", "16"]
     arguments += ["--task-steps", "384", "--diagnose-every", "2", "--steps", "3840"]
     arguments += ["--checkpoint-minutes", "0.001", "--out"]
-    out = tmp_path / "killed"
     process = subprocess.Popen(
         [sys.executable, "-m", "neoteny.train", *arguments, str(out)],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     table = out / "seed_26" / "metrics.csv"
-    deadline = time.monotonic() + 60
-    while not (table.exists() and len(table.read_text().splitlines()) > 10):
+    deadline = time.monotonic() + 120
+    while not (table.exists() and len(table.read_text().splitlines()) > 5):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    state = checkpoint.load(out / "checkpoint.pt")
-    assert 0 < state["iteration"] < 30
-    subprocess.run(
-        [sys.executable, "-m", "neoteny.train", "run", "--resume", str(out)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    return process
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_resumes_to_the_same_numbers(tmp_path, how):
+    whole = config(tmp_path, out=tmp_path / "whole", steps=128 * 30)
+    run(whole, CONSOLE)
+    out = tmp_path / "stopped"
+    process = start(out)
+    process.send_signal(how)
+    said, _ = process.communicate()
+    if how != signal.SIGKILL:
+        assert process.returncode == 130
+        assert "continue with --resume" in said
+    assert 0 < checkpoint.load(out / "checkpoint.pt")["iteration"] < 30
+    stored = dataclasses.replace(whole, out=out, resume=out)
+    run(stored, CONSOLE, resume=True)
     for seed in (26, 27):
         pd.testing.assert_frame_equal(
             numbers(tmp_path / "whole", seed), numbers(out, seed), check_exact=True
