@@ -46,7 +46,7 @@ REFERENCES = {
 }
 """Returns of PPO with Adam (4x64 ReLU, one seed) before training and after 5.24 M steps of one
 game, measured with the JAX code of "Preserving Plasticity … via Dynamical Isometry": no sticky
-actions, 1,000-step limit, padded observations."""
+actions, padded observations, episodes of at most 1,000 steps (Freeway 2,500)."""
 
 
 def reference(name: str) -> Reference | None:

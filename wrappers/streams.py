@@ -24,6 +24,8 @@ Stream: TypeAlias = TaskSwitch | NonStationaryVector
 GAMES = ("Breakout", "Asterix", "SpaceInvaders", "Freeway")
 CHANNELS = 10
 ACTIONS = 6
+# What gymnax limits an episode to, and so the paper: Freeway's is MinAtar's own clock, less a step.
+PAPER_LIMITS = {"Breakout": 1_000, "Asterix": 1_000, "SpaceInvaders": 1_000, "Freeway": 2_500}
 TASK_STEPS = 2_000_000
 
 
@@ -82,11 +84,11 @@ def paper_channel_order(seed: int, game: int, cycle: int) -> npt.NDArray[np.int6
 def minatar_continual(
     setup: Setup,
     *,
-    games: Sequence[str] = GAMES,
+    games: str | Sequence[str] = GAMES,
     cycles: int = 20,
     permute: bool = True,
     action_mode: Literal["paper", "native"] = "paper",
-    max_steps: int | None = 1_000,
+    max_steps: int | Literal["paper"] | None = "paper",
     sticky: float = 0.0,
     ramping: bool = True,
 ) -> TaskSwitch:
@@ -102,10 +104,11 @@ def minatar_continual(
 
     The authors ran gymnax's games. Ours follow MinAtar: in Space Invaders the first board has 24
     aliens (gymnax 28) and a bullet is tested against the cannon's new position (gymnax the old);
-    in Asterix a full board spawns nothing (gymnax may overwrite an entity); Freeway's clock does
-    not matter below the limit of 1,000 steps. That limit truncates here, with a bootstrap; gymnax
-    merges it into termination.
+    in Asterix a full board spawns nothing (gymnax may overwrite an entity). An episode is limited
+    to 1,000 steps as there, in Freeway to 2,500; `max_steps` sets one limit for all games, or
+    none. A limit truncates here, with a bootstrap; gymnax merges it into termination.
     """
+    games = (games,) if isinstance(games, str) else tuple(games)
     unknown = [game for game in games if game not in GAMES]
     if unknown or not games:
         raise ValueError(f"games {list(games)}: give some of {', '.join(GAMES)}")
@@ -125,8 +128,11 @@ def minatar_continual(
         action_tables=tables if action_mode == "paper" else None,
         channel_orders=_paper_orders(setup, schedule, games, cycles) if permute else None,
         task_names=games,
+        task_options=[
+            {"max_steps": PAPER_LIMITS[game] if max_steps == "paper" else max_steps}
+            for game in games
+        ],
         channels=CHANNELS,
-        max_steps=max_steps,
         sticky=sticky,
         ramping=ramping,
     )

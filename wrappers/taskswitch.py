@@ -1,6 +1,6 @@
 """TaskSwitch: environments of different kinds, played one after another by each member."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         channel_orders: (M, V, C) int; during visit v member m sees the channels in the order
             `channel_orders[m, v % V]`. Given to `make` as the option `channel_order`.
         task_names: a name for each task; the ids by default.
+        task_options: for each id, options of its own beside the common `options`.
         make: builds an environment; `neoteny.envs.make` by default.
         **options: given to every environment.
 
@@ -93,6 +94,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         action_tables: Sequence[Sequence[int]] | None = None,
         channel_orders: npt.NDArray[np.int64] | None = None,
         task_names: Sequence[str] | None = None,
+        task_options: Sequence[Mapping[str, Any]] | None = None,
         make: Make | None = None,
         **options: Any,
     ) -> None:
@@ -100,7 +102,8 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
             raise ValueError(f"num_envs {num_envs} and members {members} must both be positive")
         self.members, self.lanes, self.num_envs = members, num_envs, num_envs * members
         self.seeds = member_seeds(seed, members)
-        self.ids, self.options = list(ids), options
+        self.ids = list(ids)
+        self.options = [{**options, **own} for own in task_options or [{}] * len(self.ids)]
         self.task_names = list(task_names or ids)
         self.schedule = _shared(schedule, members)
         self._make = make or envs.make
@@ -113,7 +116,10 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
 
     def _set_spaces(self, device: torch.device | str) -> None:
         """Check once, on one lane each, that all ids agree and the device exists."""
-        samples = [self._make(name, 1, 1, device, 0, **self.options) for name in self.ids]
+        samples = [
+            self._make(name, 1, 1, device, 0, **options)
+            for name, options in zip(self.ids, self.options, strict=True)
+        ]
         self.device: torch.device = samples[0].device  # type: ignore[attr-defined]
         for name, env in zip(self.ids, samples, strict=True):
             if env.single_observation_space != samples[0].single_observation_space:
@@ -178,7 +184,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
 
     def _build(self, task: int, players: list[int], visit: int) -> _Play:
         """One game for the members who play it during `visit`."""
-        options = dict(self.options)
+        options = dict(self.options[task])
         if self._orders is not None:
             options["channel_order"] = self._orders[players, visit % self._orders.shape[1]]
         seeds = [visit_seed(self.seeds[member], visit) for member in players]

@@ -94,14 +94,25 @@ def test_paper_actions_are_the_minimal_set_and_nothing_past_it(game):
             assert torch.equal(direct[k], plain[k])
 
 
-def test_episodes_stop_after_1000_steps_by_truncation():
-    env = continual(members=1, num_envs=2, games=["Freeway"], task_steps=10_000)
+@pytest.mark.parametrize(
+    ("options", "limit"), [({}, 2_500), ({"max_steps": 40}, 40), ({"max_steps": None}, 2_501)]
+)
+def test_freeway_stops_at_its_limit(options, limit):
+    """By truncation at gymnax's 2,500 steps or one's own, else by MinAtar's clock."""
+    env = continual(members=1, num_envs=2, games="Freeway", task_steps=10_000, **options)
     env.reset()
     action = torch.zeros(2, dtype=torch.int64)
-    flags = [env.step(action)[2:4] for _ in range(1_000)]
-    assert not any(terminated.any() for terminated, _ in flags)
-    assert [step for step, (_, truncated) in enumerate(flags) if truncated.any()] == [999]
-    assert env.max_truncations(128) == 1
+    flags = [env.step(action)[2:4] for _ in range(limit)]
+    ended = [bool((terminated | truncated).any()) for terminated, truncated in flags]
+    assert ended.index(True) == limit - 1
+    assert flags[-1][1].all() == (limit != 2_501)
+
+
+def test_the_other_games_stop_after_1000_steps():
+    env = continual(num_envs=2, games=["Breakout", "Asterix", "SpaceInvaders"], task_steps=10**6)
+    env.reset()
+    assert env.max_truncations(1_000) == 1
+    assert env.max_truncations(1_001) == 2
 
 
 def test_members_together_equal_members_alone():
