@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neoteny.experiments.folders import CONFIG, METRICS, read_json
+from neoteny.experiments.folders import CONFIG, METRICS, difference, read_json
 from neoteny.experiments.metrics import normalise
 
 RETURN = "charts/episodic_return"
@@ -28,7 +28,7 @@ class Run:
     folder: Path
     """``…/seed_<s>``."""
     arm: str
-    """The arm's name, or the run's path below the folder read where two runs share the name."""
+    """The arm's name, or the run's path below the folder read where unlike runs share the name."""
     seed: int
     config: Mapping[str, Any]
     """The content of config.json."""
@@ -54,17 +54,25 @@ def find_runs(folder: Path | str) -> list[Run]:
         raise ValueError(f"no metrics.csv below {root}; give the --out folder of a run")
     configs = {path: _config(path) for path in found}
     arms = {path: str(configs[path].get("arm", path.parent.name)) for path in found}
-    homes: dict[str, set[Path]] = {}
-    for path, arm in arms.items():
-        homes.setdefault(arm, set()).add(path.parent)
+    seeds = {
+        path: int(configs[path].get("seed", path.name.removeprefix("seed_"))) for path in found
+    }
     runs = []
     for path in found:
-        arm = arms[path]
-        if len(homes[arm]) > 1:
-            arm = path.parent.relative_to(root).as_posix()
-        seed = int(configs[path].get("seed", path.name.removeprefix("seed_")))
-        runs.append(Run(path, arm, seed, configs[path]))
-    return sorted(runs, key=lambda run: (run.folder.parent, run.seed))
+        alike = [other for other in found if arms[other] == arms[path]]
+        one = _one_arm([(seeds[other], configs[other]) for other in alike])
+        arm = arms[path] if one else path.parent.relative_to(root).as_posix()
+        runs.append(Run(path, arm, seeds[path], configs[path]))
+    return sorted(runs, key=lambda run: (run.arm, run.folder.parent, run.seed))
+
+
+def _one_arm(members: list[tuple[int, dict[str, Any]]]) -> bool:
+    """Whether runs of one name differ in their seeds alone, as when seeds are run apart."""
+    seeds = [seed for seed, _ in members]
+    first = members[0][1]
+    return len(set(seeds)) == len(seeds) and not any(
+        difference(first, config, ignore=("seeds", "first_seed")) for _, config in members[1:]
+    )
 
 
 def read_runs(folder: Path | str) -> pd.DataFrame:

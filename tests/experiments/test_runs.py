@@ -170,6 +170,18 @@ def test_runs_that_share_an_arm_are_told_apart(tmp_path: Path) -> None:
     assert [run.arm for run in find_runs(tmp_path / "first" / "seed_0")] == ["ppo-none"]
 
 
+def test_seeds_that_were_run_apart_are_one_arm(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        place = tmp_path / f"from-{seed}" / f"seed_{seed}"
+        _write(place, ["10,1,0,0,1"], arm="ppo-none", first_seed=seed, learning_rate=0.1)
+    assert [(run.arm, run.seed) for run in find_runs(tmp_path)] == [
+        ("ppo-none", 0),
+        ("ppo-none", 1),
+    ]
+    _write(tmp_path / "other" / "seed_2", ["10,1,0,0,1"], arm="ppo-none", learning_rate=0.2)
+    assert [run.arm for run in find_runs(tmp_path)] == ["from-0", "from-1", "other"]
+
+
 def test_seeds_are_in_numerical_order(tmp_path: Path) -> None:
     for seed in (10, 9, 2):
         _write(tmp_path / f"seed_{seed}", ["10,1,0,0,1"], arm="ppo-none")
