@@ -36,6 +36,8 @@ class Config:
     """Parallel environments."""
     members: int = 1
     """Members trained together."""
+    widths: tuple[int, ...] = (64,)
+    """Widths of the four hidden layers to train with."""
     threads: int | None = None
     """Threads for CPU arithmetic; unset, torch decides."""
     device: str = "cpu"
@@ -104,7 +106,7 @@ def main(config: Config) -> None:
         torch.set_num_threads(config.threads)
     table = Table("work", "env steps/s (median)", "lowest", "highest")
     works = {f"step {game}": stepping(config, game) for game in GAMES}
-    for width in (64, 256):
+    for width in config.widths:
         hidden = (width,) * 4
         relu, groupsort = NetworkSpec(hidden), NetworkSpec(hidden, "groupsort", bias=False)
         works |= {
