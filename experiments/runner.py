@@ -125,6 +125,9 @@ class Runner:
         folder = prepare_run_folder(
             config.folder, description, resume=resumed, ignore=(*RESUMABLE_WITH, "boundaries")
         )
+        if self.iteration >= self.iterations:
+            self.console.print(f"{config.arm}: all {self.total:,} steps are done")
+            return
         self._announce()
         resume_step = self.step if resumed else None
         saved = time.monotonic()

@@ -87,7 +87,9 @@ def test_compare_writes_a_report_and_finishes_what_was_cut_short(tmp_path, capsy
     for name in ("summary.csv", "returns.png", "plasticity.png", "report.html"):
         assert (tmp_path / name).stat().st_size > 0
     assert "tensorboard --logdir" in capsys.readouterr().out
+    before = sorted(tmp_path.glob("*/seed_*/*"))
     assert main(arguments) == 0
+    assert sorted(tmp_path.glob("*/seed_*/*")) == before
     assert main(["report", str(tmp_path)]) == 0
 
 
