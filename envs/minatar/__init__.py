@@ -4,10 +4,20 @@ from neoteny.envs.minatar.asterix import Asterix
 from neoteny.envs.minatar.base import MinAtar, Spec
 from neoteny.envs.minatar.breakout import Breakout
 from neoteny.envs.minatar.freeway import Freeway
+from neoteny.envs.minatar.seaquest import Seaquest
 from neoteny.envs.minatar.space_invaders import SpaceInvaders
 
 GAMES: dict[str, type[MinAtar]] = {
-    game.game.name: game for game in (Asterix, Breakout, Freeway, SpaceInvaders)
+    game.game.name: game for game in (Asterix, Breakout, Freeway, Seaquest, SpaceInvaders)
 }
 
-__all__ = ["GAMES", "Asterix", "Breakout", "Freeway", "MinAtar", "SpaceInvaders", "Spec"]
+__all__ = [
+    "GAMES",
+    "Asterix",
+    "Breakout",
+    "Freeway",
+    "MinAtar",
+    "Seaquest",
+    "SpaceInvaders",
+    "Spec",
+]

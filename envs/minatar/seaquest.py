@@ -36,9 +36,9 @@ class Seaquest(MinAtar):
     its bullet; `divers` (L, 3, 4): place, heading, timer; `bullets` (L, 2, 2): place, heading.
     A place is 16 * y + x + 1, or 0 for none; a heading is 1, or 255 for leftward: -1 as a byte.
 
-    A new object moves the older ones up by one slot. Nothing in play reaches the last slot: an
-    enemy sees at most 30 spawns in its life, a diver one and a player's bullet one. A submarine
-    has one bullet at most, which crosses the board in 10 steps and is fired every 11.
+    A new object moves the older ones up by one slot. Nothing in play falls off: an enemy sees at
+    most 29 later spawns in its life, a diver one, and a bullet of the player one later shot. A
+    submarine has one bullet at most, which crosses the board in 10 steps and is fired every 11.
 
     In memory lanes come last, so that each operation runs along them.
     """
@@ -257,7 +257,7 @@ def _move_divers(divers: Tensor, player: Tensor, aboard: Tensor) -> tuple[Tensor
     """Moves the divers and takes those in the player's cell aboard, the newest first."""
     place, heading, timer = divers
     present = _any(place)
-    moves = present & ~_any(timer)
+    moves = (present & ~_any(timer)).view(torch.uint8)
     moved = _on_board(place + heading * moves)
     meets = ((place == player) | (moved == player)).long()
     newer = meets.cumsum(0) - meets

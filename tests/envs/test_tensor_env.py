@@ -9,8 +9,8 @@ from gymnasium.vector import AutoresetMode
 
 from neoteny.envs import TensorEnv, make, registered
 
-GAMES = ["MinAtar-Asterix", "MinAtar-Breakout", "MinAtar-Freeway", "MinAtar-SpaceInvaders"]
-CHANNELS = {"Asterix": 4, "Breakout": 4, "Freeway": 7, "SpaceInvaders": 6}
+CHANNELS = {"Asterix": 4, "Breakout": 4, "Freeway": 7, "Seaquest": 10, "SpaceInvaders": 6}
+GAMES = [f"MinAtar-{name}" for name in CHANNELS]
 
 
 def actions(lanes, steps, seed=0):
@@ -110,8 +110,8 @@ def test_seeds_are_taken_per_member():
 @pytest.mark.parametrize("id", GAMES)
 def test_state_dict_resumes_bit_exactly_in_mid_episode(id):
     sequence = actions(2 * 16, 160)
-    orders = np.stack([np.random.default_rng(m).permutation(8) for m in range(2)])
-    options = {"members": 2, "max_steps": 70, "channels": 8}
+    orders = np.stack([np.random.default_rng(m).permutation(11) for m in range(2)])
+    options = {"members": 2, "max_steps": 70, "channels": 11}
     env = make(id, 16, seed=1, channel_order=orders, **options)
     env.reset()
     play(env, sequence[:83])
@@ -187,12 +187,12 @@ def test_last_action_survives_a_reset_but_not_reseeding():
 @pytest.mark.parametrize("id", GAMES)
 def test_channels_are_padded_and_ordered_as_by_numpy(id):
     sequence = actions(2 * 8, 60)
-    orders = np.stack([np.random.default_rng(m).permutation(10) for m in range(2)])
+    orders = np.stack([np.random.default_rng(m).permutation(12) for m in range(2)])
     plain = run(make(id, 8, 2), sequence)
-    shown = run(make(id, 8, 2, channels=10, channel_order=orders), sequence)
+    shown = run(make(id, 8, 2, channels=12, channel_order=orders), sequence)
     for native, obs in ((plain[0], shown[0]), (plain[1], shown[1]), (plain[-1], shown[-1])):
         native, obs = native.numpy(), obs.numpy()
-        width = [(0, 0)] * 4 + [(0, 10 - native.shape[-1])]
+        width = [(0, 0)] * 4 + [(0, 12 - native.shape[-1])]
         padded = np.pad(native, width)
         for member in range(2):
             lanes = slice(8 * member, 8 * member + 8)
