@@ -215,6 +215,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"ppo": PPOConfig(), "diagnose_every": 2},
     "demo": {
         "ppo": _SMALL,
+        "env_option": ("max_steps=1000",),  # lets episodes of Freeway end within a short task
         "seeds": 2,
         "task_steps": 200_000,
         "steps": 1_600_000,
