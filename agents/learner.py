@@ -94,7 +94,8 @@ class Learner:
         """
         for intervention in self.interventions:
             loss = loss + intervention.loss(self, obs)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         loss.sum().backward()  # type: ignore[no-untyped-call]
         for intervention in self.interventions:
             intervention.after_backward(self, obs)
@@ -111,23 +112,26 @@ class Learner:
 
     @torch.no_grad()
     def _clip_gradients(self) -> Tensor:
+        groups = {
+            name: [p.grad for p in group if p.grad is not None]
+            for name, group in self._groups.items()
+        }
         self.branch_norms = {
             name: torch.stack(
-                [p.grad.flatten(1).norm(dim=1) for p in group if p.grad is not None]
+                [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
             ).norm(dim=0)
-            for name, group in self._groups.items()
+            for name, gradients in groups.items()
         }  # each (M,)
         norms = torch.stack(list(self.branch_norms.values()))
         self.alive.logical_and_(norms.isfinite().all(0))
-        for norm, group in zip(norms, self._groups.values(), strict=True):
-            scale = torch.ones_like(norm)
-            if self.max_grad_norm is not None:
-                scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
-            for parameter in group:
-                gradient = parameter.grad
-                if gradient is not None:
-                    gradient.mul_(_member_view(scale, gradient))
-                    gradient.masked_fill_(_member_view(~self.alive, gradient), 0.0)
+        scales = torch.ones_like(norms)
+        if self.max_grad_norm is not None:
+            scales = (self.max_grad_norm / (norms + 1e-6)).clamp_(max=1.0)
+        dead = ~self.alive
+        for scale, gradients in zip(scales, groups.values(), strict=True):
+            torch._foreach_mul_(gradients, [_member_view(scale, g) for g in gradients])
+            for gradient in gradients:
+                gradient.masked_fill_(_member_view(dead, gradient), 0.0)
         total: Tensor = norms.norm(dim=0)
         return total
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neoteny.agents.sparse import SparseBatch, encode, sparse_linear
+from neoteny.agents.stacked import KERNELS, stacked_forward
 from neoteny.plasticity.layers import ACTIVATIONS, IsoLinear
 
 __all__ = ["Body", "Branch", "HeadSpec", "MemberLayerNorm", "Network", "NetworkSpec"]
@@ -132,6 +133,7 @@ class Body(nn.Module):
             )
             inputs = width
         self.outputs = inputs
+        self.plain = spec.norm == "none" and spec.activation in KERNELS
 
     @property
     def hidden(self) -> list[IsoLinear]:
@@ -193,6 +195,12 @@ class Branch(nn.Module):
         """The body's layers."""
         return self.body.hidden
 
+    @property
+    def stackable(self) -> bool:
+        """Whether plain linear layers and a known activation are all there is to compute."""
+        plain = type(self) is Branch and type(self.body) is Body and type(self.head) is IsoLinear
+        return plain and self.body.plain and self.head.weight.dtype == torch.float32
+
     def forward(self, x: Observations) -> Tensor:
         """The head's outputs for (M, B, inputs): (M, B, outputs)."""
         output: Tensor = self.head(self.body(x))
@@ -216,6 +224,8 @@ class Network(nn.Module):
         heads: Name and shape of each branch.
         generators: One generator per member; their number is M.
         dense: Multiply binary observations out instead of summing the weights they select.
+        stacked: Compute all branches together where their kind allows it; else one by one.
+        precision: Type of the products' factors, float32 or bfloat16; weights stay float32.
     """
 
     def __init__(
@@ -225,9 +235,13 @@ class Network(nn.Module):
         heads: Mapping[str, HeadSpec],
         generators: Sequence[torch.Generator],
         dense: bool = False,
+        stacked: bool = True,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.dense = dense
+        self.stacked = stacked
+        self.precision = precision
         self.spec = spec
         self.members = len(generators)
         inputs = math.prod(observation_shape)
@@ -265,13 +279,27 @@ class Network(nn.Module):
 
     def forward(self, obs: Observations) -> dict[str, Tensor]:
         """Every branch's outputs for (M, B, *shape): each (M, B, outputs)."""
-        x = self.inputs(obs)
-        return {name: branch(x) for name, branch in self.branches.items()}
+        return self._outputs(obs, self.branches)
 
     def branch(self, name: str, obs: Observations) -> Tensor:
         """One branch's outputs, (M, B, outputs), without computing the others."""
-        output: Tensor = self.branches[name](self.inputs(obs))
-        return output
+        return self._outputs(obs, {name: self.branches[name]})[name]
+
+    def _outputs(self, obs: Observations, branches: Mapping[str, Branch]) -> dict[str, Tensor]:
+        x = self.inputs(obs)
+        if self.stacked and all(branch.stackable for branch in branches.values()):
+            outputs = stacked_forward(
+                x, list(branches.values()), self.spec.activation, self.precision
+            )
+            return dict(zip(branches, outputs, strict=True))
+        with torch.autocast(
+            self._device_type, self.precision, enabled=self.precision != torch.float32
+        ):
+            return {name: branch(x).float() for name, branch in branches.items()}
+
+    @property
+    def _device_type(self) -> str:
+        return next(self.parameters()).device.type
 
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
         """Draw every weight anew, in place; parameters stay the same tensors."""

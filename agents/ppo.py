@@ -20,7 +20,13 @@ from torch import Tensor
 
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
-from neoteny.agents.ppo_loss import PPOConfig, explained_variance, ppo_loss, sample_actions
+from neoteny.agents.ppo_loss import (
+    PPOConfig,
+    explained_variance,
+    fused_ppo_loss,
+    ppo_loss,
+    sample_actions,
+)
 from neoteny.agents.rollout import Rollout, gae
 from neoteny.agents.sparse import SparseBatch
 from neoteny.envs import rng
@@ -39,6 +45,9 @@ class PPO:
         interventions: Applied by the learner, left to right.
         seeds: One seed per member.
         dense: Take no advantage of binary observations; the plain path that the fast one equals.
+        stacked: Compute policy and value together and the loss's gradient in closed form; else one
+            operation after the other, which gives the same numbers up to round-off.
+        precision: Type of the matrix products' factors, float32 or bfloat16.
     """
 
     statistics = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
@@ -51,6 +60,8 @@ class PPO:
         interventions: Sequence[Intervention],
         seeds: Sequence[int],
         dense: bool = False,
+        stacked: bool = True,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         if not isinstance(envs.single_action_space, gymnasium.spaces.Discrete):
             raise ValueError(f"PPO needs discrete actions, the environment has {envs.action_space}")
@@ -64,7 +75,7 @@ class PPO:
         }
         self.learner = Learner(
             lambda final_spec, generators: Network(
-                final_spec, self.observation_shape, heads, generators, dense
+                final_spec, self.observation_shape, heads, generators, dense, stacked, precision
             ),
             spec,
             interventions,
@@ -78,6 +89,8 @@ class PPO:
         batch = config.steps_per_iteration
         self._policy_keys = rng.lane_keys(seeds, config.num_envs, "policy", self.device)
         self._batch_keys = rng.lane_keys(seeds, batch, "minibatch", self.device).view(-1, batch)
+        rows = torch.arange(batch * self.members, device=self.device)
+        self._rows = rows.view(-1, self.members, config.num_envs).transpose(0, 1).flatten(1)
         self._clock = torch.zeros((), dtype=torch.int64, device=self.device)
         self._epochs = torch.zeros((), dtype=torch.int64, device=self.device)
         self._obs: Tensor | None = None
@@ -212,7 +225,7 @@ class PPO:
     ) -> Tensor:
         """One gradient step on a minibatch of (M, B, ...); returns the statistics (8, M)."""
         outputs = self.network(obs)
-        loss, statistics = ppo_loss(
+        loss, statistics = (fused_ppo_loss if self.network.stacked else ppo_loss)(
             outputs["policy"],
             outputs["value"].squeeze(-1),
             action.long(),
@@ -230,10 +243,7 @@ class PPO:
         """A random order of each member's samples, (M, T N), as rows of the rollout (T M N)."""
         order = rng.bits(self._batch_keys, self._epochs, 0).argsort(dim=1, stable=True)
         self._epochs += 1
-        lanes = self.config.num_envs
-        member = torch.arange(self.members, device=self.device).unsqueeze(1)
-        step, lane = order // lanes, order % lanes
-        return (step * self.members + member) * lanes + lane
+        return self._rows.gather(1, order)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a bit-exact resume needs, the learner included."""

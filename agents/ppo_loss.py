@@ -7,10 +7,12 @@ details of PPO".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 __all__ = ["PPOConfig", "explained_variance", "ppo_loss", "sample_actions"]
 
@@ -139,6 +141,76 @@ def ppo_loss(
         kl = (ratio - 1 - log_ratio).mean(1)
         clip_fraction = ((ratio - 1).abs() > config.clip_range).float().mean(1)
         statistics = torch.stack([policy_loss, value_loss, entropy, kl, clip_fraction])
+    return loss, statistics
+
+
+class _FusedLoss(torch.autograd.Function):
+    """The same losses with their gradient in closed form, computed along with the value."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        value: Tensor,
+        action: Tensor,
+        old_log_prob: Tensor,
+        old_value: Tensor,
+        advantage: Tensor,
+        returns: Tensor,
+        config: PPOConfig,
+    ) -> tuple[Tensor, Tensor]:
+        batch = value.shape[1]
+        if config.normalize_advantage:
+            std, mean = torch.std_mean(advantage, dim=1, keepdim=True)
+            advantage = (advantage - mean).div_(std + 1e-8)
+        log_probs = F.log_softmax(logits, dim=-1)
+        chosen = action.unsqueeze(-1)
+        log_ratio = log_probs.gather(-1, chosen).squeeze(-1).sub_(old_log_prob)
+        ratio = log_ratio.exp()
+        change = ratio - 1
+        gain = advantage * ratio
+        clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range).mul_(advantage)
+        objective = torch.minimum(gain, clipped)
+        probs = log_probs.exp()
+        entropy = (probs * log_probs).sum(-1).neg_()
+        # d(-objective)/d log_prob where the unclipped ratio counts; the chosen action's logit gets
+        # it whole, and every logit loses its probability's share.
+        slope = gain.mul_(gain <= clipped).unsqueeze(-1)
+        d_logits = probs * (slope + config.ent_coef * (log_probs + entropy.unsqueeze(-1)))
+        d_logits.scatter_add_(-1, chosen, -slope)
+        error = value - returns
+        square = error.square()
+        if config.clip_range_vf is not None:
+            moved = value - old_value
+            limited = moved.clamp(-config.clip_range_vf, config.clip_range_vf)
+            limited_square = (old_value + limited).sub_(returns).square_()
+            # Where both errors are the same number, as inside the range, so are their gradients.
+            error = error.mul_((square > limited_square) | (moved == limited))
+            square = torch.maximum(square, limited_square)
+        exceeded = (change.abs() > config.clip_range).to(ratio.dtype)
+        statistics = torch.stack(
+            [-objective, 0.5 * square, entropy, change - log_ratio, exceeded]
+        ).mean(-1)
+        ctx.save_for_backward(d_logits, error)
+        ctx.scales = 1 / batch, config.vf_coef / batch
+        ctx.mark_non_differentiable(statistics)
+        policy_loss, value_loss, mean_entropy, *_ = statistics
+        loss = policy_loss + config.vf_coef * value_loss - config.ent_coef * mean_entropy
+        return loss, statistics
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> Any:
+        d_logits, d_value = ctx.saved_tensors
+        policy_scale, value_scale = ctx.scales
+        grad = grad.unsqueeze(-1)
+        d_logits = d_logits * (grad * policy_scale).unsqueeze(-1)
+        return d_logits, d_value * (grad * value_scale), *[None] * 6
+
+
+def fused_ppo_loss(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """:func:`ppo_loss` as one autograd node, with the gradient in closed form."""
+    loss, statistics = _FusedLoss.apply(*arguments)  # type: ignore[no-untyped-call]
     return loss, statistics
 
 

@@ -25,8 +25,10 @@ from neoteny.plasticity.interventions import make_interventions
 
 __all__ = ["Runner", "run"]
 
-RESUMABLE_WITH = ("steps", "device", "threads", "checkpoint_minutes", "dense")
+RESUMABLE_WITH = ("steps", "device", "threads", "checkpoint_minutes", "dense", "compile")
 """Fields that may change between a run and its continuation."""
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 PROBE = 512
 """Observations per member that diagnostics are measured on."""
@@ -76,6 +78,8 @@ class Runner:
             make_interventions(config.intervention),
             config.seed_list,
             dense=config.dense,
+            stacked=config.compile,
+            precision=PRECISIONS[config.precision],
         )
         self.iteration = 0
         self.step = 0

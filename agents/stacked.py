@@ -1,0 +1,229 @@
+"""The branches of a network as one batched product a layer, with a backward pass of its own.
+
+Branches of one shape (PPO's policy and value) differ only in their weights, so the bodies of K
+branches with M members each are K M members of one product. One autograd node instead of some
+forty, activations in place, half as many and twice as large operations: the same sums as branch by
+branch, in less time. Products may be taken in bfloat16, while weights, outputs and gradients stay
+float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from neoteny.agents.sparse import SparseBatch, sum_columns, sum_rows
+
+if TYPE_CHECKING:
+    from neoteny.agents.networks import Branch
+
+__all__ = ["KERNELS", "Kernel", "stacked_forward"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An activation as the stacked network applies it."""
+
+    forward: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """Pre-activations, which it may overwrite, to activations and what backward needs of them."""
+    backward: Callable[[Tensor, Tensor], Tensor]
+    """Gradient of the activations, which it may overwrite, and what forward kept, to gradient."""
+
+
+def _relu(z: Tensor) -> tuple[Tensor, Tensor]:
+    z.relu_()
+    return z, z
+
+
+def _relu_backward(grad: Tensor, kept: Tensor) -> Tensor:
+    out: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, kept, 0, grad_input=grad)
+    return out
+
+
+def _tanh(z: Tensor) -> tuple[Tensor, Tensor]:
+    z.tanh_()
+    return z, z
+
+
+def _tanh_backward(grad: Tensor, kept: Tensor) -> Tensor:
+    out: Tensor = torch.ops.aten.tanh_backward.grad_input(grad, kept, grad_input=grad)
+    return out
+
+
+def _groupsort(z: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = z.chunk(2, -1)
+    out = torch.empty_like(z)
+    low, high = out.chunk(2, -1)
+    torch.minimum(a, b, out=low)
+    torch.maximum(a, b, out=high)
+    # In the type of z: comparisons that write booleans are not vectorised on a CPU.
+    return out, torch.gt(a, b, out=torch.empty_like(a, memory_format=torch.contiguous_format))
+
+
+def _groupsort_backward(grad: Tensor, swap: Tensor) -> Tensor:
+    low, high = grad.chunk(2, -1)
+    out = torch.empty_like(grad)
+    a, b = out.chunk(2, -1)
+    # With weights 0 and 1, lerp selects exactly.
+    torch.lerp(low, high, swap, out=a)
+    torch.lerp(high, low, swap, out=b)
+    return out
+
+
+KERNELS = {
+    "relu": Kernel(_relu, _relu_backward),
+    "tanh": Kernel(_tanh, _tanh_backward),
+    "groupsort": Kernel(_groupsort, _groupsort_backward),
+}
+"""The activations that a stacked network can have, by name."""
+
+Layer = tuple[Tensor, Tensor | None]
+"""A weight (M, out, in) and a bias (M, out)."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the autograd node needs beside tensors."""
+
+    kernel: Kernel
+    branches: int
+    layers: int
+    """Hidden layers of a branch."""
+    bias: bool
+    dtype: torch.dtype
+    """Type of the products' factors."""
+
+    def split(self, parameters: Sequence[Tensor]) -> list[list[Layer]]:
+        """The layers of each branch, the head last."""
+        step = 2 if self.bias else 1
+        layers: list[Layer] = [
+            (parameters[i], parameters[i + 1] if self.bias else None)
+            for i in range(0, len(parameters), step)
+        ]
+        depth = self.layers + 1
+        return [layers[k : k + depth] for k in range(0, len(layers), depth)]
+
+
+class _Stacked(torch.autograd.Function):
+    """Bodies and heads of all branches; gradients of parameters only."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor | SparseBatch, plan: _Plan, *parameters: Tensor) -> Any:
+        branches = plan.split(parameters)
+        h, kept = plan.kernel.forward(_first(x, [layers[0] for layers in branches], plan))
+        saved, weights = [kept, h], []
+        for i in range(1, plan.layers):
+            weight, bias = _stack([layers[i] for layers in branches], plan.dtype)
+            weights.append(weight)
+            h, kept = plan.kernel.forward(_product(h, weight, bias))
+            saved += [kept, h]
+        outputs = []
+        for layers, own in zip(branches, h.chunk(plan.branches), strict=True):
+            weight, bias = _stack(layers[-1:], plan.dtype)
+            weights.append(weight)
+            outputs.append(_product(own, weight, bias).float())
+        ctx.plan, ctx.x = plan, x
+        ctx.save_for_backward(*saved, *weights)
+        return tuple(outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        plan: _Plan = ctx.plan
+        saved, weights = ctx.saved_tensors[: 2 * plan.layers], ctx.saved_tensors[2 * plan.layers :]
+        found: list[list[Tensor]] = [[] for _ in grads]  # of each branch, the last layer's first
+        grad = torch.empty_like(saved[-1])
+        rows = zip(grads, saved[-1].chunk(plan.branches), grad.chunk(plan.branches), strict=True)
+        for k, (out, h, own) in enumerate(rows):
+            out = out.to(plan.dtype)
+            _keep(found[k : k + 1], out, torch.bmm(out.mT, h), plan)
+            torch.bmm(out, weights[plan.layers - 1 + k], out=own)
+        for i in range(plan.layers - 1, 0, -1):
+            grad = plan.kernel.backward(grad, saved[2 * i])
+            _keep(found, grad, torch.bmm(grad.mT, saved[2 * i - 1]), plan)
+            grad = torch.bmm(grad, weights[i - 1])
+        grad = plan.kernel.backward(grad, saved[0])
+        _keep(found, grad, _first_gradient(ctx.x, grad, plan), plan)
+        return None, None, *(g for branch in found for g in reversed(branch))
+
+
+def _stack(layers: Sequence[Layer], dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """One layer of each branch as a weight (K M, out, in) and a bias (K M, out)."""
+    biases = [bias for _, bias in layers if bias is not None]
+    weight = torch.cat([weight for weight, _ in layers]).to(dtype)
+    return weight, torch.cat(biases).to(dtype) if biases else None
+
+
+def _product(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(K M, B, in) times (K M, out, in) transposed, plus (K M, out)."""
+    if bias is None:
+        return torch.bmm(h, weight.mT)
+    return torch.baddbmm(bias.unsqueeze(1), h, weight.mT)
+
+
+def _first(x: Tensor | SparseBatch, layers: Sequence[Layer], plan: _Plan) -> Tensor:
+    """Pre-activations (K M, B, out) of the first layers, which all read the same input."""
+    if isinstance(x, SparseBatch):
+        z = [sum_columns(x, weight) for weight, _ in layers]
+    else:
+        z = [torch.bmm(x, weight.to(x.dtype).mT) for weight, _ in layers]
+    members, rows, outputs = z[0].shape
+    stacked = z[0].new_empty(len(z), members, rows, outputs, dtype=plan.dtype)
+    for k, (_, bias) in enumerate(layers):
+        if bias is None:
+            stacked[k].copy_(z[k])
+        else:
+            torch.add(z[k], bias.unsqueeze(1), out=stacked[k])
+    return stacked.flatten(0, 1)
+
+
+def _first_gradient(x: Tensor | SparseBatch, grad: Tensor, plan: _Plan) -> Tensor:
+    """Gradient (K M, out, in) of the first layers' weights."""
+    if isinstance(x, SparseBatch):
+        return torch.cat([sum_rows(x, own.float()) for own in grad.chunk(plan.branches)])
+    return torch.cat([torch.bmm(own.mT, x) for own in grad.chunk(plan.branches)])
+
+
+def _keep(found: list[list[Tensor]], grad: Tensor, weight_grad: Tensor, plan: _Plan) -> None:
+    """Give each branch its share of a layer's gradients, the bias's first."""
+    weights = weight_grad.float().chunk(len(found))
+    biases = grad.sum(1, dtype=torch.float32).chunk(len(found)) if plan.bias else ()
+    for k, branch in enumerate(found):
+        if plan.bias:
+            branch.append(biases[k])
+        branch.append(weights[k])
+
+
+def stacked_forward(
+    x: Tensor | SparseBatch, branches: Sequence[Branch], activation: str, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    """Apply every branch to one input.
+
+    Args:
+        x: (M, B, features) float, or M * B binary rows as lists of their ones.
+        branches: K branches with hidden layers of the same shapes, without norms.
+        activation: A name in `KERNELS`.
+        dtype: Type of the products' factors, float32 or bfloat16.
+
+    Returns:
+        Each branch's outputs, (M, B, outputs) float32.
+    """
+    head = branches[0].head
+    plan = _Plan(
+        KERNELS[activation], len(branches), len(branches[0].hidden), head.bias is not None, dtype
+    )
+    parameters = [
+        parameter
+        for branch in branches
+        for layer in (*branch.hidden, branch.head)
+        for parameter in (layer.weight, layer.bias)
+        if parameter is not None
+    ]
+    x = x if isinstance(x, SparseBatch) else x.to(dtype)
+    outputs: tuple[Tensor, ...] = _Stacked.apply(x, plan, *parameters)  # type: ignore[no-untyped-call]
+    return outputs

@@ -1,0 +1,139 @@
+import pytest
+import torch
+
+from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.agents.ppo_loss import PPOConfig, fused_ppo_loss, ppo_loss
+from neoteny.agents.sparse import encode
+from neoteny.agents.stacked import KERNELS
+
+M, B, F = 3, 50, 40
+HEADS = {"policy": HeadSpec(3), "value": HeadSpec(1)}
+
+
+def network(spec, heads=HEADS, members=M, **options):
+    generators = [torch.Generator().manual_seed(i) for i in range(members)]
+    return Network(spec, (F,), heads, generators, **options)
+
+
+def observations(kind):
+    generator = torch.Generator().manual_seed(1)
+    if kind == "binary":
+        return torch.rand(M, B, F, generator=generator) < 0.2
+    return torch.randn(M, B, F, generator=generator)
+
+
+def outputs_and_gradients(net, obs):
+    outputs = net(obs)
+    loss = sum(
+        (out * torch.linspace(-1, 1, out.numel()).view_as(out).sin()).sum() + out[1].square().sum()
+        for out in outputs.values()
+    )
+    loss.backward()
+    found = [out.detach() for out in outputs.values()]
+    return found + [p.grad for p in net.parameters()]
+
+
+@pytest.mark.parametrize("kind", ["binary", "float"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("activation", KERNELS)
+def test_stacked_branches_equal_branch_by_branch(activation, bias, kind):
+    spec = NetworkSpec((16, 16, 24), activation, bias=bias)
+    obs = observations(kind)
+    plain = outputs_and_gradients(network(spec, stacked=False), obs)
+    stacked = outputs_and_gradients(network(spec), obs)
+    for a, b in zip(stacked, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_one_branch_one_layer_and_one_output_are_no_special_cases():
+    spec = NetworkSpec((16,))
+    for heads in ({"q": HeadSpec(1)}, {"q": HeadSpec(4)}, {**HEADS, "third": HeadSpec(2)}):
+        obs = observations("float")
+        plain = outputs_and_gradients(network(spec, heads, stacked=False), obs)
+        stacked = outputs_and_gradients(network(spec, heads), obs)
+        for a, b in zip(stacked, plain, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_lone_branch_equals_the_same_branch_among_others():
+    net, obs = network(NetworkSpec((16, 16))), observations("binary")
+    torch.testing.assert_close(net.branch("value", obs), net(obs)["value"])
+
+
+def test_what_cannot_be_stacked_is_computed_branch_by_branch():
+    for spec in (NetworkSpec((16, 16), norm="layer"), NetworkSpec((16, 16), "crelu")):
+        net = network(spec)
+        assert not any(branch.stackable for branch in net.branches.values())
+        assert net(observations("float"))["policy"].shape == (M, B, 3)
+
+
+@pytest.mark.parametrize("kind", ["binary", "float"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        NetworkSpec((64, 64)),
+        NetworkSpec((64, 64), "groupsort"),
+        NetworkSpec((64, 64), norm="layer"),
+    ],
+    ids=["relu", "groupsort", "layer norm"],
+)
+def test_bfloat16_products_round_but_do_not_change_the_gradient(spec, kind):
+    obs = observations(kind)
+    exact = outputs_and_gradients(network(spec), obs)
+    rounded = outputs_and_gradients(network(spec, precision=torch.bfloat16), obs)
+    for a, b in zip(rounded, exact, strict=True):
+        assert a.dtype == torch.float32
+        # bfloat16 keeps 8 bits; rounding also moves some units across their activation's kink.
+        assert torch.cosine_similarity(a.flatten(), b.flatten(), dim=0) > 0.99
+    for a, b in zip(rounded[:2], exact[:2], strict=True):
+        assert (a - b).norm() <= 0.01 * b.norm()
+
+
+def test_bfloat16_rounds_indeed():
+    spec, obs = NetworkSpec((64, 64)), observations("float")
+    exact, rounded = network(spec)(obs), network(spec, precision=torch.bfloat16)(obs)
+    assert not torch.equal(exact["policy"], rounded["policy"])
+
+
+def batch(actions=5, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=dtype)
+
+    logits, value = normal(M, B, actions), normal(M, B)
+    action = torch.randint(actions, (M, B), generator=generator)
+    old = (logits + 0.3 * normal(M, B, actions)).log_softmax(-1)
+    old_log_prob = old.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    return logits, value, action, old_log_prob, value + 0.3 * normal(M, B), normal(M, B), value * 2
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PPOConfig(),
+        PPOConfig(clip_range_vf=None),
+        PPOConfig(normalize_advantage=False, ent_coef=0.5, vf_coef=2.0, clip_range=0.1),
+    ],
+    ids=["default", "no value clipping", "other coefficients"],
+)
+def test_closed_form_gradient_of_the_loss_equals_autograd(config):
+    logits, value, *rest = batch()
+    found = []
+    for function in (ppo_loss, fused_ppo_loss):
+        leaves = [logits.clone().requires_grad_(), value.clone().requires_grad_()]
+        loss, statistics = function(*leaves, *rest, config)
+        (loss * torch.arange(1.0, M + 1)).sum().backward()
+        found.append([loss.detach(), statistics, *(leaf.grad for leaf in leaves)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-12)
+    assert 0.2 < found[0][1][4].mean() < 0.9  # some ratios are clipped, some are not
+
+
+def test_sparse_and_dense_inputs_stack_alike():
+    net, obs = network(NetworkSpec((16, 16))), observations("binary")
+    sparse = outputs_and_gradients(net, encode(obs.flatten(0, 1), M))
+    net.zero_grad()
+    dense = outputs_and_gradients(net, obs.float())
+    for a, b in zip(sparse, dense, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
