@@ -62,6 +62,8 @@ class Learner:
         self.settings = settings
         self.max_grad_norm = max_grad_norm
         self.optimizer: Optimizer = make_optimizer(self.network, self.interventions, settings)
+        self.targets: list[Network] = []
+        """Copies of the network that follow every reset of units; DQN adds its target network."""
         self.updates = 0
         self.boundaries = 0
         self.alive = torch.ones(len(self.seeds), dtype=torch.bool, device=device)
@@ -127,11 +129,12 @@ class Learner:
         scales = torch.ones_like(norms)
         if self.max_grad_norm is not None:
             scales = (self.max_grad_norm / (norms + 1e-6)).clamp_(max=1.0)
-        dead = ~self.alive
+        bits = -self.alive.to(torch.int32)  # all of them where alive, none where not
         for scale, gradients in zip(scales, groups.values(), strict=True):
             torch._foreach_mul_(gradients, [_member_view(scale, g) for g in gradients])
             for gradient in gradients:
-                gradient.masked_fill_(_member_view(dead, gradient), 0.0)
+                # Zero times NaN is NaN, and selecting numbers by a mask is slow on a CPU.
+                gradient.view(torch.int32).bitwise_and_(_member_view(bits, gradient))
         total: Tensor = norms.norm(dim=0)
         return total
 

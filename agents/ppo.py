@@ -80,7 +80,10 @@ class PPO:
             spec,
             interventions,
             OptimizerSettings(
-                config.learning_rate, config.adam_eps, updates_per_step=config.updates_per_step
+                config.learning_rate,
+                config.adam_eps,
+                updates_per_step=config.updates_per_step,
+                updates_per_iteration=config.num_epochs * config.num_minibatches,
             ),
             seeds,
             max_grad_norm=config.max_grad_norm,

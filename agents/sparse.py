@@ -80,7 +80,7 @@ def encode(obs: Tensor, members: int = 1) -> SparseBatch:
     """
     flat = obs.flatten(1)
     rows, features = flat.shape
-    place = flat.view(-1).numpy().nonzero()[0]
+    place = flat.reshape(-1).numpy().nonzero()[0]
     begins = np.arange(rows) * features
     offsets = np.append(np.searchsorted(place, begins), len(place))
     member = np.arange(rows) // (rows // members)

@@ -36,7 +36,11 @@ class Kernel:
 
 
 def _relu(z: Tensor) -> tuple[Tensor, Tensor]:
-    z.relu_()
+    if z.dtype == torch.bfloat16:
+        # Negative numbers are negative as integers too, and integers need no conversion.
+        z.view(torch.int16).clamp_min_(0)
+    else:
+        z.relu_()
     return z, z
 
 
@@ -141,14 +145,14 @@ class _Stacked(torch.autograd.Function):
         rows = zip(grads, saved[-1].chunk(plan.branches), grad.chunk(plan.branches), strict=True)
         for k, (out, h, own) in enumerate(rows):
             out = out.to(plan.dtype)
-            _keep(found[k : k + 1], out, torch.bmm(out.mT, h), plan)
+            _keep(found[k : k + 1], out, [torch.bmm(out.mT, h)], plan)
             torch.bmm(out, weights[plan.layers - 1 + k], out=own)
         for i in range(plan.layers - 1, 0, -1):
             grad = plan.kernel.backward(grad, saved[2 * i])
-            _keep(found, grad, torch.bmm(grad.mT, saved[2 * i - 1]), plan)
+            _keep(found, grad, torch.bmm(grad.mT, saved[2 * i - 1]).chunk(plan.branches), plan)
             grad = torch.bmm(grad, weights[i - 1])
         grad = plan.kernel.backward(grad, saved[0])
-        _keep(found, grad, _first_gradient(ctx.x, grad, plan), plan)
+        _keep(found, grad, _first_gradients(ctx.x, grad, plan), plan)
         return None, None, *(g for branch in found for g in reversed(branch))
 
 
@@ -182,21 +186,22 @@ def _first(x: Tensor | SparseBatch, layers: Sequence[Layer], plan: _Plan) -> Ten
     return stacked.flatten(0, 1)
 
 
-def _first_gradient(x: Tensor | SparseBatch, grad: Tensor, plan: _Plan) -> Tensor:
-    """Gradient (K M, out, in) of the first layers' weights."""
+def _first_gradients(x: Tensor | SparseBatch, grad: Tensor, plan: _Plan) -> list[Tensor]:
+    """Gradient (M, out, in) of each first layer's weight."""
     if isinstance(x, SparseBatch):
-        return torch.cat([sum_rows(x, own.float()) for own in grad.chunk(plan.branches)])
-    return torch.cat([torch.bmm(own.mT, x) for own in grad.chunk(plan.branches)])
+        return [sum_rows(x, own) for own in grad.chunk(plan.branches)]
+    return [torch.bmm(own.mT, x) for own in grad.chunk(plan.branches)]
 
 
-def _keep(found: list[list[Tensor]], grad: Tensor, weight_grad: Tensor, plan: _Plan) -> None:
+def _keep(
+    found: list[list[Tensor]], grad: Tensor, weight_grads: Sequence[Tensor], plan: _Plan
+) -> None:
     """Give each branch its share of a layer's gradients, the bias's first."""
-    weights = weight_grad.float().chunk(len(found))
-    biases = grad.sum(1, dtype=torch.float32).chunk(len(found)) if plan.bias else ()
+    biases = grad.sum(1).float().chunk(len(found)) if plan.bias else ()
     for k, branch in enumerate(found):
         if plan.bias:
             branch.append(biases[k])
-        branch.append(weights[k])
+        branch.append(weight_grads[k].float().contiguous())
 
 
 def stacked_forward(
