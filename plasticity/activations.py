@@ -144,6 +144,21 @@ def crelu(x: Tensor, dim: int = -1) -> Tensor:
     return torch.cat((x, -x), dim).relu_()
 
 
+def deep_fourier(x: Tensor, dim: int = -1) -> Tensor:
+    """Concatenate sin(x) and cos(x): two features a unit, of norm 1, one of them nearly linear.
+
+    Args:
+        x: float tensor with n units along `dim`.
+        dim: axis of the units.
+
+    Returns:
+        Tensor with 2n features along `dim`; features i and i + n belong to unit i.
+
+    Source: Lewandowski et al., arXiv:2410.20634, §5.
+    """
+    return torch.cat((x.sin(), x.cos()), dim)
+
+
 class GroupSort(nn.Module):
     """Sort groups of units; see `groupsort`.
 
@@ -241,5 +256,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "groupsort4": Activation(_groupsort4, group=4),
     "groupsort8": Activation(_groupsort8, group=8),
     "crelu": Activation(crelu, fan=2),
+    # The features' norm is 1 under any gain; this one gives units of variance 1 after a layer of
+    # such features.
+    "deep_fourier": Activation(deep_fourier, fan=2, gain=math.sqrt(2)),
 }
 """Every activation a network can be built with, by name."""

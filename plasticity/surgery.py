@@ -1,15 +1,42 @@
-"""Edits of an optimiser's state, in one place.
+"""Edits of a network's weights together with everything that must follow them, in one place.
 
-Edits are in place: an optimiser step that was captured or compiled keeps reading the same tensors.
+What must follow is the optimiser's state, the same entries of target networks, and the norms of
+the units. Every edit is in place, so a step that was captured or compiled keeps reading the same
+tensors, and masked, so no edit asks the host which units it concerns. The step counts of Adam
+belong to whole tensors: they are zeroed with a whole parameter and kept when units are reset, so
+that the first step of a reset entry is up to (1 - beta1) / sqrt(1 - beta2), usually 3.2, learning
+rates long.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["reset_optimizer"]
+from neoteny.plasticity.activations import ACTIVATIONS, Activation
+
+if TYPE_CHECKING:
+    from neoteny.agents.learner import Learner
+    from neoteny.agents.networks import Network
+
+__all__ = [
+    "fresh_weight",
+    "hidden_layers",
+    "outgoing",
+    "outgoing_magnitude",
+    "redraw",
+    "reset_optimizer",
+    "reset_units",
+    "tied",
+    "twins",
+    "unit_activity",
+    "write",
+]
 
 
 @torch.no_grad()
@@ -19,3 +46,235 @@ def reset_optimizer(optimizer: Optimizer) -> None:
         for value in state.values():
             if isinstance(value, Tensor):
                 value.zero_()
+
+
+def twins(learner: Learner, parameter: Tensor) -> list[Tensor]:
+    """A parameter and its counterparts in the target networks that the learner lists, if any."""
+    found = [parameter]
+    for target in learner.targets:
+        pairs = zip(learner.network.parameters(), target.parameters(), strict=True)
+        found += [copy for own, copy in pairs if own is parameter]
+    return found
+
+
+@torch.no_grad()
+def write(
+    learner: Learner,
+    parameter: Tensor,
+    value: Tensor | float,
+    mask: Tensor | None = None,
+    moments: bool = True,
+) -> None:
+    """Write values into a parameter and its target copies, and forget the moments written over.
+
+    Args:
+        learner: owner of the network, the targets and the optimiser.
+        parameter: (M, ...) a parameter of `learner.network`.
+        value: number or tensor, broadcasting to the parameter.
+        mask: bool, broadcasting to the parameter; None writes all entries.
+        moments: whether to zero the optimiser's state of these entries: every tensor of the
+            parameter's shape and, without a mask, also the step count.
+    """
+    for copy in twins(learner, parameter):
+        if mask is not None:
+            copy.copy_(torch.where(mask, value, copy))
+        elif isinstance(value, Tensor):
+            copy.copy_(value)
+        else:
+            copy.fill_(value)
+    if moments:
+        _forget(learner.optimizer, parameter, mask)
+
+
+def _forget(optimizer: Optimizer, parameter: Tensor, mask: Tensor | None) -> None:
+    """Zero the optimiser's state of a parameter's entries, or all of it."""
+    for state in optimizer.state.get(parameter, {}).values():
+        if isinstance(state, Tensor):
+            if mask is None:
+                state.zero_()
+            elif state.shape == parameter.shape:
+                state.masked_fill_(mask, 0.0)
+
+
+def fresh_weight(
+    layer: Any, generators: Sequence[torch.Generator], shape: Sequence[int] | None = None
+) -> Tensor:
+    """Draw what a layer's weight could have been at the start; the layer is left alone.
+
+    Args:
+        layer: IsoLinear or IsoConv2d of M members.
+        generators: one per member, so that a draw does not depend on M.
+        shape: (out, in, ...) of another size than the layer's.
+
+    Returns:
+        (M, out, in, ...) on the layer's device; orthogonal, with singular values `layer.gain`.
+    """
+    weight = layer.weight
+    size = weight.shape[1:] if shape is None else shape
+    draws = [torch.empty(*size, dtype=weight.dtype) for _ in generators]
+    for draw, generator in zip(draws, generators, strict=True):
+        nn.init.orthogonal_(draw, layer.gain, generator=generator)
+    return torch.stack(draws).to(weight.device)
+
+
+def hidden_layers(network: Network) -> Iterator[tuple[str, int, Any]]:
+    """Branch, index and layer of every hidden layer; one that branches share comes once."""
+    seen: set[int] = set()
+    for name, branch in network.branches.items():
+        for index, layer in enumerate(branch.hidden):
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                yield name, index, layer
+
+
+def outgoing(network: Network, layer: nn.Module) -> list[Any]:
+    """The layers that read a hidden layer: several if branches share it."""
+    readers: dict[int, Any] = {}
+    for branch in network.branches.values():
+        chain = [*branch.hidden, branch.head]
+        for here, reader in itertools.pairwise(chain):
+            if here is layer:
+                readers[id(reader)] = reader
+    return list(readers.values())
+
+
+@torch.no_grad()
+def outgoing_magnitude(network: Network, layer: Any) -> Tensor:
+    """How strongly each feature of a hidden layer is read: the mean absolute outgoing weight.
+
+    Returns:
+        (M, features); the sum over readers where branches share the layer.
+    """
+    features = layer.weight.shape[1] * ACTIVATIONS[network.spec.activation].fan
+    means = [
+        reader.weight.abs().mean(1).reshape(len(reader.weight), features, -1).mean(2)
+        for reader in outgoing(network, layer)
+    ]
+    return torch.stack(means).sum(0)
+
+
+def tied(mask: Tensor, activation: Activation) -> Tensor:
+    """Extend a mask of units (M, units) to all units that the activation sorts together."""
+    if activation.group == 1:
+        return mask
+    groups = mask.reshape(len(mask), activation.group, -1).any(1)
+    return groups.repeat(1, activation.group)
+
+
+def unit_activity(features: Tensor, activation: Activation) -> Tensor:
+    """Absolute activation of each unit on each sample.
+
+    A unit with several features (CReLU) has their mean, and tied units (GroupSort) the mean of
+    their group; positions of an image count as samples.
+
+    Args:
+        features: (M, B, features) or (M, B, channels, H, W) activations.
+        activation: what produced them.
+
+    Returns:
+        (M, B, units) or (M, B * H * W, units), never negative.
+    """
+    activity = features.abs()
+    if activity.dim() > 3:
+        activity = activity.movedim(2, -1).flatten(1, -2)
+    if activation.fan > 1:
+        activity = activity.reshape(*activity.shape[:2], activation.fan, -1).mean(2)
+    if activation.group > 1:
+        activity = activity.reshape(*activity.shape[:2], activation.group, -1).mean(2)
+        activity = activity.repeat(1, 1, activation.group)
+    return activity
+
+
+@torch.no_grad()
+def reset_units(
+    learner: Learner,
+    branch: str,
+    layer: int,
+    mask: Tensor,
+    fresh: Tensor,
+    *,
+    mean: Tensor | None = None,
+    moments: bool = True,
+) -> Tensor:
+    """Replace hidden units by new ones that do not yet act.
+
+    Incoming weights come from `fresh`, the bias becomes 0, the norm's affine map the identity, and
+    the outgoing weights become 0 in every layer that reads the unit. Units that the activation
+    sorts together are reset together, and both features of a CReLU unit. The function changes by
+    exactly what the units contributed; with `mean` their mean contribution stays, as a bias.
+
+    Args:
+        learner: owner of the network, its targets and its optimiser.
+        branch: name of the branch.
+        layer: index into the branch's hidden layers.
+        mask: (M, units) bool, the units to reset.
+        fresh: (M, units, in, ...) a new draw of the layer's weight; see `fresh_weight`.
+        mean: (M, features) mean activations, whose contribution moves into the readers' biases;
+            readers without a bias lose it.
+        moments: whether to zero the optimiser's state of all these entries.
+
+    Returns:
+        (M, units) the units that were reset: `mask`, extended to tied units.
+
+    Source: Sokar et al., arXiv:2302.12902, §4; folding of the mean as in Dohare et al., Nature 632
+    (2024), algorithm 1.
+    """
+    network = learner.network
+    activation = ACTIVATIONS[network.spec.activation]
+    mask = tied(mask, activation)
+    body = network.branches[branch].body
+    source: Any = network.branches[branch].hidden[layer]
+    for reader in outgoing(network, source):
+        features = mask.repeat(1, activation.fan)
+        if mean is not None and reader.bias is not None:
+            _fold(learner, reader, torch.where(features, mean, 0.0))
+        columns = _columns(features, reader.weight)
+        write(learner, reader.weight, 0.0, columns, moments)
+    write(learner, source.weight, fresh, _trailing(mask, source.weight), moments)
+    if source.bias is not None:
+        write(learner, source.bias, 0.0, mask, moments)
+    for name, parameter in body.norms[layer].named_parameters():
+        write(learner, parameter, float(name == "weight"), mask, moments)
+    return mask
+
+
+@torch.no_grad()
+def redraw(
+    learner: Learner, layer: Any, generators: Sequence[torch.Generator], norm: Any = None
+) -> None:
+    """Draw a whole layer anew: weight, bias, norm, and the optimiser's state of all three.
+
+    Args:
+        learner: owner of the network, its targets and its optimiser.
+        layer: a hidden layer or head.
+        generators: one per member.
+        norm: the norm that follows the layer, if any.
+    """
+    write(learner, layer.weight, fresh_weight(layer, generators))
+    if layer.bias is not None:
+        write(learner, layer.bias, 0.0)
+    for name, parameter in () if norm is None else norm.named_parameters():
+        write(learner, parameter, float(name == "weight"))
+
+
+def _columns(features: Tensor, weight: Tensor) -> Tensor:
+    """Spread values of features (M, features) over the inputs of a weight (M, out, in, ...).
+
+    A linear layer that reads a flattened image has one input for each position of a channel.
+    """
+    spread = weight.shape[2] // features.shape[1]
+    inputs = features.repeat_interleave(spread, 1) if spread > 1 else features
+    return _trailing(inputs.unsqueeze(1), weight)
+
+
+def _trailing(values: Tensor, like: Tensor) -> Tensor:
+    """Append axes of size 1 until `values` broadcasts against `like` from the left."""
+    return values.view(*values.shape, *[1] * (like.dim() - values.dim()))
+
+
+def _fold(learner: Learner, reader: Any, mean: Tensor) -> None:
+    """Add what features (M, features) contribute on average to a reader's bias, (M, out)."""
+    for weight, bias in zip(
+        twins(learner, reader.weight), twins(learner, reader.bias), strict=True
+    ):
+        bias += (weight * _columns(mean, weight)).flatten(2).sum(2)

@@ -8,15 +8,53 @@ import types
 import typing
 from collections.abc import Sequence
 
-from neoteny.plasticity.interventions.architecture import LayerNorm
-from neoteny.plasticity.interventions.base import Intervention, OptimizerSettings, make_optimizer
-from neoteny.plasticity.interventions.optimizers import AdamOIntervention, NoIntervention
-from neoteny.plasticity.interventions.regularizers import IsometryLoss, L2Init
-from neoteny.plasticity.interventions.resets import Fresh
+from neoteny.plasticity.interventions.architecture import (
+    CReLUNet,
+    DeepFourier,
+    GroupSortNet,
+    LayerNorm,
+)
+from neoteny.plasticity.interventions.base import (
+    Facts,
+    Intervention,
+    OptimizerSettings,
+    make_optimizer,
+    require_compatible,
+)
+from neoteny.plasticity.interventions.clocks import AdamRel, OptimizerReset
+from neoteny.plasticity.interventions.injection import PlasticityInjection
+from neoteny.plasticity.interventions.muon import MuonIntervention, MuonO
+from neoteny.plasticity.interventions.network_resets import (
+    Dash,
+    HareTortoise,
+    ShrinkPerturb,
+    SoftShrinkPerturb,
+)
+from neoteny.plasticity.interventions.optimizers import (
+    AdamOIntervention,
+    AdamWIntervention,
+    NoIntervention,
+    TunedAdam,
+)
+from neoteny.plasticity.interventions.outputs import L2ER, CChain
+from neoteny.plasticity.interventions.projections import Fire, NaP, NewtonSchulz, WeightClipping
+from neoteny.plasticity.interventions.regularizers import (
+    L2,
+    IsometryLoss,
+    L2Init,
+    Parseval,
+    Spectral,
+    WassersteinInit,
+)
+from neoteny.plasticity.interventions.resets import Fresh, HeadReset, LayerReset
+from neoteny.plasticity.interventions.scale_adamo import ScaleAdamO
+from neoteny.plasticity.interventions.unit_resets import SNR, ContinualBackprop, ReDo
+from neoteny.plasticity.interventions.wrappers import UPGD, Trac
 
 __all__ = [
     "INTERVENTIONS",
     "AdamOIntervention",
+    "Facts",
     "Fresh",
     "Intervention",
     "IsometryLoss",
@@ -31,7 +69,46 @@ __all__ = [
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
     cls.name: cls
-    for cls in (NoIntervention, AdamOIntervention, IsometryLoss, L2Init, LayerNorm, Fresh)
+    for cls in (
+        NoIntervention,
+        TunedAdam,
+        AdamWIntervention,
+        AdamOIntervention,
+        ScaleAdamO,
+        MuonIntervention,
+        MuonO,
+        UPGD,
+        Trac,
+        OptimizerReset,
+        AdamRel,
+        L2,
+        L2Init,
+        WassersteinInit,
+        Spectral,
+        Parseval,
+        IsometryLoss,
+        L2ER,
+        CChain,
+        WeightClipping,
+        NaP,
+        NewtonSchulz,
+        Fire,
+        LayerNorm,
+        CReLUNet,
+        GroupSortNet,
+        DeepFourier,
+        Fresh,
+        HeadReset,
+        LayerReset,
+        ShrinkPerturb,
+        SoftShrinkPerturb,
+        Dash,
+        HareTortoise,
+        PlasticityInjection,
+        ReDo,
+        ContinualBackprop,
+        SNR,
+    )
 }
 
 
@@ -39,8 +116,8 @@ def make_interventions(names: Sequence[str]) -> list[Intervention]:
     """Build interventions from texts such as `adamo` or `adamo:isometry=0.1,scale=1`.
 
     Raises:
-        ValueError: If a name or a field is unknown, a value has the wrong type, or a name is given
-            twice.
+        ValueError: If a name or a field is unknown, a value has the wrong type, a name is given
+            twice, or two interventions are in conflict.
     """
     interventions = [parse_intervention(text) for text in names]
     seen: set[str] = set()
@@ -48,6 +125,7 @@ def make_interventions(names: Sequence[str]) -> list[Intervention]:
         if intervention.name in seen:
             raise ValueError(f"intervention {intervention.name!r} is given twice: name it once")
         seen.add(intervention.name)
+    require_compatible(interventions)
     return interventions
 
 

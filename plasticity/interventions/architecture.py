@@ -5,29 +5,92 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.plasticity.interventions.base import Intervention
+from neoteny.plasticity.interventions.base import Facts, Intervention
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
     from neoteny.agents.networks import NetworkSpec
 
-__all__ = ["LayerNorm"]
+__all__ = ["CReLUNet", "DeepFourier", "GroupSortNet", "LayerNorm"]
 
 
 @dataclass
-class LayerNorm(Intervention):
+class _Architecture(Intervention):
+    """Acts once, when the network is built; its activity is the number of hidden layers."""
+
+    def start(self, learner: Learner) -> None:
+        """Count the hidden layers."""
+        super().start(learner)
+        branches = learner.network.branches.values()
+        self.state["activity"] += float(sum(len(branch.hidden) for branch in branches))
+
+
+@dataclass
+class LayerNorm(_Architecture):
     """Layer normalisation of every hidden layer's pre-activations, with an affine map."""
 
     name: ClassVar[str] = "layer_norm"
-    hooks: ClassVar[str] = "spec"
-    source: ClassVar[str] = "Ba, Kiros, Hinton, arXiv:1607.06450; Lyle et al., arXiv:2303.01486"
+    facts: ClassVar[Facts] = Facts(
+        "Ba, Kiros, Hinton, arXiv:1607.06450; Lyle et al., arXiv:2303.01486"
+    )
 
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
         """The same network with norms."""
         return replace(spec, norm="layer")
 
-    def start(self, learner: Learner) -> None:
-        """Count the normalised layers."""
-        super().start(learner)
-        branches = learner.network.branches.values()
-        self.state["activity"] += float(sum(len(branch.body.norms) for branch in branches))
+
+@dataclass
+class CReLUNet(_Architecture):
+    """Concatenated ReLU in every hidden layer.
+
+    Widths count features, so layers keep their width with half the units and about half the
+    parameters; half of all features are 0 by construction.
+    """
+
+    name: ClassVar[str] = "crelu"
+    facts: ClassVar[Facts] = Facts(
+        "Abbas et al., arXiv:2303.07507", conflicts=frozenset({"groupsort", "deep_fourier"})
+    )
+
+    def spec(self, spec: NetworkSpec) -> NetworkSpec:
+        """The same widths with CReLU."""
+        return replace(spec, activation="crelu")
+
+
+@dataclass
+class DeepFourier(_Architecture):
+    """Sine and cosine of every unit, in every hidden layer; to be combined with a decay.
+
+    Widths count features, as for CReLU. Measures of dead or dormant units say nothing here.
+    """
+
+    name: ClassVar[str] = "deep_fourier"
+    facts: ClassVar[Facts] = Facts(
+        "Lewandowski et al., arXiv:2410.20634", conflicts=frozenset({"crelu", "groupsort"})
+    )
+
+    def spec(self, spec: NetworkSpec) -> NetworkSpec:
+        """The same widths with sines and cosines."""
+        return replace(spec, activation="deep_fourier")
+
+
+@dataclass
+class GroupSortNet(_Architecture):
+    """GroupSort in every hidden layer: a permutation almost everywhere, which keeps norms."""
+
+    name: ClassVar[str] = "groupsort"
+    facts: ClassVar[Facts] = Facts(
+        "Anil, Lucas, Grosse, arXiv:1811.05381", conflicts=frozenset({"crelu", "deep_fourier"})
+    )
+
+    size: int = 2
+    """Units that are sorted together: 2, 4 or 8."""
+
+    def __post_init__(self) -> None:
+        if self.size not in (2, 4, 8):
+            raise ValueError(f"groupsort:size={self.size} is not available; use 2, 4 or 8")
+
+    def spec(self, spec: NetworkSpec) -> NetworkSpec:
+        """The same widths with sorted groups."""
+        name = "groupsort" if self.size == 2 else f"groupsort{self.size}"
+        return replace(spec, activation=name)

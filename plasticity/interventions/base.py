@@ -7,19 +7,33 @@ left alone unless a class says otherwise.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from neoteny.plasticity import surgery
+
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
     from neoteny.agents.networks import Network, NetworkSpec, Observations
+    from neoteny.plasticity.layers import IsoLinear
 
-__all__ = ["Intervention", "OptimizerSettings", "make_optimizer"]
+__all__ = [
+    "Facts",
+    "Intervention",
+    "OptimizerSettings",
+    "hidden_layers",
+    "make_optimizer",
+    "require_compatible",
+]
+
+HOOKS = ("spec", "optimizer", "loss", "after_backward", "after_step", "boundary")
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,8 @@ class OptimizerSettings:
     betas: tuple[float, float] = (0.9, 0.999)
     updates_per_step: float = 1.0
     """Gradient steps per environment step, by which half-lives are translated to updates."""
+    updates_per_iteration: int = 1
+    """Gradient steps between two collections of experience; rare edits wait for the last one."""
 
     def __post_init__(self) -> None:
         if self.learning_rate < 0:
@@ -43,6 +59,53 @@ class OptimizerSettings:
         """Whether to ask for torch's fused kernels; measured fastest on CPU and on CUDA."""
         return True
 
+    @property
+    def adam(self) -> dict[str, Any]:
+        """The settings as keyword arguments of `torch.optim.Adam` and its relatives."""
+        return {
+            "lr": self.learning_rate,
+            "betas": self.betas,
+            "eps": self.eps,
+            "fused": self.fused,
+        }
+
+    def updates(self, steps: float) -> int:
+        """Whole updates, at least one, in a period of `steps` environment steps."""
+        if not steps > 0:
+            raise ValueError(
+                f"period={steps:g} must be above 0: environment steps between two edits"
+            )
+        return max(1, round(steps * self.updates_per_step))
+
+    def rate(self, half_life: float) -> float:
+        """Rate r per update of a decay exp(-r t) that halves in `half_life` environment steps."""
+        if not half_life > 0:
+            raise ValueError(
+                f"half_life={half_life:g}: a half-life in environment steps must be above 0"
+            )
+        return math.log(2) / (half_life * self.updates_per_step)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the registry knows about an intervention besides its fields."""
+
+    paper: str = "-"
+    needs_boundary: bool = False
+    """Whether it acts only when told of task switches, which makes a run task-aware."""
+    probe: bool = False
+    """Whether it runs the network on a batch of observations of its own accord."""
+    state: str = "-"
+    """Tensors that it keeps besides the optimiser's, in words."""
+    cost: str = "none"
+    """Extra time per update, in words."""
+    dqn: str = ""
+    """Settings for DQN, `field=value,...`; a class's defaults are those for PPO."""
+    conflicts: frozenset[str] = frozenset()
+    """Names of interventions that it cannot be combined with; one side of a pair is enough."""
+    preserves_function: bool = False
+    """Whether a boundary leaves the network's outputs as they were."""
+
 
 @dataclass
 class Intervention:
@@ -53,14 +116,26 @@ class Intervention:
     """
 
     name: ClassVar[str] = "none"
-    needs_boundaries: ClassVar[bool] = False
-    """Whether it must be told of task switches, which makes a run task-aware."""
+    facts: ClassVar[Facts] = Facts()
     hooks: ClassVar[str] = "-"
-    """Where it acts, in words, for `list interventions`."""
+    """The hooks that the class overrides, for `list interventions`."""
     source: ClassVar[str] = "-"
     """The paper it comes from."""
+    # Not a field and not a ClassVar: an instance whose settings replace boundaries by a period
+    # sets it to False.
+    needs_boundaries = False
 
     state: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        overridden = [
+            hook for hook in HOOKS if getattr(cls, hook) is not getattr(Intervention, hook)
+        ]
+        cls.hooks = ", ".join(overridden) or "-"
+        if "facts" in vars(cls):
+            cls.source = cls.facts.paper
+            cls.needs_boundaries = cls.facts.needs_boundary
 
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
         """Change the architecture before the network is built."""
@@ -114,10 +189,22 @@ def make_optimizer(
         raise ValueError(f"interventions {' and '.join(answers)} each bring an optimiser: keep one")
     if answers:
         return next(iter(answers.values()))
-    return Adam(
-        network.parameters(),
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        eps=settings.eps,
-        fused=settings.fused,
-    )
+    return Adam(network.parameters(), **settings.adam)
+
+
+def require_compatible(interventions: Sequence[Intervention]) -> None:
+    """Check that no two interventions are declared to be in conflict.
+
+    Raises:
+        ValueError: Naming the two.
+    """
+    for one, other in itertools.permutations(interventions, 2):
+        if other.name in one.facts.conflicts:
+            raise ValueError(
+                f"interventions {one.name!r} and {other.name!r} are in conflict: keep one"
+            )
+
+
+def hidden_layers(network: Network) -> list[IsoLinear]:
+    """The hidden layers of every branch; one that branches share comes once."""
+    return [layer for _, _, layer in surgery.hidden_layers(network)]

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from torch.optim import Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
 from neoteny.plasticity.adamo import AdamO, isometry_groups
-from neoteny.plasticity.interventions.base import Intervention, OptimizerSettings
+from neoteny.plasticity.interventions.base import (
+    Facts,
+    Intervention,
+    OptimizerSettings,
+    hidden_layers,
+)
 from neoteny.plasticity.isometry import effective_strength
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from neoteny.agents.learner import Learner
     from neoteny.agents.networks import Network, Observations
 
-__all__ = ["AdamOIntervention", "NoIntervention"]
+__all__ = [
+    "AdamOIntervention",
+    "AdamWIntervention",
+    "NoIntervention",
+    "OptimizerIntervention",
+    "TunedAdam",
+]
 
 
 @dataclass
@@ -24,7 +37,74 @@ class NoIntervention(Intervention):
     """Plain Adam, the baseline."""
 
     name: ClassVar[str] = "none"
-    source: ClassVar[str] = "Kingma & Ba, arXiv:1412.6980"
+    facts: ClassVar[Facts] = Facts("Kingma & Ba, arXiv:1412.6980")
+
+
+@dataclass
+class OptimizerIntervention(Intervention):
+    """One that acts through its optimiser; its activity counts the steps."""
+
+    def after_step(self, learner: Learner, obs: Observations) -> None:
+        """Count the steps."""
+        self.state["activity"] += 1
+
+
+@dataclass
+class TunedAdam(OptimizerIntervention):
+    """Adam with equal decay rates of both moments, a cheap and strong baseline."""
+
+    name: ClassVar[str] = "adam"
+    facts: ClassVar[Facts] = Facts(
+        "Dohare et al., Nature 632 (2024); Lyle et al., arXiv:2303.01486", dqn="beta1=0.9"
+    )
+
+    beta1: float = 0.99
+    """Decay rate of the first moment."""
+    beta2: float = 0.99
+    """Decay rate of the second moment."""
+    eps: float | None = None
+    """Added to the root of the second moment; unset, it is that of the compared optimisers."""
+
+    def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer:
+        """Adam with these constants."""
+        eps = settings.eps if self.eps is None else self.eps
+        tuned = replace(settings, betas=(self.beta1, self.beta2), eps=eps)
+        return Adam(network.parameters(), **tuned.adam)
+
+
+@dataclass
+class AdamWIntervention(OptimizerIntervention):
+    """Adam with decoupled weight decay of the hidden layers' weights; nothing else decays."""
+
+    name: ClassVar[str] = "adamw"
+    facts: ClassVar[Facts] = Facts("Loshchilov & Hutter, arXiv:1711.05101", dqn="weight_decay=1e-4")
+
+    weight_decay: float = 1e-3
+    """Decay lambda: each update multiplies by 1 - lr * lambda."""
+    half_life: float | None = None
+    """Environment steps in which decay alone halves a weight; set, it decides the decay."""
+    heads: bool = False
+    """Decay the heads' weights, too; biases and norms never decay."""
+
+    def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer:
+        """AdamW over two groups, told apart by the layers' roles."""
+        decaying = [layer.weight for layer in hidden_layers(network)]
+        if self.heads:
+            decaying += [branch.head.weight for branch in network.branches.values()]
+        groups = [
+            {"params": decaying, "weight_decay": self._decay(settings)},
+            {"params": others(network, decaying), "weight_decay": 0.0},
+        ]
+        return AdamW(groups, **settings.adam)
+
+    def strength(self, settings: OptimizerSettings) -> dict[str, float]:
+        """Rate at which weights decay, per update."""
+        return {"decay_rate": settings.learning_rate * self._decay(settings)}
+
+    def _decay(self, settings: OptimizerSettings) -> float:
+        if self.half_life is None:
+            return self.weight_decay
+        return settings.rate(self.half_life) / settings.learning_rate
 
 
 @dataclass
@@ -32,8 +112,9 @@ class AdamOIntervention(Intervention):
     """Adam with a decoupled isometry step on hidden weights; the rest sees Adam only."""
 
     name: ClassVar[str] = "adamo"
-    hooks: ClassVar[str] = "optimizer"
-    source: ClassVar[str] = "Rosseau, Müller, Nowé, ICML 2026, Eqs. 16, 19, 20"
+    facts: ClassVar[Facts] = Facts(
+        "Rosseau, Müller, Nowé, ICML 2026, Eqs. 16, 19, 20", cost="2 products per layer"
+    )
 
     isometry: float = 0.05
     """Strength, the paper's lambda; 0.05 equals the authors' reinforcement-learning code at 0.1."""
@@ -48,14 +129,11 @@ class AdamOIntervention(Intervention):
         """AdamO over groups declared by role."""
         return AdamO(
             isometry_groups(network),
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            eps=settings.eps,
+            **settings.adam,
             isometry=self._isometry(settings),
             isometry_lr=self.isometry_lr,
             scale=self.scale,
             member_dims=1,
-            fused=settings.fused,
         )
 
     def after_step(self, learner: Learner, obs: Observations) -> None:
@@ -74,7 +152,12 @@ class AdamOIntervention(Intervention):
         """The strength lambda, from the half-life if there is one: exp(-2as t) = 1/2."""
         if self.half_life is None:
             return self.isometry
-        if self.half_life <= 0:
-            raise ValueError(f"adamo:half_life={self.half_life:g} must be above 0 steps")
-        rate = math.log(2) / (self.half_life * settings.updates_per_step)
-        return rate / (2 * self.scale * effective_strength(self._lr(settings), 1.0))
+        return settings.rate(self.half_life) / (
+            2 * self.scale * effective_strength(self._lr(settings), 1.0)
+        )
+
+
+def others(network: Network, chosen: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """The network's parameters that are not among the chosen ones."""
+    known = set(map(id, chosen))
+    return [parameter for parameter in network.parameters() if id(parameter) not in known]

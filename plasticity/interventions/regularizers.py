@@ -1,58 +1,130 @@
-"""Interventions that add a penalty to the loss, inside gradient clipping and Adam."""
+"""Interventions that penalise weights in the loss, inside gradient clipping and Adam."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from neoteny.plasticity.interventions.base import Intervention
-from neoteny.plasticity.isometry import isometry_loss
+from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.isometry import gram_deviation
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Observations
+    from neoteny.agents.networks import Network, Observations
 
-__all__ = ["IsometryLoss", "L2Init"]
+__all__ = ["L2", "IsometryLoss", "L2Init", "Parseval", "Penalty", "Spectral", "WassersteinInit"]
 
 
 @dataclass
-class IsometryLoss(Intervention):
+class Penalty(Intervention):
+    """A weighted penalty on the parameters; its activity is the penalty summed over updates."""
+
+    weight: float = 0.0
+    """Weight of the penalty."""
+
+    def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
+        """The weighted penalty of each member, (M,)."""
+        if self.weight == 0:
+            return 0.0
+        penalty = self.weight * torch.stack(list(self.terms(learner))).sum(0)
+        self.state["activity"] += penalty.detach()
+        return penalty
+
+    @abstractmethod
+    def terms(self, learner: Learner) -> Iterator[Tensor]:
+        """The penalty's summands, each (M,)."""
+
+
+@dataclass
+class IsometryLoss(Penalty):
     """The isometry regulariser in the loss: clipped and rescaled with the task's gradient."""
 
     name: ClassVar[str] = "isometry_loss"
-    hooks: ClassVar[str] = "loss"
-    source: ClassVar[str] = "Rosseau, Müller, Nowé, ICML 2026, Eq. 16"
+    facts: ClassVar[Facts] = Facts(
+        "Rosseau, Müller, Nowé, ICML 2026, Eq. 16",
+        cost="3 products per layer",
+        conflicts=frozenset({"adamo", "muono", "scale_adamo"}),
+    )
 
     weight: float = 0.2
     """Weight of the summed penalty; 0.2 is the authors' value for the coupled form."""
     scale: float = 1.0
     """Target squared singular value."""
 
-    def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
-        """Weighted sum over all hidden layers of every branch, (M,)."""
-        if self.weight == 0:
-            return 0.0
-        penalties = [
-            isometry_loss(layer.weight, self.scale, member_dims=1)
-            for branch in learner.network.branches.values()
-            for layer in branch.hidden
-        ]
-        penalty = self.weight * torch.stack(penalties).sum(0)
-        self.state["activity"] += penalty.detach()
-        return penalty
+    def terms(self, learner: Learner) -> Iterator[Tensor]:
+        """Each hidden layer's squared distance from isometry."""
+        for layer in hidden_layers(learner.network):
+            yield gram_deviation(layer.weight, self.scale, member_dims=1)
 
 
 @dataclass
-class L2Init(Intervention):
+class Parseval(Penalty):
+    """Pull rows to be orthogonal with the norm of the initialisation, more so in narrow layers.
+
+    For more outputs than inputs the rows cannot be orthogonal; the smaller Gram matrix is used,
+    which leaves the gradient as it is.
+    """
+
+    name: ClassVar[str] = "parseval"
+    facts: ClassVar[Facts] = Facts(
+        "Chung, Cherif, Meger, Precup, arXiv:2412.07224",
+        cost="3 products per layer",
+        dqn="weight=1e-4",
+        conflicts=frozenset({"adamo", "isometry_loss", "muono", "scale_adamo", "spectral"}),
+    )
+
+    weight: float = 1e-3
+    """Weight of a layer of 64 units; it falls with the square of the width."""
+    scale: float = 2.0
+    """Target squared row norm; 2 is the squared gain of the orthogonal initialisation."""
+
+    def terms(self, learner: Learner) -> Iterator[Tensor]:
+        """Each hidden layer's squared distance from orthogonal rows, scaled by its width."""
+        for layer in hidden_layers(learner.network):
+            width = layer.weight.shape[1]
+            yield (64 / width) ** 2 * gram_deviation(layer.weight, self.scale, member_dims=1)
+
+
+@dataclass
+class L2(Intervention):
+    """Coupled weight decay: `weight` times the weights joins the gradient, ahead of Adam."""
+
+    name: ClassVar[str] = "l2"
+    facts: ClassVar[Facts] = Facts(
+        "Krogh & Hertz, NIPS 1991; in Adam as in Dohare et al., Nature 632 (2024)",
+        dqn="weight=1e-4",
+    )
+
+    weight: float = 1e-3
+    """Decay lambda of the penalty lambda / 2 times the squared norm."""
+    everything: bool = False
+    """Decay heads, biases and norms, too, and not the hidden layers' weights alone."""
+
+    @torch.no_grad()
+    def after_backward(self, learner: Learner, obs: Observations) -> None:
+        """Add the penalty's gradient."""
+        if self.weight == 0:
+            return
+        for parameter in _decaying(learner.network, self.everything):
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter, alpha=self.weight)
+        self.state["activity"] += 1
+
+
+@dataclass
+class L2Init(Penalty):
     """Pull every parameter towards its value at initialisation by the squared distance."""
 
     name: ClassVar[str] = "l2_init"
-    hooks: ClassVar[str] = "loss"
-    source: ClassVar[str] = "Kumar, Marklund, Van Roy, arXiv:2308.11958"
+    facts: ClassVar[Facts] = Facts(
+        "Kumar, Marklund, Van Roy, arXiv:2308.11958", state="initial parameters", cost="1 pass"
+    )
 
     weight: float = 1e-3
     """Weight of the summed squared distance."""
@@ -65,22 +137,104 @@ class L2Init(Intervention):
         for index, parameter in enumerate(self._parameters(learner)):
             self.state[f"initial{index}"] = parameter.detach().clone()
 
-    def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
-        """Weighted squared distance to the initial parameters, (M,)."""
-        if self.weight == 0:
-            return 0.0
-        distances = [
-            (parameter - self.state[f"initial{index}"]).square().flatten(1).sum(1)
-            for index, parameter in enumerate(self._parameters(learner))
-        ]
-        penalty = self.weight * torch.stack(distances).sum(0)
-        self.state["activity"] += penalty.detach()
-        return penalty
+    def terms(self, learner: Learner) -> Iterator[Tensor]:
+        """Each parameter's squared distance to its initial value."""
+        for index, parameter in enumerate(self._parameters(learner)):
+            yield (parameter - self.state[f"initial{index}"]).square().flatten(1).sum(1)
 
-    def _parameters(self, learner: Learner) -> Iterator[Tensor]:
-        if not self.hidden_kernels_only:
-            yield from learner.network.parameters()
-            return
-        for branch in learner.network.branches.values():
-            for layer in branch.hidden:
-                yield layer.weight
+    def _parameters(self, learner: Learner) -> list[Tensor]:
+        return _decaying(learner.network, everything=not self.hidden_kernels_only)
+
+
+@dataclass
+class WassersteinInit(Penalty):
+    """Pull the distribution of each hidden layer's weights towards the initial one.
+
+    The squared distance of the sorted weights to the sorted initial weights lets weights trade
+    places freely. Biases, all equal at the start, have no distribution to keep and are left out.
+    """
+
+    name: ClassVar[str] = "wasserstein_init"
+    facts: ClassVar[Facts] = Facts(
+        "Lewandowski et al., arXiv:2312.00246",
+        state="initial weights, sorted",
+        cost="1 sort per layer",
+    )
+
+    weight: float = 1e-3
+    """Weight of the summed squared distance."""
+
+    def start(self, learner: Learner) -> None:
+        """Sort the initial weights once."""
+        super().start(learner)
+        for index, layer in enumerate(hidden_layers(learner.network)):
+            self.state[f"sorted{index}"] = layer.weight.detach().flatten(1).sort().values
+
+    def terms(self, learner: Learner) -> Iterator[Tensor]:
+        """Each hidden layer's squared 2-Wasserstein distance times its number of weights."""
+        for index, layer in enumerate(hidden_layers(learner.network)):
+            weights = layer.weight.flatten(1).sort().values
+            yield (weights - self.state[f"sorted{index}"]).square().sum(1)
+
+
+@dataclass
+class Spectral(Penalty):
+    """Pull every hidden layer's largest singular value to 1, and its biases to 0.
+
+    The singular vectors are carried from update to update, so that one step of power iteration
+    each keeps up with the weights. Norms are left alone.
+    """
+
+    name: ClassVar[str] = "spectral"
+    facts: ClassVar[Facts] = Facts(
+        "Lewandowski et al., arXiv:2406.06811",
+        state="2 vectors per layer",
+        cost="4 matrix-vector products per layer",
+        dqn="weight=1e-4",
+        conflicts=frozenset({"parseval"}),
+    )
+
+    weight: float = 1e-3
+    """Weight of the summed penalties (sigma^k - 1)^2 and |bias|^2k."""
+    exponent: int = 2
+    """The k above."""
+    iterations: int = 1
+    """Steps of power iteration per update."""
+
+    def start(self, learner: Learner) -> None:
+        """Find the initial singular vectors."""
+        super().start(learner)
+        generators = learner.generators("intervention/spectral", 0)
+        for index, layer in enumerate(hidden_layers(learner.network)):
+            draws = [torch.randn(layer.weight.shape[1], generator=g) for g in generators]
+            self.state[f"left{index}"] = F.normalize(torch.stack(draws), dim=1).to(layer.weight)
+            self.state[f"right{index}"] = torch.zeros_like(layer.weight[:, 0].flatten(1))
+            self._iterate(index, layer.weight.flatten(2), 30)
+
+    def terms(self, learner: Learner) -> Iterator[Tensor]:
+        """Each hidden layer's distance of its largest singular value from 1; its bias's norm."""
+        for index, layer in enumerate(hidden_layers(learner.network)):
+            weight = layer.weight.flatten(2)
+            left, right = self._iterate(index, weight, self.iterations)
+            # The vectors are constants: the derivative of sigma is left right^T.
+            sigma = torch.einsum("mo,moi,mi->m", left, weight, right)
+            yield (sigma**self.exponent - 1).square()
+            if layer.bias is not None:
+                yield layer.bias.square().sum(1) ** self.exponent
+
+    @torch.no_grad()
+    def _iterate(self, index: int, weight: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+        """Improve the singular vectors of the largest singular value: (M, out), (M, in)."""
+        left, right = self.state[f"left{index}"], self.state[f"right{index}"]
+        for _ in range(iterations):
+            right = F.normalize(torch.einsum("moi,mo->mi", weight, left), dim=1)
+            left = F.normalize(torch.einsum("moi,mi->mo", weight, right), dim=1)
+        self.state[f"left{index}"], self.state[f"right{index}"] = left, right
+        return left, right
+
+
+def _decaying(network: Network, everything: bool) -> list[Tensor]:
+    """All parameters, or the hidden layers' weights."""
+    if everything:
+        return list(network.parameters())
+    return [layer.weight for layer in hidden_layers(network)]

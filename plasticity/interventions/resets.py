@@ -1,31 +1,133 @@
-"""Interventions that draw weights anew."""
+"""Interventions that draw whole layers anew, and the timer that rare edits share."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor
 
-from neoteny.plasticity.interventions.base import Intervention
+from neoteny.plasticity.interventions.base import Facts, Intervention, OptimizerSettings
+from neoteny.plasticity.surgery import redraw, twins
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
+    from neoteny.agents.networks import Observations
 
-__all__ = ["Fresh"]
+__all__ = ["Fresh", "HeadReset", "LayerReset", "Timed", "period_in_updates", "whole_iterations"]
+
+
+def whole_iterations(updates: int, settings: OptimizerSettings) -> int:
+    """Round a number of updates up to whole iterations.
+
+    Weights that are edited inside an iteration of PPO leave its stored log-probabilities behind.
+    """
+    return math.ceil(updates / settings.updates_per_iteration) * settings.updates_per_iteration
+
+
+def period_in_updates(steps: float, settings: OptimizerSettings) -> int:
+    """Updates between two edits `steps` environment steps apart, in whole iterations."""
+    return whole_iterations(settings.updates(steps), settings)
 
 
 @dataclass
-class Fresh(Intervention):
-    """A new network and optimiser at every switch: the oracle that cannot lose plasticity."""
+class Timed(Intervention):
+    """An edit that is made every so often: at a period if there is one, else at task switches."""
+
+    period: float | None = None
+    """Environment steps between two edits, rounded up to whole iterations; none: task switches."""
+
+    def __post_init__(self) -> None:
+        if self.period is not None and not self.period > 0:
+            raise ValueError(f"{self.name}:period={self.period:g} must be above 0 steps, or none")
+        self.needs_boundaries = self.period is None
+
+    def edit(self, learner: Learner, obs: Observations | None) -> None:
+        """Make the edit; `obs` is the last minibatch (M, B, *shape), None at a task switch."""
+
+    def after_step(self, learner: Learner, obs: Observations) -> None:
+        """Edit at the end of every period."""
+        if self.period is None:
+            return
+        if learner.updates % period_in_updates(self.period, learner.settings) == 0:
+            self.edit(learner, obs)
+
+    @torch.no_grad()
+    def boundary(self, learner: Learner, task: Tensor) -> None:
+        """Edit at the switch, if there is no period."""
+        if self.period is None:
+            self.edit(learner, None)
+
+    def draws(self, learner: Learner) -> list[torch.Generator]:
+        """One generator per member for this edit, the same whatever the number of members."""
+        return learner.generators(f"intervention/{self.name}/{learner.boundaries}", learner.updates)
+
+
+@dataclass
+class Fresh(Timed):
+    """A new network, targets and optimiser at every switch: the oracle that keeps its plasticity.
+
+    Set a period and it is the full reset on a timer. Replay, normalisers and schedules stay.
+    """
 
     name: ClassVar[str] = "fresh"
-    needs_boundaries: ClassVar[bool] = True
-    hooks: ClassVar[str] = "boundary"
-    source: ClassVar[str] = "the fresh-agent reference of Nikishin et al., arXiv:2205.07802"
+    facts: ClassVar[Facts] = Facts(
+        "the fresh-agent reference of Nikishin et al., arXiv:2205.07802", needs_boundary=True
+    )
 
-    def boundary(self, learner: Learner, task: Tensor) -> None:
+    def edit(self, learner: Learner, obs: Observations | None) -> None:
         """Draw every parameter from its initial distribution, in place, and forget the moments."""
-        learner.network.reset_parameters(learner.generators("intervention", learner.boundaries))
+        learner.network.reset_parameters(self.draws(learner))
+        for parameter in learner.network.parameters():
+            for copy in twins(learner, parameter)[1:]:
+                copy.copy_(parameter)
         learner.reset_optimizer()
         self.state["activity"] += 1
+
+    def draws(self, learner: Learner) -> list[torch.Generator]:
+        """At switches, draws that depend on their number alone."""
+        if self.period is None:
+            return learner.generators("intervention", learner.boundaries)
+        return super().draws(learner)
+
+
+@dataclass
+class HeadReset(Timed):
+    """New heads, and the hidden layers before them if asked, with their optimiser state.
+
+    Earlier layers and their moments stay, and so do replay, normalisers and schedules.
+    """
+
+    name: ClassVar[str] = "head_reset"
+    facts: ClassVar[Facts] = Facts("Nikishin et al., arXiv:2205.07802", dqn="period=40000")
+
+    period: float | None = 1e6
+    hidden: int = 0
+    """Hidden layers, counted from the last, that are drawn anew too."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden < 0:
+            raise ValueError(f"{self.name}:hidden={self.hidden} must not be negative")
+
+    def edit(self, learner: Learner, obs: Observations | None) -> None:
+        """Draw the last layers of every branch anew."""
+        generators = self.draws(learner)
+        for branch in learner.network.branches.values():
+            redraw(learner, branch.head, generators)
+            layers = list(zip(branch.hidden, branch.body.norms, strict=True))
+            for layer, norm in layers[max(0, len(layers) - self.hidden) :]:
+                redraw(learner, layer, generators, norm)
+        self.state["activity"] += 1
+
+
+@dataclass
+class LayerReset(HeadReset):
+    """New heads and last hidden layers: the resets of deeper agents."""
+
+    name: ClassVar[str] = "layer_reset"
+    facts: ClassVar[Facts] = Facts("Nikishin et al., arXiv:2205.07802", dqn="period=40000")
+
+    hidden: int = 1

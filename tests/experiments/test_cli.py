@@ -13,7 +13,7 @@ FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-e
     [
         ("run --steps 0", "steps is 0"),
         ("run --seeds -1", "seeds is -1"),
-        ("run --intervention adam0", "did you mean 'adamo'"),
+        ("run --intervention adam0", "did you mean 'adam'"),
         ("run --intervention adamo:isometry=-1", "isometry=-1"),
         ("run --intervention adamo:isometry=600", "diverges; lower isometry below 250"),
         ("run --intervention adamo:half_life=0", "half_life=0"),

@@ -1,10 +1,10 @@
-"""The conformance suite: what every intervention must satisfy, and one sharp fact about each."""
+"""The conformance suite: what every registered intervention must satisfy."""
+
+import itertools
 
 import pytest
 import torch
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.interventions import (
     INTERVENTIONS,
     OptimizerSettings,
@@ -13,210 +13,225 @@ from neoteny.plasticity.interventions import (
 )
 from neoteny.plasticity.isometry import gram_deviation, isometry_grad
 
-M = 2
 ALL = sorted(INTERVENTIONS)
-ZERO = {
-    "adamo": "adamo:isometry=0",
-    "isometry_loss": "isometry_loss:weight=0",
-    "l2_init": "l2_init:weight=0",
+# Settings under which one acts within a few updates; the others do so by default.
+SOON = {
+    "adam_rel": "period=2",
+    "continual_backprop": "lifetime=4,maturity=2",
+    "dash": "minibatches=2",
+    "hare_tortoise": "period=2",
+    "head_reset": "period=2",
+    "layer_reset": "period=2",
+    "newton_schulz": "period=2",
+    "redo": "period=2,tau=0.5",
+    "snr": "period=2,longest=1",
+    "soft_shrink_perturb": "period=1,half_life=50",
+    "trac": "initial_scale=1e-3",
 }
+ZERO = {
+    "adam": "beta1=0.9,beta2=0.999",
+    "adamo": "isometry=0",
+    "adamw": "weight_decay=0",
+    "c_chain": "weight=0",
+    "isometry_loss": "weight=0",
+    "l2": "weight=0",
+    "l2_er": "weight=0,decay=0",
+    "l2_init": "weight=0",
+    "parseval": "weight=0",
+    "spectral": "weight=0",
+    "wasserstein_init": "weight=0",
+    "weight_clipping": "kappa=inf",
+}
+REFUSED = {("snr", "groupsort"), ("snr", "crelu")}
+KINDS = [("ppo", "relu"), ("ppo", "groupsort"), ("ppo", "crelu"), ("dqn", "relu")]
+KINDS.append(("classifier", "relu"))
 
 
-def make_learner(*names, activation="relu", bias=True, seeds=range(M), **options):
-    heads = {"policy": HeadSpec(4, 0.01), "value": HeadSpec(1)}
-    return Learner(
-        lambda spec, generators: Network(spec, (6,), heads, generators),
-        NetworkSpec(hidden=(16, 8), activation=activation, bias=bias),
-        make_interventions(names),
-        OptimizerSettings(learning_rate=1e-2),
-        seeds,
-        **options,
-    )
-
-
-def train(learner, updates, start=0):
-    for step in range(start, start + updates):
-        obs = torch.randn(M, 32, 6, generator=torch.Generator().manual_seed(step))
-        out = learner.network(obs)
-        target = obs[..., :4].sin()
-        loss = (out["policy"] - target).square().mean((1, 2))
-        loss = loss + (out["value"] - obs[..., :1]).square().mean((1, 2))
-        learner.update(loss, obs)
-
-
-def parameters(learner):
-    return [p.detach().clone() for p in learner.network.parameters()]
+def soon(name):
+    return f"{name}:{SOON[name]}" if name in SOON else name
 
 
 def same(one, two):
     return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-@pytest.mark.parametrize("activation", ["relu", "groupsort", "crelu"])
+@pytest.mark.parametrize(("kind", "activation"), KINDS)
 @pytest.mark.parametrize("name", ALL)
-def test_every_parameter_is_in_one_optimizer_group_and_moves(name, activation):
-    learner = make_learner(name, activation=activation)
+def test_every_parameter_is_in_one_optimizer_group_and_moves(
+    name, kind, activation, make_learner, train, snapshot
+):
+    if (name, activation) in REFUSED:
+        with pytest.raises(ValueError, match=name):
+            make_learner(name, kind=kind, activation=activation)
+        return
+    learner = make_learner(soon(name), kind=kind, activation=activation)
     grouped = [p for group in learner.optimizer.param_groups for p in group["params"]]
     trainable = [p for p in learner.network.parameters() if p.requires_grad]
     assert len(grouped) == len(trainable)
     assert {id(p) for p in grouped} == {id(p) for p in trainable}
-    before = parameters(learner)
+    before = snapshot(learner)
     train(learner, 3)
     for old, new in zip(before, learner.network.parameters(), strict=True):
+        assert new.isfinite().all()
         assert (old != new).flatten(1).any(1).all()
 
 
 @pytest.mark.parametrize("name", sorted(ZERO))
-def test_strength_zero_is_bit_identical_to_plain_adam(name):
-    plain, off = make_learner("none"), make_learner(ZERO[name])
+def test_strength_zero_is_bit_identical_to_plain_adam(name, make_learner, train, snapshot):
+    plain, off = make_learner("none"), make_learner(f"{name}:{ZERO[name]}")
     for learner in (plain, off):
         train(learner, 5)
-    assert same(parameters(plain), parameters(off))
+    assert same(snapshot(plain), snapshot(off))
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_state_survives_save_and_load(name, tmp_path):
-    one, two = make_learner(name), make_learner(name)
+def test_state_survives_save_and_load(name, tmp_path, make_learner, train, snapshot):
+    one, two = make_learner(soon(name)), make_learner(soon(name))
     train(one, 3)
-    one.boundary(torch.zeros(M))
+    one.boundary(torch.zeros(2))
     torch.save(one.state_dict(), tmp_path / "state.pt")
     two.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     for learner in (one, two):
         train(learner, 3, start=3)
-        learner.boundary(torch.ones(M))
+        learner.boundary(torch.ones(2))
         train(learner, 3, start=6)
-    assert same(parameters(one), parameters(two))
+    assert same(snapshot(one), snapshot(two))
     for a, b in zip(one.interventions, two.interventions, strict=True):
         assert torch.equal(a.activity, b.activity)
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "none"])
-def test_activity_counter_shows_that_it_acted(name):
-    learner = make_learner(name)
-    train(learner, 2)
-    learner.boundary(torch.zeros(M))
+def test_activity_counter_shows_that_it_acted(name, make_learner, train):
+    learner = make_learner(soon(name))
+    with torch.no_grad():  # something to revive
+        learner.network.branches["value"].hidden[0].weight[:, 3] = 0.0
+    train(learner, 5)
+    learner.boundary(torch.zeros(2))
+    train(learner, 3, start=5)
     assert (learner.interventions[0].activity > 0).all()
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_members_are_independent(name):
-    together, alone = make_learner(name, seeds=[3, 8]), make_learner(name, seeds=[8, 3])
-    for learner in (together, alone):
-        train_same(learner)
-        learner.boundary(torch.zeros(M))
-        train_same(learner)
-    for a, b in zip(together.network.parameters(), alone.network.parameters(), strict=True):
-        torch.testing.assert_close(a, b.flip(0), rtol=1e-5, atol=1e-7)
+def test_two_members_equal_two_runs_of_one(name, make_learner, train):
+    seeds = (3, 8)
+    learners = [make_learner(soon(name), seeds=chosen) for chosen in (seeds, *zip(seeds))]
+    for learner in learners:
+        train(learner, 4)
+        learner.boundary(torch.zeros(learner.network.members))
+        train(learner, 3, start=4)
+    both, *alone = learners
+    for member, single in enumerate(alone):
+        for ours, theirs in zip(
+            both.network.parameters(), single.network.parameters(), strict=True
+        ):
+            torch.testing.assert_close(ours[member], theirs[0], rtol=1e-3, atol=1e-5)
 
 
-def train_same(learner):
-    for step in range(3):
-        obs = torch.randn(32, 6, generator=torch.Generator().manual_seed(step)).expand(M, -1, -1)
-        out = learner.network(obs)
-        loss = (out["policy"] - obs[..., :4]).square().mean((1, 2)) + out["value"].mean((1, 2))
-        learner.update(loss, obs)
+@pytest.mark.parametrize("name", ALL)
+def test_a_member_that_is_no_longer_finite_touches_no_other(name, make_learner, train):
+    learners = [make_learner(soon(name)) for _ in range(2)]
+    for spoilt, learner in enumerate(learners):
+        train(learner, 3)
+        if spoilt:
+            with torch.no_grad():
+                learner.network.branches["policy"].hidden[0].weight[0] = torch.nan
+        train(learner, 2, start=3)
+        learner.boundary(torch.zeros(2))
+        train(learner, 3, start=5)
+    fine, spoilt = learners
+    assert spoilt.alive.tolist() == [False, True]
+    for ours, theirs in zip(fine.network.parameters(), spoilt.network.parameters(), strict=True):
+        torch.testing.assert_close(ours[1], theirs[1])
+    assert torch.equal(fine.interventions[0].activity[1], spoilt.interventions[0].activity[1])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_update_never_makes_the_host_wait(name, make_learner, train, host_calls):
+    learner = make_learner(name)
+    train(learner, 3)
+    with host_calls() as calls:
+        train(learner, 2, start=3)
+    assert not calls.host
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", [name for name in ALL if name != "l2_er"])  # eigenvalues wait
+def test_on_a_device_an_update_never_makes_the_host_wait(name, make_learner):
+    learner = make_learner(name, device="cuda")
+    obs = torch.randn(2, 32, 6, device="cuda")
+    for update in range(5):
+        torch.cuda.set_sync_debug_mode("error" if update > 2 else "default")
+        try:
+            outputs = learner.network(obs).values()
+            learner.update(sum(output.square().mean((1, 2)) for output in outputs), obs)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if not INTERVENTIONS[name].needs_boundaries])
-def test_those_that_need_no_boundaries_ignore_them(name):
+def test_those_that_need_no_boundaries_ignore_them(name, make_learner, train, snapshot):
     learner = make_learner(name)
     train(learner, 2)
-    before = parameters(learner)
-    learner.boundary(torch.ones(M))
-    assert same(before, parameters(learner))
+    before = snapshot(learner)
+    learner.boundary(torch.ones(2))
+    assert same(before, snapshot(learner))
 
 
-def test_two_optimizers_are_refused_and_others_compose():
+@pytest.mark.parametrize(
+    "name", [name for name in ALL if INTERVENTIONS[name].facts.preserves_function]
+)
+def test_those_that_preserve_the_function_do(name, make_learner, train):
+    learner = make_learner(soon(name))
+    train(learner, 5)
+    obs = torch.randn(2, 16, 6)
+    before = learner.network(obs)
+    learner.boundary(torch.ones(2))
+    for branch, output in learner.network(obs).items():
+        torch.testing.assert_close(output, before[branch])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_registry_knows_each(name, make_learner):
+    cls = INTERVENTIONS[name]
+    assert cls.facts.paper == cls.source != "-"
+    assert cls.facts.conflicts <= set(ALL)
+    assert cls.__doc__.splitlines()[0].endswith((".", ","))
+    assert (cls.hooks == "-") == (name == "none")
+    make_learner(f"{name}:{cls.facts.dqn}", kind="dqn")
+
+
+def test_declared_conflicts_are_refused():
+    pairs = [(name, other) for name in ALL for other in INTERVENTIONS[name].facts.conflicts]
+    assert pairs
+    for pair in itertools.chain(pairs, (pair[::-1] for pair in pairs)):
+        with pytest.raises(ValueError, match="keep one"):
+            make_interventions(pair)
+
+
+def test_two_optimizers_are_refused_and_others_compose(make_learner, train):
     with pytest.raises(ValueError, match="given twice"):
         make_learner("adamo", "adamo:isometry=0.1")
-    learner = make_learner("layer_norm", "adamo", "l2_init")
+    with pytest.raises(ValueError, match="adamw and muon each bring an optimiser"):
+        make_learner("adamw", "muon")
+    learner = make_learner("layer_norm", "adamo", "l2_init", "trac", "optimizer_reset")
     train(learner, 2)
+    learner.boundary(torch.ones(2))
+    train(learner, 2, start=2)
     assert type(learner.optimizer).__name__ == "AdamO"
     assert len(list(learner.network.branches["policy"].body.norms[0].parameters())) == 2
-
-
-def test_adamo_pulls_hidden_layers_to_isometry_and_leaves_heads_to_adam():
-    plain, pulled = make_learner("none"), make_learner("adamo:isometry=1")
-    for learner in (plain, pulled):
-        train(learner, 60)
-    for name, branch in pulled.network.branches.items():
-        for layer, free in zip(branch.hidden, plain.network.branches[name].hidden, strict=True):
-            deviation = gram_deviation(layer.weight, member_dims=1)
-            assert (deviation < 0.2 * gram_deviation(free.weight, member_dims=1)).all()
-    heads = {id(b.head.weight) for b in pulled.network.branches.values()}
-    for group in pulled.optimizer.param_groups:
-        if group["isometry"] > 0:
-            assert not heads & {id(p) for p in group["params"]}
-
-
-def test_isometry_loss_adds_the_closed_form_gradient_to_hidden_weights_only():
-    learner = make_learner("isometry_loss:weight=0.3", max_grad_norm=None)
-    obs = torch.randn(M, 4, 6)
-    (learner.interventions[0].loss(learner, obs)).sum().backward()
-    for branch in learner.network.branches.values():
-        for layer in branch.hidden:
-            expected = 0.3 * isometry_grad(layer.weight.detach(), member_dims=1)
-            torch.testing.assert_close(layer.weight.grad, expected)
-        assert branch.head.weight.grad is None
-
-
-def test_l2_init_pulls_with_twice_the_distance_to_the_first_weights():
-    learner = make_learner("l2_init:weight=0.1")
-    first = parameters(learner)
-    train(learner, 5)
-    learner.optimizer.zero_grad()
-    learner.interventions[0].loss(learner, torch.zeros(0)).sum().backward()
-    for parameter, start in zip(learner.network.parameters(), first, strict=True):
-        torch.testing.assert_close(parameter.grad, 0.2 * (parameter.detach() - start))
-
-
-def test_l2_init_can_leave_heads_and_biases_out():
-    learner = make_learner("l2_init:hidden_kernels_only=true")
-    train(learner, 2)
-    learner.optimizer.zero_grad()
-    learner.interventions[0].loss(learner, torch.zeros(0)).sum().backward()
-    touched = {id(p) for p in learner.network.parameters() if p.grad is not None}
-    hidden = {id(la.weight) for b in learner.network.branches.values() for la in b.hidden}
-    assert touched == hidden
-
-
-def test_layer_norm_makes_hidden_features_blind_to_the_scale_of_weights():
-    learner = make_learner("layer_norm", bias=False)
-    obs = torch.randn(M, 32, 6)
-    before = learner.network.features(obs)
-    with torch.no_grad():
-        for branch in learner.network.branches.values():
-            branch.hidden[0].weight.mul_(50.0)
-    after = learner.network.features(obs)
-    for name in before:
-        torch.testing.assert_close(before[name][-1], after[name][-1], rtol=1e-3, atol=1e-3)
-
-
-def test_fresh_draws_new_initial_weights_and_forgets_the_moments():
-    learner = make_learner("fresh")
-    tensors = [id(p) for p in learner.network.parameters()]
-    initial = parameters(learner)
-    train(learner, 5)
-    learner.boundary(torch.zeros(M))
-    redrawn = parameters(learner)
-    assert [id(p) for p in learner.network.parameters()] == tensors
-    for state in learner.optimizer.state.values():
-        assert all(not value.any() for value in state.values())
-    for branch in learner.network.branches.values():
-        for layer in branch.hidden:  # orthogonal with gain sqrt 2, as at the start
-            assert gram_deviation(layer.weight, scale=2.0, member_dims=1).max() < 1e-6
-    assert not any(torch.equal(a, b) for a, b in zip(initial, redrawn, strict=True) if a.any())
-    learner.boundary(torch.ones(M))
-    assert not torch.equal(redrawn[0], parameters(learner)[0])
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("adam0", "did you mean 'adamo'"),
+        ("adamoo", "did you mean 'adamo'"),
         ("adamo:lambda=1", "has no field 'lambda'"),
         ("adamo:isometry=much", "give a float"),
         ("adamo:isometry", "give a float"),
+        ("weight_clipping:kappa=0", "must be above 0"),
+        ("fire:period=-1", "must be above 0"),
+        ("l2_er:every=0", "at least 1"),
     ],
 )
 def test_bad_names_and_fields_are_named(text, message):
@@ -224,9 +239,11 @@ def test_bad_names_and_fields_are_named(text, message):
         parse_intervention(text)
 
 
-@pytest.mark.parametrize("text", ["adamo:isometry=-1", "adamo:isometry=30"])
-def test_strengths_that_cannot_work_are_refused_when_the_optimizer_is_made(text):
-    with pytest.raises(ValueError, match="isometry"):
+@pytest.mark.parametrize(
+    "text", ["adamo:isometry=-1", "adamo:isometry=30", "muono:isometry=100", "adamo:half_life=0"]
+)
+def test_strengths_that_cannot_work_are_refused_when_the_optimizer_is_made(text, make_learner):
+    with pytest.raises(ValueError, match=r"isometry|half-life"):
         make_learner(text)
 
 
@@ -235,13 +252,13 @@ def test_fields_are_read_from_text():
     assert (adamo.isometry, adamo.isometry_lr, adamo.scale) == (0.1, None, 2.0)
 
 
-def test_a_half_life_in_environment_steps_sets_the_strength():
+@pytest.mark.parametrize("name", ["adamo", "muono"])
+def test_a_half_life_in_environment_steps_sets_the_strength(name):
     """Deviations of the squared singular values from 1 halve in 1,000 steps of 1/50 update each."""
     settings = OptimizerSettings(learning_rate=1e-3, updates_per_step=0.02)
     layer = torch.nn.Linear(8, 8, bias=False)
     torch.nn.init.orthogonal_(layer.weight, gain=1.01)
-    intervention = parse_intervention("adamo:half_life=1000")
-    strength = intervention.strength(settings)["effective_strength"]
+    strength = parse_intervention(f"{name}:half_life=1000").strength(settings)["effective_strength"]
     deviation = gram_deviation(layer.weight.detach()).sqrt()
     for _ in range(20):  # 20 updates are 1,000 environment steps
         with torch.no_grad():

@@ -1,0 +1,99 @@
+"""Muon, with and without the isometry step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from neoteny.plasticity.interventions.base import Facts, OptimizerSettings, hidden_layers
+from neoteny.plasticity.interventions.optimizers import OptimizerIntervention, others
+from neoteny.plasticity.isometry import effective_strength
+from neoteny.plasticity.muon import Muon
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from neoteny.agents.networks import Network
+
+__all__ = ["MuonIntervention", "MuonO"]
+
+
+@dataclass
+class MuonIntervention(OptimizerIntervention):
+    """Muon on the hidden layers' weights from the second layer on, Adam on everything else."""
+
+    name: ClassVar[str] = "muon"
+    facts: ClassVar[Facts] = Facts(
+        "Jordan et al. (2024), kellerjordan.github.io/posts/muon",
+        state="momentum in place of Adam's moments",
+        cost="15 products per layer",
+        dqn="lr=2e-3",
+    )
+
+    lr: float = 5e-3
+    """Spectral norm of an update, whatever the gradient's norm."""
+    momentum: float = 0.95
+    """Decay rate of the momentum."""
+    weight_decay: float = 0.0
+    """Decoupled decay of these weights; without any, their norm grows steadily."""
+    first_layer: bool = False
+    """Step the layers that read the observation by Muon, too."""
+
+    def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer:
+        """Muon over groups told apart by the layers' roles and places."""
+        firsts = {id(branch.hidden[0]) for branch in network.branches.values()}
+        layers = hidden_layers(network)
+        inner = [la.weight for la in layers if self.first_layer or id(la) not in firsts]
+        if not inner:
+            raise ValueError(
+                f"{self.name} leaves out the first layer, and the network has no other: "
+                f"set {self.name}:first_layer=true"
+            )
+        outer = [la.weight for la in layers if not self.first_layer and id(la) in firsts]
+        muon = {"muon": True, "lr": self.lr, "weight_decay": self.weight_decay}
+        groups: list[dict[str, Any]] = [
+            {"params": inner, **muon, **self.isometric(settings)},
+            {"params": outer, **self.isometric(settings)},
+            {"params": others(network, [*inner, *outer])},
+        ]
+        groups = [group for group in groups if group["params"]]
+        return Muon(groups, momentum=self.momentum, member_dims=1, **settings.adam)
+
+    def isometric(self, settings: OptimizerSettings) -> dict[str, Any]:
+        """Settings of the isometry step for hidden weights: none here."""
+        return {}
+
+
+@dataclass
+class MuonO(MuonIntervention):
+    """Muon with AdamO's decoupled isometry step on every hidden layer's weights."""
+
+    name: ClassVar[str] = "muono"
+    facts: ClassVar[Facts] = Facts(
+        "the MuonO of Rosseau's nanochat-isometry (2026)",
+        state="momentum in place of Adam's moments",
+        cost="17 products per layer",
+        dqn="lr=2e-3",
+    )
+
+    isometry: float = 2.5e-3
+    """Strength lambda at Muon's learning rate; 2.5e-3 at 5e-3 equals AdamO's 0.05 at 2.5e-4."""
+    half_life: float | None = None
+    """Environment steps in which deviations from isometry halve; set, it decides the strength."""
+    scale: float = 1.0
+    """Target squared singular value."""
+
+    def isometric(self, settings: OptimizerSettings) -> dict[str, Any]:
+        """Settings of the isometry step for hidden weights, first layers included."""
+        isometry = self._isometry(settings)
+        return {"isometry": isometry, "isometry_lr": self.lr, "scale": self.scale}
+
+    def strength(self, settings: OptimizerSettings) -> dict[str, float]:
+        """Effective strength a, and the rate 2as at which deviations decay, per update."""
+        a = effective_strength(self.lr, self._isometry(settings))
+        return {"effective_strength": a, "decay_rate": 2 * a * self.scale}
+
+    def _isometry(self, settings: OptimizerSettings) -> float:
+        if self.half_life is None:
+            return self.isometry
+        return settings.rate(self.half_life) / (2 * self.scale * effective_strength(self.lr, 1.0))

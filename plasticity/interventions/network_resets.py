@@ -1,0 +1,278 @@
+"""Interventions that move all weights at once: towards a new draw, an average or zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from neoteny.plasticity.interventions.base import Facts, Intervention, OptimizerSettings
+from neoteny.plasticity.interventions.resets import Timed, period_in_updates, whole_iterations
+from neoteny.plasticity.surgery import hidden_layers, twins
+
+if TYPE_CHECKING:
+    from neoteny.agents.learner import Learner
+    from neoteny.agents.networks import Observations
+
+__all__ = ["Dash", "HareTortoise", "ShrinkPerturb", "SoftShrinkPerturb", "blend"]
+
+REDRAWING = frozenset({"fresh", "head_reset", "layer_reset", "shrink_perturb"})
+RECYCLING = frozenset({"redo", "continual_backprop", "snr"})
+
+
+@torch.no_grad()
+def blend(
+    learner: Learner, generators: Sequence[torch.Generator], shrink: float, perturb: float
+) -> None:
+    """Replace every parameter p by shrink p + perturb e, with a new draw e of the initial network.
+
+    Target networks receive the same e. Norms are drawn without spread, a gain being 1, so they are
+    only pulled there: p becomes shrink p + (1 - shrink) e.
+
+    Args:
+        learner: owner of the network and its targets.
+        generators: one per member.
+        shrink: factor of the old parameters.
+        perturb: factor of the draw.
+    """
+    network = learner.network
+    norms = [branch.body.norms for branch in network.branches.values()]
+    pulled = {id(parameter) for norm in norms for parameter in norm.parameters()}
+    parameters = [twins(learner, parameter) for parameter in network.parameters()]
+    old = [[copy.clone() for copy in copies] for copies in parameters]
+    network.reset_parameters(generators)
+    for copies, olds in zip(parameters, old, strict=True):
+        draw = copies[0].clone()
+        weight = 1 - shrink if id(copies[0]) in pulled else perturb
+        for copy, before in zip(copies, olds, strict=True):
+            copy.copy_(shrink * before + weight * draw)
+
+
+@dataclass
+class ShrinkPerturb(Timed):
+    """Shrink every parameter, add a new draw of the initial network, and forget the moments."""
+
+    name: ClassVar[str] = "shrink_perturb"
+    facts: ClassVar[Facts] = Facts(
+        "Ash, Adams, arXiv:1910.08475",
+        needs_boundary=True,
+        dqn="shrink=0.8,perturb=0.2,period=40000",
+    )
+
+    shrink: float = 0.5
+    """Factor of the old parameters."""
+    perturb: float = 0.5
+    """Factor of the new draw."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("shrink", "perturb"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{self.name}:{name}={getattr(self, name):g} must be in [0, 1]")
+
+    def edit(self, learner: Learner, obs: Observations | None) -> None:
+        """Shrink and perturb once."""
+        blend(learner, self.draws(learner), self.shrink, self.perturb)
+        learner.reset_optimizer()
+        self.state["activity"] += 1
+
+
+@dataclass
+class SoftShrinkPerturb(Timed):
+    """Shrink parameters all the time, at a half-life, and add noise of the initial distribution.
+
+    Steps are `period` apart, each with the shrinkage and the noise of all updates since the last.
+    Moments are kept.
+    """
+
+    name: ClassVar[str] = "soft_shrink_perturb"
+    facts: ClassVar[Facts] = Facts(
+        "Ash, Adams, arXiv:1910.08475, in the form of Dohare et al., Nature 632 (2024)",
+        cost="1 pass a period",
+        dqn="half_life=500000,period=1000",
+    )
+
+    period: float | None = 1e4
+    half_life: float = 5e6
+    """Environment steps in which the old weights shrink to a half."""
+    noise: float | None = None
+    """Size that the noise alone reaches in the long run, relative to a new network. None is the
+    paper's: noise times 1 - a for a factor a an update, which reaches sqrt((1 - a) / (1 + a))."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.period is None:
+            raise ValueError(f"{self.name}:period=none gives it no time to act; give steps")
+        if not self.half_life > 0:
+            raise ValueError(f"{self.name}:half_life={self.half_life:g} must be above 0 steps")
+        if self.noise is not None and self.noise < 0:
+            raise ValueError(f"{self.name}:noise={self.noise:g} must not be negative")
+
+    def factors(self, settings: OptimizerSettings) -> tuple[float, float]:
+        """Factors of the old parameters and of the draw, for one period."""
+        assert self.period is not None
+        rate = settings.rate(self.half_life)
+        shrink = math.exp(-rate * period_in_updates(self.period, settings))
+        noise = math.sqrt(math.tanh(rate / 2)) if self.noise is None else self.noise
+        return shrink, noise * math.sqrt(1 - shrink**2)
+
+    def strength(self, settings: OptimizerSettings) -> dict[str, float]:
+        """Rate of the shrinkage per update."""
+        return {"decay_rate": settings.rate(self.half_life)}
+
+    def edit(self, learner: Learner, obs: Observations | None) -> None:
+        """Take the step of one period."""
+        shrink, perturb = self.factors(learner.settings)
+        blend(learner, self.draws(learner), shrink, perturb)
+        self.state["activity"] += 1
+
+
+@dataclass
+class HareTortoise(Timed):
+    """Fast weights learn, slow weights are their running mean, and now and then replace them.
+
+    The moments are forgotten at each replacement. Target networks are left alone.
+    """
+
+    name: ClassVar[str] = "hare_tortoise"
+    facts: ClassVar[Facts] = Facts(
+        "Lee et al., arXiv:2406.02596",
+        state="slow weights",
+        cost="1 pass",
+        dqn="half_life=2800,period=40000",
+        conflicts=REDRAWING | RECYCLING | {"plasticity_injection", "dash"},
+    )
+
+    period: float | None = 1e6
+    half_life: float = 1e5
+    """Half-life of the running mean in environment steps."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.half_life > 0:
+            raise ValueError(f"{self.name}:half_life={self.half_life:g} must be above 0 steps")
+
+    def start(self, learner: Learner) -> None:
+        """Begin with slow weights that equal the fast ones."""
+        super().start(learner)
+        for index, parameter in enumerate(learner.network.parameters()):
+            self.state[f"slow{index}"] = parameter.detach().clone()
+
+    def strength(self, settings: OptimizerSettings) -> dict[str, float]:
+        """Rate per update at which the slow weights follow."""
+        return {"decay_rate": settings.rate(self.half_life)}
+
+    def after_step(self, learner: Learner, obs: Observations) -> None:
+        """Move the slow weights; at the end of a period, the fast ones take their place."""
+        rate = 1 - math.exp(-learner.settings.rate(self.half_life))
+        fast = [parameter.detach() for parameter in learner.network.parameters()]
+        torch._foreach_lerp_(self._slow(len(fast)), fast, rate)
+        super().after_step(learner, obs)
+
+    def edit(self, learner: Learner, obs: Observations | None) -> None:
+        """Replace the fast weights."""
+        parameters = list(learner.network.parameters())
+        for parameter, slow in zip(parameters, self._slow(len(parameters)), strict=True):
+            parameter.copy_(slow)
+        learner.reset_optimizer()
+        self.state["activity"] += 1
+
+    def _slow(self, count: int) -> list[Tensor]:
+        return [self.state[f"slow{index}"] for index in range(count)]
+
+
+@dataclass
+class Dash(Intervention):
+    """Shrink weights by how little they point along the new task's descent direction.
+
+    From a switch on, the task's gradients are averaged over some minibatches; then each row of a
+    weight (each filter of a convolution, each bias as a whole) is multiplied by the cosine between
+    it and the descent direction, clipped to [floor, 1], and the moments are forgotten. Training
+    goes on meanwhile, and the shrinkage waits for the end of the iteration.
+    """
+
+    name: ClassVar[str] = "dash"
+    facts: ClassVar[Facts] = Facts(
+        "Shin et al., arXiv:2410.23495",
+        needs_boundary=True,
+        state="mean gradients",
+        cost="1 pass for some updates after a switch",
+        conflicts=REDRAWING,
+    )
+
+    minibatches: int = 64
+    """Minibatches whose gradients are averaged."""
+    alpha: float = 0.05
+    """Weight of the newest minibatch in the running mean; 0.3 in the paper, on images."""
+    floor: float = 0.05
+    """Smallest factor of a row, the paper's lambda."""
+
+    def __post_init__(self) -> None:
+        if self.minibatches < 1:
+            raise ValueError(f"dash:minibatches={self.minibatches} must be at least 1")
+        if not 0 < self.alpha <= 1:
+            raise ValueError(f"dash:alpha={self.alpha:g} must be in (0, 1]")
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"dash:floor={self.floor:g} must be in [0, 1]")
+        self._begun: tuple[Tensor | None, int] = (None, -1)
+
+    def start(self, learner: Learner) -> None:
+        """Reserve memory for the gradients."""
+        super().start(learner)
+        self.state["begun"] = torch.tensor(-1)
+        for index, parameter in enumerate(self._parameters(learner)):
+            self.state[f"gradient{index}"] = torch.zeros_like(parameter)
+
+    def _parameters(self, learner: Learner) -> list[Tensor]:
+        """Weights and biases of all layers, heads included."""
+        layers = [layer for _, _, layer in hidden_layers(learner.network)]
+        layers += [branch.head for branch in learner.network.branches.values()]
+        found = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+        return [parameter for parameter in found if parameter is not None]
+
+    def _age(self, learner: Learner) -> int:
+        """Updates since the last switch, negative before the first; read once from a checkpoint."""
+        begun = self.state["begun"]
+        if self._begun[0] is not begun:
+            self._begun = (begun, int(begun))
+        return learner.updates - self._begun[1] if self._begun[1] >= 0 else -1
+
+    def boundary(self, learner: Learner, task: Tensor) -> None:
+        """Begin to average gradients."""
+        self.state["begun"] = torch.tensor(learner.updates)
+        for index in range(len(self._parameters(learner))):
+            self.state[f"gradient{index}"].zero_()
+
+    @torch.no_grad()
+    def after_backward(self, learner: Learner, obs: Observations) -> None:
+        """Take the minibatch's gradient into the mean."""
+        if not 0 <= self._age(learner) < self.minibatches:
+            return
+        for index, parameter in enumerate(self._parameters(learner)):
+            assert parameter.grad is not None
+            self.state[f"gradient{index}"].lerp_(parameter.grad, self.alpha)
+
+    @torch.no_grad()
+    def after_step(self, learner: Learner, obs: Observations) -> None:
+        """Shrink once, when enough minibatches were seen."""
+        if self._age(learner) != whole_iterations(self.minibatches, learner.settings):
+            return
+        for index, parameter in enumerate(self._parameters(learner)):
+            factor = self.factor(parameter, -self.state[f"gradient{index}"])
+            for copy in twins(learner, parameter):
+                copy.mul_(factor)
+        learner.reset_optimizer()
+        self.state["activity"] += 1
+
+    def factor(self, parameter: Tensor, descent: Tensor) -> Tensor:
+        """Factors of a weight (M, out, in), a kernel (M, out, in, kh, kw) or a bias (M, out)."""
+        tiny = torch.finfo(parameter.dtype).tiny
+        rows, there = (x.flatten(3) if x.dim() > 3 else x for x in (parameter, descent))
+        cosine = F.normalize(rows, dim=-1, eps=tiny) * F.normalize(there, dim=-1, eps=tiny)
+        factor = cosine.sum(-1, keepdim=True).clamp(self.floor, 1.0)
+        return factor.view(*factor.shape, *[1] * (parameter.dim() - rows.dim()))

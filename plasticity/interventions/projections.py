@@ -1,0 +1,160 @@
+"""Interventions that project weights: after every step, at a period, or at task switches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.interventions.resets import Timed
+from neoteny.plasticity.polar import newton_schulz, polar
+from neoteny.plasticity.surgery import write
+
+if TYPE_CHECKING:
+    from neoteny.agents.learner import Learner
+    from neoteny.agents.networks import NetworkSpec, Observations
+
+__all__ = ["Fire", "NaP", "NewtonSchulz", "WeightClipping"]
+
+
+@dataclass
+class WeightClipping(Intervention):
+    """Keep weights and biases of all layers within a multiple of torch's default initial bound."""
+
+    name: ClassVar[str] = "weight_clipping"
+    facts: ClassVar[Facts] = Facts("Elsayed, Lan, Lyle, Mahmood, arXiv:2407.01704", cost="2 passes")
+
+    kappa: float = 3.0
+    """Multiple of 1 / sqrt(inputs); below 3 it cuts into an orthogonal initialisation."""
+    heads: bool = True
+    """Clip the heads, too, as the paper does."""
+
+    def __post_init__(self) -> None:
+        if not self.kappa > 0:
+            raise ValueError(f"weight_clipping:kappa={self.kappa:g} must be above 0, e.g. 3")
+
+    def after_step(self, learner: Learner, obs: Observations) -> None:
+        """Clip in place, and count what was clipped."""
+        layers = hidden_layers(learner.network)
+        if self.heads:
+            layers += [branch.head for branch in learner.network.branches.values()]
+        for layer in layers:
+            bound = self.kappa / math.sqrt(layer.weight[0, 0].numel())
+            for parameter in (layer.weight, layer.bias):
+                if parameter is not None:
+                    self.state["activity"] += (parameter.abs() > bound).flatten(1).sum(1)
+                    parameter.clamp_(-bound, bound)
+
+
+@dataclass
+class NaP(Intervention):
+    """Normalise and project: norms, no biases, and weights of constant length.
+
+    With a norm behind every hidden layer the length of its weights means nothing to the network but
+    sets the effective learning rate; after every step it goes back to the initial length, and so
+    does that of each norm's gain and offset taken together. Heads stay free. The learning rate's
+    schedule is then the agent's alone.
+    """
+
+    name: ClassVar[str] = "nap"
+    facts: ClassVar[Facts] = Facts(
+        "Lyle et al., arXiv:2407.01800",
+        state="1 length per layer",
+        cost="1 pass, and that of layer_norm",
+        conflicts=frozenset({"adamw", "l2"}),
+    )
+
+    def spec(self, spec: NetworkSpec) -> NetworkSpec:
+        """The same network with norms and without biases."""
+        return replace(spec, norm="layer", bias=False)
+
+    def start(self, learner: Learner) -> None:
+        """Remember the initial lengths."""
+        super().start(learner)
+        for index, group in enumerate(_projected(learner)):
+            self.state[f"length{index}"] = _length(group)
+
+    def after_step(self, learner: Learner, obs: Observations) -> None:
+        """Project in place."""
+        for index, group in enumerate(_projected(learner)):
+            factor = self.state[f"length{index}"] / _length(group)
+            for parameter in group:
+                parameter.mul_(factor.view(-1, *[1] * (parameter.dim() - 1)))
+        self.state["activity"] += 1
+
+
+@dataclass
+class Fire(Timed):
+    """Replace hidden weights by the nearest orthogonal ones, which restores dead directions.
+
+    The squared singular values become out / in, per tap of a convolution's kernel divided by the
+    number of taps squared. Heads, biases and moments stay.
+    """
+
+    name: ClassVar[str] = "fire"
+    facts: ClassVar[Facts] = Facts(
+        "Han et al., arXiv:2602.08040",
+        needs_boundary=True,
+        cost="1 decomposition per layer and switch",
+        dqn="period=5e6",
+    )
+
+    def edit(self, learner: Learner, obs: Observations | None) -> None:
+        """Project every hidden layer."""
+        for layer in hidden_layers(learner.network):
+            weight: Any = layer.weight
+            taps = weight.flatten(3) if weight.dim() > 3 else weight.unsqueeze(3)
+            out, inputs, count = taps.shape[1:]
+            factor = polar(taps.movedim(3, 1)).movedim(1, 3)
+            scale = math.sqrt(out / inputs) / count
+            write(learner, weight, scale * factor.reshape(weight.shape), moments=False)
+        self.state["activity"] += 1
+
+
+@dataclass
+class NewtonSchulz(Timed):
+    """Bring hidden weights near an isometry by a few Newton-Schulz steps, once a period.
+
+    Small singular values need many steps: a value s grows by 1.5 a step. Heads, biases and moments
+    stay.
+    """
+
+    name: ClassVar[str] = "newton_schulz"
+    facts: ClassVar[Facts] = Facts(
+        "a baseline of Rosseau, Müller, Nowé, ICML 2026; Björck & Bowie, SIAM J. Num. Anal. (1971)",
+        cost="30 products per layer and period",
+        conflicts=frozenset({"fire"}),
+    )
+
+    period: float | None = 1e6
+    steps: int = 15
+    """Newton-Schulz steps per projection."""
+    scale: float = 1.0
+    """Target squared singular value."""
+
+    def edit(self, learner: Learner, obs: Observations | None) -> None:
+        """Project every hidden layer; kernels as (out, in * taps)."""
+        for layer in hidden_layers(learner.network):
+            factor = newton_schulz(layer.weight.flatten(2), self.steps)
+            value = math.sqrt(self.scale) * factor.reshape(layer.weight.shape)
+            write(learner, layer.weight, value, moments=False)
+        self.state["activity"] += 1
+
+
+def _projected(learner: Learner) -> list[list[Tensor]]:
+    """Groups of parameters that NaP keeps at a joint length."""
+    groups: list[list[Tensor]] = [[layer.weight] for layer in hidden_layers(learner.network)]
+    norms = [norm for branch in learner.network.branches.values() for norm in branch.body.norms]
+    affine: list[list[Tensor]] = [list(norm.parameters()) for norm in norms]
+    return groups + [group for group in affine if group]
+
+
+def _length(group: list[Tensor]) -> Tensor:
+    """Joint Frobenius norm of a group of parameters, (M,)."""
+    parts = [parameter.detach().flatten(1).norm(dim=1) for parameter in group]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    return total

@@ -1,0 +1,313 @@
+"""Interventions that replace single units: by activity, by utility, by silence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from neoteny.plasticity.activations import ACTIVATIONS, Activation
+from neoteny.plasticity.diagnostics.units import dormant_mask
+from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.interventions.resets import Timed
+from neoteny.plasticity.surgery import (
+    fresh_weight,
+    hidden_layers,
+    outgoing_magnitude,
+    reset_units,
+    unit_activity,
+)
+
+if TYPE_CHECKING:
+    from neoteny.agents.learner import Learner
+    from neoteny.agents.networks import Observations
+
+__all__ = ["SNR", "ContinualBackprop", "ReDo"]
+
+
+def _samples(obs: Observations, count: int) -> Observations:
+    """The first `count` samples of each member's minibatch, which suffice for statistics."""
+    if isinstance(obs, Tensor):
+        return obs[:, :count]
+    batch = len(obs) // obs.members
+    first = torch.arange(obs.members).unsqueeze(1) * batch
+    return obs.select(first + torch.arange(min(count, batch)))
+
+
+def _activation(learner: Learner) -> Activation:
+    return ACTIVATIONS[learner.network.spec.activation]
+
+
+@dataclass
+class ReDo(Timed):
+    """Recycle dormant units: new incoming weights, no outgoing ones, no moments.
+
+    A unit is dormant if its mean absolute activation over the last minibatch is at most tau times
+    the layer's mean; the pair of a CReLU unit and the group of a GroupSort are judged as one.
+    """
+
+    name: ClassVar[str] = "redo"
+    facts: ClassVar[Facts] = Facts(
+        "Sokar et al., arXiv:2302.12902",
+        probe=True,
+        cost="1 forward a period",
+        dqn="tau=0.1,period=4000",
+        conflicts=frozenset({"deep_fourier"}),
+    )
+
+    period: float | None = 5e5
+    tau: float = 0.025
+    """Largest score, relative to the layer's mean of 1, of a unit that is recycled."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.period is None:
+            raise ValueError("redo:period=none: it judges units on a minibatch; give steps")
+        if self.tau < 0:
+            raise ValueError(f"redo:tau={self.tau:g} must not be negative")
+
+    def start(self, learner: Learner) -> None:
+        """Refuse an activation whose units are never dormant."""
+        super().start(learner)
+        if learner.network.spec.activation == "deep_fourier":
+            raise ValueError("redo finds no dormant units among sines and cosines: leave it out")
+
+    def edit(self, learner: Learner, obs: Observations | None) -> None:
+        """Recycle the dormant units of every hidden layer, all judged before any is changed."""
+        assert obs is not None
+        generators = self.draws(learner)
+        features = learner.network.features(obs)
+        for branch, index, layer in hidden_layers(learner.network):
+            activity = unit_activity(features[branch][index], _activation(learner))
+            recycled = reset_units(
+                learner,
+                branch,
+                index,
+                dormant_mask(activity, self.tau),
+                fresh_weight(layer, generators),
+            )
+            self.state["activity"] += recycled.sum(1)
+
+
+@dataclass
+class ContinualBackprop(Intervention):
+    """Replace the least useful mature units, a small share at a time.
+
+    A unit's utility is the running mean of |activation| times its mean |outgoing weight|; what it
+    contributed on average moves into the next biases. Budgets are fractional and kept on the
+    device; of CReLU's pairs and GroupSort's groups, each counts as one unit.
+    """
+
+    name: ClassVar[str] = "continual_backprop"
+    facts: ClassVar[Facts] = Facts(
+        "Dohare et al., Nature 632 (2024), algorithm 1",
+        probe=True,
+        state="ages, utilities, mean activations, the next rows of each layer",
+        cost="1 small forward",
+        dqn="lifetime=400000,maturity=4000",
+    )
+
+    lifetime: float = 5e6
+    """Environment steps in which as many units are replaced as there are mature ones."""
+    maturity: float = 5e5
+    """Environment steps in which a new unit is safe."""
+    decay: float = 0.99
+    """Decay per update of the running means."""
+    samples: int = 256
+    """Largest number of a minibatch's samples that the means are taken over."""
+    moments: bool = True
+    """Whether new units start without moments; the authors' code keeps those of the old unit."""
+
+    def __post_init__(self) -> None:
+        for name in ("lifetime", "maturity", "samples"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{self.name}:{name}={getattr(self, name):g} must be above 0")
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"{self.name}:decay={self.decay:g} must be in [0, 1)")
+
+    def start(self, learner: Learner) -> None:
+        """Begin with units of age 0."""
+        super().start(learner)
+        for branch, index, layer in hidden_layers(learner.network):
+            units = layer.weight.shape[1]
+            zeros = layer.weight.new_zeros(learner.network.members, units)
+            for part in ("age", "utility"):
+                self.state[f"{branch}/{index}/{part}"] = zeros.clone()
+            self.state[f"{branch}/{index}/mean"] = zeros.repeat(1, _activation(learner).fan)
+            self.state[f"{branch}/{index}/budget"] = zeros[:, 0].clone()
+            self.state[f"{branch}/{index}/next"] = torch.empty_like(layer.weight)
+        self._prepare(learner)
+
+    def strength(self, settings: Any) -> dict[str, float]:
+        """Share of the mature units that is replaced per update."""
+        return {"replacement_rate": 1 / (self.lifetime * settings.updates_per_step)}
+
+    @torch.no_grad()
+    def after_step(self, learner: Learner, obs: Observations) -> None:
+        """Update utilities, and replace what the budget allows."""
+        features = learner.network.features(_samples(obs, self.samples))
+        maturity, interval = learner.settings.updates(self.maturity), self.interval(learner)
+        due = learner.updates > maturity and learner.updates % interval == 0
+        for branch, index, layer in hidden_layers(learner.network):
+            parts = self._parts(branch, index)
+            magnitude = outgoing_magnitude(learner.network, layer)
+            self._observe(parts, features[branch][index], magnitude)
+            if due:
+                self._replace(learner, branch, index, parts)
+        if learner.updates % maturity == 0:
+            self._prepare(learner)
+
+    def interval(self, learner: Learner) -> int:
+        """Updates between two replacements: so many that a layer's budget grows by at most 1.
+
+        Fewer would change nothing but the moment, by less than an interval, and cost time.
+        """
+        layers = hidden_layers(learner.network)
+        units = max(layer.weight.shape[1] // _activation(learner).group for _, _, layer in layers)
+        rate = self.strength(learner.settings)["replacement_rate"]
+        return max(1, int(1 / (rate * units)))
+
+    def _parts(self, branch: str, index: int) -> dict[str, Tensor]:
+        names = ("age", "utility", "mean", "budget", "next")
+        return {name: self.state[f"{branch}/{index}/{name}"] for name in names}
+
+    def _observe(self, parts: dict[str, Tensor], features: Tensor, outgoing: Tensor) -> None:
+        """Age all units by one update and take the minibatch (M, B, ...) into the means."""
+        samples = features if features.dim() == 3 else features.movedim(2, -1).flatten(1, -2)
+        useful = (samples.abs().mean(1) * outgoing).reshape(len(samples), -1, parts["age"].shape[1])
+        parts["age"] += 1
+        parts["utility"].lerp_(useful.sum(1), 1 - self.decay)
+        parts["mean"].lerp_(samples.mean(1), 1 - self.decay)
+
+    def _replace(self, learner: Learner, branch: str, index: int, parts: dict[str, Tensor]) -> None:
+        """Replace the units of least utility as far as the budget goes."""
+        maturity = learner.settings.updates(self.maturity)
+        group = _activation(learner).group
+        age = parts["age"]
+        unbiased = 1 - self.decay**age
+        utility = (parts["utility"] / unbiased).reshape(len(age), group, -1).sum(1)
+        eligible = age[:, : age.shape[1] // group] > maturity
+        rate = self.strength(learner.settings)["replacement_rate"] * self.interval(learner)
+        budget = parts["budget"]
+        budget += rate * eligible.sum(1)
+        count = budget.floor()
+        budget -= count
+        order = utility.masked_fill(~eligible, math.inf).argsort(stable=True, dim=1).argsort(1)
+        mask = (eligible & (order < count.unsqueeze(1))).repeat(1, group)
+        fan = parts["mean"].shape[1] // age.shape[1]
+        reset_units(
+            learner,
+            branch,
+            index,
+            mask,
+            parts["next"],
+            mean=parts["mean"] / unbiased.repeat(1, fan),
+            moments=self.moments,
+        )
+        for name in ("age", "utility"):
+            parts[name].masked_fill_(mask, 0.0)
+        parts["mean"].masked_fill_(mask.repeat(1, fan), 0.0)
+        self.state["activity"] += mask.sum(1)
+
+    def _prepare(self, learner: Learner) -> None:
+        """Draw the next row of every unit, on the host.
+
+        A new unit is safe for as long as a draw serves, so no row is ever used twice.
+        """
+        generators = learner.generators(f"intervention/{self.name}", learner.updates)
+        for branch, index, layer in hidden_layers(learner.network):
+            self.state[f"{branch}/{index}/next"].copy_(fresh_weight(layer, generators))
+
+
+@dataclass
+class SNR(Timed):
+    """Reset units that have been silent for longer than their own past makes plausible.
+
+    A unit fires in a minibatch if any activation is above 0. It is reset when at most the share
+    `rejection` of its past gaps between firings were as long as its present silence, in the
+    cautious estimate (1 + longer gaps) / (1 + gaps), or when it has been silent for `longest`.
+    Gaps are counted in updates, in bins of half an octave.
+    """
+
+    name: ClassVar[str] = "snr"
+    facts: ClassVar[Facts] = Facts(
+        "Farias, Jozefiak, arXiv:2410.20098",
+        probe=True,
+        state="silences, histograms of gaps",
+        cost="1 small forward",
+        dqn="period=1000,longest=20000",
+        conflicts=frozenset({"crelu", "groupsort", "deep_fourier"}),
+    )
+    bins: ClassVar[int] = 48
+
+    period: float | None = 1e4
+    rejection: float = 0.02
+    """Largest p-value of a silence that is rejected."""
+    longest: float = 1e5
+    """Environment steps of silence after which a unit is reset whatever its past."""
+    memory: float = 5e6
+    """Half-life of past gaps in environment steps."""
+    samples: int = 256
+    """Largest number of a minibatch's samples in which a unit may fire."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.period is None:
+            raise ValueError("snr:period=none: silences end at no switch; give steps")
+        if not 0 < self.rejection < 1:
+            raise ValueError(f"snr:rejection={self.rejection:g} must be between 0 and 1")
+        for name in ("longest", "memory", "samples"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"snr:{name}={getattr(self, name):g} must be above 0")
+
+    def start(self, learner: Learner) -> None:
+        """Begin without a past; refuse activations that do not fall silent."""
+        super().start(learner)
+        activation = learner.network.spec.activation
+        if activation != "relu":
+            raise ValueError(f"snr needs units that fall silent, not {activation}: use relu")
+        for branch, index, layer in hidden_layers(learner.network):
+            silence = layer.weight.new_zeros(layer.weight.shape[:2])
+            self.state[f"{branch}/{index}/silence"] = silence
+            self.state[f"{branch}/{index}/gaps"] = silence.unsqueeze(2).repeat(1, 1, self.bins)
+
+    @torch.no_grad()
+    def after_step(self, learner: Learner, obs: Observations) -> None:
+        """Count silences and gaps; at the end of a period, reset."""
+        features = learner.network.features(_samples(obs, self.samples))
+        forget = math.exp(-learner.settings.rate(self.memory))
+        for branch, index, _ in hidden_layers(learner.network):
+            h = features[branch][index]
+            fired = (h if h.dim() == 3 else h.flatten(3).amax(3)).amax(1) > 0
+            silence, gaps = (self.state[f"{branch}/{index}/{p}"] for p in ("silence", "gaps"))
+            gaps *= forget
+            gaps.scatter_add_(2, self._bin(silence), fired.to(gaps.dtype).unsqueeze(2))
+            silence += 1
+            silence.masked_fill_(fired, 0.0)
+        super().after_step(learner, obs)
+
+    def _bin(self, silence: Tensor) -> Tensor:
+        """Bin (M, units, 1) of the gap that ends after a silence of so many updates."""
+        octaves = (silence + 1).log2().mul(2).floor().clamp(max=self.bins - 1)
+        return octaves.long().unsqueeze(2)
+
+    def p_value(self, silence: Tensor, gaps: Tensor) -> Tensor:
+        """Estimated chance (M, units) of a gap as long as the present silence."""
+        as_long = gaps.flip(2).cumsum(2).flip(2).gather(2, self._bin(silence)).squeeze(2)
+        return (1 + as_long) / (1 + gaps.sum(2))
+
+    def edit(self, learner: Learner, obs: Observations | None) -> None:
+        """Reset the units whose silence is rejected, and forget their past."""
+        generators = self.draws(learner)
+        limit = learner.settings.updates(self.longest)
+        for branch, index, layer in hidden_layers(learner.network):
+            silence, gaps = (self.state[f"{branch}/{index}/{p}"] for p in ("silence", "gaps"))
+            mask = (self.p_value(silence, gaps) <= self.rejection) & (silence > 0)
+            mask |= silence >= limit
+            reset_units(learner, branch, index, mask, fresh_weight(layer, generators))
+            silence.masked_fill_(mask, 0.0)
+            gaps.masked_fill_(mask.unsqueeze(2), 0.0)
+            self.state["activity"] += mask.sum(1)

@@ -1,0 +1,208 @@
+"""Interventions that rewrite the step of whichever optimiser the learner has."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.noise import gaussian, member_keys
+
+if TYPE_CHECKING:
+    from neoteny.agents.learner import Learner
+
+__all__ = ["UPGD", "StepWrapper", "Trac", "erfi"]
+
+_SMALLEST = torch.finfo(torch.float32).tiny
+
+
+@dataclass
+class StepWrapper(Intervention):
+    """Rewrites each step of the optimiser, knowing the parameters before and after it.
+
+    It hooks into the optimiser itself, so that the edits of other interventions are never taken for
+    part of the step. The gradients it sees are clipped.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.hooks = "around the optimiser's step"
+
+    def start(self, learner: Learner) -> None:
+        """Hook into the optimiser."""
+        super().start(learner)
+        parameters: list[Tensor] = [*learner.network.parameters()]
+        before = [torch.empty_like(parameter) for parameter in parameters]
+
+        def remember(*_: Any) -> None:
+            torch._foreach_copy_(before, [parameter.detach() for parameter in parameters])
+
+        def rewrite(*_: Any) -> None:
+            with torch.no_grad():
+                self.rewrite(learner, parameters, before)
+            self.state["activity"] += 1
+
+        learner.optimizer.register_step_pre_hook(remember)
+        learner.optimizer.register_step_post_hook(rewrite)
+
+    @abstractmethod
+    def rewrite(self, learner: Learner, parameters: list[Tensor], before: list[Tensor]) -> None:
+        """Replace the step from `before` to `parameters`, in place."""
+
+
+@dataclass
+class UPGD(StepWrapper):
+    """Utility-based perturbed gradient descent: useful weights move less, useless ones wander.
+
+    A weight's utility is the running mean of the loss it saves to first order, -gradient times
+    weight. With the Adam step d and noise e, theta <- (1 - lr decay) theta + 2 (1 - w) (d - lr e)
+    where w = sigmoid(utility / largest utility of the member); a weight of no utility takes Adam's
+    step. While no utility is positive, weights of negative utility take twice that.
+    """
+
+    name: ClassVar[str] = "upgd"
+    facts: ClassVar[Facts] = Facts(
+        "Elsayed & Mahmood, arXiv:2404.00781",
+        state="utility of each parameter",
+        cost="4 passes and noise",
+        conflicts=frozenset({"adamw", "trac"}),
+    )
+
+    sigma: float = 1e-3
+    """Standard deviation of the noise, in units of the learning rate."""
+    decay: float = 1e-3
+    """Decoupled weight decay of all parameters."""
+    beta: float = 0.999
+    """Decay rate per update of the utility's running mean."""
+    half_life: float | None = None
+    """Environment steps in which the running mean forgets a half; set, it decides `beta`."""
+
+    def start(self, learner: Learner) -> None:
+        """Utilities start at zero."""
+        super().start(learner)
+        for index, parameter in enumerate(learner.network.parameters()):
+            self.state[f"utility{index}"] = torch.zeros_like(parameter)
+        device = learner.alive.device
+        self.state["draws"] = torch.zeros((), dtype=torch.int64, device=device)
+        self.state["keys"] = member_keys(learner.generators("intervention/upgd", 0), device)
+
+    def rewrite(self, learner: Learner, parameters: list[Tensor], before: list[Tensor]) -> None:
+        """Gate the step by utility, with noise and decay."""
+        beta = self._beta(learner)
+        utilities = [self.state[f"utility{index}"] for index in range(len(parameters))]
+        for utility, parameter, old in zip(utilities, parameters, before, strict=True):
+            if parameter.grad is not None:
+                utility.mul_(beta).addcmul_(parameter.grad, old, value=beta - 1)
+        largest = torch.stack([utility.flatten(1).amax(1) for utility in utilities]).amax(0)
+        largest = largest.clamp_(min=_SMALLEST)
+        lr = learner.optimizer.param_groups[0]["lr"]
+        noise = self._noise(learner, parameters)
+        for utility, parameter, old, draw in zip(utilities, parameters, before, noise, strict=True):
+            scaled = utility / largest.view(-1, *[1] * (utility.dim() - 1))
+            step = parameter - old - self.sigma * lr * draw
+            gate = 2 * torch.sigmoid(-scaled)  # 2 (1 - w)
+            parameter.copy_(old * (1 - lr * self.decay) + gate * step)
+
+    def _beta(self, learner: Learner) -> float:
+        if self.half_life is None:
+            return self.beta
+        return math.exp(-learner.settings.rate(self.half_life))
+
+    def _noise(self, learner: Learner, parameters: list[Tensor]) -> list[Tensor]:
+        """Standard normal numbers for every parameter."""
+        self.state["draws"] += 1
+        sizes = [parameter[0].numel() for parameter in parameters]
+        flat = gaussian(self.state["keys"], self.state["draws"], sum(sizes))
+        parts = torch.split(flat, sizes, dim=1)
+        return [part.view_as(like) for part, like in zip(parts, parameters, strict=True)]
+
+
+@dataclass
+class Trac(StepWrapper):
+    """TRAC: the distance from the start is tuned without parameters, by how well it has paid.
+
+    The optimiser's steps add up to a displacement D; the weights are reference + S D, where the
+    scale S of each member follows from the products h of gradient and displacement. D is kept as it
+    is, not recovered from the weights, which loses it to rounding while S is 1e-8. What others do
+    to the weights between two steps moves the reference.
+    """
+
+    name: ClassVar[str] = "trac"
+    facts: ClassVar[Facts] = Facts(
+        "Muppidi et al., arXiv:2405.16642",
+        state="reference and displacement of each parameter; 12 numbers per member",
+        cost="6 passes",
+    )
+
+    betas: ClassVar[tuple[float, ...]] = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
+    initial_scale: float = 1e-8
+    """Scale at which the tuners start."""
+    eps: float = 1e-8
+    """Added to the root of the second moment of h."""
+
+    def start(self, learner: Learner) -> None:
+        """The reference is the initial network."""
+        super().start(learner)
+        for index, parameter in enumerate(learner.network.parameters()):
+            self.state[f"reference{index}"] = parameter.detach().clone()
+            self.state[f"displacement{index}"] = torch.zeros_like(parameter)
+        members, device = learner.network.members, learner.alive.device
+        self.state["scale"] = torch.zeros(members, device=device)
+        self.state["variance"] = torch.zeros(len(self.betas), members, device=device)
+        self.state["sum"] = torch.full_like(self.state["variance"], 1e-8)
+        self.state["beta"] = torch.tensor(self.betas, device=device).unsqueeze(1)
+
+    def rewrite(self, learner: Learner, parameters: list[Tensor], before: list[Tensor]) -> None:
+        """Put the weights at the reference plus the scaled displacement."""
+        count = range(len(parameters))
+        reference = [self.state[f"reference{index}"] for index in count]
+        displacement = [self.state[f"displacement{index}"] for index in count]
+        old_scale, product = self.state["scale"], torch.zeros_like(self.state["scale"])
+        for index in count:
+            gradient = parameters[index].grad
+            if gradient is not None:
+                product += (gradient * displacement[index]).flatten(1).sum(1)
+            expected = _at(reference[index], displacement[index], old_scale)
+            reference[index] += before[index] - expected  # 0 unless others have edited the weights
+            displacement[index] += parameters[index] - before[index]
+        scale = self._tune(product)
+        for index in count:
+            parameters[index].copy_(_at(reference[index], displacement[index], scale))
+
+    def _tune(self, product: Tensor) -> Tensor:
+        """The new scale, (M,), from the product of gradient and displacement."""
+        beta, variance, total = (self.state[name] for name in ("beta", "variance", "sum"))
+        variance.mul_(beta.square()).add_(product.square())
+        total.mul_(beta).sub_(product)
+        ratio = total / (math.sqrt(2) * variance.sqrt() + self.eps)
+        scales = self.initial_scale * erfi(ratio.double()) / _ERFI_UNIT
+        self.state["scale"] = scales.sum(0).clamp(min=0).to(product.dtype)
+        return self.state["scale"]
+
+
+def erfi(x: Tensor) -> Tensor:
+    """The imaginary error function of float64 numbers, which are clamped to [-9, 9].
+
+    Beyond, the result would leave the range of float32.
+
+    Source: Rybicki, "Dawson's integral and the sampling theorem", Computers in Physics 3 (1989),
+        with step 1/4: the error is below rounding.
+    """
+    x = x.clamp(-9, 9)
+    points = torch.arange(1, 65, 2, device=x.device, dtype=x.dtype) / 4
+    terms = (2 * points * x.unsqueeze(-1) - points.square()).exp()
+    terms = terms - (-2 * points * x.unsqueeze(-1) - points.square()).exp()
+    return (terms / (4 * points)).sum(-1) * (2 / math.pi)
+
+
+_ERFI_UNIT = float(erfi(torch.tensor(math.sqrt(0.5), dtype=torch.float64)))
+
+
+def _at(reference: Tensor, displacement: Tensor, scale: Tensor) -> Tensor:
+    """The weights at a scale (M,)."""
+    return reference + displacement * scale.view(-1, *[1] * (displacement.dim() - 1))

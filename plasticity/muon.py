@@ -1,0 +1,90 @@
+"""Muon: momentum whose direction is orthogonalised, for weights with or without a member axis.
+
+    M <- beta M + (1 - beta) g        U = Newton-Schulz((1 - beta) g + beta M)
+    W <- (1 - lr * decay) W - lr * sqrt(max(1, out / in)) U
+
+`torch.optim.Muon` takes 2-D weights only; here layers and members of one shape share each product.
+With `isometry` the decoupled isometry step of AdamO comes first, which makes it MuonO.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neoteny.plasticity.adamo import AdamO
+from neoteny.plasticity.polar import QUINTIC, newton_schulz
+
+__all__ = ["Muon"]
+
+
+class Muon(AdamO):
+    """Muon for groups with `muon=True`, Adam for the others, both with the isometry step.
+
+    The norm of an update does not depend on the gradient's, so clipping the gradient's norm changes
+    nothing for these weights, and `lr` is the spectral norm of an update: give such a group its
+    own.
+
+    Args:
+        params: groups; those with `muon=True` hold weights (*members, out, in, ...).
+        momentum: decay rate beta of the momentum.
+        steps: number of Newton-Schulz steps.
+        dtype: precision of the Newton-Schulz products; bfloat16 is the reference's.
+        isometry: penalty coefficient of the isometry step; 0 takes none.
+        options: as in `AdamO`; `weight_decay` is decoupled for Muon's groups.
+
+    Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        *,
+        momentum: float = 0.95,
+        steps: int = 5,
+        dtype: torch.dtype = torch.float32,
+        isometry: float = 0.0,
+        **options: Any,
+    ) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum={momentum} is not in [0, 1); give e.g. 0.95")
+        if steps < 1:
+            raise ValueError(f"steps={steps} is not at least 1; give e.g. 5")
+        self.momentum = momentum
+        self.steps = steps
+        self.dtype = dtype
+        super().__init__(params, isometry=isometry, **options)
+
+    def _adam_step(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        if not group.get("muon"):
+            super()._adam_step(group, params)
+            return
+        shapes: dict[torch.Size, list[Tensor]] = {}
+        for param in params:
+            shapes.setdefault(param.shape, []).append(param)
+        for bucket in shapes.values():
+            self._muon_step(group, bucket)
+
+    def _muon_step(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        """Step weights of one shape."""
+        gradients = [p.grad for p in params if p.grad is not None]
+        moments = []
+        for param in params:
+            state: dict[str, Tensor] = self.state[param]
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(param)
+            moments.append(state["momentum_buffer"])
+        torch._foreach_lerp_(moments, gradients, 1 - self.momentum)
+        directions = torch._foreach_lerp(gradients, moments, self.momentum)
+        matrices = torch.stack([d.flatten(group["member_dims"] + 1) for d in directions])
+        updates = newton_schulz(matrices.to(self.dtype), self.steps, QUINTIC)
+        out, inputs = matrices.shape[-2:]
+        lr = group["lr"]
+        scale = lr * math.sqrt(max(1.0, out / inputs))
+        for param, update in zip(params, updates.to(params[0].dtype), strict=True):
+            param.mul_(1 - lr * group["weight_decay"])
+            param.sub_(update.view_as(param) * scale)

@@ -1,0 +1,237 @@
+"""Resets of layers and networks: what each paper says, against closed forms."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from neoteny.plasticity.interventions import OptimizerSettings, parse_intervention
+from neoteny.plasticity.interventions.resets import period_in_updates
+
+ACTING = {
+    "continual_backprop": "lifetime=4,maturity=2",
+    "dash": "minibatches=2",
+    "hare_tortoise": "period=3,half_life=5",
+    "head_reset": "period=2",
+    "layer_reset": "period=2",
+    "plasticity_injection": "at=none",
+    "redo": "period=2,tau=0.5",
+    "shrink_perturb": "shrink=0.5",
+    "snr": "period=2,longest=1",
+    "soft_shrink_perturb": "period=1,half_life=50",
+}
+
+
+def acting(name):
+    return f"{name}:{ACTING[name]}"
+
+
+def named(learner):
+    return {name: p.detach().clone() for name, p in learner.network.named_parameters()}
+
+
+def same(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def every_fifth_update(learner):
+    """Make 100 environment steps last five updates."""
+    learner.settings = dataclasses.replace(learner.settings, updates_per_step=0.05)
+    return learner
+
+
+@pytest.fixture
+def act(train):
+    """A few updates of a network with a dead unit, a switch, and a few more."""
+
+    def run(learner):
+        with torch.no_grad():
+            learner.network.branches["value"].hidden[0].bias[:, 3] = -1e3
+        train(learner, 5)
+        learner.boundary(torch.ones(learner.network.members))
+        train(learner, 3, start=5)
+
+    return run
+
+
+@pytest.mark.parametrize("name", sorted(ACTING))
+def test_two_members_equal_two_runs_of_one(name, make_learner, act):
+    both = make_learner(acting(name), seeds=(3, 8))
+    act(both)
+    assert (both.interventions[0].activity > 0).all()
+    for member, seed in enumerate((3, 8)):
+        alone = make_learner(acting(name), seeds=(seed,))
+        act(alone)
+        for ours, theirs in zip(both.network.parameters(), alone.network.parameters(), strict=True):
+            torch.testing.assert_close(ours[member], theirs[0], rtol=1e-3, atol=1e-5)
+        activity = both.interventions[0].activity[member]
+        assert activity == alone.interventions[0].activity[0]
+
+
+@pytest.mark.parametrize("name", sorted(ACTING))
+def test_a_resumed_run_continues_bit_for_bit(name, tmp_path, make_learner, act):
+    one, two = make_learner(acting(name)), make_learner(acting(name))
+    act(one)
+    torch.save(one.state_dict(), tmp_path / "state.pt")
+    two.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for learner in (one, two):
+        act(learner)
+    for key, value in one.state_dict()["network"].items():
+        assert torch.equal(value, two.state_dict()["network"][key])
+    assert torch.equal(one.interventions[0].activity, two.interventions[0].activity)
+
+
+@pytest.mark.parametrize("name", sorted(ACTING))
+def test_parameters_stay_the_same_tensors_and_keep_being_trained(name, make_learner, train, act):
+    norm = () if name == "plasticity_injection" else ("layer_norm",)
+    learner = make_learner(acting(name), *norm)
+    parameters = list(learner.network.parameters())
+    act(learner)
+    grouped = [p for group in learner.optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in parameters} == {id(p) for p in grouped}
+    assert all(a is b for a, b in zip(parameters, learner.network.parameters(), strict=True))
+    before = [p.detach().clone() for p in parameters]
+    train(learner, 5, start=8)
+    for old, new in zip(before, parameters, strict=True):
+        assert (old != new).flatten(1).any(1).all()
+
+
+def test_edits_wait_for_the_end_of_an_iteration():
+    settings = OptimizerSettings(updates_per_step=0.5, updates_per_iteration=12)
+    assert [period_in_updates(steps, settings) for steps in (1, 24, 26, 480)] == [12, 12, 24, 240]
+    assert period_in_updates(100, OptimizerSettings(updates_per_step=0.1)) == 10
+
+
+def test_target_networks_follow_every_reset(make_learner, train):
+    """What a reset draws, the target draws; shrinkage keeps its own weights' share."""
+    for name in ("fresh", "head_reset", "layer_reset", "shrink_perturb", "dash"):
+        learner = make_learner(acting(name) if name != "fresh" else name, kind="dqn")
+        target = copy.deepcopy(learner.network)
+        learner.targets = [target]
+        train(learner, 6)
+        old = [p.detach().clone() for p in target.parameters()]
+        learner.boundary(torch.ones(2))
+        train(learner, 2, start=6)
+        head, follower = learner.network.branches["q"].head, target.branches["q"].head
+        if name == "shrink_perturb":
+            drawn = follower.weight - 0.5 * old[-2]
+            sigma = torch.linalg.svdvals(2 * drawn.detach())
+            torch.testing.assert_close(sigma, torch.full_like(sigma, head.gain))
+        elif name == "dash":
+            ratio = follower.weight / old[-2]
+            torch.testing.assert_close(ratio, ratio[..., :1].expand_as(ratio))
+            assert ratio.max() < 1
+        elif name == "fresh":
+            learner.network.reset_parameters(learner.generators("intervention", 1))
+            assert same(learner.network.parameters(), target.parameters())
+        else:  # the last edit was after this very update
+            assert torch.equal(head.weight, follower.weight)
+            first = target.branches["q"].hidden[0].weight
+            assert torch.equal(first, old[0])
+
+
+def test_a_period_in_environment_steps_decides_when_and_boundaries_do_not(make_learner, train):
+    learner = every_fifth_update(make_learner("head_reset:period=100"))
+    learner.boundary(torch.ones(2))
+    counts = []
+    for step in range(12):
+        train(learner, 1, start=step)
+        counts.append(int(learner.interventions[0].activity[0]))
+    assert counts == [0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(("name", "redrawn"), [("head_reset", 0), ("layer_reset", 1)])
+def test_last_layers_are_redrawn_with_their_moments_and_the_rest_is_kept(
+    name, redrawn, make_learner, train
+):
+    learner = make_learner(f"{name}:period=none", "layer_norm")
+    train(learner, 5)
+    before = named(learner)
+    learner.boundary(torch.ones(2))
+    new = (".head.",) if redrawn == 0 else (".head.", "layers.1.", "norms.1.")
+    for key, parameter in learner.network.named_parameters():
+        changed = any(part in key for part in new)
+        assert torch.equal(parameter, before[key]) != changed, key
+        state = learner.optimizer.state[parameter]
+        assert any(value.any() for value in state.values()) != changed, key
+    for branch in learner.network.branches.values():
+        rows = branch.head.weight
+        sigma = torch.linalg.svdvals(rows.detach())  # orthogonal with the head's gain
+        torch.testing.assert_close(sigma, torch.full_like(sigma, branch.head.gain))
+    first = learner.network.branches["policy"].head.weight.clone()
+    learner.boundary(torch.ones(2))
+    assert not torch.equal(first, learner.network.branches["policy"].head.weight)
+
+
+def test_shrink_and_perturb_is_a_weighted_sum_with_a_new_network(make_learner, train):
+    learner = make_learner("shrink_perturb:shrink=0.7,perturb=0.2", "layer_norm")
+    train(learner, 5)
+    old = named(learner)
+    learner.boundary(torch.ones(2))
+    draws = {}
+    for name, parameter in learner.network.named_parameters():
+        draws[name] = (parameter - 0.7 * old[name]) / (0.3 if "norms" in name else 0.2)
+    for name, branch in learner.network.branches.items():
+        for index, layer in enumerate([*branch.hidden, branch.head]):
+            key = f"{name}.head" if layer is branch.head else f"{name}.body.layers.{index}"
+            sigma = torch.linalg.svdvals(draws[f"{key}.weight"].detach())
+            torch.testing.assert_close(
+                sigma, torch.full_like(sigma, layer.gain), rtol=1e-4, atol=1e-5
+            )
+            assert draws[f"{key}.bias"].abs().max() < 1e-6
+        torch.testing.assert_close(draws[f"{name}.body.norms.0.weight"], torch.ones(2, 16))
+    assert not any(v.any() for s in learner.optimizer.state.values() for v in s.values())
+
+
+def test_soft_steps_equal_the_papers_step_at_every_update():
+    """The factors of n updates at once are those of n steps a p + (1 - a) e with new draws e."""
+    settings = OptimizerSettings(updates_per_step=0.5)
+    soft = parse_intervention("soft_shrink_perturb:half_life=400,period=100")
+    shrink, perturb = soft.factors(settings)
+    factor, kept, variance = 0.5 ** (1 / 200), 1.0, 0.0
+    for _ in range(50):
+        kept, variance = factor * kept, factor**2 * variance + (1 - factor) ** 2
+    assert shrink == pytest.approx(kept)
+    assert perturb**2 == pytest.approx(variance)
+    assert shrink**4 == pytest.approx(0.5)  # 400 steps are four periods
+
+
+def test_soft_noise_reaches_the_size_that_was_asked_for(make_learner):
+    learner = make_learner("soft_shrink_perturb:half_life=2,period=4,noise=1", seeds=range(8))
+    soft = learner.interventions[0]
+    for learner.updates in range(4, 100, 4):
+        with torch.no_grad():
+            soft.edit(learner, None)
+    for branch in learner.network.branches.values():
+        for layer in branch.hidden:
+            rms = layer.weight.detach().square().mean().sqrt()
+            initial = layer.gain / max(layer.weight.shape[1:]) ** 0.5
+            assert rms == pytest.approx(initial, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("head_reset:period=0", "above 0"),
+        ("layer_reset:hidden=-1", "negative"),
+        ("redo:period=none", "minibatch"),
+        ("redo:tau=-0.1", "negative"),
+        ("shrink_perturb:shrink=1.5", "in \\[0, 1\\]"),
+        ("soft_shrink_perturb:half_life=0", "above 0"),
+        ("soft_shrink_perturb:period=none", "give steps"),
+        ("continual_backprop:lifetime=0", "above 0"),
+        ("continual_backprop:decay=1", "in \\[0, 1\\)"),
+        ("snr:rejection=1", "between 0 and 1"),
+        ("snr:memory=0", "above 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_intervention(text)
+
+
+@pytest.mark.parametrize("text", ["head_reset", "shrink_perturb", "layer_reset"])
+def test_a_period_makes_boundaries_unnecessary(text):
+    assert not parse_intervention(f"{text}:period=100").needs_boundaries
+    assert parse_intervention(f"{text}:period=none").needs_boundaries

@@ -1,0 +1,306 @@
+"""Resetting units: exactly what changes, and that nothing else does, against loops over units."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Adam
+
+from neoteny.agents.learner import Learner
+from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.plasticity.activations import ACTIVATIONS
+from neoteny.plasticity.adamo import AdamO, isometry_groups
+from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
+from neoteny.plasticity.layers import IsoConv2d, IsoLinear
+from neoteny.plasticity.surgery import (
+    fresh_weight,
+    hidden_layers,
+    outgoing,
+    outgoing_magnitude,
+    redraw,
+    reset_units,
+    tied,
+    twins,
+    unit_activity,
+)
+
+M, WIDTH = 3, 8
+
+
+def make_learner(activation="relu", norm="none", bias=True, names=("none",)):
+    heads = {"policy": HeadSpec(4, 1.0), "value": HeadSpec(1)}
+    learner = Learner(
+        lambda spec, generators: Network(spec, (6,), heads, generators),
+        NetworkSpec(hidden=(WIDTH, WIDTH), activation=activation, norm=norm, bias=bias),
+        make_interventions(names),
+        OptimizerSettings(learning_rate=1e-2),
+        range(M),
+    )
+    train(learner, 3)
+    return learner
+
+
+def train(learner, updates):
+    for step in range(updates):
+        obs = torch.randn(M, 32, 6, generator=torch.Generator().manual_seed(step))
+        out = learner.network(obs)
+        loss = (out["policy"] - obs[..., :4].sin()).square().mean((1, 2)) + out["value"].mean(
+            (1, 2)
+        )
+        learner.update(loss, obs)
+
+
+def generators(seed=7):
+    return [torch.Generator().manual_seed(seed + member) for member in range(M)]
+
+
+def some_units(units, activation="relu", seed=0):
+    draw = torch.rand(M, units, generator=torch.Generator().manual_seed(seed))
+    return tied(draw < 0.3 / ACTIVATIONS[activation].group, ACTIVATIONS[activation])
+
+
+def snapshot(learner):
+    return {name: p.detach().clone() for name, p in learner.network.named_parameters()}
+
+
+def reset(learner, mask, layer=0, branch="policy", **options):
+    fresh = fresh_weight(learner.network.branches[branch].hidden[layer], generators())
+    reset_units(learner, branch, layer, mask, fresh, **options)
+    return fresh
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "crelu", "groupsort", "groupsort4"])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_exactly_the_units_rows_columns_and_moments_change(activation, norm, bias, layer):
+    learner = make_learner(activation, norm, bias)
+    branch = learner.network.branches["policy"]
+    fan = ACTIVATIONS[activation].fan
+    units = WIDTH // fan
+    mask = some_units(units, activation)
+    assert mask.any()
+    assert not mask.all()
+    expected = snapshot(learner)
+    fresh = reset(learner, mask, layer)
+    touched = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in expected.items()}
+    reader = "policy.head" if layer == 1 else "policy.body.layers.1"
+    here = f"policy.body.layers.{layer}"
+    for member, unit in mask.nonzero().tolist():
+        edits = [(f"{here}.weight", unit, fresh[member, unit])]
+        edits += [(f"{reader}.weight", (slice(None), unit + k * units), 0.0) for k in range(fan)]
+        if bias:
+            edits.append((f"{here}.bias", unit, 0.0))
+        if norm == "layer":
+            edits.append((f"policy.body.norms.{layer}.weight", unit, 1.0))
+            edits.append((f"policy.body.norms.{layer}.bias", unit, 0.0))
+        for name, where, value in edits:
+            expected[name][member][where] = value
+            touched[name][member][where] = True
+    for name, parameter in learner.network.named_parameters():
+        assert torch.equal(parameter, expected[name]), name
+        state = learner.optimizer.state[parameter]
+        assert state["step"] == 3
+        for moment in (state["exp_avg"], state["exp_avg_sq"]):
+            assert not moment[touched[name]].any()
+        # Everything else keeps its moments; those of a dead unit may be 0 by themselves.
+        assert (state["exp_avg_sq"][~touched[name]] > 0).float().mean() > 0.5
+    assert len(branch.hidden) == 2
+
+
+@pytest.mark.parametrize("activation", ["relu", "crelu", "groupsort"])
+def test_the_function_loses_exactly_the_contribution_of_the_units(activation):
+    learner = make_learner(activation)
+    mask = some_units(WIDTH // ACTIVATIONS[activation].fan, activation)
+    obs = torch.randn(M, 50, 6)
+    policy = learner.network.branches["policy"]
+    features = learner.network.features(obs)["policy"][-1]
+    kept = ~mask.repeat(1, ACTIVATIONS[activation].fan).unsqueeze(1)
+    expected = policy.head(features * kept)
+    value = learner.network(obs)["value"]
+    reset(learner, mask, layer=1)
+    torch.testing.assert_close(learner.network(obs)["policy"], expected)
+    assert torch.equal(learner.network(obs)["value"], value)
+
+
+def test_resetting_dead_units_keeps_the_function_and_the_members_apart():
+    learner = make_learner()
+    hidden = learner.network.branches["policy"].hidden[0]
+    with torch.no_grad():
+        hidden.bias[1, 2] = -1e3
+    obs = torch.randn(M, 50, 6)
+    before, weights = learner.network(obs)["policy"], snapshot(learner)
+    mask = torch.zeros(M, WIDTH, dtype=torch.bool)
+    mask[1, 2] = True
+    reset(learner, mask)
+    assert torch.equal(learner.network(obs)["policy"], before)
+    for name, parameter in learner.network.named_parameters():
+        assert torch.equal(parameter[[0, 2]], weights[name][[0, 2]])
+    assert not torch.equal(hidden.weight[1, 2], weights["policy.body.layers.0.weight"][1, 2])
+
+
+def test_a_folded_mean_keeps_the_mean_of_the_next_layer():
+    learner = make_learner()
+    obs = torch.randn(M, 200, 6)
+    mask = some_units(WIDTH)
+    before = learner.network.preactivations(obs)["policy"][1].mean(1)
+    mean = learner.network.features(obs)["policy"][0].mean(1)
+    reset(learner, mask, mean=mean)
+    after = learner.network.preactivations(obs)["policy"][1].mean(1)
+    torch.testing.assert_close(after, before)
+
+
+def test_new_rows_are_those_of_a_new_layer_and_each_member_draws_its_own():
+    layer = make_learner().network.branches["policy"].hidden[1]
+    fresh = fresh_weight(layer, generators())
+    twin = IsoLinear(WIDTH, WIDTH, members=M, gain=layer.gain, generator=generators())
+    assert torch.equal(fresh, twin.weight)
+    alone = IsoLinear(WIDTH, WIDTH, members=1, gain=layer.gain)
+    torch.testing.assert_close(fresh_weight(alone, generators()[2:]), fresh[2:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["target", "adamo"])
+def test_targets_follow_and_other_optimizers_are_understood(kind):
+    learner = make_learner()
+    heads = {"policy": HeadSpec(4, 1.0), "value": HeadSpec(1)}
+    target = Network(learner.network.spec, (6,), heads, generators(1))
+    learner.targets = [target]
+    if kind == "adamo":
+        learner.optimizer = AdamO(isometry_groups(learner.network), member_dims=1, fused=True)
+        train(learner, 2)
+    mask, old = some_units(WIDTH), [p.clone() for p in target.parameters()]
+    fresh = reset(learner, mask)
+    policy, copied = learner.network.branches["policy"], target.branches["policy"]
+    assert torch.equal(copied.hidden[0].weight[mask], fresh[mask])
+    assert torch.equal(policy.hidden[0].weight[mask], fresh[mask])
+    columns = mask.unsqueeze(1).expand_as(copied.hidden[1].weight)
+    assert not copied.hidden[1].weight[columns].any()
+    for new, before in zip(target.parameters(), old, strict=True):
+        kept = ~mask if new is copied.hidden[0].bias else torch.ones(1, dtype=torch.bool)
+        if new is copied.hidden[0].weight:
+            kept = ~mask.unsqueeze(2)
+        if new is copied.hidden[1].weight:
+            kept = ~columns
+        assert torch.equal(new * kept, before * kept)
+    assert twins(learner, policy.head.weight)[1] is copied.head.weight
+    moment = learner.optimizer.state[policy.hidden[0].weight]["exp_avg"]
+    assert not moment[mask].any()
+    assert moment[~mask].any()
+
+
+class ConvNet(nn.Module):
+    """A shared convolution read by two branches, one of which flattens the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.spec = NetworkSpec(hidden=(4, 4))
+        self.conv = IsoConv2d(2, 4, 3, padding=1, members=M, generator=generators(3))
+        self.second = IsoConv2d(4, 5, 3, padding=1, members=M, generator=generators(4))
+        self.flat = IsoLinear(4 * 25, 6, members=M, generator=generators(5))
+        self.policy = IsoLinear(6, 3, members=M, role="head", generator=generators(6))
+        self.value = IsoLinear(5 * 25, 1, members=M, role="head", generator=generators(8))
+        body = SimpleNamespace(norms=[nn.Identity(), nn.Identity()])
+        self.branches = {
+            "policy": SimpleNamespace(hidden=[self.conv, self.flat], head=self.policy, body=body),
+            "value": SimpleNamespace(hidden=[self.conv, self.second], head=self.value, body=body),
+        }
+
+    def forward(self, x):
+        h = self.conv(x).relu()
+        flat, image = h.flatten(2), self.second(h).relu()
+        return self.policy(self.flat(flat).relu()), self.value(image.flatten(2))
+
+
+def test_convolutions_shared_by_branches_lose_their_channels_everywhere():
+    network = ConvNet()
+    learner = SimpleNamespace(
+        network=network, optimizer=Adam(network.parameters(), lr=1e-3), targets=[]
+    )
+    x = torch.randn(M, 10, 2, 5, 5)
+    sum(out.square().sum() for out in network(x)).backward()
+    learner.optimizer.step()
+    assert [(name, index) for name, index, _ in hidden_layers(network)] == [
+        ("policy", 0),
+        ("policy", 1),
+        ("value", 1),
+    ]
+    assert outgoing(network, network.conv) == [network.flat, network.second]
+    mask = some_units(4, seed=3)
+    assert mask.any()
+    kept = (~mask)[:, None, :, None, None]
+    h = network.conv(x).relu() * kept
+    expected = network.policy(network.flat(h.flatten(2)).relu())
+    expected_value = network.value(network.second(h).relu().flatten(2))
+    fresh = fresh_weight(network.conv, generators())
+    reset_units(learner, "policy", 0, mask, fresh)
+    policy, value = network(x)
+    torch.testing.assert_close(policy, expected)
+    torch.testing.assert_close(value, expected_value)
+    assert torch.equal(network.conv.weight[mask], fresh[mask])
+    moment = learner.optimizer.state[network.flat.weight]["exp_avg"].view(M, 6, 4, 25)
+    for member, channel in mask.nonzero().tolist():
+        assert not moment[member, :, channel].any()
+
+
+def test_outgoing_magnitude_is_the_mean_over_all_that_reads_a_channel():
+    network = ConvNet()
+    magnitude = outgoing_magnitude(network, network.conv)
+    flat = network.flat.weight.detach().view(M, 6, 4, 25).abs()
+    for channel in range(4):
+        expected = flat[:, :, channel].mean((1, 2))
+        expected = expected + network.second.weight[:, :, channel].abs().mean((1, 2, 3))
+        torch.testing.assert_close(magnitude[:, channel], expected)
+    pairs = make_learner("crelu").network
+    policy = pairs.branches["policy"]
+    expected = policy.head.weight.abs().mean(1)
+    torch.testing.assert_close(outgoing_magnitude(pairs, policy.hidden[1]), expected)
+
+
+def test_first_steps_of_reset_entries_are_longer_as_the_step_count_is_kept():
+    learner = make_learner()
+    train(learner, 200)
+    reset(learner, torch.ones(M, WIDTH, dtype=torch.bool), layer=1)
+    head = learner.network.branches["policy"].head.weight
+    before = head.detach().clone()
+    train(learner, 1)
+    ratio = (head.detach() - before).abs() / 1e-2
+    longest = 0.1 / (1 - 0.9**204) / ((1 - 0.999) / (1 - 0.999**204)) ** 0.5
+    assert ratio.max() <= longest * 1.001
+    assert ratio.median() == pytest.approx(longest, rel=0.05)
+
+
+def test_activity_judges_pairs_and_groups_as_one_and_positions_as_samples():
+    x = torch.randn(M, 7, 12)
+    crelu, sort4 = ACTIVATIONS["crelu"], ACTIVATIONS["groupsort4"]
+    torch.testing.assert_close(unit_activity(x, crelu), (x[..., :6].abs() + x[..., 6:].abs()) / 2)
+    groups = unit_activity(x, sort4)
+    for unit in range(12):
+        expected = x.abs()[..., unit % 3 :: 3].mean(-1)
+        torch.testing.assert_close(groups[..., unit], expected)
+    image = torch.randn(M, 7, 4, 2, 2)
+    flat = unit_activity(image, ACTIVATIONS["relu"])
+    torch.testing.assert_close(flat.mean(1), image.abs().mean((1, 3, 4)))
+
+
+def test_redraw_is_a_new_layer_with_a_new_optimizer():
+    learner = make_learner(norm="layer")
+    branch = learner.network.branches["policy"]
+    redraw(learner, branch.hidden[1], generators(), branch.body.norms[1])
+    assert torch.equal(branch.hidden[1].weight, fresh_weight(branch.hidden[1], generators()))
+    assert not branch.hidden[1].bias.any()
+    assert (branch.body.norms[1].weight == 1).all()
+    for parameter in (branch.hidden[1].weight, branch.body.norms[1].weight):
+        assert not any(value.any() for value in learner.optimizer.state[parameter].values())
+    assert learner.optimizer.state[branch.head.weight]["step"] == 3
+
+
+@pytest.mark.parametrize("activation", ["relu", "groupsort", "crelu"])
+def test_no_edit_asks_the_host(host_calls, activation):
+    learner = make_learner(activation, norm="layer")
+    layer = learner.network.branches["policy"].hidden[0]
+    mask, fresh = some_units(layer.weight.shape[1]), fresh_weight(layer, generators())
+    mean = torch.ones(M, WIDTH)
+    with host_calls() as calls:
+        reset_units(learner, "policy", 0, mask, fresh, mean=mean)
+    assert not calls.host
