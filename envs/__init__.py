@@ -1,21 +1,28 @@
-"""Environments stepped as tensors on one device, and the ids they are made by.
+"""Environments stepped as tensors on one device, any other on the host, and their ids.
 
-Importing this package registers the ids with Gymnasium too, for `gymnasium.make_vec`.
+Importing this package registers the ids with Gymnasium too, for `gymnasium.make_vec`; its option
+`numpy=True` makes them return arrays in place of tensors.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import torch
 
 from neoteny.envs.base import TensorEnv
+from neoteny.envs.classic import PROBLEMS
+from neoteny.envs.host import HostEnv
 from neoteny.envs.minatar import GAMES
+from neoteny.envs.minigrid import VARIANTS
+from neoteny.envs.numpy_output import NumpyOutput
+from neoteny.envs.single import host_ids, is_host_id, nearest
 
 NAMESPACE = "neoteny/"
 _REGISTRY: dict[str, tuple[type[TensorEnv], dict[str, Any]]] = {}
+#: Id without its version to the id that was registered first.
+_FIRST: dict[str, str] = {}
 
 
 def register(id: str, cls: type[TensorEnv], **defaults: Any) -> None:
@@ -24,33 +31,43 @@ def register(id: str, cls: type[TensorEnv], **defaults: Any) -> None:
     Args:
         id: name with namespace and version, such as "neoteny/MinAtar-Breakout-v0".
         cls: called as `cls(num_envs, members, device, seed, **options)`.
-        **defaults: options that the id fixes.
+        **defaults: options that the id fixes; `max_steps` alone can still be changed.
     """
     _REGISTRY[id] = (cls, defaults)
-    gymnasium.register(
-        id=id, vector_entry_point=f"{cls.__module__}:{cls.__name__}", kwargs=defaults
-    )
+    _FIRST.setdefault(id.rpartition("-v")[0], id)
+    gymnasium.register(id=id, vector_entry_point=f"{__name__}:_for_gymnasium", kwargs={"id": id})
+
+
+def _for_gymnasium(
+    id: str, num_envs: int, numpy: bool = False, **options: Any
+) -> TensorEnv | HostEnv | NumpyOutput:
+    env = make(id, num_envs, **options)
+    return NumpyOutput(env) if numpy else env
 
 
 def registered() -> list[str]:
-    """Lists the ids that `make` knows, sorted."""
+    """Lists the ids that run on the device, sorted."""
     return sorted(_REGISTRY)
 
 
 def resolve(id: str) -> str:
-    """Completes a short id: the namespace and "-v0" may be left out.
+    """Completes a short id.
+
+    The namespace may be left out, and the version, which is then that registered first: "CartPole"
+    means "neoteny/CartPole-v1". An id that only Gymnasium knows stays as it is.
 
     Raises:
-        ValueError: if no such id is registered; it names the nearest one.
+        ValueError: if neither knows the id; it names the nearest ones.
     """
     full = id if id.startswith(NAMESPACE) else NAMESPACE + id
-    for candidate in (full, full + "-v0"):
-        if candidate in _REGISTRY:
-            return candidate
-    near = difflib.get_close_matches(full, registered(), n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if found := full if full in _REGISTRY else _FIRST.get(full):
+        return found
+    if is_host_id(id):
+        return id
+    known = [name.removeprefix(NAMESPACE) for name in registered()] + host_ids()
     raise ValueError(
-        f"unknown environment {id!r}{hint} (neoteny.envs.registered() lists the known ids)"
+        f"unknown environment {id!r}{nearest(full.removeprefix(NAMESPACE), known)}"
+        " (neoteny.envs.registered() lists the ids on the device)"
     )
 
 
@@ -60,17 +77,21 @@ def make(
     members: int = 1,
     device: torch.device | str = "cpu",
     seed: int | Sequence[int] = 0,
+    *,
+    backend: Literal["device", "host"] | None = None,
     **options: Any,
-) -> TensorEnv:
+) -> TensorEnv | HostEnv:
     """Makes a batch of environments.
 
     Args:
-        id: an id of `registered()`; short forms such as "MinAtar-Breakout" mean "-v0".
+        id: an id of `registered()`, or any id of Gymnasium; short forms as in `resolve`.
         num_envs: lanes per member, N; the result has members * N lanes, member-major.
         members: number of members, M.
         device: where the environments live.
         seed: member m takes seed + m; or one seed per member.
-        **options: options of the environment, such as `sticky` or `max_steps`.
+        backend: "device" steps tensors; "host" steps Gymnasium's environment of that id; by
+            default the device for the ids of `registered()` and the host for others.
+        **options: options of the environment, such as `sticky` or `max_steps`, or of `HostEnv`.
 
     Returns:
         The environments, not yet reset.
@@ -78,8 +99,15 @@ def make(
     Raises:
         ValueError: for an unknown id or option, or a value out of range.
     """
-    cls, defaults = _REGISTRY[full := resolve(id)]
-    known = _options(cls) - set(defaults)
+    full = resolve(id)
+    if backend not in ("device", "host", None):
+        raise ValueError(f"backend is {backend!r}: use 'device', 'host' or None")
+    if backend == "host" or (backend is None and full not in _REGISTRY):
+        return HostEnv(full.removeprefix(NAMESPACE), num_envs, members, device, seed, **options)
+    if full not in _REGISTRY:
+        raise ValueError(f"{full} does not run on the device: pass backend='host'")
+    cls, defaults = _REGISTRY[full]
+    known = _options(cls) - (set(defaults) - {"max_steps"})
     if unknown := sorted(set(options) - known):
         raise ValueError(f"{full} has no option {unknown[0]!r}: its options are {sorted(known)}")
     build: Callable[..., TensorEnv] = cls
@@ -100,5 +128,9 @@ def _options(cls: type[TensorEnv]) -> set[str]:
 for _name, _game in GAMES.items():
     register(f"{NAMESPACE}MinAtar-{_name}-v0", _game)
     register(f"{NAMESPACE}MinAtar-{_name}-v1", _game, minimal_actions=True)
+for _name, (_problem, _limit) in PROBLEMS.items():
+    register(NAMESPACE + _name, _problem, max_steps=_limit)
+for _name, (_family, _fixed) in VARIANTS.items():
+    register(NAMESPACE + _name, _family, **_fixed)
 
-__all__ = ["TensorEnv", "make", "register", "registered", "resolve"]
+__all__ = ["HostEnv", "NumpyOutput", "TensorEnv", "make", "register", "registered", "resolve"]

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
@@ -65,13 +66,13 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         max_steps: int | None = None,
     ) -> None:
         for name, value in (("num_envs", num_envs), ("members", members)):
-            _positive(name, value)
+            positive(name, value)
         if max_steps is not None:
-            _positive("max_steps", max_steps)
+            positive("max_steps", max_steps)
         self.members = int(members)
         self.lanes = int(num_envs)
         self.num_envs = self.members * self.lanes
-        self.device = _device(device)
+        self.device = resolve_device(device)
         self.max_steps = max_steps
         self.final_observations = True
         self.single_observation_space = single_observation_space
@@ -153,8 +154,8 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         """Steps every lane and restarts those that finish.
 
         Args:
-            actions: (L,) integers, within the action space; their range is not checked, since
-                that would wait for the device.
+            actions: (L,) integers, or (L, *action) floats where the action space is a Box; their
+                range is not checked, since that would wait for the device.
 
         Returns:
             Observation (L, *observation) after restarts, reward (L,) float32, terminated (L,)
@@ -168,12 +169,13 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         if not self.state:
             raise ResetNeeded("step was called before reset: call reset() first")
         actions = torch.as_tensor(actions, device=self.device)
-        if actions.shape != (self.num_envs,):
+        if actions.shape != self.action_space.shape:
             raise ValueError(
-                f"actions have shape {tuple(actions.shape)}, expected ({self.num_envs},)"
+                f"actions have shape {tuple(actions.shape)}, expected {self.action_space.shape}"
             )
+        continuous = isinstance(self.single_action_space, Box)
         self.state, after, reward, terminated, truncated = self._advance(
-            self.state, actions.to(torch.int64)
+            self.state, actions.to(torch.float32 if continuous else torch.int64)
         )
         info = {"final_obs": self._observe(after)} if self.final_observations else {}
         return self._observe(self.state), reward, terminated, truncated, info
@@ -219,17 +221,8 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         }
 
     def _seed(self, seed: int | Sequence[int | None]) -> None:
-        if isinstance(seed, (int, np.integer)):
-            seeds = [int(seed) + member for member in range(self.members)]
-        else:
-            seeds = [int(value) for value in seed if value is not None]
-            if len(seeds) != self.members or len(seed) != self.members:
-                raise ValueError(
-                    f"got {len(seed)} seeds for {self.members} members: pass one integer seed per"
-                    " member, or a single int"
-                )
-        self._keys = rng.lane_keys(seeds, self.lanes, "env", self.device)
-        self.seeds: tuple[int, ...] = tuple(seeds)
+        self.seeds = member_seeds(seed, self.members)
+        self._keys = rng.lane_keys(self.seeds, self.lanes, "env", self.device)
 
     def max_truncations(self, horizon: int) -> int:
         """Upper bound on the truncations one lane can see within the next `horizon` steps."""
@@ -268,12 +261,31 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         self.state = {}
 
 
-def _positive(name: str, value: int) -> None:
+def member_seeds(seed: int | Sequence[int | None], members: int) -> tuple[int, ...]:
+    """One seed a member: seed + m for an int, else the given ones.
+
+    Raises:
+        ValueError: if the number of seeds is not M, or one of them is None.
+    """
+    if isinstance(seed, int | np.integer):
+        return tuple(int(seed) + member for member in range(members))
+    seeds = tuple(int(value) for value in seed if value is not None)
+    if len(seeds) != members or len(seed) != members:
+        raise ValueError(
+            f"got {len(seed)} seeds for {members} members: pass one integer seed per member, or a"
+            " single int"
+        )
+    return seeds
+
+
+def positive(name: str, value: int) -> None:
+    """Refuses what is not an integer above 0."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
         raise ValueError(f"{name} is {value!r}: it must be an integer above 0")
 
 
-def _device(device: torch.device | str) -> torch.device:
+def resolve_device(device: torch.device | str) -> torch.device:
+    """The device by that name; a ValueError for CUDA on a machine without it."""
     found = torch.device(device)
     if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(

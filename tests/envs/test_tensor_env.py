@@ -5,17 +5,39 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.error import ResetNeeded
-from gymnasium.vector import AutoresetMode
 
-from neoteny.envs import TensorEnv, make, registered
+from neoteny.envs import make, minatar
+from neoteny.envs.classic import PROBLEMS
 
-CHANNELS = {"Asterix": 4, "Breakout": 4, "Freeway": 7, "Seaquest": 10, "SpaceInvaders": 6}
-GAMES = [f"MinAtar-{name}" for name in CHANNELS]
+GAMES = [f"MinAtar-{name}" for name in minatar.GAMES]
+GRIDS = [
+    f"MiniGrid-{name}"
+    for name in ("FourRooms", "DoorKey-8x8", "Dynamic-Obstacles-6x6", "KeyCorridorS3R3")
+]
+IDS = [*GAMES, *PROBLEMS, *GRIDS]
 
 
-def actions(lanes, steps, seed=0):
+def actions(lanes, steps, seed=0, id=GAMES[0]):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 6, (steps, lanes), generator=generator)
+    space = make(id, 1).single_action_space
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return torch.randint(0, int(space.n), (steps, lanes), generator=generator)
+    return torch.rand(steps, lanes, *space.shape, generator=generator) * 2 - 1
+
+
+def worlds(id, members):
+    """Options by which members differ: for all together, for each alone, and before they are."""
+    if id in GAMES:
+        orders = np.stack([np.random.default_rng(m).permutation(10) for m in range(members)])
+        shape = {"channels": 10}
+        alone = [shape | {"channel_order": order} for order in orders]
+        return shape | {"channel_order": orders}, alone, shape
+    if id in GRIDS:
+        return {}, [{}] * members, {}
+    name, usual = next(iter(PROBLEMS[id][0].defaults.items()))
+    values = [usual * (1 + member / 4) for member in range(members)]
+    alone = [{"parameters": {name: value}} for value in values]
+    return {"parameters": {name: values}}, alone, {}
 
 
 def play(env, sequence):
@@ -37,29 +59,28 @@ def assert_same(left, right):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("id", GAMES)
+@pytest.mark.parametrize("id", IDS)
 def test_a_lane_does_not_depend_on_how_many_there_are(id):
-    sequence = actions(64, 120)
+    sequence = actions(64, 120, id=id)
     wide = run(make(id, 64, max_steps=50), sequence)
     narrow = run(make(id, 8, max_steps=50), sequence[:, :8])
     assert_same([column[:, :8] for column in wide], narrow)
 
 
-@pytest.mark.parametrize("id", GAMES)
+@pytest.mark.parametrize("id", IDS)
 def test_members_equal_separate_environments(id):
-    sequence = actions(3 * 5, 100)
-    orders = np.stack([np.random.default_rng(m).permutation(10) for m in range(3)])
-    options = {"channels": 10, "max_steps": 40}
-    together = run(make(id, 5, 3, seed=7, channel_order=orders, **options), sequence)
+    sequence = actions(3 * 5, 100, id=id)
+    options, own, _ = worlds(id, 3)
+    together = run(make(id, 5, 3, seed=7, max_steps=40, **options), sequence)
     for member in range(3):
-        alone = make(id, 5, seed=7 + member, channel_order=orders[member], **options)
+        alone = make(id, 5, seed=7 + member, max_steps=40, **own[member])
         lanes = slice(5 * member, 5 * member + 5)
         assert_same([column[:, lanes] for column in together], run(alone, sequence[:, lanes]))
 
 
-@pytest.mark.parametrize("id", GAMES)
+@pytest.mark.parametrize("id", IDS)
 def test_same_seed_repeats_and_another_differs(id):
-    sequence = actions(16, 100)
+    sequence = actions(16, 100, id=id)
     env = make(id, 16, seed=3)
     first = run(env, sequence)
     again = [*[column.clone() for column in first]]
@@ -79,12 +100,12 @@ def test_reset_without_a_seed_draws_anew_and_deterministically():
     assert not torch.equal(first.state["car_speed"], before)
 
 
-@pytest.mark.parametrize("id", GAMES)
+@pytest.mark.parametrize("id", IDS)
 def test_reset_mask_restarts_those_lanes_alone(id):
     env = make(id, 6)
     first, _ = env.reset(options={"reset_mask": torch.zeros(6, dtype=torch.bool)})
     assert torch.equal(first, make(id, 6).reset()[0])
-    for action in actions(6, 5):
+    for action in actions(6, 5, id=id):
         obs = env.step(action)[0]
     before = env.state_dict()
     mask = torch.tensor([True, False] * 3)
@@ -107,29 +128,28 @@ def test_seeds_are_taken_per_member():
     assert env.seeds == (20, 21, 22)
 
 
-@pytest.mark.parametrize("id", GAMES)
+@pytest.mark.parametrize("id", IDS)
 def test_state_dict_resumes_bit_exactly_in_mid_episode(id):
-    sequence = actions(2 * 16, 160)
-    orders = np.stack([np.random.default_rng(m).permutation(11) for m in range(2)])
-    options = {"members": 2, "max_steps": 70, "channels": 11}
-    env = make(id, 16, seed=1, channel_order=orders, **options)
+    sequence = actions(2 * 16, 160, id=id)
+    options, _, before = worlds(id, 2)
+    env = make(id, 16, 2, seed=1, max_steps=70, **options)
     env.reset()
     play(env, sequence[:83])
     saved = env.state_dict()
     rest = play(env, sequence[83:])
-    resumed = make(id, 16, seed=99, **options)
+    resumed = make(id, 16, 2, seed=99, max_steps=70, **before)
     resumed.load_state_dict(saved)
     assert resumed.seeds == env.seeds
     assert_same(play(resumed, sequence[83:]), rest)
     assert_same(resumed.state.values(), [env.state[name] for name in resumed.state])
 
 
-@pytest.mark.parametrize("id", GAMES)
+@pytest.mark.parametrize("id", IDS)
 def test_same_step_autoreset_returns_both_observations(id):
     env = make(id, 64, max_steps=30)
     env.reset()
     finished = 0
-    for action in actions(64, 100):
+    for action in actions(64, 100, id=id):
         obs, _, terminated, truncated, info = env.step(action)
         done = terminated | truncated
         finished += int(done.sum())
@@ -222,48 +242,10 @@ def test_returned_tensors_are_not_overwritten_by_later_steps():
     assert torch.equal(first, copy)
 
 
-# Gymnasium calls v0 outdated wherever v1 exists; here, as in MinAtar, v1 is the minimal action set.
-@pytest.mark.filterwarnings("ignore:.*is out of date")
-@pytest.mark.parametrize("id", registered())
-def test_gymnasium_makes_and_describes_it(id):
-    env = gymnasium.make_vec(id, num_envs=8)
-    assert isinstance(env.unwrapped, TensorEnv)
-    assert env.num_envs == env.lanes == 8
-    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
-    obs, info = env.reset(seed=1)
-    game = id.split("-")[1]
-    assert info == {}
-    assert obs.dtype == torch.bool
-    assert obs.shape == (8, 10, 10, CHANNELS[game]) == env.observation_space.shape
-    assert env.observation_space.contains(obs.numpy())
-    assert env.single_observation_space.contains(obs[0].numpy())
-    for _ in range(5):
-        obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-        assert reward.dtype == torch.float32
-        assert terminated.dtype == truncated.dtype == torch.bool
-        assert reward.shape == terminated.shape == truncated.shape == (8,)
-    env.close()
-
-
-def test_gymnasium_passes_options_and_vector_wrappers_apply():
-    env = gymnasium.make_vec(
-        "neoteny/MinAtar-Breakout-v1", num_envs=2, members=3, seed=4, render_mode="rgb_array"
-    )
-    assert env.unwrapped.seeds == (4, 5, 6)
-    assert env.num_envs == 6
-    assert env.single_action_space.n == 3
-    wrapped = gymnasium.vector.VectorWrapper(env)
-    wrapped.reset()
-    frames = wrapped.render()
-    assert len(frames) == 6
-    assert frames[0].shape == (160, 160, 3)
-    assert frames[0].std() > 0
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: make("MinAtar-Brekout", 1), "did you mean 'neoteny/MinAtar-Breakout-v"),
+        (lambda: make("MinAtar-Brekout", 1), "did you mean 'MinAtar-Breakout-v"),
         (lambda: make("Pong", 1), r"registered\(\) lists"),
         (lambda: make(GAMES[0], 1, stiky=0.1), r"no option 'stiky'.*'sticky'"),
         (lambda: make(GAMES[0] + "-v1", 1, minimal_actions=False), "minimal_actions"),
@@ -305,13 +287,14 @@ def test_wrong_use_of_step_and_state_is_refused():
         make(GAMES[1], 4).load_state_dict(env.state_dict())
 
 
-@pytest.mark.parametrize("id", GAMES)
+@pytest.mark.parametrize("id", IDS)
 def test_a_step_is_one_graph_without_host_reads(id):
+    torch.compiler.reset()  # its limit of recompilations counts all tests together
     env, traced = make(id, 16, max_steps=40), make(id, 16, max_steps=40)
     options = {"backend": "eager", "fullgraph": True, "dynamic": False}
     traced._advance = torch.compile(traced._advance, **options)
     traced._observe = torch.compile(traced._observe, **options)
-    sequence = actions(16, 50)
+    sequence = actions(16, 50, id=id)
     assert_same(run(env, sequence), run(traced, sequence))
 
 
@@ -319,6 +302,7 @@ def test_a_step_is_one_graph_without_host_reads(id):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.parametrize("id", GAMES)
 def test_compiled_step_equals_eager(id):
+    torch.compiler.reset()
     env, compiled = make(id, 16, max_steps=40), make(id, 16, max_steps=40)
     compiled._advance = torch.compile(compiled._advance, fullgraph=True, dynamic=False)
     sequence = actions(16, 100)

@@ -1,0 +1,288 @@
+"""Any Gymnasium environment, stepped on the host behind the interface of a TensorEnv."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neoteny.envs import rng
+from neoteny.envs.base import member_seeds, positive, resolve_device
+from neoteny.envs.single import AnyEnv, Place, host_ids, is_host_id, make_single, nearest
+
+Vectorization = Literal["sync", "async"]
+
+
+class HostEnv(VectorEnv[Any, Any, Any]):
+    """M members of N lanes of any Gymnasium id, stepped one by one, tensors in and out.
+
+    Slower than a TensorEnv, and otherwise like one: lanes are member-major, finished lanes
+    restart at once (SAME_STEP), a lane that terminates on its last step is not truncated, and
+    Gymnasium's infos are dropped. Observations are always one tensor: of a Dict the entry
+    `observation`, by default "image" (MiniGrid's); other spaces flattened, a Discrete one to a
+    one-hot vector; types of 64 bits as float32. Rewards are float32, discrete actions count
+    from 0.
+
+    Every episode is seeded anew from (seed of the member, lane within the member, number of the
+    episode), so a lane does not depend on `num_envs` or `members`. Saving keeps the actions of
+    the episodes under way and loading plays them again: a resume is bit exact if the environment
+    is a function of its seed, its actions and what `set_parameters` set, as Gymnasium asks.
+
+    Args:
+        id: an id of Gymnasium or of a package that registers there.
+        num_envs: lanes per member, N. The attribute `num_envs` is Gymnasium's: all L lanes.
+        members: number of members, M.
+        device: where the returned tensors live.
+        seed: seed of member 0, member m taking seed + m; or one seed per member.
+        vectorization: "sync" steps lane after lane, "async" every lane in a process of its own.
+        observation: entry of a Dict observation to show.
+        flatten: flatten observations to vectors, with all entries of a Dict unless it has an
+            image or `observation` names one.
+        max_steps: limit of steps in place of the registered one.
+        bounded: whether only limits of steps truncate; False if the environment may truncate
+            earlier by itself, which makes `max_truncations` as large as the horizon.
+        **options: given to `gymnasium.make`, such as `render_mode`.
+
+    Attributes:
+        final_observations: whether `step` returns `info["final_obs"]`.
+        max_steps: the limit of steps, None if it is not known.
+
+    Raises:
+        ValueError: for an unknown id, an option out of range or that the environment refuses, a
+            package that is not installed, and spaces that are not supported.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        num_envs: int = 1,
+        members: int = 1,
+        device: torch.device | str = "cpu",
+        seed: int | Sequence[int] = 0,
+        *,
+        vectorization: Vectorization = "sync",
+        observation: str | None = None,
+        flatten: bool = False,
+        max_steps: int | None = None,
+        bounded: bool = True,
+        **options: Any,
+    ) -> None:
+        for name, value in (("num_envs", num_envs), ("members", members)):
+            positive(name, value)
+        if max_steps is not None:
+            positive("max_steps", max_steps)
+            options["max_episode_steps"] = max_steps
+        if vectorization not in get_args(Vectorization):
+            raise ValueError(f"vectorization is {vectorization!r}: use 'sync' or 'async'")
+        if not is_host_id(id):
+            raise ValueError(f"Gymnasium knows no environment {id!r}{nearest(id, host_ids())}")
+        self.members, self.lanes = int(members), int(num_envs)
+        self.num_envs = self.members * self.lanes
+        self.device = resolve_device(device)
+        self.final_observations = True
+        self._seed(seed)
+        build = partial(make_single, id, observation, flatten, options)
+        sample = build()
+        self.id, self.spec = id, sample.spec
+        self.max_steps = _limit(sample) if bounded else None
+        self.render_mode = sample.render_mode
+        self._parameters = list(sample.parameters)
+        self.metadata = {**sample.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+        self.single_observation_space = sample.observation_space
+        self.single_action_space = sample.action_space
+        self.observation_space = batch_space(sample.observation_space, self.num_envs)
+        self.action_space = batch_space(sample.action_space, self.num_envs)
+        sample.close()
+        vector = SyncVectorEnv if vectorization == "sync" else AsyncVectorEnv
+        self._envs: Any = vector([build] * self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+        self._elapsed = np.zeros(self.num_envs, np.int64)
+        self._obs: Tensor | None = None
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Starts a new episode in every lane, or in those of `reset_mask`; see `TensorEnv.reset`.
+
+        Raises:
+            ValueError: for another option, a mask of another shape or seeds out of range.
+        """
+        options = dict(options or {})
+        mask = options.pop("reset_mask", None)
+        if options:
+            raise ValueError(f"reset got options {sorted(options)}, but it takes only reset_mask")
+        if seed is not None:
+            self._seed(seed)
+            self._obs = None
+        if self._obs is None:
+            return self._begin(self._envs.reset(seed=self._lane_seeds)[0]), {}
+        if mask is None:
+            return self._begin(self._envs.reset()[0]), {}
+        mask = torch.as_tensor(mask, dtype=torch.bool).cpu().numpy()
+        if mask.shape != (self.num_envs,):
+            raise ValueError(f"reset_mask has shape {mask.shape}, expected ({self.num_envs},)")
+        if mask.any():  # Gymnasium refuses an empty mask
+            obs, _ = self._envs.reset(options={"reset_mask": mask})
+            self._obs = torch.as_tensor(obs, device=self.device)
+            self._elapsed[mask] = 0
+        return self._obs, {}
+
+    def _begin(self, obs: NDArray[Any]) -> Tensor:
+        self._elapsed = np.zeros(self.num_envs, np.int64)
+        self._obs = torch.as_tensor(obs, device=self.device)
+        return self._obs
+
+    def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Steps every lane and restarts those that finish.
+
+        Args:
+            actions: (L, *action), Tensor or ndarray.
+
+        Returns:
+            As `TensorEnv.step`.
+
+        Raises:
+            ValueError: if the actions have another shape.
+            ResetNeeded: before the first `reset`.
+            RuntimeError: if an episode was truncated before the limit although `bounded`.
+        """
+        if self._obs is None:
+            raise ResetNeeded("step was called before reset: call reset() first")
+        actions = torch.as_tensor(actions).cpu().numpy()
+        if actions.shape != self.action_space.shape:
+            raise ValueError(
+                f"actions have shape {actions.shape}, expected {self.action_space.shape}"
+            )
+        obs, reward, terminated, truncated, info = self._envs.step(
+            actions.astype(self.action_space.dtype)
+        )
+        truncated &= ~terminated
+        self._check_limit(truncated)
+        self._elapsed[terminated | truncated] = 0
+        self._obs = torch.as_tensor(obs, device=self.device)
+        final = {}
+        if self.final_observations:
+            before = obs.copy()
+            for lane in np.flatnonzero(info.get("_final_obs", ())):
+                before[lane] = info["final_obs"][lane]
+            final["final_obs"] = torch.as_tensor(before, device=self.device)
+        return (
+            self._obs,
+            torch.as_tensor(reward, dtype=torch.float32, device=self.device),
+            torch.as_tensor(terminated, device=self.device),
+            torch.as_tensor(truncated, device=self.device),
+            final,
+        )
+
+    def _check_limit(self, truncated: NDArray[np.bool_]) -> None:
+        self._elapsed += 1
+        if self.max_steps is None:
+            return
+        early = truncated & (self._elapsed < self.max_steps)
+        if early.any():
+            raise RuntimeError(
+                f"{self.id} truncated an episode after {self._elapsed[early][0]} steps, before"
+                f" its limit of {self.max_steps}: make it with bounded=False"
+            )
+
+    def _seed(self, seed: int | Sequence[int | None]) -> None:
+        self.seeds = member_seeds(seed, self.members)
+        self._lane_seeds = rng.lane_keys(self.seeds, self.lanes, "env").tolist()
+
+    def max_truncations(self, horizon: int) -> int:
+        """Upper bound on the truncations one lane can see within the next `horizon` steps."""
+        return horizon if self.max_steps is None else -(-horizon // self.max_steps)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The environments' attributes that are numbers: name to value per lane, (L,) float64."""
+        rows = self._envs.get_attr("parameters")
+        return {
+            name: torch.tensor([row[name] for row in rows], dtype=torch.float64)
+            for name in self._parameters
+        }
+
+    def set_parameters(self, **values: float | Sequence[float] | NDArray[Any] | Tensor) -> None:
+        """Sets attributes of the environments, from the next step on.
+
+        Args:
+            **values: name to a number, (M,) numbers, one a member, or (L,) numbers, one a lane.
+
+        Raises:
+            ValueError: for a name that is not in `parameters`, or another shape.
+        """
+        columns = {name: self._by_lane(name, value) for name, value in values.items()}
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        if rows:
+            self._envs.set_attr("parameters", rows)
+
+    def _by_lane(self, name: str, value: Any) -> list[float]:
+        if name not in self._parameters:
+            raise ValueError(
+                f"{self.id} has no parameter {name!r}: its parameters are {self._parameters}"
+            )
+        given = torch.as_tensor(value, dtype=torch.float64).cpu()
+        if given.shape == (self.members,):
+            given = given.repeat_interleave(self.lanes)
+        if given.shape not in ((), (self.num_envs,)):
+            raise ValueError(
+                f"{name} has shape {tuple(given.shape)}: pass one number, ({self.members},), one"
+                f" a member, or ({self.num_envs},), one a lane"
+            )
+        lanes: list[float] = given.expand(self.num_envs).tolist()
+        return lanes
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies the members' seeds and where every lane is, by what leads there again."""
+        state: dict[str, Any] = {"seeds": torch.tensor(self.seeds, dtype=torch.int64)}
+        if self._obs is not None:
+            places = [vars(place) for place in self._envs.get_attr("place")]
+            state["places"] = [
+                place | {"actions": torch.from_numpy(place["actions"])} for place in places
+            ]
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` copied, by playing the episodes under way again.
+
+        Raises:
+            ValueError: if it was saved with another number of lanes or members.
+        """
+        self._seed(state["seeds"].tolist())
+        self._obs = None
+        if "places" not in state:
+            return
+        if len(state["places"]) != self.num_envs:
+            raise ValueError(
+                f"state has {len(state['places'])} lanes, expected {self.num_envs}: make the"
+                " environment with the same num_envs and members"
+            )
+        places = [
+            Place(**place | {"actions": place["actions"].cpu().numpy()})
+            for place in state["places"]
+        ]
+        self._envs.set_attr("place", places)
+        self._begin(self._envs.reset()[0])
+        self._elapsed = np.array([len(place.actions) for place in places])
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A frame a lane, as the environments draw it; None without a `render_mode`."""
+        return None if self.render_mode is None else tuple(self._envs.render())
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Closes the environments and ends their processes."""
+        self._envs.close(**kwargs)
+
+
+def _limit(env: AnyEnv) -> int | None:
+    """Steps after which an episode is truncated, by Gymnasium or, as in MiniGrid, by itself."""
+    limits = [env.spec and env.spec.max_episode_steps, getattr(env.unwrapped, "max_steps", None)]
+    return min((limit for limit in limits if isinstance(limit, int)), default=None)

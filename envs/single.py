@@ -1,0 +1,214 @@
+"""One Gymnasium environment, made as HostEnv needs it."""
+
+import difflib
+import importlib
+import importlib.util
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import FlattenObservation, TransformAction, TransformObservation
+from numpy.typing import NDArray
+
+AnyEnv = gymnasium.Env[Any, Any]
+#: Packages that register their ids with Gymnasium only when they are imported.
+PLUGINS = ("minigrid", "ale_py")
+#: What Gymnasium's CartPole computes from its parameters when it is made, and never again.
+DERIVED: dict[str, tuple[Any, ...]] = {
+    "total_mass": (operator.add, "masspole", "masscart"),
+    "polemass_length": (operator.mul, "masspole", "length"),
+}
+
+
+def host_ids() -> list[str]:
+    """Lists the ids that Gymnasium and the installed plugins can make, sorted."""
+    for name in PLUGINS:
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
+    return sorted(id for id, spec in gymnasium.registry.items() if spec.entry_point is not None)
+
+
+def is_host_id(id: str) -> bool:
+    """Whether Gymnasium can make it; "module:id" says which package registers it."""
+    return id in gymnasium.registry or ":" in id or id in host_ids()
+
+
+def nearest(id: str, ids: Sequence[str]) -> str:
+    """A hint to the ids most like an unknown one, empty if there are none."""
+    near = difflib.get_close_matches(id, set(ids), n=2, cutoff=0.6)
+    return "; did you mean " + " or ".join(map(repr, near)) + "?" if near else ""
+
+
+def make_single(
+    id: str, observation: str | None, flatten: bool, options: Mapping[str, Any]
+) -> "Replayable":
+    """Makes one environment with an array as observation; see `HostEnv` for the arguments.
+
+    Raises:
+        ValueError: if the environment cannot be made, or for spaces that are not supported.
+    """
+    try:
+        env: AnyEnv = gymnasium.make(id, **options)
+    except (TypeError, ImportError, gymnasium.error.Error) as error:
+        raise ValueError(f"{id} with options {dict(options)} cannot be made: {error}") from error
+    return Replayable(_count_from_zero(_as_array(_select(env, observation, flatten), flatten)))
+
+
+def _select(env: AnyEnv, entry: str | None, flatten: bool) -> AnyEnv:
+    """The environment with one entry of a Dict observation, or all if they will be flattened."""
+    space = env.observation_space
+    if not isinstance(space, spaces.Dict):
+        if entry is not None:
+            raise ValueError(f"observation is {entry!r}, but observations are {space}, not a Dict")
+        return env
+    if entry is None and "image" in space.spaces:
+        entry = "image"
+    if entry in space.spaces:
+        return TransformObservation(env, operator.itemgetter(entry), space[entry])
+    if entry is None and flatten:
+        return env
+    raise ValueError(
+        f"observations are a Dict of {list(space.spaces)}: pass one of them as observation=...,"
+        " or flatten=True"
+    )
+
+
+def _as_array(env: AnyEnv, flatten: bool) -> AnyEnv:
+    """The environment with a Box of at most 32 bits as its observation space."""
+    if flatten or not isinstance(env.observation_space, spaces.Box):
+        try:
+            env = FlattenObservation(env)
+        except NotImplementedError:
+            message = f"observations {env.observation_space} cannot be flattened"
+            raise ValueError(message) from None
+    box = env.observation_space
+    if not isinstance(box, spaces.Box):
+        raise ValueError(f"observations {box} are not supported: they have no fixed shape")
+    if box.dtype.itemsize <= 4:
+        return env
+    cast = operator.methodcaller("astype", np.float32)
+    return TransformObservation(env, cast, spaces.Box(cast(box.low), cast(box.high)))
+
+
+def _count_from_zero(env: AnyEnv) -> AnyEnv:
+    """The environment with discrete actions counted from 0."""
+    space = env.action_space
+    if isinstance(space, spaces.Discrete):
+        if space.start == 0:
+            return env
+        shift = partial(operator.add, int(space.start))
+        return TransformAction(env, shift, spaces.Discrete(int(space.n)))
+    if not isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
+        raise ValueError(f"actions {space} are not supported: they are not one array")
+    return env
+
+
+@dataclass
+class Place:
+    """Where an environment is: what leads there again from its seed.
+
+    Attributes:
+        seed: seed of the lane.
+        episodes: episodes begun.
+        actions: actions of the last episode, (steps, *action).
+        start: parameters that had been set when the episode began.
+        changes: parameters set since, each with the number of actions played before.
+    """
+
+    seed: int
+    episodes: int
+    actions: NDArray[Any]
+    start: dict[str, float]
+    changes: list[tuple[int, dict[str, float]]]
+
+
+class Replayable(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Seeds each episode by its number, and goes to any place by playing its episode again.
+
+    `reset` with a seed begins with episode 0; without one it goes on to the next. Setting `place`
+    makes the next `reset` go there instead.
+    """
+
+    def __init__(self, env: AnyEnv) -> None:
+        super().__init__(env)
+        self._goal: Place | None = None
+        self._seed, self._episodes = 0, 0
+        self._actions: list[Any] = []
+        self._parameters: dict[str, float] = {}  # that were set
+        self._start: dict[str, float] = {}
+        self._changes: list[tuple[int, dict[str, float]]] = []
+
+    @property
+    def place(self) -> Place:
+        """Where the environment is."""
+        space = self.action_space
+        actions = np.array(self._actions, space.dtype).reshape(-1, *(space.shape or ()))
+        return Place(self._seed, self._episodes, actions, dict(self._start), list(self._changes))
+
+    @place.setter
+    def place(self, place: Place) -> None:
+        self._goal = place
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Public attributes of the innermost environment that are numbers."""
+        base = self.unwrapped
+        spaces_of_names = [vars(kind) for kind in reversed(type(base).__mro__)] + [vars(base)]
+        values = {name: value for names in spaces_of_names for name, value in names.items()}
+        return {
+            name: float(value)
+            for name, value in values.items()
+            if isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and not name.startswith("_")
+        }
+
+    @parameters.setter
+    def parameters(self, values: Mapping[str, float]) -> None:
+        self._changes.append((len(self._actions), dict(values)))
+        self._set(values)
+
+    def _set(self, values: Mapping[str, float]) -> None:
+        base = self.unwrapped
+        self._parameters |= values
+        for name, value in values.items():
+            setattr(base, name, value)
+        for name, (function, *arguments) in DERIVED.items():
+            if values and hasattr(base, name):
+                setattr(base, name, function(*(getattr(base, argument) for argument in arguments)))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begins the next episode, the first one of `seed`, or goes to `place`."""
+        goal, self._goal = self._goal, None
+        if seed is not None:
+            self._seed, self._episodes = seed, 0
+        elif goal is not None:
+            self._seed, self._episodes = goal.seed, goal.episodes - 1
+            self._set(goal.start)
+        entropy = np.random.SeedSequence([self._seed, self._episodes])
+        self._episodes += 1
+        self._actions, self._changes, self._start = [], [], dict(self._parameters)
+        obs, info = self.env.reset(seed=int(entropy.generate_state(1)[0]), options=options)
+        if goal is not None and seed is None:
+            obs = self._play_again(goal, obs)
+        return obs, info
+
+    def _play_again(self, place: Place, obs: Any) -> Any:
+        for step in range(len(place.actions) + 1):
+            for _, values in (change for change in place.changes if change[0] == step):
+                self.parameters = values
+            if step < len(place.actions):
+                obs = self.step(place.actions[step])[0]
+        return obs
+
+    def step(self, action: Any) -> Any:
+        """Plays one step and keeps the action."""
+        self._actions.append(np.copy(action))
+        return self.env.step(action)
