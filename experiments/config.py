@@ -12,6 +12,7 @@ import torch
 from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.plasticity.interventions import make_interventions
+from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 
 __all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name", "from_dict"]
 
@@ -26,6 +27,8 @@ class TrainConfig:
     """Stream or environment id; see `list streams` and `list envs`."""
     env_option: tuple[str, ...] = ()
     """Options of the stream or environment as name=value, such as sticky=0.1 or max_steps=1000."""
+    stream: Path | None = None
+    """YAML or Python file of a stream of your own, in place of `env`."""
     seeds: int = 1
     """Number of members, trained together in one process; member i has seed first-seed + i."""
     first_seed: int = 0
@@ -48,6 +51,11 @@ class TrainConfig:
     """`cpu`, `cuda` or `cuda:1`."""
     dense: bool = False
     """Multiply binary observations out, the plain path that the faster one equals to round-off."""
+    compile: bool = True
+    """Compute policy and value together, with gradients in closed form; `--no-compile` is the plain
+    path, one operation after the other, which the faster one equals to round-off."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Type of the matrix products' factors; weights and moments are float32 in either."""
     threads: int | None = None
     """Threads for CPU arithmetic; unset, torch decides."""
     diagnose_every: int = 10
@@ -71,7 +79,7 @@ class TrainConfig:
             raise ValueError(
                 f"device is {self.device}, but this torch sees no CUDA: use --device cpu"
             )
-        _ = self.network_spec, self.options
+        _ = self.network_spec, self.options, self.stream_definition
 
     @property
     def network_spec(self) -> NetworkSpec:
@@ -82,6 +90,16 @@ class TrainConfig:
     def seed_list(self) -> list[int]:
         """One seed per member."""
         return list(range(self.first_seed, self.first_seed + self.seeds))
+
+    @property
+    def stream_definition(self) -> StreamDefinition | None:
+        """The stream read from the user's file, if there is one."""
+        return None if self.stream is None else read_stream(self.stream)
+
+    @property
+    def world(self) -> str:
+        """Name of the stream or environment."""
+        return self.env if self.stream is None else self.stream.stem
 
     @property
     def options(self) -> dict[str, Any]:
@@ -96,7 +114,13 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        if (definition := self.stream_definition) is None:
+            del values["stream"]
+        else:
+            values |= {"env": self.world, "stream": str(self.stream)}
+            values["stream_definition"] = definition.to_dict()
+        return values
 
 
 @dataclass(frozen=True)
@@ -122,11 +146,11 @@ class RunConfig(TrainConfig):
     @property
     def folder(self) -> Path:
         """Where the run is written."""
-        return self.out or Path("results/runs") / self.env.replace("/", "-") / self.arm
+        return self.out or Path("results/runs") / self.world.replace("/", "-") / self.arm
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; where a run lies is not part of what it is."""
-        values = dataclasses.asdict(self)
+        values = super().to_dict()
         del values["out"], values["resume"]
         return values
 
@@ -155,7 +179,7 @@ class CompareConfig(TrainConfig):
     @property
     def folder(self) -> Path:
         """Where the comparison is written."""
-        return self.out or Path("results/runs") / f"{self.env.replace('/', '-')}-comparison"
+        return self.out or Path("results/runs") / f"{self.world.replace('/', '-')}-comparison"
 
     def arms(self) -> list[RunConfig]:
         """One run for every combination of interventions, activation and bias."""
@@ -190,6 +214,8 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
     kept = {name: value for name, value in values.items() if name in known}
     for name in ("env_option", "hidden", "intervention"):
         kept[name] = tuple(kept[name])
+    if "stream" in kept:
+        kept["stream"] = Path(kept["stream"])
     return RunConfig(**kept | {"ppo": PPOConfig(**kept["ppo"])})
 
 

@@ -10,6 +10,7 @@ from neoteny.agents.ppo_loss import sample_actions
 from neoteny.envs import rng
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.worlds import make_world
+from neoteny.wrappers.member_schedules import MemberSchedules
 
 __all__ = ["evaluate"]
 
@@ -18,7 +19,7 @@ CHECK_EVERY = 50
 
 
 @torch.no_grad()
-def evaluate(config: RunConfig, agent: PPO, step: int) -> Tensor:
+def evaluate(config: RunConfig, agent: PPO, step: int, schedule: MemberSchedules) -> Tensor:
     """Play one episode in each of `config.eval_episodes` lanes with the stochastic policy.
 
     One episode a lane, the first: counting whatever ends first would favour short episodes. An
@@ -28,13 +29,14 @@ def evaluate(config: RunConfig, agent: PPO, step: int) -> Tensor:
         config: The run's configuration.
         agent: The agent; training state is not touched.
         step: Environment step whose task, permutation included, is evaluated.
+        schedule: The training environments', whose switches may have waited for returns.
 
     Returns:
         (M,) mean return.
     """
     lanes = config.eval_episodes
     envs = make_world(config, lanes)
-    envs.seek(step)
+    envs.seek(step, schedule)
     obs = envs.reset()[0]
     keys = rng.lane_keys(config.seed_list, lanes, f"evaluation {step}", agent.device)
     total = torch.zeros(len(obs), device=agent.device)

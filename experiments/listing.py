@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from neoteny import envs
 from neoteny.experiments.config import PRESETS
@@ -44,10 +45,24 @@ def _environments() -> Table:
 
 
 def _streams() -> Table:
-    table = Table("name", "what it stresses", title="streams")
+    table = Table(
+        Column("name", no_wrap=True), "what it is", "what it stresses", "options", title="streams"
+    )
     for name, stream in STREAMS.items():
-        table.add_row(name, _first_line(stream))
+        table.add_row(name, _first_line(stream), _stresses(stream), _options(stream))
+    table.add_row("--stream FILE", "Your own, from a YAML or Python file.", "-", "-")
     return table
+
+
+def _stresses(stream: object) -> str:
+    """The sentence of the documentation that begins with "Stresses", up to its colon."""
+    text = " ".join((inspect.getdoc(stream) or "").split())
+    return text.partition("Stresses ")[2].split(". ")[0].split(": ")[0]
+
+
+def _options(stream: Callable[..., object]) -> str:
+    parameters = inspect.signature(stream).parameters.values()
+    return ", ".join(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
 def _interventions() -> Table:

@@ -173,7 +173,7 @@ class Runner:
     def _iterate(self, recorder: Recorder) -> dict[str, list[float]]:
         """One iteration: pass on a task switch that the last one ended with, learn and record."""
         started = time.perf_counter()
-        if self.step in self.boundaries:
+        if self._switched():
             self._switch()
         tasks = self.envs.tasks_at(self.step)
         visit = self.envs.schedule.visits(self.step)
@@ -181,10 +181,10 @@ class Runner:
         metrics = self._learn(rollout)
         self.iteration += 1
         self.step += self.per_iteration
-        ends_task = self.step in self.boundaries or self.step == self.total
+        ends_task = self._switched() or self.step == self.total
         if self.config.eval_episodes and ends_task:
             metrics["eval/episodic_return"] = evaluate(
-                self.config, self.agent, self.step - self.per_iteration
+                self.config, self.agent, self.step - self.per_iteration, self.envs.schedule
             )
         statistics = self.envs.collect()
         metrics |= {f"charts/{name}": value for name, value in statistics.items()}
@@ -206,6 +206,16 @@ class Runner:
         )
         self._freeze(host["charts/alive"])
         return host
+
+    def _switched(self) -> bool:
+        """Whether a member's task changed with the last step of the last iteration.
+
+        Asked of the schedule and not of a list made beforehand, since some schedules wait for the
+        agent to reach a return.
+        """
+        visits = self.envs.schedule.visits
+        switched: bool = visits(self.step) != visits(max(self.step - self.per_iteration, 0))
+        return switched
 
     def _learn(self, rollout: Rollout) -> dict[str, Tensor]:
         """Learn from a rollout; every `diagnose_every` iterations measure the network as well."""

@@ -10,7 +10,7 @@ __all__ = ["make_world"]
 
 
 def make_world(config: RunConfig, lanes: int | None = None) -> EpisodeStatistics:
-    """Build the stream or environment named by `config.env`.
+    """Build the stream or environment that `config` names or has in a file.
 
     Args:
         config: Environment, options, seeds and batch sizes.
@@ -21,7 +21,7 @@ def make_world(config: RunConfig, lanes: int | None = None) -> EpisodeStatistics
     """
     return EpisodeStatistics(
         make_stream(
-            config.env,
+            config.stream_definition or config.env,
             lanes or config.ppo.num_envs,
             members=config.seeds,
             device=config.device,

@@ -1,5 +1,6 @@
 """NumPy and PyTorch behind the few calls that schedules and changes need."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -49,24 +50,96 @@ class Table:
         Table.__init__(self, values)
 
 
-def integers(values: Sequence[int], device: torch.device | None) -> Any:
-    """Host integers as an int64 array, made by fills on the device, not by a host copy.
+def filled(values: Sequence[int] | Sequence[float], device: torch.device | None) -> Any:
+    """Host numbers as an int64 or float64 array, made by fills on the device, not by a host copy.
 
     A copy from pageable memory waits for the device; fills do not.
 
     Args:
-        values: n integers.
+        values: n numbers, all int or all float.
         device: where to put them; None for NumPy.
 
     Returns:
-        (n,) int64.
+        (n,) int64 or float64.
     """
     if device is None:
-        return np.array(values, dtype=np.int64)
+        return np.array(values)
+    dtype = torch.float64 if isinstance(values[0], float) else torch.int64
     if len(set(values)) == 1:
-        return torch.full((len(values),), values[0], dtype=torch.int64, device=device)
-    fills = [torch.full((), value, dtype=torch.int64, device=device) for value in values]
-    return torch.stack(fills)
+        return torch.full((len(values),), values[0], dtype=dtype, device=device)
+    return torch.stack([torch.full((), value, dtype=dtype, device=device) for value in values])
+
+
+def float64(x: Any) -> Any:
+    """`x` as float, float64 ndarray or float64 Tensor."""
+    if isinstance(x, Tensor):
+        return x.to(torch.float64)
+    return x.astype(np.float64) if isinstance(x, np.ndarray) else float(x)
+
+
+def float32(x: Any) -> Any:
+    """`x` rounded to float32: a float, a float32 ndarray or a float32 Tensor."""
+    if isinstance(x, Tensor):
+        return x.to(torch.float32)
+    return x.astype(np.float32) if isinstance(x, np.ndarray) else float(np.float32(x))
+
+
+def split(task: Any) -> tuple[Any, Any]:
+    """A task index and how far it is on the way to the next one.
+
+    Args:
+        task: int or float, or an array of either.
+
+    Returns:
+        The index, and a part in [0, 1); None instead of the part where `task` is whole by type.
+    """
+    if isinstance(task, float):
+        whole = math.floor(task)
+        return whole, task - whole
+    if isinstance(task, Tensor) and task.is_floating_point():
+        return task.floor().long(), task - task.floor()
+    if isinstance(task, np.ndarray) and task.dtype.kind == "f":
+        return np.floor(task).astype(np.int64), task - np.floor(task)
+    return task, None
+
+
+def level(table: Table, task: Any) -> Any:
+    """One number a task, taken in turn, and what lies between two of them.
+
+    Args:
+        table: (K,) float64.
+        task: int or float, or an array of either.
+
+    Returns:
+        A float for a number, else float64 of the shape of `task`.
+    """
+    values, count = table.like(task), len(table.values)
+    whole, part = split(task)
+    found = values[whole % count]
+    if part is not None:
+        found = found + (values[(whole + 1) % count] - found) * part
+    return found if isinstance(found, Tensor | np.ndarray) else float(found)
+
+
+def leading(x: Any, axes: int) -> Any:
+    """`x` with axes of length 1 put in front until it has `axes`; numbers stay as they are."""
+    if isinstance(x, int | float):
+        return x
+    return x.reshape((1,) * (axes - x.ndim) + tuple(x.shape))
+
+
+def trailing(x: Any, axes: int) -> Any:
+    """`x` with axes of length 1 put at its end until it has `axes`; numbers stay as they are."""
+    if isinstance(x, int | float):
+        return x
+    return x.reshape(tuple(x.shape) + (1,) * (axes - x.ndim))
+
+
+def cast(x: Any, like: Any) -> Any:
+    """`x` in the dtype of `like`; numbers stay as they are."""
+    if isinstance(x, Tensor):
+        return x.to(like.dtype)
+    return x.astype(like.dtype) if isinstance(x, np.ndarray) else x
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
@@ -80,5 +153,5 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     Returns:
         (*lead, *event).
     """
-    condition = condition.reshape(tuple(condition.shape) + (1,) * (x.ndim - condition.ndim))
+    condition = trailing(condition, x.ndim)
     return torch.where(condition, x, y) if isinstance(x, Tensor) else np.where(condition, x, y)

@@ -1,183 +1,290 @@
-"""What a task changes: pure functions of a task index, the same on NumPy and on every device."""
+"""What a task changes: rewards, actions, labels and the environment's parameters.
+
+Every change is a pure function of a task index, the same on NumPy and on every device.
+"""
 
 from collections.abc import Sequence
-from math import prod
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
+from gymnasium import Space
 from torch import Tensor
 
-from neoteny.wrappers.arrays import Table
-
-Axis = Literal["features", "pixels", "channels"]
-
-
-class Change:
-    """A task's effect on an environment or on a supervised stream; nothing by default.
-
-    Arrays have any leading axes followed by the event: `(*lead, *event)`. `task` is an int or
-    an integer array that broadcasts to `lead`. A change with `members` = M > 1 gives each
-    member its own tables; the first leading axis is then the member axis, of length M.
-    """
-
-    members: int = 1
-
-    def observation(self, obs: Any, task: Any) -> Any:
-        """What the agent sees of `obs` (*lead, *event) under `task`; same shape."""
-        return obs
-
-    def action(self, action: Any, task: Any) -> Any:
-        """What the environment receives when the agent plays `action` (*lead); same shape."""
-        return action
-
-    def reward(self, reward: Any, task: Any) -> Any:
-        """What the agent receives when the environment pays `reward` (*lead); same shape."""
-        return reward
-
-    def label(self, y: Any, task: Any) -> Any:
-        """The target of a supervised stream in place of `y` (*lead, …); same shape."""
-        return y
-
-    def params(self, task: int) -> dict[str, float]:
-        """Attributes of the environment under `task`, set when it comes into force."""
-        return {}
+from neoteny.wrappers.arrays import Table, cast, float32, leading, level, where
+from neoteny.wrappers.change import Change, Seed, _Seeded, _Tabled, chance, only_discrete
+from neoteny.wrappers.numbers import probabilities, real_levels, whole_number
 
 
+@dataclass(frozen=True)
 class RewardFlip(Change):
     """Odd tasks negate the reward: what was sought must now be avoided."""
 
-    def reward(self, reward: Any, task: Any) -> Any:
+    def reward(self, reward: Any, task: Any, step: Any = 0) -> Any:
         """`reward` under even tasks, `-reward` under odd ones."""
         odd = task % 2 == 1  # a bool keeps the dtype of the reward, an int64 array would not
         return reward - 2 * reward * odd
 
-    def __repr__(self) -> str:
-        return "RewardFlip()"
 
-
-class ObservationPermutation(Change):
-    """Each task shuffles the observation in its own fixed way.
-
-    Task t of seed s uses `numpy.random.default_rng([s, t]).permutation(n)`; the output's place j
-    shows the input's place `permutation[j]`, as `x[..., permutation]` does.
+@dataclass(frozen=True)
+class RewardScale(Change):
+    """Each task pays the reward times its own factor.
 
     Args:
-        shape: the observation's shape, channels last.
-        tasks: number of permutations; task t uses number t modulo `tasks`.
-        seed: >= 0; a sequence of M seeds gives each member its own permutations.
-        over: "features" shuffles all flattened entries, "pixels" the positions (all axes but the
-            last, each position keeping its channels), "channels" the last axis.
-        keep_first: leave task 0 unpermuted.
+        factors: one a task, taken in turn.
 
     Raises:
-        ValueError: `shape` is empty, `over` is unknown, or `tasks` is not positive.
+        ValueError: a factor is not a finite number.
     """
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        tasks: int,
-        seed: int | Sequence[int] = 0,
-        over: Axis = "features",
-        keep_first: bool = True,
-    ) -> None:
-        self.shape = tuple(shape)
-        if not self.shape:
-            raise ValueError("shape is empty; only observations with at least one axis can permute")
-        sizes = {
-            "features": prod(self.shape),
-            "pixels": prod(self.shape[:-1]),
-            "channels": self.shape[-1],
-        }
-        if over not in sizes:
-            raise ValueError(f"over must be one of {', '.join(sizes)}, got {over!r}")
-        if tasks <= 0:
-            raise ValueError(f"tasks must be positive, got {tasks}; give at least 1")
-        self.over, self.tasks, self.keep_first = over, tasks, keep_first
-        self.seeds = (seed,) if isinstance(seed, int | np.integer) else tuple(seed)
-        self.members = len(self.seeds)
-        rows = [self._draw(s, task, sizes[over]) for s in self.seeds for task in range(tasks)]
-        self._table = Table(np.stack(rows))  # (M * tasks, n)
-        self._places: tuple[Any, Any] = (None, None)  # what they are for, and the places
+    factors: tuple[float, ...]
+    gradual: ClassVar[bool] = True
 
-    def _draw(self, seed: int, task: int, size: int) -> Any:
-        if task == 0 and self.keep_first:
-            return np.arange(size)
-        return np.random.default_rng([seed, task]).permutation(size)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "factors", real_levels("factors", self.factors))
 
-    def _permutation(self, x: Any, task: Any, lead: int) -> Any:
-        """Rows of the table: (*task.shape, n), or (M, 1, …, n) with `lead` ones for members."""
-        table = self._table.like(x)
-        row = task % self.tasks
-        if self.members > 1:
-            if isinstance(x, Tensor):
-                member: Any = torch.arange(self.members, device=x.device)
-            else:
-                member = np.arange(self.members)
-            row = row + self.tasks * member.reshape((self.members,) + (1,) * (lead - 1))
-        return table[row]
+    @cached_property
+    def _table(self) -> Table:
+        return Table(np.array(self.factors, np.float64))
 
-    def observation(self, obs: Any, task: Any) -> Any:
-        """Shuffle `obs`.
+    def reward(self, reward: Any, task: Any, step: Any = 0) -> Any:
+        """`reward` times the factor of `task`."""
+        # The factor is rounded to float32, so that rewards of either width give the same.
+        return reward * cast(float32(level(self._table, task)), reward)
 
-        Args:
-            obs: (*lead, *shape), Tensor or ndarray of any dtype.
-            task: int, or integers broadcastable to `lead`.
 
-        Returns:
-            Like `obs`.
+@dataclass(frozen=True)
+class Dynamics(Change):
+    """Each task sets a parameter of the environment: gravity, a length, the force of a motor.
 
-        Raises:
-            ValueError: `obs` does not end with `shape`, or lacks the member axis.
-        """
-        lead = tuple(obs.shape[: obs.ndim - len(self.shape)])
-        if tuple(obs.shape[len(lead) :]) != self.shape:
+    An environment on the device must offer it in `parameters` and take it by `set_parameters`;
+    of a host environment it is an attribute.
+
+    Args:
+        parameter: its name.
+        values: one a task, taken in turn.
+
+    Raises:
+        ValueError: a value is not a finite number.
+    """
+
+    parameter: str
+    values: tuple[float, ...]
+    gradual: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", real_levels("values", self.values))
+
+    @cached_property
+    def _table(self) -> Table:
+        return Table(np.array(self.values, np.float64))
+
+    def params(self, task: Any) -> dict[str, Any]:
+        """The parameter's value under `task`, a float or float64 like `task`."""
+        return {self.parameter: level(self._table, task)}
+
+
+@dataclass(frozen=True)
+class GoalSwitch(Change):
+    """Each task sets another goal in an environment that takes one.
+
+    Args:
+        goals: one a task, taken in turn; a whole number, or several such as a position.
+        parameter: the name under which the environment takes its goal.
+
+    Raises:
+        ValueError: there is no goal, or the goals differ in length.
+    """
+
+    goals: tuple[Any, ...]
+    parameter: str = "goal"
+
+    def __post_init__(self) -> None:
+        goals = tuple(tuple(g) if isinstance(g, Sequence) else g for g in self.goals)
+        object.__setattr__(self, "goals", goals)
+        try:
+            kind = np.array(goals).dtype.kind
+        except ValueError:
+            kind = "O"
+        if kind not in "iu" or not goals:
             raise ValueError(
-                f"observation of shape {tuple(obs.shape)} does not end in {self.shape}"
+                f"goals must be whole numbers, or positions of one length, got {goals}; "
+                "give one a task"
             )
-        if self.members > 1 and lead[:1] != (self.members,):
-            raise ValueError(
-                f"observation of shape {tuple(obs.shape)} lacks the axis of {self.members} "
-                "members; view it as (members, lanes, ...)"
-            )
-        if not isinstance(task, int):
-            task = task.reshape((1,) * (len(lead) - task.ndim) + tuple(task.shape))
-        elif isinstance(obs, Tensor):
-            return obs.reshape(-1).index_select(0, self._flat(obs, task, lead)).reshape(obs.shape)
-        return self._shuffle(obs, task, lead)
 
-    def _shuffle(self, x: Any, task: Any, lead: tuple[int, ...]) -> Any:
-        permutation = self._permutation(x, task, len(lead))
-        last = 1 if self.over == "features" else self.shape[-1]
-        grid = x.reshape((*lead, -1, last))  # every case permutes one of two event axes
-        return _take(grid, permutation, -1 if self.over == "channels" else -2).reshape(x.shape)
+    @cached_property
+    def _table(self) -> Table:
+        return Table(np.array(self.goals, np.int64))
 
-    def _flat(self, obs: Tensor, task: int, lead: tuple[int, ...]) -> Tensor:
-        """Where in `obs` each entry of the result comes from, kept for as long as a task lasts.
-
-        Working it out at every call makes a step several times slower on CPUs.
-        """
-        key = (task % self.tasks, obs.shape, obs.device)
-        if self._places[0] != key:
-            places = torch.arange(obs.numel(), device=obs.device).reshape(obs.shape)
-            self._places = (key, self._shuffle(places, task, lead).reshape(-1))
-        flat: Tensor = self._places[1]
-        return flat
-
-    def __repr__(self) -> str:
-        return (
-            f"ObservationPermutation(shape={self.shape}, tasks={self.tasks}, "
-            f"seed={self.seeds if self.members > 1 else self.seeds[0]}, over={self.over!r}, "
-            f"keep_first={self.keep_first})"
-        )
+    def params(self, task: Any) -> dict[str, Any]:
+        """The goal under `task`: whole numbers, an array (*task.shape, …) where it is one."""
+        if isinstance(task, int):
+            return {self.parameter: self.goals[task % len(self.goals)]}
+        return {self.parameter: self._table.like(task)[task % len(self.goals)]}
 
 
-def _take(grid: Any, permutation: Any, axis: int) -> Any:
-    """`grid` (*lead, P, C) in the order of `permutation` (*broadcastable to lead, n)."""
-    on_device = isinstance(grid, Tensor)
-    if permutation.ndim == 1:
-        return grid.index_select(axis, permutation) if on_device else grid.take(permutation, axis)
-    index = permutation[..., None] if axis == -2 else permutation[..., None, :]
-    take = torch.take_along_dim if on_device else np.take_along_axis
-    return take(grid, index, axis)
+class _Renaming(_Tabled):
+    """Each task renames n choices in its own fixed way."""
+
+    def _namings(self, size: int) -> Table:
+        """(M * tasks * n,) the new names, row after row."""
+        rows = self._rows(lambda g: g.permutation(size), np.arange(size))
+        return Table(rows.values.reshape(-1))
+
+    def _renamed(self, x: Any, task: Any, names: Table, size: int) -> Any:
+        lead = tuple(np.shape(x))
+        self._check_members(lead)
+        return names.like(x)[self._index(x, task, len(lead)) * size + x]
+
+
+@dataclass(frozen=True)
+class ActionPermutation(_Renaming):
+    """Each task gives the actions new meanings.
+
+    Action a of task t of seed s does what `numpy.random.default_rng([s, t]).permutation(n)[a]`
+    does without the change.
+
+    Args:
+        actions: n, the number of discrete actions.
+        tasks: number of permutations; task t uses number t modulo `tasks`.
+        seed: >= 0; a sequence of M seeds gives each member its own.
+        keep_first: leave task 0 as it is.
+
+    Raises:
+        ValueError: a count is not positive, or a seed negative.
+    """
+
+    actions: int
+    tasks: int
+    seed: Seed = 0
+    keep_first: bool = True
+
+    def __post_init__(self) -> None:
+        whole_number(actions=self.actions, tasks=self.tasks)
+        self._normalise()
+
+    @cached_property
+    def _table(self) -> Table:
+        return self._namings(self.actions)
+
+    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+        """See `Change.check`."""
+        only_discrete(self, action, self.actions)
+
+    def action(self, action: Any, task: Any, step: Any = 0, previous: Any = 0) -> Any:
+        """The action (*lead) int that the environment receives."""
+        return self._renamed(action, task, self._table, self.actions)
+
+
+@dataclass(frozen=True)
+class StickyActions(_Seeded):
+    """With some probability the environment receives the action of the step before again.
+
+    Args:
+        probabilities: one a task, taken in turn.
+        seed: >= 0; a sequence of M seeds gives each member its own draws.
+        shape: of one action, () for a discrete one.
+
+    Raises:
+        ValueError: a probability is outside [0, 1], or a seed is negative.
+
+    Source: Machado et al., "Revisiting the Arcade Learning Environment", 2018, section 5.
+    """
+
+    probabilities: tuple[float, ...]
+    seed: Seed = 0
+    shape: Sequence[int] = ()
+    gradual: ClassVar[bool] = True
+    random: ClassVar[bool] = True
+    remembers: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        found = probabilities("probabilities", self.probabilities)
+        object.__setattr__(self, "probabilities", found)
+        self._normalise("shape")
+
+    @cached_property
+    def _table(self) -> Table:
+        return Table(np.array(self.probabilities))
+
+    def action(self, action: Any, task: Any, step: Any = 0, previous: Any = 0) -> Any:
+        """`previous` or `action`, both (*lead, *shape); `step` as for all changes."""
+        x = action if isinstance(action, Tensor) else np.asarray(action)
+        before = previous if isinstance(previous, Tensor | np.ndarray) else x * 0 + previous
+        lead = tuple(x.shape[: x.ndim - len(self.shape)])
+        p = leading(level(self._table, task), len(lead))
+        found = where(chance(self._words(x, step, lead), p), before, x)
+        return found if isinstance(found, Tensor) else found[()]
+
+
+@dataclass(frozen=True)
+class LabelPermutation(_Renaming):
+    """Each task renames the classes of a supervised stream.
+
+    Class y of task t of seed s becomes `numpy.random.default_rng([s, t]).permutation(n)[y]`.
+
+    Args:
+        classes: n.
+        tasks: number of permutations; task t uses number t modulo `tasks`.
+        seed: >= 0; a sequence of M seeds gives each member its own.
+        keep_first: leave task 0 as it is.
+
+    Raises:
+        ValueError: a count is not positive, or a seed negative.
+    """
+
+    classes: int
+    tasks: int
+    seed: Seed = 0
+    keep_first: bool = True
+
+    def __post_init__(self) -> None:
+        whole_number(classes=self.classes, tasks=self.tasks)
+        self._normalise()
+
+    @cached_property
+    def _table(self) -> Table:
+        return self._namings(self.classes)
+
+    def label(self, y: Any, task: Any, step: Any = 0) -> Any:
+        """The class (*lead) int that stands in place of `y`."""
+        return self._renamed(y, task, self._table, self.classes)
+
+
+@dataclass(frozen=True)
+class LabelNoise(_Seeded):
+    """Some labels are replaced by any class, each as likely as the others.
+
+    Which, and by what, hangs on the number of the sample alone: give the same `step` for the same
+    sample, and its label is wrong in the same way whenever it comes.
+
+    Args:
+        classes: n.
+        fractions: of the labels that are replaced, one a task, taken in turn.
+        seed: >= 0; a sequence of M seeds gives each member its own.
+
+    Raises:
+        ValueError: a fraction is outside [0, 1], `classes` not positive, or a seed negative.
+    """
+
+    classes: int
+    fractions: tuple[float, ...]
+    seed: Seed = 0
+    gradual: ClassVar[bool] = True
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        whole_number(classes=self.classes)
+        object.__setattr__(self, "fractions", probabilities("fractions", self.fractions))
+        self._normalise()
+
+    @cached_property
+    def _table(self) -> Table:
+        return Table(np.array(self.fractions))
+
+    def label(self, y: Any, task: Any, step: Any = 0) -> Any:
+        """`y` (*lead) int, partly replaced; `step`, broadcastable to it, numbers the samples."""
+        words = self._words(y, step, tuple(np.shape(y)), 2)
+        wrong = chance(words[..., 0], leading(level(self._table, task), words.ndim - 1))
+        return where(wrong, cast(words[..., 1] * self.classes >> 32, y), y)

@@ -2,8 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from neoteny.wrappers.arrays import Table
+from neoteny.wrappers.irregular import OnReturn
 from neoteny.wrappers.schedule import RandomOrder, Schedule
 
 
@@ -25,6 +32,8 @@ class MemberSchedules:
         if not self.members:
             raise ValueError("schedules is empty; give one for each member")
         self._distinct = {schedule.timing: schedule for schedule in self.members}
+        if len({schedule.gradual for schedule in self.members}) > 1:
+            raise ValueError(f"{self}: either all members drift or none does")
 
     @staticmethod
     def random_order(
@@ -61,6 +70,21 @@ class MemberSchedules:
         """Whether all members switch at the same steps."""
         return len(self._distinct) == 1
 
+    @property
+    def gradual(self) -> bool:
+        """Whether the worlds drift, by `phases`, instead of switching."""
+        return self.members[0].gradual
+
+    @property
+    def delayed(self) -> bool:
+        """Whether lanes come one after another."""
+        return any(schedule.delays(1) is not None for schedule in self.members)
+
+    @property
+    def judged(self) -> bool:
+        """Whether switches wait for returns."""
+        return any(isinstance(schedule, OnReturn) for schedule in self.members)
+
     def visits(self, step: int) -> list[int]:
         """(M,) number of switches of each member up to and including `step`."""
         return [schedule.visit(step) for schedule in self.members]
@@ -68,6 +92,63 @@ class MemberSchedules:
     def tasks(self, step: int) -> list[int]:
         """(M,) task of each member for the transition that starts at `step`."""
         return [schedule.task(step) for schedule in self.members]
+
+    def phases(self, step: int) -> list[float]:
+        """(M,) phase of each member for the transition that starts at `step`."""
+        return [schedule.phase(step) for schedule in self.members]
+
+    def lane_values(self, name: str, step: int, lanes: int, like: Any) -> Any:
+        """`task`, `visit` or `phase` of every lane, where lanes come one after another.
+
+        Args:
+            name: the method of the schedules.
+            step: environment steps of one member.
+            lanes: N.
+            like: a Tensor on the device wanted, or None for NumPy.
+
+        Returns:
+            (M, N), or (1, N) when all members follow one schedule.
+        """
+        distinct = self.members[:1] if len(set(self.members)) == 1 else self.members
+        rows = [getattr(s, name)((step - _delays(s, lanes).like(like)).clip(0)) for s in distinct]
+        return torch.stack(rows) if isinstance(like, Tensor) else np.stack(rows)
+
+    def with_switches(self, switches: Sequence[Sequence[int]]) -> "MemberSchedules":
+        """The schedules after these switches (M, …), where they wait for returns."""
+        if not self.judged:
+            return self
+        pairs = zip(self.members, switches, strict=True)
+        return MemberSchedules(
+            [replace(s, switches=tuple(p)) if isinstance(s, OnReturn) else s for s, p in pairs]
+        )
+
+    def next_check(self, step: int, lanes: int) -> int | None:
+        """First step after `step` at which a lane of any member may switch, or None."""
+        found = [_next_check(schedule, step, lanes) for schedule in self._distinct.values()]
+        return min((check for check in found if check is not None), default=None)
+
+    def most_switches(self, step: int, lanes: int, horizon: int) -> int:
+        """Bound on the vector steps among the next `horizon` at which one lane switches.
+
+        Args:
+            step: environment steps of one member played so far.
+            lanes: N, environment steps of one member in a vector step.
+            horizon: vector steps.
+
+        Returns:
+            A count, at most `horizon`.
+        """
+        behind = max(int(_delays(s, lanes).values[-1]) for s in self._distinct.values())
+        reached = set()
+        check = self._first_check(max(step - behind, 0))
+        while check is not None and check <= step + horizon * lanes:
+            reached.add(check if behind else -(-(check - step) // lanes))
+            check = self._first_check(check)
+        return min(horizon, len(reached))
+
+    def _first_check(self, step: int) -> int | None:
+        found = [schedule.next_check(step) for schedule in self._distinct.values()]
+        return min((check for check in found if check is not None), default=None)
 
     def next_boundary(self, step: int) -> int | None:
         """First switch of any member after `step`, or None."""
@@ -87,3 +168,26 @@ class MemberSchedules:
     def from_dict(description: dict[str, Any]) -> "MemberSchedules":
         """Rebuild what `to_dict` described."""
         return MemberSchedules([Schedule.from_dict(d) for d in description["members"]])
+
+
+@lru_cache(maxsize=64)
+def _delays(schedule: Schedule, lanes: int) -> Table:
+    """(N,) steps by which each lane lags behind the first, 0 without delays."""
+    delays = schedule.delays(lanes)
+    return Table(np.zeros(lanes, np.int64) if delays is None else delays)
+
+
+def _next_check(schedule: Schedule, step: int, lanes: int) -> int | None:
+    """First step after `step` at which one of the lanes may switch, or None."""
+    if schedule.delays(1) is None:
+        return schedule.next_check(step)
+    delays = _delays(schedule, lanes).values
+    best: int | None = None
+    boundary = schedule.next_boundary(max(step - int(delays[-1]), 0))
+    while boundary is not None and (best is None or boundary < best):
+        place = int(np.searchsorted(delays, step - boundary, side="right"))
+        if place < lanes:  # the first lane for which this boundary still lies ahead
+            check = boundary + int(delays[place])
+            best = check if best is None else min(best, check)
+        boundary = schedule.next_boundary(boundary)
+    return best

@@ -1,128 +1,22 @@
-"""The two adapters that put a schedule and changes around an environment."""
+"""The adapter that puts a schedule and changes around a vector environment."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
+from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from neoteny.wrappers.arrays import integers, where
-from neoteny.wrappers.changes import Change
+from neoteny.wrappers.arrays import filled, where
+from neoteny.wrappers.change import Change
+from neoteny.wrappers.judge import Judge
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.members import AnyVectorEnv, MemberWrapper
+from neoteny.wrappers.modes import OnSwitch, check_mode
+from neoteny.wrappers.parameters import check_parameters, set_parameters
+from neoteny.wrappers.rules import Rules, forget
 from neoteny.wrappers.schedule import Schedule
-
-OnSwitch = Literal["reset", "latch", "now"]
-
-
-def _check_mode(on_switch: str) -> None:
-    if on_switch not in get_args(OnSwitch):
-        modes = ", ".join(get_args(OnSwitch))
-        raise ValueError(f"on_switch must be one of {modes}, got {on_switch!r}")
-
-
-def switch_steps(schedule: Schedule | MemberSchedules, steps: int, lanes: int, horizon: int) -> int:
-    """Vector steps among the next `horizon` that reach a switch.
-
-    Args:
-        schedule: when tasks change.
-        steps: environment steps of one member played so far.
-        lanes: N, environment steps of one member in a vector step.
-        horizon: vector steps.
-
-    Returns:
-        A count, at most `horizon`.
-    """
-    reached = set()
-    boundary = schedule.next_boundary(steps)
-    while boundary is not None and boundary <= steps + horizon * lanes:
-        reached.add(-(-(boundary - steps) // lanes))
-        boundary = schedule.next_boundary(boundary)
-    return len(reached)
-
-
-class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Any Gymnasium environment under a schedule of changes.
-
-    The step that reaches a switch still belongs to the old task, its observation and reward too.
-    `info["task"]` is the task of the returned transition; `reset` returns the one to be played.
-    `reset` without a seed goes on with the stream, with a seed it starts the stream again.
-
-    Args:
-        env: the environment.
-        schedule: when tasks change, in environment steps summed over the parallel environments.
-        changes: what a task changes, applied in this order to observations and rewards and in
-            the opposite order to actions.
-        on_switch: what happens to the episode under way when the task is switched: "reset"
-            truncates it, "latch" lets it end under its own task, "now" changes its rules at once.
-        stride: number of environments run in parallel, each counting its own steps.
-
-    Raises:
-        ValueError: `on_switch` is unknown, `stride` is not positive, a change keeps tables for
-            several members, or the environment lacks an attribute that a change sets.
-    """
-
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        schedule: Schedule,
-        changes: Sequence[Change] = (),
-        on_switch: OnSwitch = "reset",
-        stride: int = 1,
-    ) -> None:
-        super().__init__(env)
-        _check_mode(on_switch)
-        if stride <= 0:
-            raise ValueError(f"stride must be positive, got {stride}; give the number of envs")
-        for change in changes:
-            if change.members > 1:
-                raise ValueError(f"{change} is for {change.members} members; a single env is one")
-        self.schedule, self.changes, self.on_switch = schedule, tuple(changes), on_switch
-        self.stride = stride
-        self.steps = 0
-        self._enter(schedule.task(0))
-
-    def _enter(self, task: int) -> None:
-        self.task = task
-        for change in self.changes:
-            for name, value in change.params(task).items():
-                if not hasattr(self.env.unwrapped, name):
-                    raise ValueError(f"{change} sets {name!r}, which {self.env.unwrapped} lacks")
-                setattr(self.env.unwrapped, name, value)
-
-    def _observe(self, obs: Any) -> Any:
-        for change in self.changes:
-            obs = change.observation(obs, self.task)
-        return obs
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode under the task in force now; see the class for `seed`."""
-        if seed is not None:
-            self.steps = 0
-        self._enter(self.schedule.task(self.steps))
-        obs, info = self.env.reset(seed=seed, options=options)
-        return self._observe(obs), {**info, "task": self.task}
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Play one step; see the class for what belongs to which task."""
-        task = self.task
-        for change in reversed(self.changes):
-            action = change.action(action, task)
-        obs, reward, terminated, truncated, info = self.env.step(action)
-        for change in self.changes:
-            reward = change.reward(reward, task)
-        before = self.schedule.visit(self.steps)
-        self.steps += self.stride
-        if self.schedule.visit(self.steps) != before:
-            if self.on_switch == "reset":
-                truncated = truncated or not terminated
-            elif self.on_switch == "now" and not (terminated or truncated):
-                self._enter(self.schedule.task(self.steps))
-        return self._observe(obs), reward, terminated, truncated, {**info, "task": task}
 
 
 class NonStationaryVector(MemberWrapper):
@@ -133,7 +27,9 @@ class NonStationaryVector(MemberWrapper):
     task that follows. `info["task"]` (M,) int64 is the task scheduled for the returned
     transition. "latch" adds `info["lane_task"]` (L,), the task that each lane plays. A switch
     under "reset" adds `info["cut"]` (L,) bool: lanes whose episode only the switch ended.
-    `reset` with a seed starts the stream again.
+    `reset` with a seed starts the stream again. Under a schedule that drifts, the changes follow
+    its phase at every step (with "latch": keep the phase that their episode began with) and
+    nothing is truncated.
 
     Args:
         env: a TensorEnv, or a Gymnasium vector environment with SAME_STEP autoreset.
@@ -148,7 +44,8 @@ class NonStationaryVector(MemberWrapper):
 
     Raises:
         ValueError: `on_switch` is unknown, the number of schedules or of a change's members is
-            not M, a change sets attributes, or autoreset is not SAME_STEP.
+            not M, a change does not fit the environment or the schedule, or autoreset is not
+            SAME_STEP.
     """
 
     def __init__(
@@ -160,19 +57,33 @@ class NonStationaryVector(MemberWrapper):
         task_names: Sequence[str] = (),
     ) -> None:
         super().__init__(env)
-        _check_mode(on_switch)
+        check_mode(on_switch)
         if isinstance(schedule, Schedule):
             schedule = MemberSchedules(schedule, self.members)
         if len(schedule) != self.members:
             raise ValueError(f"{len(schedule)} schedules for {self.members} members; give one each")
-        for change in changes:
-            if change.members not in (1, self.members):
-                raise ValueError(f"{change} is for {change.members} members, not {self.members}")
-            if change.params(0):
-                raise ValueError(f"{change} sets attributes, which only NonStationary can do")
-        self._schedule, self.changes, self.on_switch = schedule, tuple(changes), on_switch
+        self.rules = Rules(changes, self.members, gradual=schedule.gradual)
+        self._adopt_spaces()
+        check_parameters(env, self.rules.params(0))
+        self._schedule, self.on_switch = schedule, on_switch
+        self._latches = on_switch == "latch"
+        self._drifts = schedule.gradual and not self._latches
         self._names = list(task_names)
+        self._places = None if self.device is None else torch.arange(self.lanes, device=self.device)
         self._begin(0)
+
+    def _adopt_spaces(self) -> None:
+        """Check the spaces, and widen that of observations as the changes need."""
+        space = self.env.single_observation_space
+        changed = self.rules.check(space, self.env.single_action_space)
+        if changed is not space:
+            self.single_observation_space = changed
+            self.observation_space = batch_space(changed, self.num_envs)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What a task changes."""
+        return self.rules.changes
 
     @property
     def schedule(self) -> MemberSchedules:
@@ -194,48 +105,107 @@ class NonStationaryVector(MemberWrapper):
         natural = super().max_truncations(horizon)
         if self.on_switch != "reset":
             return natural
-        return min(
-            horizon, natural + switch_steps(self._schedule, self._steps, self.lanes, horizon)
-        )
+        switches = self._schedule.most_switches(self._steps, self.lanes, horizon)
+        return min(horizon, natural + switches)
 
-    def seek(self, steps: int) -> None:
-        """Go to another place in the stream; call `reset` next."""
+    def seek(self, steps: int, schedule: MemberSchedules | None = None) -> None:
+        """Go to another place in the stream, see `MemberWrapper.seek`; call `reset` next."""
+        if hasattr(self.env, "seek"):
+            self.env.seek(steps, schedule)
+        self._schedule = schedule or self._schedule
         self._begin(steps)
 
     def _begin(self, steps: int) -> None:
         """Put every lane under the task scheduled at `steps`."""
         self._steps = steps
+        self._judge = Judge(self._schedule, self.lanes, self.device)
+        self._memory: list[Any] | None = None
+        self._lane_task: Any = None  # (M, N) where episodes keep the task they began with
+        self._lane_force: Any = None  # (M, N) its phase, or the task itself
         self._set_tasks()
-        latch = self.on_switch == "latch"
-        self._lane_task: Any = self._spread(self._task) if latch else None  # (M, N)
+        if self._latches:
+            self._lane_task, self._lane_force = self._tasks, self._spread(self._scheduled)
+        self._set_parameters()
 
     def _set_tasks(self) -> None:
-        """Refresh all that depends on the step only through the number of switches."""
-        tasks = self._schedule.tasks(self._steps)
-        self._visits = self._schedule.visits(self._steps)
-        self._next = self._schedule.next_boundary(self._steps)
-        self._task = integers(tasks, self.device)  # (M,)
-        self._scheduled: Any = tasks[0] if len(set(tasks)) == 1 else self._task[:, None]
+        """Refresh what the schedule says of this step."""
+        schedule, steps = self._schedule, self._steps
+        tasks = schedule.tasks(steps)
+        self._next = schedule.next_check(steps, self.lanes)
+        self._task = filled(tasks, self.device)  # (M,)
+        self._host_visits = schedule.visits(steps)
+        if schedule.delayed:
+            self._visits: Any = self._of_lanes("visit")
+            self._tasks: Any = self._spread(self._of_lanes("task"))  # (M, N)
+        else:
+            self._visits = filled(self._host_visits, self.device)[:, None]
+            self._tasks = self._spread(self._task[:, None])
+        self._scheduled = self._phases() if schedule.gradual else self._indices(tasks)
 
-    def _spread(self, per_member: Any) -> Any:
-        """(M,) to (M, N)."""
+    def _of_lanes(self, name: str) -> Any:
+        """What the schedules say of each lane, (M or 1, N)."""
+        return self._schedule.lane_values(name, self._steps, self.lanes, self._places)
+
+    def _indices(self, tasks: list[int]) -> Any:
+        """Tasks scheduled, an int or broadcastable to (M, N)."""
+        if self._schedule.delayed:
+            return self._tasks
+        return tasks[0] if len(set(tasks)) == 1 else self._task[:, None]
+
+    def _phases(self) -> Any:
+        """Phases scheduled, a float or broadcastable to (M, N)."""
+        if self._schedule.delayed:
+            return self._of_lanes("phase")
+        phases = self._schedule.phases(self._steps)
+        return phases[0] if len(set(phases)) == 1 else filled(phases, self.device)[:, None]
+
+    def _spread(self, x: Any) -> Any:
+        """A number, or an array broadcastable to (M, N), as (M, N)."""
         shape = (self.members, self.lanes)
-        if isinstance(per_member, Tensor):
-            return per_member[:, None].expand(shape)
-        return np.broadcast_to(per_member[:, None], shape)
+        if isinstance(x, int | float):
+            x = filled([x], self.device)
+        return x.expand(shape) if isinstance(x, Tensor) else np.broadcast_to(x, shape)
 
     @property
     def _force(self) -> Any:
-        """Task in force, an int or broadcastable to (M, N)."""
-        return self._scheduled if self._lane_task is None else self._lane_task
+        """Task or phase in force, a number or broadcastable to (M, N)."""
+        return self._scheduled if self._lane_force is None else self._lane_force
 
-    def _apply(self, name: str, x: Any) -> Any:
-        """All changes of one kind to `x` (L, …), seen as (M, N, …)."""
-        shape = x.shape
-        x = x.reshape((self.members, self.lanes, *shape[1:]))
-        for change in reversed(self.changes) if name == "action" else self.changes:
-            x = getattr(change, name)(x, self._force)
-        return x.reshape(shape)
+    @property
+    def _place(self) -> Any:
+        """(N,) environment steps of a member, as the changes count them."""
+        if not self.rules.random:
+            return 0
+        places = np.arange(self.lanes) if self._places is None else self._places
+        return places + self._steps
+
+    def _grid(self, x: Any) -> Any:
+        """(L, …) as (M, N, …)."""
+        return x.reshape((self.members, self.lanes, *x.shape[1:]))
+
+    def _observe(self, obs: Any) -> Any:
+        if not self.rules.acts_on("observation"):
+            return obs
+        return self.rules.observation(self._grid(obs), self._force, self._place).reshape(obs.shape)
+
+    def _act(self, actions: Any) -> Any:
+        if not self.rules.acts_on("action"):
+            return actions
+        actions = actions if isinstance(actions, Tensor) else np.asarray(actions)
+        played, self._memory = self.rules.action(
+            self._grid(actions), self._force, self._place, self._memory
+        )
+        return played.reshape(actions.shape)
+
+    def _pay(self, reward: Any) -> Any:
+        if not self.rules.acts_on("reward"):
+            return reward
+        return self.rules.reward(self._grid(reward), self._force, self._place).reshape(reward.shape)
+
+    def _set_parameters(self) -> None:
+        if self.rules.acts_on("params"):
+            values = self.rules.params(self._force)
+            set_parameters(self.env, values, (self.members, self.lanes))
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -244,43 +214,56 @@ class NonStationaryVector(MemberWrapper):
         mask = (options or {}).get("reset_mask")
         if mask is None or seed is not None:
             self._begin(self._steps if seed is None else 0)
-        elif self._lane_task is not None:
-            self._latch(mask)
+        else:
+            self._end(mask)
         obs, info = self.env.reset(seed=seed, options=options)
-        return self._apply("observation", obs), {**info, "task": self._task}
+        return self._observe(obs), {**info, "task": self._task}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Play one step in every lane; see the class for what belongs to which task."""
-        obs, reward, terminated, truncated, info = self.env.step(self._apply("action", actions))
-        reward = self._apply("reward", reward)
+        obs, reward, terminated, truncated, info = self.env.step(self._act(actions))
+        reward = self._pay(reward)
         done = terminated | truncated
         info = {**info, "task": self._task}
-        final = _final_observation(obs, info)
-        if final is not None:
-            info["final_obs"] = self._apply("observation", final)
-        if self._lane_task is not None:
+        if self._latches:
             info["lane_task"] = self._lane_task.reshape(-1)
         self._steps += self.lanes
-        switched = self._next is not None and self._steps >= self._next
-        if switched:
-            before = self._visits
-            self._set_tasks()
-            if self.on_switch == "reset":
-                info["cut"] = self._cut(before, done)
-                truncated = truncated | info["cut"]
-                obs = self._restart(obs, info["cut"])
-        if self._lane_task is not None:
-            self._latch(done)
-        obs = self._apply("observation", obs)
-        if switched and self.on_switch == "now" and final is not None:
+        final = _final_observation(obs, info)
+        if final is not None:
+            info["final_obs"] = self._observe(final)
+        self._schedule = self._judge.look(reward, done, self._steps)
+        switched = self._move()
+        if switched is not None and self.on_switch == "reset":
+            info["cut"] = switched & ~done
+            truncated = truncated | info["cut"]
+            obs = self._restart(obs, info["cut"])
+            done = done | info["cut"]
+        self._end(done)
+        obs = self._observe(obs)
+        if final is not None and (self._drifts or (switched is not None and self._changes_now)):
             info["final_obs"] = where(done, info["final_obs"], obs)
         return obs, reward, terminated, truncated, info
 
-    def _cut(self, before: list[int], done: Any) -> Any:
-        """(L,) bool: lanes of the members that switch, less those that are done anyway."""
-        switched = [int(old != new) for old, new in zip(before, self._visits, strict=True)]
-        mask = self._spread(integers(switched, self.device)).reshape(-1)
-        return (mask > 0) & ~done
+    @property
+    def _changes_now(self) -> bool:
+        return self.on_switch == "now"
+
+    def _move(self) -> Any:
+        """Follow the schedule to the present step.
+
+        Returns:
+            (L,) bool, lanes whose task is switched, or None when no member has a switch.
+        """
+        due = self._next is not None and self._steps >= self._next
+        if not due and not self._schedule.gradual:
+            return None
+        before, host_before = self._visits, self._host_visits
+        self._set_tasks()
+        if not self._latches:
+            self._set_parameters()
+        if not due or (not self._schedule.delayed and self._host_visits == host_before):
+            return None
+        return self._spread(self._visits != before).reshape(-1)
 
     def _restart(self, obs: Any, mask: Any) -> Any:
         """Fresh episodes in the lanes of `mask`; those done were restarted by autoreset."""
@@ -288,23 +271,48 @@ class NonStationaryVector(MemberWrapper):
             return obs  # Gymnasium refuses an empty mask
         return self.env.reset(options={"reset_mask": mask})[0]
 
-    def _latch(self, done: Any) -> None:
-        """Let the lanes of `done` (L,) adopt the scheduled task."""
-        done = done.reshape(self._lane_task.shape)
-        self._lane_task = where(done, self._spread(self._task), self._lane_task)
+    def _end(self, done: Any) -> None:
+        """Let the lanes of `done` (L,) begin an episode: under the task scheduled, with no past."""
+        self._memory = forget(self._memory, done)
+        self._judge.forget(done)
+        if self._latches:
+            done = self._grid(done)
+            self._lane_task = where(done, self._tasks, self._lane_task)
+            self._lane_force = where(done, self._spread(self._scheduled), self._lane_force)
+            self._set_parameters()
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything needed to go on exactly from here."""
-        lane_task = self._lane_task
-        copy = lane_task.clone() if isinstance(lane_task, Tensor) else lane_task
-        return {**super().state_dict(), "steps": self._steps, "lane_task": copy}
+        own = {
+            "steps": self._steps,
+            "lane_task": _copied(self._lane_task),
+            "lane_force": _copied(self._lane_force),
+            "memory": None if self._memory is None else [_copied(x) for x in self._memory],
+            "judge": self._judge.state_dict(),
+        }
+        return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken."""
-        super().load_state_dict(state)
+        self._schedule = self._schedule.with_switches(state["judge"]["switches"])
         self._begin(state["steps"])
-        if self._lane_task is not None:
-            self._lane_task = torch.as_tensor(state["lane_task"], device=self.device).clone()
+        self._judge.load_state_dict(state["judge"])
+        if self._latches:
+            self._lane_task = self._placed(state["lane_task"])
+            self._lane_force = self._placed(state["lane_force"])
+        if state["memory"] is not None:
+            self._memory = [self._placed(x) for x in state["memory"]]
+        self._set_parameters()
+        super().load_state_dict(state)
+
+    def _placed(self, x: Any) -> Any:
+        return x.to(self.device).clone() if isinstance(x, Tensor) else _copied(x)
+
+
+def _copied(x: Any) -> Any:
+    if isinstance(x, Tensor):
+        return x.clone()
+    return x.copy() if isinstance(x, np.ndarray) else x
 
 
 def _final_observation(obs: Any, info: dict[str, Any]) -> Any:

@@ -6,34 +6,36 @@ belongs to the old task.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from neoteny.wrappers.arrays import Table
+from neoteny.wrappers.arrays import Table, float64
+from neoteny.wrappers.described import Described
+from neoteny.wrappers.numbers import whole_number
 
 Step = TypeVar("Step", int, npt.NDArray[Any], Tensor)
 CYCLE_SEED_STRIDE = 7919  # the paper draws the order of cycle c from default_rng(seed + 7919 c)
 
 
-def _positive(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value <= 0:
-            raise ValueError(f"{name} must be positive, got {value}; give at least 1")
+def aligned(step: int, every: int) -> int:
+    """`step` rounded up to a multiple of `every`."""
+    return -(-step // every) * every
 
 
-class Schedule(ABC):
-    """Which task is played at which step; pure, and the same for int, ndarray and Tensor."""
+class Schedule(Described, ABC):
+    """Which task is played at which step; pure, and the same for int, ndarray and Tensor.
 
-    kinds: ClassVar[dict[str, type["Schedule"]]] = {}
+    Attributes:
+        gradual: whether the world drifts, by `phase`, instead of switching.
+    """
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        Schedule.kinds[cls.__name__] = cls
+    gradual: ClassVar[bool] = False
 
     @abstractmethod
     def visit(self, step: Step) -> Step:
@@ -56,6 +58,17 @@ class Schedule(ABC):
             Task indices; the kind, shape and device of `step`.
         """
         return self.visit(step)
+
+    def phase(self, step: Step) -> Any:
+        """The task as a real number; between two whole ones the world is on its way.
+
+        Args:
+            step: environment steps of one member, >= 0, any shape.
+
+        Returns:
+            float or float64; the kind, shape and device of `step`.
+        """
+        return float64(self.task(step))
 
     @abstractmethod
     def next_boundary(self, step: int) -> int | None:
@@ -89,34 +102,29 @@ class Schedule(ABC):
             step = self.next_boundary(step)
         return found
 
-    def to_dict(self) -> dict[str, Any]:
-        """A description made of JSON types, read back by `from_dict`."""
-        fields = asdict(self)  # type: ignore[call-overload]
-        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
-        return {"kind": type(self).__name__, **plain}
+    def next_check(self, step: int) -> int | None:
+        """First step after `step` at which a switch is possible; None when none is."""
+        return self.next_boundary(step)
 
-    @staticmethod
-    def from_dict(description: dict[str, Any]) -> "Schedule":
-        """Rebuild a schedule.
+    def delays(self, lanes: int) -> npt.NDArray[np.int64] | None:
+        """(N,) steps by which each lane of a member comes after the first; None for no delay."""
+        return None
 
-        Args:
-            description: what `to_dict` returned.
+    def aligned(self, every: int) -> Self:
+        """The schedule with its switches put off to multiples of `every` steps."""
+        return self
 
-        Returns:
-            A schedule equal to the described one.
+    def timeline(self, total: int) -> str:
+        """What is played from when to when, as a table; see `neoteny.wrappers.timeline`."""
+        from neoteny.wrappers.timeline import table
 
-        Raises:
-            ValueError: the kind is unknown, or a field is.
-        """
-        fields = dict(description)
-        kind = fields.pop("kind", None)
-        if kind not in Schedule.kinds:
-            known = ", ".join(Schedule.kinds)
-            raise ValueError(f"unknown schedule kind {kind!r}; use one of {known}")
-        try:
-            return Schedule.kinds[kind](**fields)
-        except TypeError as error:
-            raise ValueError(f"schedule {kind} does not take these fields: {fields}") from error
+        return table(self, total)
+
+    def draw(self, total: int, path: Path | str, names: tuple[str, ...] = ()) -> Path:
+        """Draw the timeline to a file; see `neoteny.wrappers.timeline.draw`."""
+        from neoteny.wrappers.timeline import draw
+
+        return draw(self, total, path, names)
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ class Periodic(Schedule):
     tasks: int | None = None
 
     def __post_init__(self) -> None:
-        _positive(period=self.period, tasks=self.tasks)
+        whole_number(period=self.period, tasks=self.tasks)
 
     def visit(self, step: Step) -> Step:
         """See `Schedule.visit`."""
@@ -153,6 +161,10 @@ class Periodic(Schedule):
     def timing(self) -> tuple[Any, ...]:
         """See `Schedule.timing`."""
         return ("every", self.period, self.tasks)
+
+    def aligned(self, every: int) -> Self:
+        """See `Schedule.aligned`."""
+        return replace(self, period=aligned(self.period, every))
 
 
 @dataclass(frozen=True)
@@ -172,10 +184,10 @@ class At(Schedule):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(int(step) for step in self.steps))
-        _positive(tasks=self.tasks)
+        whole_number(tasks=self.tasks)
         if not self.steps:
             raise ValueError("steps is empty; give at least one step to switch at")
-        _positive(**{"every step of a switch": min(self.steps)})
+        whole_number(**{"every step of a switch": min(self.steps)})
         if any(b <= a for a, b in zip(self.steps, self.steps[1:], strict=False)):
             raise ValueError(f"steps must ascend strictly, got {list(self.steps)}; sort them")
 
@@ -200,6 +212,10 @@ class At(Schedule):
         """See `Schedule.timing`."""
         return ("at", self.steps)
 
+    def aligned(self, every: int) -> Self:
+        """See `Schedule.aligned`."""
+        return replace(self, steps=tuple(sorted({aligned(step, every) for step in self.steps})))
+
 
 @dataclass(frozen=True)
 class Cyclic(Schedule):
@@ -217,7 +233,7 @@ class Cyclic(Schedule):
     tasks: int
 
     def __post_init__(self) -> None:
-        _positive(period=self.period, tasks=self.tasks)
+        whole_number(period=self.period, tasks=self.tasks)
 
     def visit(self, step: Step) -> Step:
         """See `Schedule.visit`."""
@@ -235,6 +251,10 @@ class Cyclic(Schedule):
     def timing(self) -> tuple[Any, ...]:
         """See `Schedule.timing`."""
         return ("every", self.period, None)
+
+    def aligned(self, every: int) -> Self:
+        """See `Schedule.aligned`."""
+        return replace(self, period=aligned(self.period, every))
 
 
 @dataclass(frozen=True)
@@ -260,7 +280,7 @@ class RandomOrder(Cyclic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(cycles=self.cycles)
+        whole_number(cycles=self.cycles)
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}; give 0 or more")
 

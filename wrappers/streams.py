@@ -2,202 +2,40 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from neoteny import envs
-from neoteny.envs import minatar
-from neoteny.wrappers.changes import Axis, ObservationPermutation, RewardFlip
-from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.nonstationary import NonStationaryVector, OnSwitch
-from neoteny.wrappers.schedule import Cyclic, Periodic
-from neoteny.wrappers.taskswitch import TaskSwitch, member_seeds
-
-Stream: TypeAlias = TaskSwitch | NonStationaryVector
-
-# The order is the paper's: game k enters the seeds of the channel permutations.
-GAMES = ("Breakout", "Asterix", "SpaceInvaders", "Freeway")
-CHANNELS = 10
-ACTIONS = 6
-# What gymnax limits an episode to, and so the paper: Freeway's is MinAtar's own clock, less a step.
-PAPER_LIMITS = {"Breakout": 1_000, "Asterix": 1_000, "SpaceInvaders": 1_000, "Freeway": 2_500}
-TASK_STEPS = 2_000_000
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What every stream is built from.
-
-    Args:
-        num_envs: N, lanes a member.
-        device: where tensors live.
-        seeds: (M,) seeds.
-        task_steps: environment steps of one member in a task, None for the stream's own choice.
-        steps_per_iteration: a task lasts a whole number of so many steps, rounded up.
-    """
-
-    num_envs: int
-    device: torch.device
-    seeds: tuple[int, ...]
-    task_steps: int | None
-    steps_per_iteration: int
-
-    @property
-    def members(self) -> int:
-        """M."""
-        return len(self.seeds)
-
-    def period(self, default: int) -> int:
-        """Steps a task lasts, a multiple of `steps_per_iteration`."""
-        steps = default if self.task_steps is None else self.task_steps
-        return -(-steps // self.steps_per_iteration) * self.steps_per_iteration
-
-    def make(self, name: str, **options: Any) -> Any:
-        """The environment `name` for all members."""
-        return envs.make(
-            name, self.num_envs, self.members, self.device, list(self.seeds), **options
-        )
-
-
-def paper_channel_order(seed: int, game: int, cycle: int) -> npt.NDArray[np.int64]:
-    """Channels of one game during one cycle: the agent sees `padded[..., order]`.
-
-    Args:
-        seed: the member's.
-        game: index into `GAMES`.
-        cycle: 0 for the first.
-
-    Returns:
-        (10,) a permutation.
-
-    Source: continual MinAtar of "Preserving Plasticity in Continual Learning via Dynamical
-    Isometry", from the authors' code.
-    """
-    return np.random.default_rng(seed * 10_000 + game * 100 + cycle).permutation(CHANNELS)
-
-
-def minatar_continual(
-    setup: Setup,
-    *,
-    games: str | Sequence[str] = GAMES,
-    cycles: int = 20,
-    permute: bool = True,
-    action_mode: Literal["paper", "native"] = "paper",
-    max_steps: int | Literal["paper"] | None = "paper",
-    sticky: float = 0.0,
-    ramping: bool = True,
-) -> TaskSwitch:
-    """Four MinAtar games in random order, their channels shuffled anew in every cycle.
-
-    Stresses learning again and again from the weights that another game left behind: nothing in
-    the input or the actions keeps its meaning. It is the protocol of "Preserving Plasticity in
-    Continual Learning via Dynamical Isometry": 15,000,000 steps a game rounded up to whole
-    iterations, `cycles` times every game, so that a whole run takes
-    cycles * len(games) * period steps; afterwards orders and shuffles come again. Observations are
-    padded to 10 channels. Under "paper" actions, index i is the i-th key of the game's minimal
-    set and an index past it does nothing; "native" gives the six keys of MinAtar's -v0 ids.
-
-    The authors ran gymnax's games. Ours follow MinAtar: in Space Invaders the first board has 24
-    aliens (gymnax 28) and a bullet is tested against the cannon's new position (gymnax the old);
-    in Asterix a full board spawns nothing (gymnax may overwrite an entity). An episode is limited
-    to 1,000 steps as there, in Freeway to 2,500; `max_steps` sets one limit for all games, or
-    none. A limit truncates here, with a bootstrap; gymnax merges it into termination.
-    """
-    games = (games,) if isinstance(games, str) else tuple(games)
-    unknown = [game for game in games if game not in GAMES]
-    if unknown or not games:
-        raise ValueError(f"games {list(games)}: give some of {', '.join(GAMES)}")
-    if action_mode not in ("paper", "native"):
-        raise ValueError(f"action_mode must be paper or native, got {action_mode!r}")
-    period = setup.period(15_000_000)
-    schedule = MemberSchedules.random_order(period, len(games), setup.seeds, cycles)
-    minimal = [minatar.GAMES[game].game.minimal for game in games]
-    tables = [[*keys, *[0] * (ACTIONS - len(keys))] for keys in minimal]  # 0 does nothing
-    return TaskSwitch(
-        [f"neoteny/MinAtar-{game}-v0" for game in games],
-        schedule,
-        setup.num_envs,
-        setup.members,
-        setup.device,
-        setup.seeds,
-        action_tables=tables if action_mode == "paper" else None,
-        channel_orders=_paper_orders(setup, schedule, games, cycles) if permute else None,
-        task_names=games,
-        task_options=[
-            {"max_steps": PAPER_LIMITS[game] if max_steps == "paper" else max_steps}
-            for game in games
-        ],
-        channels=CHANNELS,
-        sticky=sticky,
-        ramping=ramping,
-    )
-
-
-def _paper_orders(
-    setup: Setup, schedule: MemberSchedules, games: Sequence[str], cycles: int
-) -> npt.NDArray[np.int64]:
-    """(M, cycles * games, 10) the channel order of each member's every visit."""
-    period = setup.period(15_000_000)
-    visits = range(cycles * len(games))
-    tasks = [schedule.tasks(visit * period) for visit in visits]
-    indices = [GAMES.index(game) for game in games]
-    return np.array(
-        [
-            [paper_channel_order(s, indices[tasks[v][m]], v // len(games)) for v in visits]
-            for m, s in enumerate(setup.seeds)
-        ]
-    )
-
-
-def minatar_permute(
-    setup: Setup,
-    *,
-    game: str = "Breakout",
-    tasks: int = 20,
-    over: Axis = "channels",
-    on_switch: OnSwitch = "reset",
-    **options: Any,
-) -> NonStationaryVector:
-    """One MinAtar game whose observation is shuffled anew at each switch.
-
-    Stresses learning the same behaviour for inputs whose meaning has changed: the first layer must
-    be learned again, the rest could stay. The first task is the plain game; after `tasks`
-    shuffles they come again. Further options go to the game.
-    """
-    env = setup.make(f"neoteny/MinAtar-{game}-v0", **options)
-    change = ObservationPermutation(env.single_observation_space.shape, tasks, setup.seeds, over)
-    schedule = Cyclic(setup.period(TASK_STEPS), tasks)
-    names = [game] + [f"{game} {over} {task}" for task in range(1, tasks)]
-    return NonStationaryVector(env, schedule, [change], on_switch, names)
-
-
-def minatar_reward_flip(
-    setup: Setup,
-    *,
-    game: str = "Breakout",
-    on_switch: OnSwitch = "reset",
-    **options: Any,
-) -> NonStationaryVector:
-    """One MinAtar game whose reward changes sign at each switch.
-
-    Stresses unlearning: what was best becomes worst while the observations stay the same.
-    Further options go to the game.
-    """
-    env = setup.make(f"neoteny/MinAtar-{game}-v0", **options)
-    schedule = Cyclic(setup.period(TASK_STEPS), 2)
-    names = [game, f"{game} negated"]
-    return NonStationaryVector(env, schedule, [RewardFlip()], on_switch, names)
-
+from neoteny.wrappers.checked import CheckActions
+from neoteny.wrappers.control_streams import (
+    cartpole_drift,
+    cartpole_permute,
+    minigrid_doors,
+    minigrid_goal_flip,
+)
+from neoteny.wrappers.minatar_streams import (
+    minatar_continual,
+    minatar_five,
+    minatar_permute,
+    minatar_reward_flip,
+)
+from neoteny.wrappers.nonstationary import NonStationaryVector
+from neoteny.wrappers.schedule import Periodic
+from neoteny.wrappers.stream_files import StreamDefinition
+from neoteny.wrappers.stream_setup import TASK_STEPS, Setup, Stream
+from neoteny.wrappers.taskswitch import member_seeds
 
 STREAMS: dict[str, Callable[..., Stream]] = {
     "minatar-continual": minatar_continual,
+    "minatar-five": minatar_five,
     "minatar-permute": minatar_permute,
     "minatar-reward-flip": minatar_reward_flip,
+    "minigrid-doors": minigrid_doors,
+    "minigrid-goal-flip": minigrid_goal_flip,
+    "cartpole-drift": cartpole_drift,
+    "cartpole-permute": cartpole_permute,
 }
 
 
@@ -208,19 +46,21 @@ def _single(setup: Setup, name: str, options: dict[str, Any]) -> NonStationaryVe
 
 
 def make_stream(
-    name: str,
+    name: str | StreamDefinition,
     num_envs: int,
     members: int = 1,
     device: torch.device | str = "cpu",
     seed: int | Sequence[int] = 0,
     task_steps: int | None = None,
     steps_per_iteration: int = 1,
+    debug: bool = False,
     **options: Any,
-) -> Stream:
-    """Build a stream by name, or an environment id as a stream of one task.
+) -> Stream | CheckActions:
+    """Build a stream by name or from its definition, or an environment id as one of one task.
 
     Args:
-        name: one of `STREAMS` or an id that `neoteny.envs.make` knows.
+        name: one of `STREAMS`, an id that `neoteny.envs.make` knows, or what `read_stream` read
+            from a user's file.
         num_envs: N, lanes a member.
         members: M.
         device: where tensors live.
@@ -228,6 +68,7 @@ def make_stream(
         task_steps: environment steps of one member in a task; None for the stream's own choice.
         steps_per_iteration: tasks last a whole number of so many steps, rounded up; give the steps
             that one member plays between two updates.
+        debug: refuse actions out of range, which makes every step wait for the device.
         **options: the stream's own, see its docstring.
 
     Returns:
@@ -243,6 +84,13 @@ def make_stream(
             raise ValueError(f"{label} must be positive, got {value}; give at least 1")
     seeds = member_seeds(seed, members)
     setup = Setup(num_envs, torch.device(device), seeds, task_steps, steps_per_iteration)
+    stream = _build(name, setup, options)
+    return CheckActions(stream) if debug else stream
+
+
+def _build(name: str | StreamDefinition, setup: Setup, options: dict[str, Any]) -> Stream:
+    if isinstance(name, StreamDefinition):
+        return name.build(setup, options)
     if name in STREAMS:
         builder = STREAMS[name]
         _check_options(name, builder, options)

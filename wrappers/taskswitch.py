@@ -13,10 +13,9 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from neoteny import envs
-from neoteny.wrappers.arrays import integers
+from neoteny.wrappers.arrays import filled
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.members import AnyVectorEnv
-from neoteny.wrappers.nonstationary import switch_steps
 from neoteny.wrappers.schedule import Schedule
 
 Make = Callable[..., AnyVectorEnv]
@@ -150,7 +149,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
     def max_truncations(self, horizon: int) -> int:
         """Most truncations one lane can see within its next `horizon` steps."""
         natural: int = max(play.env.max_truncations(horizon) for play in self._plays)
-        return min(horizon, natural + switch_steps(self.schedule, self.steps, self.lanes, horizon))
+        return min(horizon, natural + self.schedule.most_switches(self.steps, self.lanes, horizon))
 
     @property
     def final_observations(self) -> bool:
@@ -163,8 +162,8 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         for play in self._plays:
             play.env.final_observations = wanted
 
-    def seek(self, steps: int) -> None:
-        """Go to another place in the stream; call `reset` next."""
+    def seek(self, steps: int, schedule: MemberSchedules | None = None) -> None:
+        """Go to another place in the stream; call `reset` next. `schedule` is known already."""
         self._begin(steps)
 
     def _begin(self, steps: int) -> None:
@@ -174,7 +173,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         tasks = self.schedule.tasks(steps)
         if not 0 <= min(tasks) <= max(tasks) < len(self.ids):
             raise ValueError(f"tasks {tasks} at step {steps}, but there are {len(self.ids)} ids")
-        self._task = integers(tasks, self.device)  # (M,)
+        self._task = filled(tasks, self.device)  # (M,)
         self._plays: list[_Play] = []  # drops the old environments before the new ones are built
         visit = self.schedule.visits(steps)[0]
         for task in dict.fromkeys(tasks):
@@ -308,11 +307,16 @@ def member_seeds(seed: int | Sequence[int], members: int) -> tuple[int, ...]:
 
 def _shared(schedule: Schedule | MemberSchedules, members: int) -> MemberSchedules:
     if isinstance(schedule, Schedule):
-        return MemberSchedules(schedule, members)
+        schedule = MemberSchedules(schedule, members)
     if len(schedule) != members:
         raise ValueError(f"{len(schedule)} schedules for {members} members; give one each")
     if not schedule.switch_together:
         raise ValueError(f"{schedule}: members must switch together; give equal periods or steps")
+    if schedule.gradual or schedule.delayed or schedule.judged:
+        raise ValueError(
+            f"{schedule.members[0]} cannot switch environments: all lanes must switch at once, at "
+            "steps known beforehand; use Periodic, At, Cyclic, RandomOrder or Poisson"
+        )
     return schedule
 
 

@@ -1,5 +1,6 @@
 """A small tensor environment, the same one as single Gymnasium environments, and a rollout."""
 
+from itertools import product
 from types import SimpleNamespace
 
 import gymnasium
@@ -9,6 +10,26 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from neoteny.envs import TensorEnv, rng
+from neoteny.wrappers import (
+    ActionPermutation,
+    Asynchronous,
+    At,
+    Cyclic,
+    Dynamics,
+    GoalSwitch,
+    LinearDrift,
+    ObservationDropout,
+    ObservationNoise,
+    ObservationOffset,
+    ObservationPermutation,
+    Periodic,
+    Poisson,
+    RandomOrder,
+    RewardFlip,
+    RewardScale,
+    Sinusoidal,
+    StickyActions,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +119,140 @@ def record(env, steps, actions=3, seed=0):
 def toy():
     """Counter, Single and record, as `toy.Counter` and so on."""
     return SimpleNamespace(Counter=Counter, Single=Single, record=record)
+
+
+class Track(TensorEnv):
+    """Walks for a length fixed by lane and episode; takes an offset and a goal as parameters."""
+
+    def __init__(self, num_envs=1, members=1, device="cpu", seed=0, *, max_steps=None):
+        space = Box(0, 99, (3,), np.float32)
+        super().__init__(space, Discrete(3), num_envs, members, device, seed, max_steps)
+        zeros = torch.zeros(self.num_envs, dtype=torch.float64, device=self.device)
+        self.parameters = {"offset": zeros, "goal": zeros.long()}
+        self.lane = torch.arange(self.lanes, device=self.device).repeat(self.members)
+
+    def set_parameters(self, **values):
+        for name, value in values.items():
+            self.parameters[name] = self.parameters[name] * 0 + value
+
+    def _persistent(self):
+        return {"episodes": torch.zeros(1, dtype=torch.int64, device=self.device)}
+
+    def _initial(self, draws):
+        return {"count": torch.zeros(1, dtype=torch.int64, device=self.device)}
+
+    def _length(self, state):
+        return 3 + (7 * self.lane + 5 * state["episodes"]) % 9
+
+    def _transition(self, state, actions, draws):
+        count = state["count"] + 1
+        goal, offset = self.parameters["goal"], self.parameters["offset"]
+        reward = count * (1 + (actions - goal).abs()) + offset
+        terminated = count >= self._length(state)
+        after = {"count": count, "episodes": state["episodes"] + terminated}
+        return after, reward.float(), terminated
+
+    def _observe(self, state):
+        parts = [state["count"], self._length(state), state["episodes"]]
+        return torch.stack(parts, -1).float()
+
+
+class Walk(gymnasium.Env):
+    """One lane of a Track as an ordinary Gymnasium environment."""
+
+    observation_space = Box(0, 99, (3,), np.float32)
+    action_space = Discrete(3)
+
+    def __init__(self, lane=0, max_steps=None):
+        self.lane, self.max_steps = lane, max_steps
+        self.episodes, self.offset, self.goal = 0, 0.0, 0
+
+    def _observe(self):
+        return np.array([self.count, self.length, self.episodes], np.float32)
+
+    @property
+    def length(self):
+        return 3 + (7 * self.lane + 5 * self.episodes) % 9
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.count += 1
+        reward = self.count * (1 + abs(int(action) - self.goal)) + self.offset
+        terminated = bool(self.count >= self.length)
+        self.episodes += terminated
+        truncated = not terminated and self.count == self.max_steps
+        reward = float(np.float32(reward))  # what a Track pays
+        return self._observe(), reward, terminated, truncated, {}
+
+
+CHANGES = {
+    "flip": [RewardFlip()],
+    "scale": [RewardScale((1, 0.3, -2))],
+    "dynamics": [Dynamics("offset", (0, 0.3, 2))],
+    "goal": [GoalSwitch((0, 2, 1))],
+    "permutation": [ObservationPermutation((3,), 5, seed=3)],
+    "offset": [ObservationOffset((3,), 3, std=0.7, seed=1)],
+    "dropout": [ObservationDropout((3,), 4, 0.5, seed=1)],
+    "noise": [ObservationNoise((3,), (0, 0.3, 1), seed=2)],
+    "actions": [ActionPermutation(3, 4, seed=1)],
+    "sticky": [StickyActions((0, 0.3, 0.9), seed=5)],
+    "abrupt": [
+        ActionPermutation(3, 4, seed=2),
+        ObservationDropout((3,), 4, 0.5, seed=1),
+        GoalSwitch((0, 2)),
+        RewardFlip(),
+        ObservationPermutation((3,), 5, seed=8),
+    ],
+    "gradual": [
+        StickyActions(0.3),
+        ObservationOffset((3,), 3, std=0.7, seed=1),
+        RewardScale((1, 0.5)),
+        ObservationNoise((3,), (0, 0.3, 1), seed=2),
+        StickyActions((0, 0.5), seed=4),
+        Dynamics("offset", (0, 0.25, 2)),
+    ],
+}
+SCHEDULES = {
+    "periodic": Periodic(10),
+    "at": At((5, 30, 31, 60), tasks=3),
+    "cyclic": Cyclic(10, 3),
+    "random": RandomOrder(8, 3, seed=1),
+    "poisson": Poisson(12, 3, seed=2),
+    "lanes": Asynchronous(Cyclic(20, 3), 45),
+    "linear": LinearDrift(150, tasks=3, start=10),
+    "sinus": Sinusoidal(70, tasks=3),
+    "sinus-lanes": Asynchronous(Sinusoidal(70, tasks=3), 45),
+}
+
+
+def fitting(change, schedule):
+    """Whether the changes have values between two tasks where the schedule asks for them."""
+    return not SCHEDULES[schedule].gradual or all(c.gradual for c in CHANGES[change])
+
+
+def usual(change, schedule, mode):
+    """Whether a case is tried every time: each change, and each schedule, in every mode."""
+    alone = schedule == "cyclic" and (mode == "reset" or change in ("dynamics", "noise", "sticky"))
+    together = change == "gradual" or (change == "abrupt" and schedule in ("cyclic", "lanes"))
+    return alone or together
+
+
+@pytest.fixture
+def tracks():
+    """Track, Walk and what to try on them."""
+    return SimpleNamespace(Track=Track, Walk=Walk, changes=CHANGES, schedules=SCHEDULES)
+
+
+def pytest_generate_tests(metafunc):
+    """`case`: names of changes and of a schedule that fit each other, and a mode."""
+    if "case" in metafunc.fixturenames:
+        cases = [
+            pytest.param(case, id="-".join(case), marks=() if usual(*case) else pytest.mark.slow)
+            for case in product(CHANGES, SCHEDULES, ("reset", "latch", "now"))
+            if fitting(*case[:2])
+        ]
+        metafunc.parametrize("case", cases)

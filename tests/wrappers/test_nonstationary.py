@@ -24,14 +24,14 @@ same_step = partial(SyncVectorEnv, autoreset_mode=AutoresetMode.SAME_STEP)
 class AddTask(Change):
     """Shows the task itself: observations, rewards and actions all carry its index."""
 
-    def observation(self, obs, task):
+    def observation(self, obs, task, step=0):
         task = task[..., None] if not isinstance(task, int) else task
         return obs + 1000 * task
 
-    def action(self, action, task):
+    def action(self, action, task, step=0, previous=0):
         return (action + task) % 3
 
-    def reward(self, reward, task):
+    def reward(self, reward, task, step=0):
         return reward + 1000 * task
 
 
@@ -280,9 +280,11 @@ def test_bad_arguments_are_refused(toy):
         ValueError, match=r"autoreset_mode=gymnasium\.vector\.AutoresetMode\.SAME_STEP"
     ):
         NonStationaryVector(SyncVectorEnv([lambda: toy.Single(0)]), Periodic(6))
-    with pytest.raises(ValueError, match="which only NonStationary can do"):
+    with pytest.raises(ValueError, match="sets 'gravity', but Counter has no parameters"):
         NonStationaryVector(toy.Counter(2), Periodic(6), [Gravity()])
-    with pytest.raises(ValueError, match="sets 'gravity'"):
+    with pytest.raises(ValueError, match=r"sets 'gravity', which .* lacks"):
         NonStationary(toy.Single(0), Periodic(6), [Gravity()])
+    with pytest.raises(ValueError, match=r"lane must lie in \[0, 2\), got 2"):
+        NonStationary(toy.Single(0), Periodic(6), stride=2, lane=2)
     with pytest.raises(ValueError, match="stride must be positive, got 0"):
         NonStationary(toy.Single(0), Periodic(6), stride=0)

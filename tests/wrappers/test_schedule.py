@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from neoteny.wrappers import At, Cyclic, MemberSchedules, Periodic, RandomOrder, Schedule
+from neoteny.wrappers import (
+    Asynchronous,
+    At,
+    Cyclic,
+    LinearDrift,
+    MemberSchedules,
+    OnReturn,
+    Periodic,
+    Poisson,
+    RandomOrder,
+    Schedule,
+    Sinusoidal,
+)
 
 SCHEDULES = [
     Periodic(7),
@@ -14,6 +26,14 @@ SCHEDULES = [
     Cyclic(5, 3),
     RandomOrder(4, 5, seed=11),
     RandomOrder(2, 3, seed=1, cycles=2),
+    Poisson(9, seed=3),
+    Poisson(9, tasks=3, seed=3, every=4, switches=6),
+    OnReturn(1.5, 10, tasks=2, switches=(10, 30, 40)),
+    OnReturn(1.5, 10),
+    LinearDrift(60, tasks=3, start=20),
+    Sinusoidal(50, tasks=4),
+    Asynchronous(Cyclic(5, 3), 12),
+    Asynchronous(Sinusoidal(50), 12),
 ]
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 
@@ -51,6 +71,99 @@ def test_survives_json_and_prints_one_line(schedule):
     assert again == schedule
     assert type(again) is type(schedule)
     assert "\n" not in repr(schedule)
+
+
+@each_schedule
+def test_phases_agree_and_are_the_tasks_unless_the_world_drifts(schedule):
+    steps = np.arange(200).reshape(4, 50)
+    array, tensor = schedule.phase(steps), schedule.phase(torch.from_numpy(steps))
+    assert tensor.dtype == torch.float64
+    np.testing.assert_array_equal(array, tensor.numpy())
+    assert array.tolist() == [[schedule.phase(int(step)) for step in row] for row in steps]
+    assert type(schedule.phase(3)) is float
+    if not schedule.gradual:
+        np.testing.assert_array_equal(array, schedule.task(steps))
+
+
+def test_drifts_follow_their_formulas():
+    steps = np.arange(300)
+    expected = 2 * np.clip((steps - 20) / 60, 0, 1)
+    np.testing.assert_allclose(LinearDrift(60, 3, 20).phase(steps), expected, rtol=1e-15)
+    wave = Sinusoidal(4096, tasks=4).phase(np.arange(10_000))
+    expected = 1.5 * (1 - np.cos(2 * np.pi * np.arange(10_000) / 4096))
+    np.testing.assert_allclose(wave, expected, atol=1e-11)
+    assert Sinusoidal(50).boundaries(1000) == []
+
+
+def test_times_of_a_poisson_schedule_are_exponential():
+    schedule = Poisson(1000, seed=5, switches=4000)
+    gaps = np.diff([0, *schedule.boundaries(10**9)])
+    assert len(gaps) == 4000
+    assert abs(gaps.mean() - 1000.5) < 4 * 1000 / 4000**0.5
+    assert abs((gaps > 1000).mean() - np.exp(-1)) < 4 * 0.5 / 4000**0.5
+    assert all(b % 64 == 0 for b in Poisson(1000, seed=5, every=64).boundaries(10**6))
+
+
+def test_a_mastered_task_is_left():
+    schedule = OnReturn(2.0, 100, tasks=2)
+    assert schedule.judge(100, 1.9) == schedule
+    assert schedule.judge(100, float("nan")) == schedule
+    left = schedule.judge(200, 2.0).judge(500, 3.0)
+    assert left.boundaries(1000) == [200, 500]
+    assert [left.task(step) for step in (199, 200, 499, 500)] == [0, 1, 1, 0]
+    assert [schedule.next_check(step) for step in (0, 99, 100)] == [100, 100, 200]
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 8])
+def test_lanes_lag_behind_the_first(lanes):
+    schedule = Asynchronous(At((7, 20, 21), tasks=4), spread=15)
+    together = MemberSchedules(schedule)
+    delays = schedule.delays(lanes)
+    assert delays.tolist() == [15 * lane // lanes for lane in range(lanes)]
+    tasks = [together.lane_values("task", step, lanes, None)[0] for step in range(60)]
+    for step, row in enumerate(tasks):
+        assert row.tolist() == [schedule.task(max(step - int(d), 0)) for d in delays]
+    changed = [step for step in range(1, 60) if (tasks[step] != tasks[step - 1]).any()]
+    for step in range(59):
+        following = next((c for c in changed if c > step), None)
+        assert together.next_check(step, lanes) == following
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (Periodic(7), Periodic(10)),
+        (Cyclic(10, 3), Cyclic(10, 3)),
+        (RandomOrder(11, 3, seed=4), RandomOrder(20, 3, seed=4)),
+        (At((3, 9, 15), tasks=2), At((10, 20), tasks=2)),
+        (Poisson(30, every=4), Poisson(30, every=10)),
+        (OnReturn(1.0, 15), OnReturn(1.0, 20)),
+        (Sinusoidal(33), Sinusoidal(33)),
+        (Asynchronous(Periodic(7), 9), Asynchronous(Periodic(10), 9)),
+    ],
+)
+def test_switches_can_be_put_off_to_multiples(schedule, expected):
+    assert schedule.aligned(10) == expected
+    assert all(b % 10 == 0 for b in schedule.aligned(10).boundaries(200))
+
+
+def test_a_timeline_is_printed():
+    lines = Cyclic(400, 2).timeline(1000).splitlines()
+    assert lines[0] == "Cyclic(period=400, tasks=2)"
+    assert [line.split() for line in lines[2:]] == [
+        ["0", "0", "0", "400"],
+        ["1", "1", "400", "800"],
+        ["2", "0", "800", "1,000"],
+    ]
+    phases = [line.split() for line in LinearDrift(1000).timeline(1000).splitlines()[2:]]
+    assert phases[3] == ["300", "0.300"]
+    assert Periodic(1).timeline(100).splitlines()[-1].split() == ["60", "more", "visits"]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES[3::5], ids=repr)
+def test_a_timeline_is_drawn(schedule, tmp_path):
+    path = schedule.draw(150, tmp_path / "timeline.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_step_that_reaches_a_boundary_is_of_the_old_task():
@@ -102,7 +215,19 @@ def test_members_may_switch_apart():
         (lambda: At((0, 5)), "must be positive, got 0"),
         (lambda: MemberSchedules([]), "schedules is empty"),
         (lambda: Schedule.from_dict({"kind": "Sometimes"}), "unknown schedule kind 'Sometimes'"),
-        (lambda: Schedule.from_dict({"kind": "Periodic", "p": 1}), "does not take these fields"),
+        (lambda: Schedule.from_dict({"kind": "Periodic", "p": 1}), "Periodic has no field 'p'"),
+        (lambda: Schedule.from_dict({"kind": "Cyclic", "period": 1}), "lacks its field 'tasks'"),
+        (lambda: Schedule.from_dict({"kind": "Periodik"}), "did you mean 'Periodic'"),
+        (lambda: Periodic("5"), "period must be a whole number, got '5'"),
+        (lambda: Poisson(0), "period must be positive, got 0"),
+        (lambda: Poisson(5, seed=-1), "seed must not be negative, got -1"),
+        (lambda: LinearDrift(5, tasks=1), "tasks must be at least 2, got 1"),
+        (lambda: LinearDrift(5, start=-1), "start must not be negative, got -1"),
+        (lambda: Sinusoidal(0), "period must be positive, got 0"),
+        (lambda: OnReturn(float("nan"), 5), "threshold must be finite"),
+        (lambda: OnReturn(1.0, 5, switches=(4, 4)), "switches must ascend"),
+        (lambda: Asynchronous(OnReturn(1.0, 5), 4), "give a schedule fixed beforehand"),
+        (lambda: MemberSchedules([Periodic(5), Sinusoidal(5)]), "either all members drift"),
     ],
 )
 def test_bad_schedules_are_refused(make, message):

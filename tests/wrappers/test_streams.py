@@ -11,7 +11,7 @@ from neoteny.wrappers import (
     TaskSwitch,
     make_stream,
 )
-from neoteny.wrappers.streams import GAMES, paper_channel_order
+from neoteny.wrappers.minatar_streams import GAMES, paper_channel_order
 
 MINIMAL = {"Breakout": 3, "Asterix": 5, "SpaceInvaders": 4, "Freeway": 3}
 
@@ -178,6 +178,85 @@ def test_reward_flip_negates_every_other_task():
     assert sums[0] > 0 > sums[1]
 
 
+def test_five_games_come_once_a_cycle_in_each_members_own_order():
+    env = make_stream("minatar-five", 2, 3, seed=4, task_steps=20)
+    assert env.task_names == [*GAMES, "Seaquest"]
+    for member, seed in enumerate((4, 5, 6)):
+        for cycle in range(3):
+            order = np.random.default_rng(seed + 7919 * cycle).permutation(5).tolist()
+            assert [env.tasks_at(100 * cycle + 20 * k)[member] for k in range(5)] == order
+    assert env.single_observation_space.shape == (10, 10, 10)
+
+
+def test_doors_are_a_chain_of_worlds_with_one_view():
+    env = make_stream("minigrid-doors", 3, 2, task_steps=30)
+    assert env.boundaries(151) == [30, 60, 90, 120, 150]
+    assert env.tasks_at(90) == [3, 3]
+    assert env.single_observation_space.shape == (7, 7, 24)
+    assert env.single_action_space.n == 7
+
+
+def test_a_flipped_goal_is_another_word_and_nothing_else():
+    seeds = [5, 9]
+    env = make_stream("minigrid-goal-flip", 3, 2, seed=seeds, task_steps=24)
+    name, options = "MiniGrid-GoToDoor-5x5", {"encoding": "onehot"}
+    plain = NonStationaryVector(envs.make(name, 3, 2, seed=seeds, **options), Cyclic(24, 2))
+    obs, raw = env.reset()[0], plain.reset()[0]
+    generator = np.random.default_rng(0)
+    for step in range(40):
+        flipped = step // 8 % 2 == 1
+        assert torch.equal(obs[..., :24], raw[..., :24])
+        for member, seed in enumerate(seeds):
+            order = np.random.default_rng([seed, 1]).permutation(6) if flipped else np.arange(6)
+            lanes = slice(3 * member, 3 * member + 3)
+            assert torch.equal(obs[lanes][..., 24:], raw[lanes][..., 24:][..., order])
+        action = torch.from_numpy(generator.integers(7, size=6))
+        ours, theirs = env.step(action), plain.step(action)
+        obs, raw = ours[0], theirs[0]
+        assert torch.equal(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize("course", ["sinusoidal", "linear"])
+def test_the_pole_drifts_as_its_schedule_says(course):
+    env = make_stream("cartpole-drift", 4, 2, task_steps=800, course=course)
+    env.reset()
+    action = torch.zeros(8, dtype=torch.int64)
+    for step in range(1, 150):
+        truncated = env.step(action)[3]
+        assert not truncated.any()
+        phase = (1 - np.cos(np.pi * step / 100)) / 2 if course == "sinusoidal" else step / 200
+        length = env.unwrapped.parameters["length"]
+        assert torch.equal(length, length[:1].expand(8))
+        np.testing.assert_allclose(length[0].item(), 0.5 + 2.5 * phase, atol=5e-3)
+    assert env.boundaries(10**6) == []
+    assert env.tasks_at(500) == [0, 0]
+
+
+def test_permuted_cartpole_shows_its_four_numbers_in_another_order():
+    env = make_stream("cartpole-permute", 2, 1, seed=3, task_steps=20)
+    plain = NonStationaryVector(envs.make("CartPole-v1", 2, seed=3), Cyclic(20, 20))
+    obs, raw = env.reset()[0], plain.reset()[0]
+    for step in range(60):
+        task = step // 10
+        order = np.random.default_rng([3, task]).permutation(4) if task else np.arange(4)
+        assert torch.equal(obs, raw[..., order])
+        action = torch.tensor([step % 2, 1])
+        obs, raw = env.step(action)[0], plain.step(action)[0]
+
+
+@pytest.mark.parametrize("name", ["MinAtar-Breakout", "Pendulum-v1"])
+def test_debugging_refuses_actions_out_of_range(name):
+    env = make_stream(name, 2, 2, debug=True)
+    env.reset()
+    fine = torch.zeros((4, *env.single_action_space.shape), dtype=torch.int64)
+    env.step(fine)
+    for bad in (-3, 6):
+        actions = fine.clone()
+        actions[2] = bad
+        with pytest.raises(ValueError, match=r"action \[?-?\d\]? in lane 2 is out of range"):
+            env.step(actions)
+
+
 def test_an_environment_id_is_a_stream_of_one_task():
     env = make_stream("neoteny/MinAtar-Freeway-v1", 2, 3, max_steps=100)
     assert env.task_names == ["neoteny/MinAtar-Freeway-v1"]
@@ -211,6 +290,12 @@ def test_every_stream_says_what_it_stresses():
         ({"name": "minatar-permute", "stickyness": 0.1}, "has no option 'stickyness'"),
         ({"members": 2, "seed": [1]}, "1 seeds for 2 members"),
         ({"num_envs": 0}, "num_envs 0"),
+        ({"name": "minatar-five", "games": "Pong"}, r"games \['Pong'\]"),
+        ({"name": "minigrid-doors", "worlds": ["Door"]}, "unknown environment"),
+        ({"name": "minigrid-doors", "worlds": ["Empty-5x5", "GoToDoor-5x5"]}, "has observations"),
+        ({"name": "minigrid-goal-flip", "world": "Empty-5x5"}, "has no goal in words"),
+        ({"name": "cartpole-drift", "parameter": "mass"}, "CartPole lacks; its parameters are"),
+        ({"name": "cartpole-drift", "course": "zigzag"}, "course must be sinusoidal or linear"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -1,0 +1,48 @@
+"""A user's own stream from the command line: trained, written down, resumed, or refused."""
+
+import json
+
+import pytest
+
+from neoteny.train import main
+
+FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
+FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-every", "0"]
+TEXT = """
+environments: CartPole-v1
+schedule: {kind: Cyclic, tasks: 2}
+changes: [{kind: ObservationOffset, std: 0.5}]
+"""
+
+
+def test_a_stream_file_is_trained_written_down_and_resumed(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(TEXT)
+    out = str(tmp_path / "run")
+    assert main(["run", "--stream", str(file), "--out", out, *FAST]) == 0
+    stored = json.loads((tmp_path / "run/seed_0/config.json").read_text())
+    assert stored["env"] == "mine"
+    assert stored["stream_definition"]["environments"] == [{"id": "neoteny/CartPole-v1"}]
+    assert stored["boundaries"] == [128]
+    assert main(["run", "--resume", out, "--steps", "384"]) == 0
+    file.write_text(TEXT.replace("0.5", "0.6"))
+    assert main(["run", "--resume", out, "--steps", "512"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TEXT.replace("Cyclic", "Cylic"), "schedule: unknown schedule kind 'Cylic'; did you mean"),
+        (TEXT.replace("std", "sdt"), "changes[0]: unknown key 'sdt'; did you mean 'std'?"),
+        (None, "does not exist; give a .yaml or .py file"),
+    ],
+)
+def test_a_bad_stream_file_is_one_line(text, message, tmp_path, capsys):
+    file = tmp_path / "mine.yaml"
+    if text:
+        file.write_text(text)
+    assert main(["run", "--stream", str(file), "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,235 @@
+"""The base of all changes, and of those that draw tables from a seed."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Discrete
+from torch import Tensor
+
+from neoteny.envs import rng
+from neoteny.wrappers.arrays import Table, leading, split
+from neoteny.wrappers.described import Described
+
+HOOKS = ("observation", "action", "reward", "label", "params")
+Seed = int | Sequence[int]
+
+
+class Change(Described):
+    """A task's effect on an environment or on a supervised stream; nothing by default.
+
+    Arrays have any leading axes followed by the event: `(*lead, *event)`. `task` is an int or
+    an integer array that broadcasts to `lead`; a change that is `gradual` also takes floats, whose
+    fraction says how far the world is on its way to the next task. A change with `members` = M > 1
+    gives each member its own tables; the first leading axis is then the member axis, of length M.
+
+    `step`, an int or integers that broadcast to `lead`, counts the environment steps of a member
+    over all its lanes (in a supervised stream: the samples). Changes draw what is random from
+    their seed and it, so the same step gives the same draw.
+
+    Attributes:
+        members: M, 1 when all members share one change.
+        gradual: whether the change has values between two tasks.
+        random: whether the change reads `step`.
+        remembers: whether `action` reads `previous`.
+    """
+
+    gradual: ClassVar[bool] = False
+    random: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
+
+    @property
+    def members(self) -> int:
+        """M, the number of members with tables of their own; 1 when all share them."""
+        return 1
+
+    @property
+    def hooks(self) -> frozenset[str]:
+        """What the change acts on, among "observation", "action", "reward", "label", "params"."""
+        own = type(self)
+        return frozenset(name for name in HOOKS if getattr(own, name) is not getattr(Change, name))
+
+    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+        """Refuse an environment with these spaces if the change cannot act on it.
+
+        Raises:
+            ValueError: the change does not fit the spaces.
+        """
+
+    def observation_space(self, space: Space[Any]) -> Space[Any]:
+        """The space that observations of `space` lie in after the change."""
+        return space
+
+    def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
+        """What the agent sees of `obs` (*lead, *event) under `task`; same shape."""
+        return obs
+
+    def action(self, action: Any, task: Any, step: Any = 0, previous: Any = 0) -> Any:
+        """What the environment receives when the agent plays `action` (*lead); same shape.
+
+        `previous` is what this change returned one step ago, 0 when an episode begins.
+        """
+        return action
+
+    def reward(self, reward: Any, task: Any, step: Any = 0) -> Any:
+        """What the agent receives when the environment pays `reward` (*lead); same shape."""
+        return reward
+
+    def label(self, y: Any, task: Any, step: Any = 0) -> Any:
+        """The target of a supervised stream in place of `y` (*lead); same shape."""
+        return y
+
+    def params(self, task: Any) -> dict[str, Any]:
+        """Parameters of the environment under `task`: a number, or an array like `task`, each."""
+        return {}
+
+
+class _Seeded(Change):
+    """A change whose field `seed` is an int, or a sequence of M ints, one a member."""
+
+    seed: Seed
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """(M,) seeds, or the one that all members share."""
+        return (int(self.seed),) if isinstance(self.seed, int | np.integer) else tuple(self.seed)
+
+    @property
+    def members(self) -> int:
+        """M, the number of seeds."""
+        return len(self.seeds)
+
+    def _normalise(self, *names: str) -> None:
+        """Turn sequences into tuples, which hash and compare, and check the seeds."""
+        for name in ("seed", *names):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer):
+                object.__setattr__(self, name, tuple(int(item) for item in value))
+        if not self.seeds or min(self.seeds) < 0:
+            raise ValueError(f"seed must not be negative or empty, got {self.seed}; give 0 or more")
+
+    def _own(self, x: Any, lead: int) -> Any:
+        """The member's index (M, 1, …) with `lead` axes, beside `x`; 0 when members share."""
+        if self.members == 1:
+            return 0
+        on_device = isinstance(x, Tensor)
+        index: Any = torch.arange(self.members, device=x.device) if on_device else None
+        index = np.arange(self.members) if index is None else index
+        return index.reshape((self.members,) + (1,) * (lead - 1))
+
+    def _check_members(self, lead: Sequence[int]) -> None:
+        if self.members > 1 and tuple(lead[:1]) != (self.members,):
+            raise ValueError(
+                f"an array with leading axes {tuple(lead)} lacks the axis of {self.members} "
+                "members; view it as (members, lanes, ...)"
+            )
+
+    @cached_property
+    def _keys(self) -> Table:
+        """(M,) keys of the stateless hash; each kind of change has a stream of its own."""
+        return Table(rng.lane_keys(self.seeds, 1, type(self).__name__).numpy())
+
+    def _words(self, x: Any, step: Any, lead: Sequence[int], size: int | None = None) -> Any:
+        """Random 32-bit words int64, (*lead, size) or (*lead), beside `x`."""
+        on_device = isinstance(x, Tensor)
+        self._check_members(lead)
+        keys = self._keys.like(x) if on_device else torch.from_numpy(self._keys.values.copy())
+        keys = keys.reshape((-1,) + (1,) * max(len(lead) - 1, 0)) if lead else keys[0]
+        if not isinstance(step, int | Tensor):
+            step = torch.from_numpy(np.ascontiguousarray(step))
+        step = leading(step, len(lead))
+        slot: Any = 0
+        if size is not None:
+            slot = torch.arange(size, device=keys.device)
+            keys, step = keys[..., None], step if isinstance(step, int) else step[..., None]
+        words = rng.bits(keys, step, slot)
+        words = words.expand((*lead, *(() if size is None else (size,))))
+        return words if on_device else words.numpy()
+
+
+class _Tabled(_Seeded):
+    """A seeded change with a row of numbers for every task and member.
+
+    Task t of seed s draws from `numpy.random.default_rng([s, t])`; more tasks leave the first ones
+    as they are. With `keep_first`, task 0 changes nothing.
+    """
+
+    tasks: int
+    keep_first: bool
+
+    def _rows(self, draw: Callable[[np.random.Generator], Any], plain: Any) -> Table:
+        """(M * tasks, n) rows from `draw`, `plain` for a kept task 0."""
+        rows = [
+            plain if task == 0 and self.keep_first else draw(np.random.default_rng([seed, task]))
+            for seed in self.seeds
+            for task in range(self.tasks)
+        ]
+        return Table(np.stack(rows))
+
+    def _index(self, x: Any, task: Any, lead: int) -> Any:
+        """Row of each task and member, with `lead` axes or none."""
+        return leading(task, lead) % self.tasks + self.tasks * self._own(x, lead)
+
+    def _between(self, table: Table, x: Any, task: Any, lead: int) -> Any:
+        """Rows (*broadcastable to lead, n) of `table`, interpolated between two tasks."""
+        values, (whole, part) = table.like(x), split(task)
+        found = values[self._index(x, whole, lead)]
+        if part is None:
+            return found
+        following = values[self._index(x, whole + 1, lead)]
+        part = leading(part, lead)
+        return found + (following - found) * (part if isinstance(part, float) else part[..., None])
+
+
+def chance(words: Any, p: Any) -> Any:
+    """Random words compared with a probability, by whole numbers, the same on every device.
+
+    Args:
+        words: int64 in [0, 2**32).
+        p: a float, or float64 broadcastable to `words`.
+
+    Returns:
+        bool like `words`.
+    """
+    if isinstance(p, float):
+        return words < int(p * 2**32)
+    scaled = p * 2**32
+    return words < (scaled.long() if isinstance(p, Tensor) else scaled.astype(np.int64))
+
+
+def only_observation(
+    change: Change, space: Space[Any], shape: tuple[int, ...], kind: str = ""
+) -> None:
+    """Refuse observations of another shape, or of another kind of number.
+
+    Args:
+        change: who asks.
+        space: of one observation.
+        shape: what the change was built for.
+        kind: "f" when only floating point numbers will do.
+
+    Raises:
+        ValueError: the space does not fit.
+    """
+    if space.shape != shape:
+        raise ValueError(
+            f"{change} is for observations of shape {shape}; the environment has {space}"
+        )
+    if kind and (space.dtype is None or space.dtype.kind != kind):
+        raise ValueError(
+            f"{type(change).__name__} needs floating point observations, the environment has "
+            f"{space}; use ObservationDropout or ObservationPermutation"
+        )
+
+
+def only_discrete(change: Change, space: Space[Any], actions: int) -> None:
+    """Refuse any action space but one of `actions` choices.
+
+    Raises:
+        ValueError: the space does not fit.
+    """
+    if not isinstance(space, Discrete) or int(space.n) != actions or int(space.start) != 0:
+        raise ValueError(f"{change} is for {actions} discrete actions; the environment has {space}")

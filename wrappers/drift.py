@@ -1,0 +1,108 @@
+"""Schedules of worlds that change gradually: no switch, no end of an episode, only a phase."""
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from neoteny.wrappers.arrays import Table, float64
+from neoteny.wrappers.numbers import not_negative, whole_number
+from neoteny.wrappers.schedule import Schedule, Step
+
+ROUND = 4096
+
+
+class _Drift(Schedule):
+    """A world on its way between tasks; the task index stays 0, and `phase` says where it is."""
+
+    gradual: ClassVar[bool] = True
+
+    def visit(self, step: Step) -> Step:
+        """See `Schedule.visit`."""
+        return step * 0
+
+    def next_boundary(self, step: int) -> int | None:
+        """See `Schedule.next_boundary`."""
+        return None
+
+    @property
+    def timing(self) -> tuple[Any, ...]:
+        """See `Schedule.timing`."""
+        return ("never",)
+
+    @abstractmethod
+    def phase(self, step: Step) -> Any:
+        """See `Schedule.phase`."""
+
+
+@dataclass(frozen=True)
+class LinearDrift(_Drift):
+    """From task 0 to the last task at an even pace, and there for good.
+
+    Args:
+        steps: the drift lasts so many, > 0.
+        tasks: number of tasks it passes, the first and the last included.
+        start: steps before the drift begins.
+
+    Raises:
+        ValueError: a count is not positive, there are fewer than 2 tasks, or `start` is negative.
+    """
+
+    steps: int
+    tasks: int = 2
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        whole_number(steps=self.steps, tasks=self.tasks)
+        _at_least_two(self.tasks)
+        not_negative("start", self.start)
+
+    def phase(self, step: Step) -> Any:
+        """See `Schedule.phase`."""
+        done = step - self.start
+        if isinstance(done, int):
+            return min(max(done, 0), self.steps) / self.steps * (self.tasks - 1)
+        return float64(done.clip(0, self.steps)) / self.steps * (self.tasks - 1)
+
+
+@dataclass(frozen=True)
+class Sinusoidal(_Drift):
+    """From task 0 to the last task and back, again and again, along a cosine.
+
+    The cosine is read from a table of 4,096 places a period, so that every device agrees to the
+    last bit.
+
+    Args:
+        period: steps there and back, > 0.
+        tasks: number of tasks it passes, the first and the last included.
+
+    Raises:
+        ValueError: `period` is not positive, or there are fewer than 2 tasks.
+    """
+
+    period: int
+    tasks: int = 2
+
+    def __post_init__(self) -> None:
+        whole_number(period=self.period, tasks=self.tasks)
+        _at_least_two(self.tasks)
+
+    @cached_property
+    def _wave(self) -> Table:
+        waves = [(1 - math.cos(2 * math.pi * k / ROUND)) / 2 for k in range(ROUND)]
+        return Table(np.array(waves) * (self.tasks - 1))
+
+    def phase(self, step: Step) -> Any:
+        """See `Schedule.phase`."""
+        place = step % self.period * ROUND // self.period
+        found = self._wave.like(step)[place]
+        return found if isinstance(found, Tensor | np.ndarray) else float(found)
+
+
+def _at_least_two(tasks: int) -> None:
+    if tasks < 2:
+        raise ValueError(f"tasks must be at least 2, got {tasks}; a drift goes from one to another")

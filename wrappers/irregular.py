@@ -1,0 +1,211 @@
+"""Schedules whose switches nobody knows beforehand, or that lanes make one after another."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from neoteny.wrappers.arrays import Table
+from neoteny.wrappers.numbers import not_negative, real_levels, whole_number
+from neoteny.wrappers.schedule import Schedule, Step, aligned
+
+
+@dataclass(frozen=True)
+class Poisson(Schedule):
+    """A switch can come at any time: the times between switches are exponential.
+
+    Their lengths are `numpy.random.default_rng(seed).exponential(period)`, rounded up to multiples
+    of `every`.
+
+    Args:
+        period: mean steps a task lasts, > 0.
+        tasks: number of tasks, played in turn; None when each switch brings a new one.
+        seed: >= 0.
+        every: switches fall on multiples of so many steps.
+        switches: number of switches drawn; after the last one nothing changes any more.
+
+    Raises:
+        ValueError: a count is not positive, or `seed` is negative.
+    """
+
+    period: int
+    tasks: int | None = None
+    seed: int = 0
+    every: int = 1
+    switches: int = 1024
+
+    def __post_init__(self) -> None:
+        whole_number(period=self.period, tasks=self.tasks, every=self.every, switches=self.switches)
+        not_negative("seed", self.seed)
+
+    @cached_property
+    def _times(self) -> Table:
+        gaps = np.random.default_rng(self.seed).exponential(self.period, self.switches)
+        whole = np.maximum(np.ceil(gaps / self.every), 1).astype(np.int64) * self.every
+        return Table(np.cumsum(whole))
+
+    def visit(self, step: Step) -> Step:
+        """See `Schedule.visit`."""
+        visit: Step = _passed(self._times, step)
+        return visit
+
+    def task(self, step: Step) -> Step:
+        """See `Schedule.task`."""
+        visit = self.visit(step)
+        return visit if self.tasks is None else visit % self.tasks
+
+    def next_boundary(self, step: int) -> int | None:
+        """See `Schedule.next_boundary`."""
+        times = self._times.values
+        place = int(np.searchsorted(times, step, side="right"))
+        return int(times[place]) if place < len(times) else None
+
+    @property
+    def timing(self) -> tuple[Any, ...]:
+        """See `Schedule.timing`."""
+        return ("poisson", self.period, self.seed, self.every, self.switches)
+
+    def aligned(self, every: int) -> Self:
+        """See `Schedule.aligned`."""
+        return replace(self, every=aligned(self.every, every))
+
+
+@dataclass(frozen=True)
+class OnReturn(Schedule):
+    """The next task comes when this one is mastered.
+
+    Every `every` steps the adapter gives the mean return of the episodes that ended since it was
+    last judged; if it reaches `threshold`, the task is switched at once. That look at the returns
+    is the one time that the host waits for the device. What has happened is part of the value, so
+    that it stays a pure function of the step: `judge` returns the schedule with one switch more.
+
+    Args:
+        threshold: mean episode return to be reached.
+        every: steps between two looks.
+        tasks: number of tasks, played in turn; None when each switch brings a new one.
+        episodes: at least so many are judged; until then they are saved up.
+        switches: ascending steps of the switches so far.
+
+    Raises:
+        ValueError: a count is not positive, or the switches do not ascend.
+    """
+
+    threshold: float
+    every: int
+    tasks: int | None = None
+    episodes: int = 20
+    switches: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        real_levels("threshold", self.threshold)
+        whole_number(every=self.every, tasks=self.tasks, episodes=self.episodes)
+        object.__setattr__(self, "switches", tuple(int(step) for step in self.switches))
+        if any(b <= a for a, b in zip((0, *self.switches), self.switches, strict=False)):
+            raise ValueError(f"switches must ascend from 1 on, got {list(self.switches)}")
+
+    def judge(self, step: int, mean: float) -> Self:
+        """The schedule after a look at `step` has found this mean return of enough episodes."""
+        if not mean >= self.threshold:
+            return self
+        return replace(self, switches=(*self.switches, step))
+
+    @cached_property
+    def _times(self) -> Table:
+        return Table(np.array(self.switches, np.int64))
+
+    def visit(self, step: Step) -> Step:
+        """See `Schedule.visit`."""
+        visit: Step = _passed(self._times, step)
+        return visit
+
+    def task(self, step: Step) -> Step:
+        """See `Schedule.task`."""
+        visit = self.visit(step)
+        return visit if self.tasks is None else visit % self.tasks
+
+    def next_boundary(self, step: int) -> int | None:
+        """First switch after `step` among those that have happened."""
+        return next((switch for switch in self.switches if switch > step), None)
+
+    def next_check(self, step: int) -> int | None:
+        """See `Schedule.next_check`."""
+        return (step // self.every + 1) * self.every
+
+    @property
+    def timing(self) -> tuple[Any, ...]:
+        """See `Schedule.timing`."""
+        return ("on return", self.every, self.switches)
+
+    def aligned(self, every: int) -> Self:
+        """See `Schedule.aligned`."""
+        return replace(self, every=aligned(self.every, every))
+
+
+@dataclass(frozen=True)
+class Asynchronous(Schedule):
+    """Every lane follows the same schedule, one after another.
+
+    Lane n of N comes `n * spread // N` steps after the first, so that the member as a whole never
+    meets a clean switch. What is said of a member (its task, its boundaries) is said of lane 0.
+
+    Args:
+        base: what every lane follows.
+        spread: steps by which the last lane would lag behind the first, were there one lane more.
+
+    Raises:
+        ValueError: `spread` is not positive, or `base` waits for returns or is asynchronous.
+    """
+
+    base: Schedule
+    spread: int
+
+    def __post_init__(self) -> None:
+        whole_number(spread=self.spread)
+        if isinstance(self.base, OnReturn | Asynchronous):
+            raise ValueError(f"base cannot be {self.base}; give a schedule fixed beforehand")
+
+    @property
+    def gradual(self) -> bool:  # type: ignore[override]
+        """Whether the base drifts."""
+        return self.base.gradual
+
+    def visit(self, step: Step) -> Step:
+        """See `Schedule.visit`."""
+        return self.base.visit(step)
+
+    def task(self, step: Step) -> Step:
+        """See `Schedule.task`."""
+        return self.base.task(step)
+
+    def phase(self, step: Step) -> Any:
+        """See `Schedule.phase`."""
+        return self.base.phase(step)
+
+    def next_boundary(self, step: int) -> int | None:
+        """See `Schedule.next_boundary`."""
+        return self.base.next_boundary(step)
+
+    @property
+    def timing(self) -> tuple[Any, ...]:
+        """See `Schedule.timing`."""
+        return (*self.base.timing, self.spread)
+
+    def delays(self, lanes: int) -> npt.NDArray[np.int64]:
+        """See `Schedule.delays`."""
+        return np.arange(lanes, dtype=np.int64) * self.spread // lanes
+
+    def aligned(self, every: int) -> Self:
+        """See `Schedule.aligned`."""
+        return replace(self, base=self.base.aligned(every))
+
+
+def _passed(times: Table, step: Any) -> Any:
+    """How many of the ascending `times` (K,) are at or before `step`."""
+    if isinstance(step, Tensor):
+        return torch.searchsorted(times.like(step), step.contiguous(), right=True)
+    found = np.searchsorted(times.values, step, side="right")
+    return int(found) if isinstance(step, int) else found

@@ -1,0 +1,329 @@
+"""What a task changes in what the agent sees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box
+from scipy.special import ndtri
+from torch import Tensor
+
+from neoteny.wrappers.arrays import Table, cast, leading, level, trailing
+from neoteny.wrappers.change import Seed, _Seeded, _Tabled, only_observation
+from neoteny.wrappers.numbers import not_negative, probabilities, real_levels, whole_number
+
+Axis = Literal["features", "pixels", "channels"]
+
+
+class _Seen(_Seeded):
+    """A change of observations (*lead, *shape)."""
+
+    shape: Sequence[int]
+
+    def _normalise_shape(self) -> None:
+        self._normalise("shape")
+        if not self.shape:
+            raise ValueError("shape is empty; only observations with at least one axis can change")
+
+    def _lead(self, obs: Any) -> tuple[int, ...]:
+        """The leading axes of `obs`, after a check of the others."""
+        lead = tuple(obs.shape[: obs.ndim - len(self.shape)])
+        if tuple(obs.shape[len(lead) :]) != self.shape:
+            raise ValueError(
+                f"observation of shape {tuple(obs.shape)} does not end in {self.shape}"
+            )
+        self._check_members(lead)
+        return lead
+
+    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+        """See `Change.check`."""
+        only_observation(self, observation, tuple(self.shape))
+
+
+@dataclass(frozen=True)
+class ObservationPermutation(_Seen, _Tabled):
+    """Each task shuffles the observation in its own fixed way.
+
+    Task t of seed s uses `numpy.random.default_rng([s, t]).permutation(n)`; the output's place j
+    shows the input's place `permutation[j]`, as `x[..., permutation]` does.
+
+    Args:
+        shape: the observation's shape, channels last.
+        tasks: number of permutations; task t uses number t modulo `tasks`.
+        seed: >= 0; a sequence of M seeds gives each member its own permutations.
+        over: "features" shuffles all flattened entries, "pixels" the positions (all axes but the
+            last, each position keeping its channels), "channels" the last axis.
+        keep_first: leave task 0 unpermuted.
+
+    Raises:
+        ValueError: `shape` is empty, `over` is unknown, or `tasks` is not positive.
+    """
+
+    shape: Sequence[int]
+    tasks: int
+    seed: Seed = 0
+    over: Axis = "features"
+    keep_first: bool = True
+
+    def __post_init__(self) -> None:
+        self._normalise_shape()
+        if self.over not in get_args(Axis):
+            raise ValueError(f"over must be one of {', '.join(get_args(Axis))}, got {self.over!r}")
+        whole_number(tasks=self.tasks)
+        self.__dict__["_places"] = (None, None)  # what they are for, and the places
+
+    @cached_property
+    def _table(self) -> Table:
+        size = {
+            "features": prod(self.shape),
+            "pixels": prod(self.shape[:-1]),
+            "channels": self.shape[-1],
+        }[self.over]
+        return self._rows(lambda g: g.permutation(size), np.arange(size))
+
+    def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
+        """Shuffle `obs`.
+
+        Args:
+            obs: (*lead, *shape), Tensor or ndarray of any dtype.
+            task: int, or integers broadcastable to `lead`.
+            step: not used.
+
+        Returns:
+            Like `obs`.
+
+        Raises:
+            ValueError: `obs` does not end with `shape`, or lacks the member axis.
+        """
+        lead = self._lead(obs)
+        if isinstance(task, int) and isinstance(obs, Tensor):
+            return obs.reshape(-1).index_select(0, self._flat(obs, task, lead)).reshape(obs.shape)
+        return self._shuffle(obs, task, lead)
+
+    def _shuffle(self, x: Any, task: Any, lead: tuple[int, ...]) -> Any:
+        permutation = self._table.like(x)[self._index(x, task, len(lead))]
+        last = 1 if self.over == "features" else self.shape[-1]
+        grid = x.reshape((*lead, -1, last))  # every case permutes one of two event axes
+        return _take(grid, permutation, -1 if self.over == "channels" else -2).reshape(x.shape)
+
+    def _flat(self, obs: Tensor, task: int, lead: tuple[int, ...]) -> Tensor:
+        """Where in `obs` each entry of the result comes from, kept for as long as a task lasts.
+
+        Working it out at every call makes a step several times slower on CPUs.
+        """
+        key = (task % self.tasks, obs.shape, obs.device)
+        if self.__dict__["_places"][0] != key:
+            places = torch.arange(obs.numel(), device=obs.device).reshape(obs.shape)
+            self.__dict__["_places"] = (key, self._shuffle(places, task, lead).reshape(-1))
+        flat: Tensor = self.__dict__["_places"][1]
+        return flat
+
+
+@dataclass(frozen=True)
+class GoalPermutation(ObservationPermutation):
+    """Each task gives the words that name the goal another meaning.
+
+    The channels `first` to `last` - 1 show the goal as one word out of several, as MiniGrid's do
+    with `encoding="onehot"`; task t of seed s shuffles them by
+    `numpy.random.default_rng([s, t]).permutation(last - first)` and leaves the others alone. So
+    "go to the red door" comes to mean the blue one.
+
+    Args:
+        shape: the observation's shape, channels last.
+        tasks: number of permutations; task t uses number t modulo `tasks`.
+        seed: >= 0; a sequence of M seeds gives each member its own permutations.
+        over: always "channels".
+        keep_first: let the words mean what they say in task 0.
+        first: first channel of the goal.
+        last: the channel after the goal's last one; None for the end.
+
+    Raises:
+        ValueError: as `ObservationPermutation`, or there are fewer than two such channels.
+    """
+
+    over: Axis = "channels"
+    first: int = 24
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.over != "channels":
+            raise ValueError(f"over must be channels, got {self.over!r}; leave it out")
+        if not 0 <= self.first <= self._end - 2 < self.shape[-1] - 1:
+            raise ValueError(
+                f"first {self.first} and last {self.last} must mark two or more of the "
+                f"{self.shape[-1]} channels that show the goal"
+            )
+
+    @property
+    def _end(self) -> int:
+        return self.shape[-1] if self.last is None else self.last
+
+    @cached_property
+    def _table(self) -> Table:
+        places = np.arange(self.shape[-1])
+        before, goal, after = np.split(places, [self.first, self._end])
+        return self._rows(lambda g: np.concatenate([before, g.permutation(goal), after]), places)
+
+
+@dataclass(frozen=True)
+class ObservationOffset(_Seen, _Tabled):
+    """Each task moves the zero of every feature by its own fixed amount.
+
+    The offsets of task t of seed s are `std` times
+    `numpy.random.default_rng([s, t]).standard_normal(n)`.
+
+    Args:
+        shape: the observation's shape.
+        tasks: number of offsets; task t uses number t modulo `tasks`.
+        std: spread of the offsets, in units of the observation.
+        seed: >= 0; a sequence of M seeds gives each member its own offsets.
+        keep_first: leave task 0 where it is.
+
+    Raises:
+        ValueError: `shape` is empty, `tasks` is not positive, or `std` is negative.
+    """
+
+    shape: Sequence[int]
+    tasks: int
+    std: float = 1.0
+    seed: Seed = 0
+    keep_first: bool = True
+    gradual: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self._normalise_shape()
+        whole_number(tasks=self.tasks)
+        not_negative("std", self.std)
+
+    @cached_property
+    def _table(self) -> Table:
+        size = prod(self.shape)
+        return self._rows(lambda g: self.std * g.standard_normal(size), np.zeros(size))
+
+    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+        """See `Change.check`."""
+        only_observation(self, observation, tuple(self.shape), "f")
+
+    def observation_space(self, space: Space[Any]) -> Space[Any]:
+        """See `Change.observation_space`."""
+        return _unbounded(space)
+
+    def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
+        """`obs` (*lead, *shape) plus the offset of `task`."""
+        offset = self._between(self._table, obs, task, len(self._lead(obs)))
+        return obs + cast(offset.reshape(*offset.shape[:-1], *self.shape), obs)
+
+
+@dataclass(frozen=True)
+class ObservationDropout(_Seen, _Tabled):
+    """Each task hides some features for as long as it lasts: they read 0.
+
+    Feature i is hidden in task t of seed s where
+    `numpy.random.default_rng([s, t]).random(n)[i] < fraction`.
+
+    Args:
+        shape: the observation's shape.
+        tasks: number of masks; task t uses number t modulo `tasks`.
+        fraction: chance of each feature to be hidden, in [0, 1].
+        seed: >= 0; a sequence of M seeds gives each member its own masks.
+        keep_first: hide nothing in task 0.
+
+    Raises:
+        ValueError: `shape` is empty, `tasks` is not positive, or `fraction` is outside [0, 1].
+    """
+
+    shape: Sequence[int]
+    tasks: int
+    fraction: float = 0.2
+    seed: Seed = 0
+    keep_first: bool = True
+
+    def __post_init__(self) -> None:
+        self._normalise_shape()
+        whole_number(tasks=self.tasks)
+        probabilities("fraction", self.fraction)
+
+    @cached_property
+    def _table(self) -> Table:
+        size = prod(self.shape)
+        return self._rows(lambda g: g.random(size) >= self.fraction, np.ones(size, bool))
+
+    def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
+        """`obs` (*lead, *shape) with the hidden features 0."""
+        lead = self._lead(obs)
+        shown = self._table.like(obs)[self._index(obs, task, len(lead))]
+        return obs * shown.reshape(*shown.shape[:-1], *self.shape)
+
+
+@dataclass(frozen=True)
+class ObservationNoise(_Seen):
+    """Adds fresh normal noise to every feature at every step.
+
+    The normal distribution is a table of its 65,536 quantiles, scaled to unit variance, so that
+    every device draws the same numbers to the last bit.
+
+    Args:
+        shape: the observation's shape.
+        stds: standard deviation, one a task, taken in turn.
+        seed: >= 0; a sequence of M seeds gives each member its own noise.
+
+    Raises:
+        ValueError: `shape` is empty, or a deviation is negative.
+    """
+
+    shape: Sequence[int]
+    stds: tuple[float, ...]
+    seed: Seed = 0
+    gradual: ClassVar[bool] = True
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stds", real_levels("stds", self.stds))
+        not_negative("stds", min(self.stds))
+        self._normalise_shape()
+
+    @cached_property
+    def _levels(self) -> Table:
+        return Table(np.array(self.stds))
+
+    @cached_property
+    def _normal(self) -> Table:
+        quantiles = ndtri((np.arange(2**16) + 0.5) / 2**16)
+        return Table((quantiles / quantiles.std()).astype(np.float32))
+
+    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+        """See `Change.check`."""
+        only_observation(self, observation, tuple(self.shape), "f")
+
+    def observation_space(self, space: Space[Any]) -> Space[Any]:
+        """See `Change.observation_space`."""
+        return _unbounded(space)
+
+    def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
+        """`obs` (*lead, *shape) plus the noise of `step`, an int or broadcastable to `lead`."""
+        lead = self._lead(obs)
+        words = self._words(obs, step, lead, prod(self.shape))
+        normal = cast(self._normal.like(obs)[words >> 16], obs).reshape(obs.shape)
+        std = cast(level(self._levels, task), obs)
+        return obs + normal * trailing(leading(std, len(lead)), obs.ndim)
+
+
+def _unbounded(space: Space[Any]) -> Space[Any]:
+    """A Box of the same shape and dtype without bounds."""
+    return Box(-np.inf, np.inf, space.shape, space.dtype)  # type: ignore[arg-type]
+
+
+def _take(grid: Any, permutation: Any, axis: int) -> Any:
+    """`grid` (*lead, P, C) in the order of `permutation` (*broadcastable to lead, n)."""
+    on_device = isinstance(grid, Tensor)
+    if permutation.ndim == 1:
+        return grid.index_select(axis, permutation) if on_device else grid.take(permutation, axis)
+    index = permutation[..., None] if axis == -2 else permutation[..., None, :]
+    take = torch.take_along_dim if on_device else np.take_along_axis
+    return take(grid, index, axis)

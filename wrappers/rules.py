@@ -1,0 +1,135 @@
+"""Changes put together: the one truth that both adapters apply."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+from torch import Tensor
+
+from neoteny.wrappers.arrays import where
+from neoteny.wrappers.change import HOOKS, Change
+
+ENVIRONMENT = frozenset({"observation", "action", "reward", "params"})
+SUPERVISED = frozenset({"observation", "label"})
+
+
+class Rules:
+    """Changes applied in order to observations, rewards and labels, in reverse to actions.
+
+    Args:
+        changes: the changes.
+        members: M, to which changes with tables of their own for each member must fit.
+        gradual: whether the tasks that will be given lie between two whole ones.
+        supervised: whether inputs and labels are changed, rather than an environment.
+
+    Raises:
+        ValueError: a change is for another number of members, acts on nothing that is there, or
+            knows no way between two tasks.
+    """
+
+    def __init__(
+        self,
+        changes: Sequence[Change],
+        members: int = 1,
+        *,
+        gradual: bool = False,
+        supervised: bool = False,
+    ) -> None:
+        self.changes = tuple(changes)
+        there = SUPERVISED if supervised else ENVIRONMENT
+        for change in self.changes:
+            if change.members not in (1, members):
+                raise ValueError(f"{change} is for {change.members} members, not {members}")
+            if change.hooks and not change.hooks & there:
+                stream = "a supervised stream" if supervised else "an environment"
+                raise ValueError(
+                    f"{change} acts on {', '.join(sorted(change.hooks))}, but {stream} has only "
+                    f"{', '.join(sorted(there))}; leave it out"
+                )
+            if gradual and not change.gradual:
+                raise ValueError(
+                    f"{change} knows no way between two tasks; give it a schedule that switches, "
+                    "in a wrapper of its own"
+                )
+        self._acting = {
+            hook: [change for change in self.changes if hook in change.hooks] for hook in HOOKS
+        }
+        self.random = any(change.random for change in self.changes)
+
+    def acts_on(self, hook: str) -> bool:
+        """Whether any change has this hook."""
+        return bool(self._acting[hook])
+
+    def check(self, observation: Space[Any], action: Space[Any]) -> Space[Any]:
+        """Refuse an environment with these spaces if a change cannot act on it.
+
+        Returns:
+            The space of the changed observations.
+        """
+        for change in self._acting["observation"]:
+            if observation.shape is None:
+                raise ValueError(
+                    f"{change} needs observations that are one array, the environment has "
+                    f"{observation}; select one first, such as the image"
+                )
+        for change in self.changes:
+            change.check(observation, action)
+            observation = change.observation_space(observation)
+        return observation
+
+    def observation(self, obs: Any, task: Any, step: Any) -> Any:
+        """What the agent sees, (*lead, *event)."""
+        for change in self._acting["observation"]:
+            obs = change.observation(obs, task, step)
+        return obs
+
+    def reward(self, reward: Any, task: Any, step: Any) -> Any:
+        """What the agent receives, (*lead)."""
+        for change in self._acting["reward"]:
+            reward = change.reward(reward, task, step)
+        return reward
+
+    def label(self, y: Any, task: Any, step: Any) -> Any:
+        """The targets of a supervised stream, (*lead)."""
+        for change in self._acting["label"]:
+            y = change.label(y, task, step)
+        return y
+
+    def action(
+        self, action: Any, task: Any, step: Any, memory: Sequence[Any] | None
+    ) -> tuple[Any, list[Any]]:
+        """What the environment receives, (*lead), and what each change returned.
+
+        Args:
+            action: the agent's.
+            task: in force.
+            step: environment steps of the member.
+            memory: what this method returned a step ago, None when all episodes begin.
+        """
+        acting = self._acting["action"]
+        kept = []
+        for place, change in enumerate(reversed(acting)):
+            previous = 0 if memory is None else memory[place]
+            action = change.action(action, task, step, previous)
+            kept.append(action if change.remembers else 0)
+        return action, kept
+
+    def params(self, task: Any) -> dict[str, Any]:
+        """Parameters of the environment under `task`."""
+        found: dict[str, Any] = {}
+        for change in self._acting["params"]:
+            found |= change.params(task)
+        return found
+
+
+def forget(memory: list[Any] | None, done: Any) -> list[Any] | None:
+    """Actions remembered (M, N, …), 0 where an episode is `done` (L,)."""
+    if memory is None:
+        return None
+    return [
+        where(done.reshape(kept.shape[:2]), kept * 0, kept)
+        if isinstance(kept, Tensor | np.ndarray)
+        else kept
+        for kept in memory
+    ]

@@ -1,0 +1,114 @@
+"""The adapter that puts a schedule and changes around a single host environment."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+
+from neoteny.wrappers.change import Change
+from neoteny.wrappers.judge import Judge
+from neoteny.wrappers.member_schedules import MemberSchedules
+from neoteny.wrappers.modes import OnSwitch, check_mode
+from neoteny.wrappers.parameters import check_attributes, set_attributes
+from neoteny.wrappers.rules import Rules
+from neoteny.wrappers.schedule import Schedule
+
+
+class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Any Gymnasium environment under a schedule of changes.
+
+    The step that reaches a switch still belongs to the old task, its observation and reward too.
+    `info["task"]` is the task of the returned transition; `reset` returns the one to be played.
+    `reset` without a seed goes on with the stream, with a seed it starts the stream again.
+
+    Args:
+        env: the environment.
+        schedule: when tasks change, in environment steps summed over the parallel environments.
+        changes: what a task changes, applied in this order to observations and rewards and in
+            the opposite order to actions.
+        on_switch: what happens to the episode under way when the task is switched: "reset"
+            truncates it, "latch" lets it end under its own task, "now" changes its rules at once.
+            A drift goes on within an episode unless it is "latch".
+        stride: N, number of environments run in parallel, each counting its own steps.
+        lane: which of them this one is, 0 <= lane < N.
+
+    Raises:
+        ValueError: `on_switch` is unknown, `stride` is not positive, `lane` not below it, or a
+            change does not fit the environment or the schedule.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        schedule: Schedule,
+        changes: Sequence[Change] = (),
+        on_switch: OnSwitch = "reset",
+        stride: int = 1,
+        lane: int = 0,
+    ) -> None:
+        super().__init__(env)
+        check_mode(on_switch)
+        if stride <= 0:
+            raise ValueError(f"stride must be positive, got {stride}; give the number of envs")
+        if not 0 <= lane < stride:
+            raise ValueError(f"lane must lie in [0, {stride}), got {lane}; give stride as well")
+        self.rules = Rules(changes, gradual=schedule.gradual)
+        self.changes = self.rules.changes
+        self.observation_space = self.rules.check(env.observation_space, env.action_space)
+        check_attributes(env, self.rules.params(0))
+        self.schedule, self.on_switch = schedule, on_switch
+        self.stride, self.lane = stride, lane
+        delays = schedule.delays(stride)
+        self._delay = 0 if delays is None else int(delays[lane])
+        self._memory: list[Any] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Go to the beginning of the stream."""
+        self.steps = 0
+        self._judge = Judge(MemberSchedules(self.schedule), 1, None)
+        self._enter()
+
+    @property
+    def _here(self) -> int:
+        """Steps of this environment's own place in the schedule."""
+        return max(self.steps - self._delay, 0)
+
+    def _enter(self) -> None:
+        """Put the task scheduled now into force."""
+        self.task = self.schedule.task(self._here)
+        self._force = self.schedule.phase(self._here) if self.schedule.gradual else self.task
+        set_attributes(self.env, self.rules.params(self._force))
+
+    def _observe(self, obs: Any) -> Any:
+        return self.rules.observation(obs, self._force, self.steps + self.lane)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode under the task in force now; see the class for `seed`."""
+        if seed is not None:
+            self._begin()
+        self._enter()
+        self._memory = None
+        self._judge.forget(True)
+        obs, info = self.env.reset(seed=seed, options=options)
+        return self._observe(obs), {**info, "task": self.task}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Play one step; see the class for what belongs to which task."""
+        task, place = self.task, self.steps + self.lane
+        action, self._memory = self.rules.action(action, self._force, place, self._memory)
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        reward = self.rules.reward(reward, self._force, place)
+        done = bool(terminated or truncated)
+        before = self.schedule.visit(self._here)
+        self.steps += self.stride
+        self.schedule = self._judge.look(reward, done, self.steps).members[0]
+        switched = self.schedule.visit(self._here) != before
+        if switched and self.on_switch == "reset":
+            truncated = truncated or not terminated
+        moves = switched or self.schedule.gradual
+        if moves and not done and self.on_switch != "latch" and not (truncated or terminated):
+            self._enter()
+        return self._observe(obs), reward, terminated, truncated, {**info, "task": task}

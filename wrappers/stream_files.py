@@ -1,0 +1,322 @@
+"""Streams of a user's own, read from a YAML or Python file."""
+
+import runpy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from gymnasium.spaces import Discrete
+
+from neoteny import envs
+from neoteny.wrappers.change import Change
+from neoteny.wrappers.member_schedules import MemberSchedules
+from neoteny.wrappers.modes import OnSwitch, check_mode
+from neoteny.wrappers.nonstationary import NonStationaryVector
+from neoteny.wrappers.schedule import Periodic, RandomOrder, Schedule
+from neoteny.wrappers.stream_setup import TASK_STEPS, Setup, Stream
+from neoteny.wrappers.taskswitch import TaskSwitch
+
+KEYS = ("name", "environments", "schedule", "changes", "on_switch", "task_names", "options")
+TASK_KEYS = ("id", "name", "options")
+
+
+@dataclass(frozen=True)
+class StreamDefinition:
+    """A stream before it is built: what a file says, checked.
+
+    Args:
+        name: of the stream.
+        environments: for each task of a chain, or for the one environment: its `id` and,
+            optionally, `name` and `options`.
+        schedule: when tasks change; a Schedule, or its description, whose period may be left to
+            `--task-steps`. None: one environment for the whole run, or a chain played in turn.
+        changes: what tasks change: Change values, or their descriptions. The shape and the
+            actions may be left to the environment, the number of tasks to the schedule; without
+            a seed each member draws its own.
+        on_switch: "reset", "latch" or "now"; a chain of several environments takes "reset" alone.
+        task_names: a name for each task, for tables.
+        options: of all environments.
+    """
+
+    name: str
+    environments: tuple[Mapping[str, Any], ...]
+    schedule: Schedule | Mapping[str, Any] | None = None
+    changes: tuple[Change | Mapping[str, Any], ...] = ()
+    on_switch: OnSwitch = "reset"
+    task_names: tuple[str, ...] = ()
+    options: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The definition in JSON types."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {key: _plain(value) for key, value in plain.items()}
+
+    def build(self, setup: Setup, options: Mapping[str, Any] | None = None) -> Stream:
+        """The stream.
+
+        Args:
+            setup: lanes, members, device, seeds and the length of a task.
+            options: of all environments, in place of those of the file.
+
+        Raises:
+            ValueError: a value is refused, or things do not fit each other; it names the key.
+        """
+        shared = {**(self.options or {}), **(options or {})}
+        chain = len(self.environments) > 1
+        with _Naming(self.name, "schedule"):
+            schedule = self._schedules(setup)
+        with _Naming(self.name, "environments"):
+            env = self._chain(setup, schedule, shared) if chain else self._single(setup, shared)
+        if chain and not self.changes:
+            return env
+        changes = []
+        for index, change in enumerate(self.changes):
+            with _Naming(self.name, f"changes[{index}]"):
+                changes.append(self._change(change, env, schedule.members[0], setup))
+        with _Naming(self.name, "changes"):
+            # A chain has ended all episodes at a switch by itself.
+            mode: OnSwitch = "now" if chain else self.on_switch
+            return NonStationaryVector(env, schedule, changes, mode, self._names(schedule))
+
+    def _schedules(self, setup: Setup) -> MemberSchedules:
+        """One schedule a member, its switches at the ends of iterations."""
+        tasks = len(self.environments)
+        given = self.schedule
+        if given is None:
+            given = {"kind": "Cyclic"} if tasks > 1 else Periodic(TASK_STEPS, tasks=1)
+        own = isinstance(given, Mapping) and given.get("kind") == "RandomOrder"
+        own = own and "seed" not in given  # type: ignore[operator]
+        if isinstance(given, Mapping):
+            more = {"period": setup.period(TASK_STEPS)} | ({"tasks": tasks} if tasks > 1 else {})
+            given = Schedule.from_dict(_completed(Schedule.kinds, given, more))
+        given = given.aligned(setup.steps_per_iteration)
+        if own and isinstance(given, RandomOrder):
+            return MemberSchedules([replace(given, seed=seed) for seed in setup.seeds])
+        return MemberSchedules(given, setup.members)
+
+    def _single(self, setup: Setup, options: Mapping[str, Any]) -> Any:
+        task = self.environments[0]
+        return setup.make(task["id"], **{**options, **task.get("options", {})})
+
+    def _chain(
+        self, setup: Setup, schedule: MemberSchedules, options: Mapping[str, Any]
+    ) -> TaskSwitch:
+        return TaskSwitch(
+            [task["id"] for task in self.environments],
+            schedule,
+            setup.num_envs,
+            setup.members,
+            setup.device,
+            setup.seeds,
+            task_names=self._names(schedule),
+            task_options=[task.get("options", {}) for task in self.environments],
+            **options,
+        )
+
+    def _names(self, schedule: MemberSchedules) -> list[str]:
+        """A name for each task: the file's, the environments', or numbered ones."""
+        if self.task_names:
+            return list(self.task_names)
+        own = [str(task.get("name", task["id"])) for task in self.environments]
+        tasks = 1 if schedule.gradual else getattr(_base(schedule.members[0]), "tasks", None)
+        if len(own) > 1 or tasks == 1:
+            return own
+        if tasks is None:
+            raise ValueError("tasks: say how many tasks there are, such as tasks: 2")
+        return [own[0], *(f"{own[0]} task {task}" for task in range(1, tasks))]
+
+    def _change(
+        self, change: Change | Mapping[str, Any], env: Any, schedule: Schedule, setup: Setup
+    ) -> Change:
+        """A change, with what the file left out taken from the environment and the schedule."""
+        if isinstance(change, Change):
+            return change
+        action, seen = env.single_action_space, env.single_observation_space
+        sticky = change.get("kind") == "StickyActions"
+        more = {
+            "shape": list((action if sticky else seen).shape),
+            "seed": list(setup.seeds),
+            "tasks": getattr(_base(schedule), "tasks", None),
+            "actions": int(action.n) if isinstance(action, Discrete) else None,
+        }
+        given = {key: value for key, value in more.items() if value is not None}
+        return Change.from_dict(_completed(Change.kinds, change, given))
+
+
+def read_stream(path: Path | str) -> StreamDefinition:
+    """Read a stream from a file.
+
+    Args:
+        path: a YAML file, or a Python file with a function `stream()` that returns a mapping with
+            the same keys, in which the schedule and the changes may be objects.
+
+    Returns:
+        The definition, its names, ids and kinds checked.
+
+    Raises:
+        ValueError: the file is missing or malformed; in one line, naming the key and the remedy.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"stream file {path} does not exist; give a .yaml or .py file")
+    if path.suffix == ".py":
+        content = _run(path)
+    elif path.suffix in (".yaml", ".yml"):
+        content = _parse(path)
+    else:
+        raise ValueError(f"stream file {path} must end in .yaml, .yml or .py")
+    return define(content, path.stem, str(path))
+
+
+def define(content: Any, name: str, source: str = "stream") -> StreamDefinition:
+    """Check a mapping with the keys of a stream file.
+
+    Args:
+        content: the mapping.
+        name: of the stream, unless the mapping gives one.
+        source: where it comes from, for messages.
+
+    Returns:
+        The definition.
+
+    Raises:
+        ValueError: a key is unknown, missing or of the wrong type; in one line.
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"{source}: holds {content!r}; give keys such as environments: and schedule:"
+        )
+    with _Naming(source):
+        _check_keys(content, KEYS)
+        if "environments" not in content:
+            raise ValueError("environments is missing; name an environment, or a list of them")
+    with _Naming(source, "environments"):
+        tasks = _tasks(content["environments"])
+    mode = content.get("on_switch", "reset")
+    with _Naming(source, "on_switch"):
+        check_mode(mode)
+        if len(tasks) > 1 and mode != "reset":
+            raise ValueError(f"must be reset for a chain of environments, got {mode!r}")
+    with _Naming(source, "schedule"):
+        schedule = _described(content.get("schedule"), Schedule)
+    changes = content.get("changes") or ()
+    with _Naming(source, "changes"):
+        changes = changes if isinstance(changes, list | tuple) else [changes]
+    checked = []
+    for index, change in enumerate(changes):
+        with _Naming(source, f"changes[{index}]"):
+            checked.append(_described(change, Change))
+    for key, kind in (("options", Mapping), ("task_names", Sequence)):
+        value = content.get(key)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, str)):
+            wanted = "a mapping of names to values" if key == "options" else "a list of names"
+            raise ValueError(f"{source}: {key}: must be {wanted}, got {value!r}")
+    names = tuple(str(task) for task in content.get("task_names") or ())
+    return StreamDefinition(
+        str(content.get("name", name)),
+        tasks,
+        schedule,
+        tuple(checked),
+        mode,
+        names,
+        content.get("options"),
+    )
+
+
+class _Naming:
+    """Puts the place in front of the message of a ValueError raised inside."""
+
+    def __init__(self, *place: str) -> None:
+        self.place = ": ".join(place)
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Raise again with the place."""
+        if isinstance(error, ValueError):
+            raise ValueError(f"{self.place}: {error}") from error
+
+
+def _check_keys(content: Mapping[str, Any], known: Sequence[str]) -> None:
+    for key in content:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
+            raise ValueError(f"unknown key {key!r}; {hint}")
+
+
+def _tasks(content: Any) -> tuple[Mapping[str, Any], ...]:
+    """Environments as mappings with an `id` that exists."""
+    items = list(content) if isinstance(content, list | tuple) else [content]
+    if not items:
+        raise ValueError("is empty; name an environment, or a list of them")
+    tasks = []
+    for item in items:
+        task = {"id": item} if isinstance(item, str) else item
+        if not isinstance(task, Mapping) or not isinstance(task.get("id"), str):
+            raise ValueError(f"{item!r} is no environment; give an id, or a mapping with id:")
+        _check_keys(task, TASK_KEYS)
+        tasks.append({**task, "id": envs.resolve(task["id"])})
+    return tuple(tasks)
+
+
+def _described(value: Any, family: type[Schedule] | type[Change]) -> Any:
+    """A value of the family, or a description whose kind and fields exist."""
+    if value is None or isinstance(value, family):
+        return value
+    value = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"{value!r} must be a mapping with kind:, one of {', '.join(family.kinds)}"
+        )
+    if value.get("kind") not in family.kinds or "kind" not in value:
+        family.from_dict(value)  # says what is wrong
+    own = [field.name for field in fields(family.kinds[value["kind"]])]
+    _check_keys(value, ["kind", *own])
+    return dict(value)
+
+
+def _completed(
+    kinds: Mapping[str, type[Any]], given: Mapping[str, Any], more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`given` with those entries of `more` that its kind has a field for."""
+    own = {field.name for field in fields(kinds[given["kind"]])}
+    inner = {
+        key: _completed(kinds, value, more)
+        for key, value in given.items()
+        if isinstance(value, Mapping) and value.get("kind") in kinds
+    }
+    return {key: value for key, value in more.items() if key in own} | {**given, **inner}
+
+
+def _base(schedule: Schedule) -> Schedule:
+    """The schedule that lanes follow one after another, or the schedule itself."""
+    base: Schedule = getattr(schedule, "base", schedule)
+    return base
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Schedule | Change):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"{path}: is not valid YAML: {text}") from error
+
+
+def _run(path: Path) -> Any:
+    found = runpy.run_path(str(path)).get("stream")
+    if not callable(found):
+        raise ValueError(f"{path}: has no function stream(); define one that returns a mapping")
+    return found()

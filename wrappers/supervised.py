@@ -1,0 +1,308 @@
+"""Supervised streams: labelled images whose pixels or classes change from task to task.
+
+A step is one sample of one member, so schedules, half-lives and TensorBoard's axis count samples
+where streams of environments count environment steps.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from neoteny.envs import rng
+from neoteny.envs.datasets import DATASETS, Dataset, load_dataset
+from neoteny.wrappers.arrays import leading
+from neoteny.wrappers.change import Change, Seed, _Seeded
+from neoteny.wrappers.changes import LabelPermutation
+from neoteny.wrappers.member_schedules import MemberSchedules
+from neoteny.wrappers.numbers import whole_number
+from neoteny.wrappers.observations import ObservationPermutation
+from neoteny.wrappers.schedule import Periodic, Schedule, aligned
+
+__all__ = ["KINDS", "RandomLabels", "Samples", "SupervisedStream", "make_supervised", "supervised"]
+
+TASK_STEPS = 38_400
+"""Samples in a task unless told otherwise: 300 updates of 128."""
+
+
+@dataclass(frozen=True)
+class RandomLabels(_Seeded):
+    """Each task gives every sample a class at random, whatever it shows.
+
+    Which one hangs on the seed, the task and the number of the sample alone: give the same `step`
+    for the same sample, and its class stays the same for as long as a task lasts.
+
+    Args:
+        classes: n, each as likely as the others.
+        seed: >= 0; a sequence of M seeds gives each member its own labels.
+
+    Raises:
+        ValueError: `classes` is not positive, or a seed is negative.
+
+    Source: the memorisation task of Lyle et al., "Understanding Plasticity in Neural Networks",
+    arXiv:2303.01486.
+    """
+
+    classes: int
+    seed: Seed = 0
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        whole_number(classes=self.classes)
+        self._normalise()
+
+    def label(self, y: Any, task: Any, step: Any = 0) -> Any:
+        """A class (*lead) int in place of `y`; `step`, broadcastable to it, numbers the samples."""
+        lead = tuple(np.shape(y))
+        self._check_members(lead)
+        on_device = isinstance(y, Tensor)
+        keys = self._keys.like(y) if on_device else torch.from_numpy(self._keys.values.copy())
+        keys = keys.reshape((-1,) + (1,) * max(len(lead) - 1, 0)) if lead else keys[0]
+        task, sample = (
+            leading(x if isinstance(x, int | Tensor) else torch.as_tensor(x), len(lead))
+            for x in (task, step)
+        )
+        found = rng.integer(rng.bits(keys, task, sample), self.classes).expand(lead)
+        return found.to(y.dtype) if isinstance(y, Tensor) else found.numpy().astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Minibatches of a stream; images are gathered one minibatch at a time, when asked for."""
+
+    stream: "SupervisedStream"
+    rows: Tensor
+    """(K, M, B) int64, numbers of the samples."""
+    start: int
+    """Step of the first minibatch."""
+
+    def __len__(self) -> int:
+        """K."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Minibatch `index`: observations (M, B, *shape) float32 and labels (M, B) int64."""
+        rows = self.rows[index]
+        task = self.stream.task_at(self.start + index * rows.shape[1])
+        return self.stream.observations(rows, task), self.stream.labels(rows, task)
+
+    def observations(self, most: int) -> Tensor:
+        """The first samples of each member, at most `most`: (M, n, *shape)."""
+        rows = self.rows.transpose(0, 1).flatten(1)[:, :most]
+        return self.stream.observations(rows, self.stream.task_at(self.start))
+
+
+class SupervisedStream:
+    """M members that each walk through one data set in an order of their own, task after task.
+
+    Every member sees every image once an epoch. The order of epoch e is the order of random words
+    hashed from the member's seed and e, so it needs no state but the number of samples so far, and
+    does not depend on the other members.
+
+    Args:
+        data: images and classes.
+        changes: what a task does to them, applied left to right to pixels and to labels.
+        schedule: when tasks change, in samples of one member.
+        seeds: (M,) one a member.
+        device: where data and minibatches live.
+        name: of the task, whichever it is.
+
+    Raises:
+        ValueError: a change does not fit the images.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        changes: Sequence[Change],
+        schedule: Schedule,
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        name: str = "supervised",
+    ) -> None:
+        self.data = data.to(device)
+        self.changes = tuple(changes)
+        self.device = torch.device(device)
+        self.seeds = tuple(seeds)
+        self.members = len(self.seeds)
+        self.schedule = MemberSchedules(schedule, self.members)
+        self.task_names = [name]
+        self.classes = data.classes
+        self.single_observation_space = Box(0.0, 1.0, data.shape, np.float32)
+        self.steps = 0
+        size = len(data)
+        self._keys = rng.lane_keys(self.seeds, size, "samples", self.device).view(-1, size)
+        self._visit = 0
+        self._counts = [0, 0]  # samples since the last collect, and since the task began
+        self._correct = torch.zeros(2, self.members, dtype=torch.int64, device=self.device)
+
+    def task_at(self, step: int) -> int:
+        """Task of the sample number `step`."""
+        return self.schedule.members[0].task(step)
+
+    def tasks_at(self, step: int) -> list[int]:
+        """(M,) task of each member for the sample number `step`; all play the same."""
+        return self.schedule.tasks(step)
+
+    def boundaries(self, total: int) -> list[int]:
+        """Ascending steps b, 0 < b < total, at which the task is switched."""
+        return self.schedule.boundaries(total)
+
+    def draw(self, minibatches: int, size: int) -> Samples:
+        """The next minibatches of every member.
+
+        A minibatch belongs to the task of its first sample.
+
+        Args:
+            minibatches: K.
+            size: B, samples of one member in a minibatch.
+        """
+        visit = self.schedule.members[0].visit(self.steps)
+        if visit != self._visit:
+            self._visit, self._counts[1] = visit, 0
+            self._correct[1].zero_()
+        rows = self._rows(self.steps, minibatches * size).view(self.members, minibatches, size)
+        samples = Samples(self, rows.transpose(0, 1), self.steps)
+        self.steps += minibatches * size
+        return samples
+
+    def _rows(self, start: int, count: int) -> Tensor:
+        """(M, count) which sample each member sees at the steps from `start` on."""
+        size = len(self.data)
+        first, last = start // size, (start + count - 1) // size
+        epochs = torch.arange(first, last + 1, device=self.device).view(-1, 1, 1)
+        order = rng.bits(self._keys, epochs, 0).argsort(dim=-1, stable=True)  # (E, M, n)
+        return order.transpose(0, 1).flatten(1)[:, start - first * size :][:, :count]
+
+    def observations(self, rows: Tensor, task: int) -> Tensor:
+        """Pixels in [0, 1] of the samples `rows` (M, B) under `task`: (M, B, *shape) float32."""
+        obs = self.data.images.index_select(0, rows.flatten()).view(*rows.shape, *self.data.shape)
+        for change in self.changes:
+            obs = change.observation(obs, task, rows)
+        return obs.to(torch.float32) / self.data.white
+
+    def labels(self, rows: Tensor, task: int) -> Tensor:
+        """Classes of the samples `rows` (M, B) under `task`: (M, B) int64."""
+        y = self.data.labels[rows]
+        for change in self.changes:
+            y = change.label(y, task, rows)
+        return y
+
+    def score(self, correct: Tensor, samples: int) -> None:
+        """Count answers that were given before learning from their samples.
+
+        Args:
+            correct: (M,) number of correct ones.
+            samples: out of so many a member.
+        """
+        self._correct += correct
+        self._counts = [count + samples for count in self._counts]
+
+    def collect(self) -> dict[str, Tensor]:
+        """Online accuracy, (M,) float64: since the last call, and over the task so far."""
+        recent, task = self._correct.double()
+        found = {
+            "online_accuracy": recent / self._counts[0],
+            "task_accuracy": task / self._counts[1],
+        }
+        self._correct[0].zero_()
+        self._counts[0] = 0
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything needed to go on exactly from here."""
+        return {
+            "steps": self.steps,
+            "visit": self._visit,
+            "counts": list(self._counts),
+            "correct": self._correct.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was taken."""
+        self.steps, self._visit = state["steps"], state["visit"]
+        self._counts = list(state["counts"])
+        self._correct.copy_(state["correct"])
+
+
+def permuted(data: Dataset, tasks: int, seeds: tuple[int, ...]) -> list[Change]:
+    """Each task shuffles the pixels in its own way, each pixel keeping its channels.
+
+    Stresses features that must be learnt again from inputs that look alike to no earlier ones,
+    while the classes stay what they are.
+    """
+    return [ObservationPermutation(data.shape, tasks, seeds, over="pixels", keep_first=False)]
+
+
+def random_labels(data: Dataset, tasks: int, seeds: tuple[int, ...]) -> list[Change]:
+    """Each task gives every image a random class, which has to be learnt by heart.
+
+    Stresses plasticity alone: nothing learnt before is of use, and no task is harder than another.
+    """
+    return [RandomLabels(data.classes, seeds)]
+
+
+def label_shuffle(data: Dataset, tasks: int, seeds: tuple[int, ...]) -> list[Change]:
+    """Each task gives the classes of the images other names.
+
+    Stresses the last layers: features stay useful, what they mean changes.
+    """
+    return [LabelPermutation(data.classes, tasks, seeds, keep_first=False)]
+
+
+KINDS: dict[str, Callable[[Dataset, int, tuple[int, ...]], list[Change]]] = {
+    "permuted": permuted,
+    "random-labels": random_labels,
+    "label-shuffle": label_shuffle,
+}
+"""What follows the data set's name in a stream's: `digits-random-labels`."""
+
+
+def supervised() -> list[str]:
+    """Names of all supervised streams."""
+    return [f"{data}-{kind}" for data in DATASETS for kind in KINDS]
+
+
+def make_supervised(
+    name: str,
+    seeds: Sequence[int],
+    device: torch.device | str = "cpu",
+    task_steps: int | None = None,
+    steps_per_iteration: int = 1,
+    *,
+    data: str | Path | None = None,
+    images: int | None = None,
+    tasks: int = 200,
+) -> SupervisedStream:
+    """Build a supervised stream by name.
+
+    Args:
+        name: a data set and what changes, such as `digits-random-labels`; see `supervised`.
+        seeds: (M,) one a member.
+        device: where tensors live.
+        task_steps: samples of one member in a task; unset, 38,400.
+        steps_per_iteration: tasks last a whole number of so many samples, rounded up.
+        data: folder of the data set's files, unset `data`.
+        images: use only the first so many; unset, 1,200 of the digits and all of other sets.
+        tasks: number of permutations; then they come again. Random labels never do.
+
+    Raises:
+        ValueError: the name is unknown, files are missing, or a count does not fit.
+    """
+    source, _, kind = name.partition("-")
+    if source not in DATASETS or kind not in KINDS:
+        raise ValueError(
+            f"supervised stream {name!r} is unknown: use one of {', '.join(supervised())}"
+        )
+    whole_number(tasks=tasks, task_steps=task_steps, images=images)
+    found = load_dataset(source, data)
+    if images is not None or source == "digits":
+        found = found.first(1200 if images is None else images)
+    schedule = Periodic(aligned(task_steps or TASK_STEPS, steps_per_iteration))
+    changes = KINDS[kind](found, tasks, tuple(seeds))
+    return SupervisedStream(found, changes, schedule, seeds, device, name)
