@@ -61,13 +61,16 @@ class Learner:
         self.interventions = tuple(interventions)
         self.settings = settings
         self.max_grad_norm = max_grad_norm
+        self.alive = torch.ones(len(self.seeds), dtype=torch.bool, device=device)
         self.optimizer: Optimizer = make_optimizer(self.network, self.interventions, settings)
+        for group in self.optimizer.param_groups:
+            if "capturable" in group:  # no step count is read on the host
+                group["capturable"] = self.alive.is_cuda
         self.targets: list[Network] = []
         """Copies of the network that follow every reset of units; DQN adds its target network."""
         self.updates = 0
         self.boundaries = 0
-        self.alive = torch.ones(len(self.seeds), dtype=torch.bool, device=device)
-        self._any_frozen = False
+        self.any_frozen = False
         self._parameters = list(self.network.parameters())
         self._groups = self._clipping_groups(clip_per_branch)
         self.branch_norms: dict[str, Tensor] = {}
@@ -102,7 +105,7 @@ class Learner:
         for intervention in self.interventions:
             intervention.after_backward(self, obs)
         norm = self._clip_gradients()
-        before = [p.detach().clone() for p in self._parameters] if self._any_frozen else []
+        before = [p.detach().clone() for p in self._parameters] if self.any_frozen else []
         self.optimizer.step()
         self.updates += 1
         with torch.no_grad():
@@ -144,7 +147,12 @@ class Learner:
         From the first frozen member on, every update restores the frozen members' parameters,
         which costs a copy of the network; until then freezing costs nothing.
         """
-        self._any_frozen = not all(alive)
+        self.any_frozen = not all(alive)
+
+    @property
+    def static(self) -> bool:
+        """Whether every update runs the same operations, so that it can be recorded."""
+        return all(intervention.static for intervention in self.interventions)
 
     def boundary(self, task: Tensor) -> None:
         """Tell the interventions that the task has changed; only called in the task-aware protocol.
@@ -169,7 +177,7 @@ class Learner:
             "updates": self.updates,
             "boundaries": self.boundaries,
             "alive": self.alive,
-            "any_frozen": self._any_frozen,
+            "any_frozen": self.any_frozen,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -182,7 +190,7 @@ class Learner:
         self.updates = state["updates"]
         self.boundaries = state["boundaries"]
         self.alive.copy_(state["alive"])
-        self._any_frozen = state["any_frozen"]
+        self.any_frozen = state["any_frozen"]
 
 
 def _member_view(per_member: Tensor, like: Tensor) -> Tensor:

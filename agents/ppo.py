@@ -11,13 +11,15 @@ Source: Schulman et al., arXiv:1707.06347; details as in Huang et al., "The 37 i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import torch
 from torch import Tensor
 
+from neoteny.agents.graphs import Recorded, Recorder
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
 from neoteny.agents.ppo_loss import (
@@ -48,6 +50,8 @@ class PPO:
         stacked: Compute policy and value together and the loss's gradient in closed form; else one
             operation after the other, which gives the same numbers up to round-off.
         precision: Type of the matrix products' factors, float32 or bfloat16.
+        recorder: Makes what updates are recorded with, if they run the same operations every time;
+            `None` runs them one operation after the other.
     """
 
     statistics = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
@@ -62,6 +66,7 @@ class PPO:
         dense: bool = False,
         stacked: bool = True,
         precision: torch.dtype = torch.float32,
+        recorder: Callable[[], Recorder] | None = None,
     ) -> None:
         if not isinstance(envs.single_action_space, gymnasium.spaces.Discrete):
             raise ValueError(f"PPO needs discrete actions, the environment has {envs.action_space}")
@@ -98,6 +103,9 @@ class PPO:
         self._epochs = torch.zeros((), dtype=torch.int64, device=self.device)
         self._obs: Tensor | None = None
         self._rollout: Rollout | None = None
+        self._minibatch: Minibatch | None = None
+        self._recorder = recorder
+        self._recorded: dict[bool, Recorded] = {}
 
     @property
     def network(self) -> Network:
@@ -197,36 +205,47 @@ class PPO:
         config = self.config
         advantage = self.advantages(rollout)
         returns = advantage + rollout.value
-        obs: Observations = rollout.obs.flatten(0, 1)  # (T L, *shape)
+        if self._minibatch is None:
+            self._minibatch = Minibatch.allocate(rollout, config, len(self.statistics) + 3)
+        minibatch = self._minibatch
         if rollout.sparse:
-            obs = SparseBatch.join(rollout.sparse)
-        fields = torch.stack(
-            [rollout.log_prob, rollout.value, advantage, returns, rollout.action.float()], dim=-1
-        ).flatten(0, 2)  # (T L, 5): one gather a minibatch instead of five
-        totals = torch.zeros(len(self.statistics) + 3, self.members, device=self.device)
+            minibatch.obs = SparseBatch.join(rollout.sparse)
+        torch.stack(
+            [rollout.log_prob, rollout.value, advantage, returns, rollout.action.float()],
+            dim=-1,
+            out=minibatch.fields.view(*rollout.value.shape, -1),
+        )
+        minibatch.totals.zero_()
         for _ in range(config.num_epochs):
-            order = self._shuffle()
-            for start in range(0, order.shape[1], config.minibatch_size):
-                index = order[:, start : start + config.minibatch_size]
-                batch = fields[index].unbind(-1)
-                totals += self._update(select(obs, index), *batch)
-        totals /= config.num_epochs * config.num_minibatches
+            for rows in self._shuffle().split(config.minibatch_size, dim=1):
+                minibatch.rows.copy_(rows)
+                self._step()
+        totals = minibatch.totals / (config.num_epochs * config.num_minibatches)
         names = [f"losses/{name}" for name in self.statistics]
         names += [f"losses/gradient_norm/{name}" for name in ("network", *self.network.branches)]
         metrics = dict(zip(names, totals, strict=True))
         metrics["losses/explained_variance"] = explained_variance(rollout.value, returns)
         return metrics
 
-    def _update(
-        self,
-        obs: Observations,
-        log_prob: Tensor,
-        value: Tensor,
-        advantage: Tensor,
-        returns: Tensor,
-        action: Tensor,
-    ) -> Tensor:
-        """One gradient step on a minibatch of (M, B, ...); returns the statistics (8, M)."""
+    def _step(self) -> None:
+        """One gradient step on the minibatch's rows, replayed where it has been recorded."""
+        if self._recorder is None or not self.learner.static:
+            self._update()
+            return
+        frozen = self.learner.any_frozen  # from the first frozen member on, updates do more
+        if frozen not in self._recorded:
+            self._recorded = {frozen: Recorded(self._update, self._recorder())}
+        recorded = self._recorded[frozen]
+        recorded()
+        self.learner.updates += recorded.replayed
+
+    def _update(self) -> None:
+        """One gradient step on the minibatch's rows, adding the statistics to its totals."""
+        minibatch = self._minibatch
+        assert minibatch is not None
+        obs = select(minibatch.obs, minibatch.rows)
+        fields = minibatch.fields[minibatch.rows].unbind(-1)
+        log_prob, value, advantage, returns, action = fields
         outputs = self.network(obs)
         loss, statistics = (fused_ppo_loss if self.network.stacked else ppo_loss)(
             outputs["policy"],
@@ -240,7 +259,7 @@ class PPO:
         )
         norm = self.learner.update(loss, obs)
         norms = torch.stack([norm, *self.learner.branch_norms.values()])
-        return torch.cat([statistics, norms])
+        minibatch.totals += torch.cat([statistics, norms])
 
     def _shuffle(self) -> Tensor:
         """A random order of each member's samples, (M, T N), as rows of the rollout (T M N)."""
@@ -262,8 +281,34 @@ class PPO:
         self.learner.load_state_dict(state["learner"])
         self._clock.copy_(state["clock"])
         self._epochs.copy_(state["epochs"])
+        self._recorded = {}  # loading gave the optimiser new tensors
         obs = state["obs"]
         self._obs = None if obs is None else obs.to(self.device)
+
+
+@dataclass
+class Minibatch:
+    """What an update reads and writes, in memory that stays where it is."""
+
+    obs: Observations
+    """(T L, *shape), the rollout's memory, or all its ones."""
+    fields: Tensor
+    """(T L, 5): log-probability, value, advantage, return, action; one gather instead of five."""
+    rows: Tensor
+    """(M, B) int64, the rows of both that the update reads."""
+    totals: Tensor
+    """(statistics, M) sums over updates."""
+
+    @classmethod
+    def allocate(cls, rollout: Rollout, config: PPOConfig, statistics: int) -> Minibatch:
+        """Reserve memory for the minibatches of a rollout."""
+        members, like = rollout.members, rollout.value
+        return cls(
+            obs=rollout.obs.flatten(0, 1),
+            fields=like.new_empty(like.numel(), 5),
+            rows=rollout.action.new_empty(members, config.minibatch_size),
+            totals=like.new_zeros(statistics, members),
+        )
 
 
 def select(obs: Observations, rows: Tensor) -> Observations:

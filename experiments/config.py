@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.experiments.agents import AGENTS, HYPER
 from neoteny.plasticity.interventions import make_interventions
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 
@@ -21,8 +23,8 @@ __all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name", "
 class TrainConfig:
     """What a run and every arm of a comparison share."""
 
-    agent: Literal["ppo"] = "ppo"
-    """Learning algorithm."""
+    agent: Literal["ppo", "classifier"] = "ppo"
+    """Learning algorithm; the classifier takes supervised streams, where a step is a sample."""
     env: str = "minatar-continual"
     """Stream or environment id; see `list streams` and `list envs`."""
     env_option: tuple[str, ...] = ()
@@ -45,8 +47,10 @@ class TrainConfig:
     """Features of each hidden layer."""
     reset_optimizer: bool = True
     """Forget Adam's moments at every task switch, in all arms alike (the paper's protocol)."""
-    ppo: PPOConfig = field(default_factory=PPOConfig)
-    """Hyper-parameters of PPO."""
+    ppo: PPOConfig | None = None
+    """Hyper-parameters of PPO, if it is the agent."""
+    classifier: ClassifierConfig | None = None
+    """Hyper-parameters of the classifier, if it is the agent."""
     device: str = "cpu"
     """`cpu`, `cuda` or `cuda:1`."""
     dense: bool = False
@@ -54,6 +58,9 @@ class TrainConfig:
     compile: bool = True
     """Compute policy and value together, with gradients in closed form; `--no-compile` is the plain
     path, one operation after the other, which the faster one equals to round-off."""
+    cuda_graphs: bool = False
+    """Record an update once and replay it as a CUDA graph, for the agents and interventions whose
+    updates are all alike. Off until its speed has been measured on a GPU."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the matrix products' factors; weights and moments are float32 in either."""
     threads: int | None = None
@@ -65,9 +72,10 @@ class TrainConfig:
     checkpoint_minutes: float = 5.0
     """Minutes between two checkpoints; one more is written at the end."""
     preset: str = "cpu"
-    """Which defaults the other fields start from: cpu, paper or demo."""
+    """Which defaults the other fields start from; see `list presets`."""
 
     def __post_init__(self) -> None:
+        self._keep_own_hyper()
         for name in ("seeds", "steps", "task_steps"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -79,7 +87,23 @@ class TrainConfig:
             raise ValueError(
                 f"device is {self.device}, but this torch sees no CUDA: use --device cpu"
             )
+        if self.cuda_graphs and not self.device.startswith("cuda"):
+            raise ValueError(f"cuda_graphs need a GPU, but device is {self.device}: leave them out")
         _ = self.network_spec, self.options, self.stream_definition
+
+    def _keep_own_hyper(self) -> None:
+        """Give the agent hyper-parameters if it has none, and take away those of others."""
+        own = AGENTS[self.agent].hyper
+        for name, kind in HYPER.items():
+            if name != own:
+                object.__setattr__(self, name, None)
+            elif getattr(self, name) is None:
+                object.__setattr__(self, name, kind())
+
+    @property
+    def hyper(self) -> Any:
+        """The agent's hyper-parameters."""
+        return getattr(self, AGENTS[self.agent].hyper)
 
     @property
     def network_spec(self) -> NetworkSpec:
@@ -115,6 +139,9 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         values = dataclasses.asdict(self)
+        for name in HYPER:
+            if values[name] is None:
+                del values[name]
         if (definition := self.stream_definition) is None:
             del values["stream"]
         else:
@@ -216,7 +243,8 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
         kept[name] = tuple(kept[name])
     if "stream" in kept:
         kept["stream"] = Path(kept["stream"])
-    return RunConfig(**kept | {"ppo": PPOConfig(**kept["ppo"])})
+    hyper = AGENTS[kept["agent"]].hyper
+    return RunConfig(**kept | {hyper: HYPER[hyper](**kept[hyper])})
 
 
 def _literal(text: str) -> Any:
@@ -235,6 +263,15 @@ def _literal(text: str) -> Any:
 
 
 _SMALL = PPOConfig(num_envs=128, num_steps=64, num_minibatches=16, learning_rate=1e-3)
+_SUPERVISED: dict[str, Any] = {
+    "agent": "classifier",
+    "env": "digits-random-labels",
+    "classifier": ClassifierConfig(),
+    "task_steps": 38_400,
+    "steps": 80 * 38_400,
+    "reset_optimizer": False,  # nobody tells a supervised learner of a switch
+    "diagnose_every": 6,
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cpu": {"ppo": _SMALL, "task_steps": 500_000},
@@ -247,5 +284,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 1_600_000,
         "diagnose_every": 5,
     },
+    "supervised": _SUPERVISED | {"seeds": 2},
+    "paper-supervised": _SUPERVISED
+    | {
+        "env": "mnist-permuted",
+        "hidden": (512, 512, 512, 512),
+        "classifier": ClassifierConfig(learning_rate=1e-4),
+        "task_steps": 60_000,
+        "steps": 80 * 60_000,
+    },
 }
-"""Name to the defaults that differ: two cores, the paper's protocol, five minutes in all."""
+"""Name to the defaults that differ: two cores, the paper's protocol, five minutes in all; loss of
+plasticity on digits in two minutes, and the paper's network, initialisation and learning rate on a
+supervised stream (its tasks' lengths and batch size are not known: an epoch, and ours)."""

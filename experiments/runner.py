@@ -10,9 +10,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from neoteny.agents.ppo import PPO
-from neoteny.agents.rollout import Rollout
 from neoteny.experiments import checkpoint
+from neoteny.experiments.agents import AGENTS, Probe
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.evaluation import evaluate
 from neoteny.experiments.folders import CHECKPOINT, prepare_run_folder
@@ -21,14 +20,14 @@ from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.worlds import make_world
 from neoteny.plasticity.diagnostics import change_between, diagnose
-from neoteny.plasticity.interventions import make_interventions
 
 __all__ = ["Runner", "run"]
 
-RESUMABLE_WITH = ("steps", "device", "threads", "checkpoint_minutes", "dense", "compile")
+RESUMABLE_WITH = (
+    *("steps", "device", "threads", "checkpoint_minutes"),
+    *("dense", "compile", "cuda_graphs"),
+)
 """Fields that may change between a run and its continuation."""
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 PROBE = 512
 """Observations per member that diagnostics are measured on."""
@@ -71,20 +70,12 @@ class Runner:
         self.config = config
         self.console = console
         self.envs = make_world(config)
-        self.agent = PPO(
-            self.envs,
-            config.ppo,
-            config.network_spec,
-            make_interventions(config.intervention),
-            config.seed_list,
-            dense=config.dense,
-            stacked=config.compile,
-            precision=PRECISIONS[config.precision],
-        )
+        self.kind = AGENTS[config.agent]
+        self.agent = self.kind.build(config, self.envs)
         self.iteration = 0
         self.step = 0
         self.seconds = 0.0
-        self.per_iteration = config.ppo.steps_per_iteration
+        self.per_iteration = config.hyper.steps_per_iteration
         self.iterations = math.ceil(config.steps / self.per_iteration)
         self.total = self.iterations * self.per_iteration
         self.boundaries = set(self.envs.boundaries(self.total))
@@ -104,7 +95,7 @@ class Runner:
                 found[f"{intervention.name}/{name}"] = value
             if rate := rates.get("decay_rate"):
                 updates = math.log(2) / rate
-                steps = updates / self.config.ppo.updates_per_step
+                steps = updates / self.config.hyper.updates_per_step
                 found[f"{intervention.name}/half_life_steps"] = steps
         return found
 
@@ -177,8 +168,7 @@ class Runner:
             self._switch()
         tasks = self.envs.tasks_at(self.step)
         visit = self.envs.schedule.visits(self.step)
-        rollout = self.agent.collect(self.envs)
-        metrics = self._learn(rollout)
+        metrics = self._learn()
         self.iteration += 1
         self.step += self.per_iteration
         ends_task = self._switched() or self.step == self.total
@@ -192,7 +182,6 @@ class Runner:
         metrics["charts/alive"] = self.agent.learner.alive.float()
         elapsed = time.perf_counter() - started
         self.seconds += elapsed
-        names = self.envs.task_names
         host = recorder.record(
             self.step,
             {
@@ -202,7 +191,7 @@ class Runner:
                 "charts/SPS": self.config.seeds * self.per_iteration / elapsed,
                 **metrics,
             },
-            {"task_name": [names[task] for task in tasks]},
+            {"task_name": self._names(tasks)},
         )
         self._freeze(host["charts/alive"])
         return host
@@ -217,29 +206,24 @@ class Runner:
         switched: bool = visits(self.step) != visits(max(self.step - self.per_iteration, 0))
         return switched
 
-    def _learn(self, rollout: Rollout) -> dict[str, Tensor]:
-        """Learn from a rollout; every `diagnose_every` iterations measure the network as well."""
+    def _learn(self) -> dict[str, Any]:
+        """Play and learn; every `diagnose_every` iterations measure the network as well."""
         every = self.config.diagnose_every
         if not every or self.iteration % every:
-            return self.agent.learn(rollout)
+            return self.kind.iterate(self.agent, self.envs)[0]
         network = self.agent.network
         before = [parameter.detach().clone() for parameter in network.parameters()]
-        metrics = self.agent.learn(rollout)
+        metrics, probe = self.kind.iterate(self.agent, self.envs)
+        return metrics | self._diagnose(before, probe)
+
+    def _diagnose(self, before: list[Tensor], probe: Probe) -> dict[str, Tensor]:
+        """What the network is like now, and how far it has come from the parameters `before`."""
+        network = self.agent.network
+        metrics = diagnose(network, probe(PROBE))
         metrics["plasticity/update_norm"] = change_between(before, list(network.parameters()))
-        metrics |= diagnose(network, self.probe(rollout))
         for intervention in self.agent.learner.interventions:
             metrics[f"interventions/{intervention.name}/activity"] = intervention.activity
         return metrics
-
-    def probe(self, rollout: Rollout) -> Tensor:
-        """At most `PROBE` observations per member (M, B, *shape), spread over the rollout."""
-        lanes = rollout.reward.shape[2]
-        steps = min(rollout.steps, 8)
-        times = torch.linspace(0, rollout.steps - 1, steps).long().tolist()
-        per_step = min(PROBE // steps, lanes)
-        obs = torch.stack([rollout.obs[t] for t in times])  # (steps, L, *shape)
-        obs = obs.view(steps, rollout.members, lanes, *obs.shape[2:])[:, :, :: lanes // per_step]
-        return obs[:, :, :per_step].transpose(0, 1).flatten(1, 2)
 
     def _by_task(self, statistics: dict[str, Tensor], tasks: list[int]) -> dict[str, Tensor]:
         """Return and length under each task's own name, NaN for the members that play another."""
@@ -276,8 +260,12 @@ class Runner:
             learner.boundary(torch.tensor(self.envs.tasks_at(self.step), device=self.agent.device))
 
     def _task_names(self) -> list[str]:
+        return self._names(self.envs.tasks_at(max(self.step - 1, 0)))
+
+    def _names(self, tasks: list[int]) -> list[str]:
+        """A name for each task; where there is but one, it stands for all variants."""
         names = self.envs.task_names
-        return [names[task] for task in self.envs.tasks_at(max(self.step - 1, 0))]
+        return [names[task] if len(names) > 1 else names[0] for task in tasks]
 
     def save(self, recorder: Recorder) -> None:
         """Write a checkpoint that a resume continues from bit for bit on the same CPU."""

@@ -18,6 +18,8 @@ __all__ = ["CReLUNet", "DeepFourier", "GroupSortNet", "LayerNorm"]
 class _Architecture(Intervention):
     """Acts once, when the network is built; its activity is the number of hidden layers."""
 
+    static: ClassVar[bool] = True
+
     def start(self, learner: Learner) -> None:
         """Count the hidden layers."""
         super().start(learner)

@@ -121,6 +121,9 @@ class Intervention:
     """The hooks that the class overrides, for `list interventions`."""
     source: ClassVar[str] = "-"
     """The paper it comes from."""
+    static: ClassVar[bool] = False
+    """Whether its hooks run the same operations on the same memory at every update, whatever the
+    number of the update, so that a CUDA graph may replay them."""
     # Not a field and not a ClassVar: an instance whose settings replace boundaries by a period
     # sets it to False.
     needs_boundaries = False

@@ -37,12 +37,15 @@ class NoIntervention(Intervention):
     """Plain Adam, the baseline."""
 
     name: ClassVar[str] = "none"
+    static: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts("Kingma & Ba, arXiv:1412.6980")
 
 
 @dataclass
 class OptimizerIntervention(Intervention):
     """One that acts through its optimiser; its activity counts the steps."""
+
+    static: ClassVar[bool] = True
 
     def after_step(self, learner: Learner, obs: Observations) -> None:
         """Count the steps."""
@@ -112,6 +115,7 @@ class AdamOIntervention(Intervention):
     """Adam with a decoupled isometry step on hidden weights; the rest sees Adam only."""
 
     name: ClassVar[str] = "adamo"
+    static: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         "Rosseau, Müller, Nowé, ICML 2026, Eqs. 16, 19, 20", cost="2 products per layer"
     )

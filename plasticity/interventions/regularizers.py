@@ -25,6 +25,8 @@ __all__ = ["L2", "IsometryLoss", "L2Init", "Parseval", "Penalty", "Spectral", "W
 class Penalty(Intervention):
     """A weighted penalty on the parameters; its activity is the penalty summed over updates."""
 
+    static: ClassVar[bool] = True
+
     weight: float = 0.0
     """Weight of the penalty."""
 
@@ -96,6 +98,7 @@ class L2(Intervention):
     """Coupled weight decay: `weight` times the weights joins the gradient, ahead of Adam."""
 
     name: ClassVar[str] = "l2"
+    static: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         "Krogh & Hertz, NIPS 1991; in Adam as in Dohare et al., Nature 632 (2024)",
         dqn="weight=1e-4",
@@ -227,9 +230,8 @@ class Spectral(Penalty):
         """Improve the singular vectors of the largest singular value: (M, out), (M, in)."""
         left, right = self.state[f"left{index}"], self.state[f"right{index}"]
         for _ in range(iterations):
-            right = F.normalize(torch.einsum("moi,mo->mi", weight, left), dim=1)
-            left = F.normalize(torch.einsum("moi,mi->mo", weight, right), dim=1)
-        self.state[f"left{index}"], self.state[f"right{index}"] = left, right
+            right.copy_(F.normalize(torch.einsum("moi,mo->mi", weight, left), dim=1))
+            left.copy_(F.normalize(torch.einsum("moi,mi->mo", weight, right), dim=1))
         return left, right
 
 

@@ -31,6 +31,7 @@ class ScaleAdamO(AdamOIntervention):
     """
 
     name: ClassVar[str] = "scale_adamo"
+    static: ClassVar[bool] = False
     facts: ClassVar[Facts] = Facts(
         "the scale-AdamO of the authors' rejax (2026)",
         state="1 scale per layer",

@@ -8,6 +8,7 @@ from stable_baselines3 import PPO as ReferencePPO
 
 from neoteny import envs
 from neoteny.agents.networks import NetworkSpec
+from neoteny.agents.ppo import Minibatch
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, ppo_loss, sample_actions
 
 
@@ -130,21 +131,14 @@ def test_one_update_equals_stable_baselines3(ladder, make_agent):
     pairs = sb3_twin(model, agent)
     model.learn(64)  # one rollout and one update, on weights that we have copied
     buffer = model.rollout_buffer
-    tensors = {
-        "log_prob": buffer.log_probs,
-        "value": buffer.values,
-        "advantage": buffer.advantages,
-        "returns": buffer.returns,
-    }
-    batch = {k: torch.as_tensor(v).reshape(1, -1) for k, v in tensors.items()}
-    agent._update(
-        torch.as_tensor(buffer.observations).reshape(1, 64, 4),
-        batch["log_prob"],
-        batch["value"],
-        batch["advantage"],
-        batch["returns"],
-        torch.as_tensor(buffer.actions).reshape(1, -1),
+    fields = [buffer.log_probs, buffer.values, buffer.advantages, buffer.returns, buffer.actions]
+    agent._minibatch = Minibatch(
+        obs=torch.as_tensor(buffer.observations).reshape(64, 4),
+        fields=torch.stack([torch.as_tensor(field).flatten() for field in fields], dim=-1),
+        rows=torch.arange(64).unsqueeze(0),
+        totals=torch.zeros(8, 1),
     )
+    agent._update()
     for ours, theirs in pairs:
         torch.testing.assert_close(ours.weight[0], theirs.weight, rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(ours.bias[0], theirs.bias, rtol=1e-4, atol=1e-6)
