@@ -117,23 +117,26 @@ class Learner:
 
     @torch.no_grad()
     def _clip_gradients(self) -> Tensor:
-        gradients = [
-            [p.grad.flatten(1) for p in group if p.grad is not None]
-            for group in self._groups.values()
-        ]
-        joined = [torch.cat(group, dim=1) for group in gradients]  # one pass each, not one a tensor
-        norms = torch.stack([torch.linalg.vector_norm(group, dim=1) for group in joined])
+        groups = [[p.grad for p in group if p.grad is not None] for group in self._groups.values()]
+        norms = torch.stack(
+            [
+                torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in group]).norm(
+                    dim=0
+                )
+                for group in groups
+            ]
+        )
         self.branch_norms = dict(zip(self._groups, norms, strict=True))  # each (M,)
         self.alive.logical_and_(norms.isfinite().all(0))
         scales = torch.ones_like(norms)
         if self.max_grad_norm is not None:
             scales = (self.max_grad_norm / (norms + 1e-6)).clamp_(max=1.0)
-        bits = -self.alive.to(torch.int32).unsqueeze(1)  # all of them where alive, else none
-        for group, whole, scale in zip(gradients, joined, scales, strict=True):
-            whole.mul_(scale.unsqueeze(1))
-            # Zero times NaN is NaN, and selecting numbers by a mask is slow on a CPU.
-            whole.view(torch.int32).bitwise_and_(bits)
-            torch._foreach_copy_(group, whole.split([part.shape[1] for part in group], dim=1))
+        bits = -self.alive.to(torch.int32)  # all of them where alive, else none
+        for group, scale in zip(groups, scales, strict=True):
+            torch._foreach_mul_(group, [_member_view(scale, gradient) for gradient in group])
+            for gradient in group:
+                # Zero times NaN is NaN, and selecting numbers by a mask is slow on a CPU.
+                gradient.view(torch.int32).bitwise_and_(_member_view(bits, gradient))
         total: Tensor = norms.norm(dim=0)
         return total
 

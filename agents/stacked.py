@@ -173,7 +173,7 @@ def _product(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _first(x: Tensor | SparseBatch, layers: Sequence[Layer], plan: _Plan) -> Tensor:
     """Pre-activations (K M, B, out) of the first layers, which all read the same input."""
     if isinstance(x, SparseBatch):
-        z = [sum_columns(x, weight) for weight, _ in layers]
+        z = [sum_columns(x, weight.to(plan.dtype)) for weight, _ in layers]
     else:
         z = [torch.bmm(x, weight.to(x.dtype).mT) for weight, _ in layers]
     members, rows, outputs = z[0].shape
