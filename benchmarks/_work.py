@@ -1,0 +1,194 @@
+"""The work that benchmarks time: PPO's iterations and steps of environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import gymnasium
+import torch
+from stable_baselines3 import PPO as SB3PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from neoteny import envs
+from neoteny.agents import PPO, NetworkSpec, PPOConfig
+from neoteny.agents.graphs import CudaGraph
+from neoteny.plasticity.interventions import make_interventions
+
+CHANNELS, LIMIT = 10, 1000
+"""The isometry paper's padding of MinAtar's channels, and gymnax's limit of steps."""
+
+PATHS: Mapping[str, Mapping[str, Any]] = {
+    "fp32": {},
+    "bf16": {"precision": torch.bfloat16},
+    "no-compile": {"stacked": False},
+    "dense": {"dense": True},
+    "cuda-graphs": {"recorder": CudaGraph},
+    "cuda-graphs-bf16": {"recorder": CudaGraph, "precision": torch.bfloat16},
+}
+"""How PPO computes, by the options of `train.py`; dense and no-compile are the plain paths."""
+How = Literal["fp32", "bf16", "no-compile", "dense", "cuda-graphs", "cuda-graphs-bf16"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A PPO run of the preset `paper` on padded Breakout; minibatches hold one step's samples."""
+
+    width: int = 64
+    depth: int = 4
+    lanes: int = 2048
+    """Lanes of one member."""
+    steps: int = 128
+    """Steps in each lane between two learning phases."""
+    members: int = 1
+    minibatches: int | None = None
+    """Minibatches a pass; unset, as many as steps, so that each has one sample a lane."""
+    optimizer: str = "adam"
+    """`adam` or `adamo`."""
+    activation: str = "relu"
+    """With `groupsort`, layers have no biases, as the paper's."""
+    path: str = "fp32"
+    """A name in `PATHS`."""
+    device: str = "cpu"
+
+    @property
+    def ppo(self) -> PPOConfig:
+        """Hyper-parameters."""
+        return PPOConfig(
+            num_envs=self.lanes,
+            num_steps=self.steps,
+            num_minibatches=self.minibatches or self.steps,
+        )
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Environment steps of all members in one iteration."""
+        return self.lanes * self.steps * self.members
+
+    def build(self) -> tuple[envs.TensorEnv, PPO]:
+        """The environments and the agent."""
+        env = breakout(self.lanes, self.members, self.device)
+        spec = NetworkSpec(
+            (self.width,) * self.depth, self.activation, bias=self.activation != "groupsort"
+        )
+        name = "none" if self.optimizer == "adam" else self.optimizer
+        interventions = make_interventions([name])
+        options = dict(PATHS[self.path])
+        if "recorder" in options:
+            options["recorder"] = partial(options["recorder"], env.device)
+        agent = PPO(env, self.ppo, spec, interventions, range(self.members), **options)
+        return env, agent
+
+    def iteration(self) -> Callable[[], int]:
+        """A function that collects and learns once."""
+        env, agent = self.build()
+
+        def iterate() -> int:
+            agent.learn(agent.collect(env))
+            return self.steps_per_iteration
+
+        return iterate
+
+
+def breakout(lanes: int, members: int = 1, device: str = "cpu") -> envs.TensorEnv:
+    """Breakout padded to 10 x 10 x 10 with a limit of 1,000 steps, as the isometry paper plays."""
+    return envs.make(
+        "MinAtar-Breakout-v1",
+        lanes,
+        members=members,
+        device=device,
+        channels=CHANNELS,
+        max_steps=LIMIT,
+        sticky=0.0,
+    )
+
+
+def stepping(
+    env: str, lanes: int, steps: int, device: str = "cpu", **options: Any
+) -> Callable[[], int]:
+    """Steps with random actions, observation and autoreset included.
+
+    Args:
+        env: An id of `neoteny.envs.registered()`.
+        lanes: Parallel environments.
+        steps: Steps of all lanes a call.
+        device: Where they live.
+        **options: Options of the environment.
+    """
+    world = envs.make(env, lanes, device=device, **options)
+    world.final_observations = False  # gymnax gives none either
+    world.reset()
+    space = world.single_action_space
+    drawn = torch.stack([torch.as_tensor(space.sample()) for _ in range(64 * steps)])
+    actions = drawn[torch.randint(len(drawn), (steps, lanes))].to(device)
+
+    def window() -> int:
+        for action in actions:
+            world.step(action)
+        return steps * lanes
+
+    return window
+
+
+class _Padded(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """A MinAtar game padded to ten channels."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        height, width, self._channels = env.observation_space.shape
+        self._obs = torch.zeros(height, width, CHANNELS, dtype=torch.bool).numpy()
+        self.observation_space = gymnasium.spaces.Box(0, 1, self._obs.shape, bool)
+
+    def observation(self, observation: Any) -> Any:
+        padded = self._obs.copy()
+        padded[..., : self._channels] = observation
+        return padded
+
+
+def _host_breakout() -> gymnasium.Env[Any, Any]:
+    from minatar.gym import register_envs
+
+    if "MinAtar/Breakout-v1" not in gymnasium.registry:
+        register_envs()
+    game = gymnasium.make("MinAtar/Breakout-v1", max_episode_steps=LIMIT, disable_env_checker=True)
+    return _Padded(game)
+
+
+def sb3_training(training: Training, lanes: int = 8) -> Callable[[], int]:
+    """Stable-Baselines3's PPO on the `minatar` package's Breakout in the process's own loop.
+
+    Network, padding, minibatch size, epochs and losses are those of `training`; the rollout is as
+    short as four minibatches, which changes neither the updates nor the samples a step.
+    """
+    size = training.ppo.minibatch_size
+    steps = 4 * size // lanes
+    config = training.ppo
+    agent = SB3PPO(
+        "MlpPolicy",
+        DummyVecEnv([_host_breakout] * lanes),
+        learning_rate=config.learning_rate,
+        n_steps=steps,
+        batch_size=size,
+        n_epochs=config.num_epochs,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        clip_range=config.clip_range,
+        clip_range_vf=config.clip_range_vf,
+        ent_coef=config.ent_coef,
+        vf_coef=config.vf_coef,
+        max_grad_norm=config.max_grad_norm,
+        policy_kwargs={
+            "net_arch": [training.width] * training.depth,
+            "activation_fn": torch.nn.ReLU,
+        },
+        device="cpu",
+    )
+    learn = partial(agent.learn, steps * lanes, reset_num_timesteps=False)
+
+    def window() -> int:
+        learn()
+        return steps * lanes
+
+    return window

@@ -1,0 +1,220 @@
+"""The benchmark programs: what they count, how they time, and that a quick run gives numbers."""
+
+import importlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+PROGRAMS = ("throughput", "environments", "scaling", "roofline", "activations")
+
+
+@pytest.fixture(scope="module")
+def load():
+    """Imports a module of the benchmarks, which are scripts and no package."""
+    sys.path.insert(0, str(FOLDER))
+    yield importlib.import_module
+    sys.path.remove(str(FOLDER))
+
+
+@pytest.fixture
+def shapes(load):
+    """Counts of a small iteration whose observations are multiplied out."""
+    return load("_costs").Shapes(
+        members=2,
+        lanes=16,
+        steps=4,
+        epochs=3,
+        minibatches=4,
+        inputs=1000,
+        width=8,
+        depth=4,
+        outputs=(3, 1),
+        ones=None,
+        state_bytes=100,
+    )
+
+
+def counted(load, operations, part):
+    return load("_costs").total((o for o in operations if o.part == part), "flops")
+
+
+def test_products_are_counted_as_by_the_closed_forms(load, shapes):
+    weights = 2 * (1000 * 8 + 3 * 8 * 8) + 8 * (3 + 1)
+    hidden = 2 * 3 * 8 * 8 + 8 * (3 + 1)
+    members, batch, updates = 2, 16, 12
+    iteration = shapes.iteration
+    assert shapes.batch == batch
+    assert shapes.updates == updates
+    forward = 2 * members * batch * weights
+    assert counted(load, iteration, "forward") == updates * forward
+    assert counted(load, iteration, "backward") == updates * 2 * members * batch * (
+        weights + hidden  # gradients of all weights, and of all inputs but the observations
+    )
+    assert counted(load, iteration, "act") == 4 * forward  # as many lanes as rows
+    assert counted(load, iteration, "optimizer") == 0
+
+
+@pytest.mark.parametrize("activation", ["relu", "groupsort"])
+@pytest.mark.parametrize("path", ["dense", "no-compile"])
+def test_products_are_those_that_torch_counts(load, activation, path):
+    training = load("_work").Training(8, 3, 16, 4, 2, activation=activation, path=path)
+    env, agent = replace(training, path="dense").build()
+    if path == "no-compile":
+        agent.network.stacked = False
+    roofline = load("roofline")
+    config = roofline.Config(width=8, depth=3, path="dense")
+    shapes = roofline.shapes(config, env, agent, agent.collect(env))
+    obs = torch.rand(2, 16, 10, 10, 10).round().bool()
+    with FlopCounterMode(display=False) as forward:
+        outputs = agent.network(obs)
+    with FlopCounterMode(display=False) as backward:
+        sum(output.sum() for output in outputs.values()).backward()
+    operations = shapes.iteration
+    assert counted(load, operations, "forward") == shapes.updates * forward.get_total_flops()
+    assert counted(load, operations, "backward") == shapes.updates * backward.get_total_flops()
+    assert shapes.parameters == sum(p.numel() for p in agent.network.parameters())
+
+
+def test_listed_ones_are_added_and_adamo_multiplies(load, shapes):
+    dense = counted(load, shapes.iteration, "forward")
+    sparse = counted(load, replace(shapes, ones=20.0).iteration, "forward")
+    rows = 2 * 2 * 16  # members, branches, samples
+    assert dense - sparse == 12 * rows * 8 * (2 * 1000 - 20)
+    adamo = replace(shapes, isometry=True).iteration
+    # Two products a hidden weight, both with the smaller side twice.
+    assert counted(load, adamo, "optimizer") == 12 * 4 * 4 * (8 * 8 * 1000 + 3 * 8 * 8 * 8)
+
+
+def test_adam_moves_28_bytes_a_parameter_and_clipping_12(load, shapes):
+    moved = load("_costs").total(shapes.optimizer(), "bytes")
+    assert moved == 12 * 40 * shapes.parameters
+
+
+def test_a_product_moves_its_factors_and_its_result_once(load):
+    product = load("_costs").Product(3, 5, 7, 11, "bf16")
+    assert product.flops == 2 * 3 * 5 * 7 * 11
+    assert product.bytes == 3 * 2 * (5 * 7 + 7 * 11 + 5 * 11)
+
+
+def test_windows_take_turns_and_the_first_is_not_counted(load):
+    measure = load("_measure")
+    calls, seconds = [], {"a": iter([9.0, 1.0, 2.0, 4.0]), "b": iter([5.0, 2.0, 2.0, 2.0])}
+
+    def window(name):
+        def run():
+            calls.append(name)
+            return measure.Window(8, next(seconds[name]))
+
+        return run
+
+    contenders = [measure.Contender({"name": name}, window(name)) for name in "ab"]
+    windows = measure.take_turns(contenders, 3)
+    assert calls == list("abababab")
+    summary = measure.summarize(windows, ["name"]).set_index("name")
+    assert summary.loc["a", ["median", "lowest", "highest"]].tolist() == [4, 2, 8]
+    assert summary["first_call"].tolist() == [7.0, 3.0]
+    ratio = measure.paired_ratio(windows, windows["name"] == "a", windows["name"] == "b")
+    assert ratio == (1.0, 0.5, 2.0)
+    with pytest.raises(ValueError, match="windows is 0"):
+        measure.take_turns(contenders, 0)
+
+
+def test_a_peer_answers_window_by_window(load, tmp_path, monkeypatch):
+    peer = load("_peer")
+    worker = tmp_path / "worker.py"
+    worker.write_text((FOLDER / "peers" / "worker.py").read_text())
+    (tmp_path / "loop.py").write_text(
+        "def prepare(amount):\n    print('noise')\n    return lambda: amount\n"
+    )
+    monkeypatch.setattr(peer, "WORKER", worker)
+    with peer.Peer(Path(sys.executable), threads=1) as other:
+        window = other.window("loop", amount=5)
+        found = [window(), window()]
+    assert [one.amount for one in found] == [5, 5]
+    assert all(one.seconds > 0 for one in found)
+
+
+def test_a_peer_that_fails_is_an_error(load):
+    with load("_peer").Peer(Path(sys.executable)) as other:
+        window = other.window("no_such_work")
+        with pytest.raises(RuntimeError, match="ended with status 1"):
+            window()
+
+
+def test_ratios_are_to_the_peer_of_the_same_work(load):
+    rates = {"width": [1, 1, 2, 2], "contender": ["neoteny Adam", "rejax"] * 2}
+    summary = pd.DataFrame({**rates, "median": [6.0, 2.0, 5.0, 10.0]})
+    found = load("throughput").with_ratios(summary)
+    assert found["times rejax"].tolist() == [3.0, 1.0, 0.5, 1.0]
+    games = {"game": ["a", "a", "b"], "lanes": 4, "contender": ["neoteny", "gymnax", "neoteny"]}
+    found = load("environments").with_ratios(pd.DataFrame({**games, "median": [6.0, 2.0, 1.0]}))
+    assert found["times peer"].tolist()[:2] == [3.0, 1.0]
+    assert np.isnan(found["times peer"].iloc[2])
+
+
+def test_memory_counts_every_tensor_once(load):
+    scaling = load("scaling")
+    weight = torch.zeros(10)
+    assert scaling.tensor_bytes({"a": [weight, weight.view(2, 5)]}, weight) == 40
+    env, agent = load("_work").Training(8, 2, 4, 2).build()
+    agent.learn(agent.collect(env))
+    parameters = sum(p.numel() for p in agent.network.parameters())
+    # Parameters, gradients and two moments, and the observations of the rollout.
+    assert scaling.tensor_bytes(env, agent) > 4 * 4 * parameters + 2 * 4 * 1000
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_quick_run_gives_finite_numbers(load, program, tmp_path, capsys):
+    module = load(program)
+    options = {
+        "throughput": {"sb3": False, "arms": ("AdamO",)},
+        "environments": {"families": ("classic",)},
+        "scaling": {"sweeps": ("environments", "members", "adamo")},
+    }
+    threads = torch.get_num_threads()
+    module.main(module.Config(quick=True, out=tmp_path, **options.get(program, {})))
+    assert torch.get_num_threads() == threads
+    assert "cpu" in capsys.readouterr().out
+    tables = list(tmp_path.glob("*.csv"))
+    assert tables
+    for path in tables:
+        numbers = pd.read_csv(path).select_dtypes("number")
+        assert np.isfinite(numbers.stack()).all(), path
+        if "seconds" in numbers:
+            assert (numbers["seconds"] > 0).all()
+        text = path.with_suffix(".md").read_text()
+        assert "command: " in text
+        assert "torch: " in text
+        assert str(json.dumps({"quick": True}))[1:-1] in text
+
+
+def test_sb3_trains_on_the_padded_game(load):
+    work = load("_work")
+    window = work.sb3_training(work.Training(8, 2, lanes=16, steps=2))
+    assert window() == 4 * 16
+
+
+def test_the_peers_options_are_ours(load):
+    """What rejax is told follows the run that it is compared with."""
+    throughput, asked = load("throughput"), []
+
+    class Recorder:
+        def window(self, work, **options):
+            asked.append((work, options))
+
+    config = throughput.Config(arms=(), sb3=False)
+    throughput.contenders(config, 64, Recorder())
+    [(work, options)] = asked
+    ppo = load("_work").Training(64).ppo
+    assert work == "rejax_ppo"
+    assert (options["lanes"], options["steps"]) == (ppo.num_envs, ppo.num_steps)
+    assert options["minibatches"] == ppo.num_minibatches == 128
+    assert (options["width"], options["depth"]) == (64, 4)
