@@ -39,6 +39,8 @@ class ListConfig:
 
     what: tyro.conf.Positional[Literal["envs", "interventions", "streams", "presets"]]
     """What to list."""
+    markdown: bool = False
+    """Print Markdown."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 args=arguments,
                 prog="train.py",
                 description="Train agents in changing worlds; compare what keeps them plastic.",
-                config=(tyro.conf.OmitArgPrefixes,),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands),
             )
         if isinstance(config, RunConfig):
             run(config, console)
@@ -82,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif isinstance(config, ReportConfig):
             report(config.folder, console)
         else:
-            print_listing(config.what, console)
+            print_listing(config.what, console, markdown=config.markdown)
     except ValueError as error:
         Console(stderr=True).print(f"[red]error[/]: {error}", soft_wrap=True)
         return 2

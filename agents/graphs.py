@@ -37,7 +37,7 @@ class CudaGraph:
 
     def __init__(self, device: torch.device) -> None:
         self._graph = torch.cuda.CUDAGraph()
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def warm_up(self, step: Callable[[], None]) -> None:
         """Run the step on a stream of its own, as capturing needs."""

@@ -217,7 +217,7 @@ class PPO:
         )
         minibatch.totals.zero_()
         for _ in range(config.num_epochs):
-            for rows in self._shuffle().split(config.minibatch_size, dim=1):
+            for rows in torch.split(self._shuffle(), config.minibatch_size, dim=1):
                 minibatch.rows.copy_(rows)
                 self._step()
         totals = minibatch.totals / (config.num_epochs * config.num_minibatches)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from neoteny.experiments import report as reporting
+from neoteny.experiments.agents import AGENTS, HYPER
 from neoteny.experiments.config import PRESETS, CompareConfig, RunConfig, from_dict
 from neoteny.experiments.folders import CHECKPOINT, CONFIG, holds_run, read_json
 from neoteny.experiments.runner import run as train
@@ -20,17 +21,23 @@ __all__ = ["compare", "preset_defaults", "report", "resume_defaults", "run"]
 
 
 def preset_defaults(arguments: Sequence[str]) -> dict[str, Any]:
-    """The defaults of the preset that the arguments name, for `--help` and overrides.
+    """The defaults of the preset and agent that the arguments name, for `--help` and overrides.
 
     Raises:
-        ValueError: If the preset is unknown.
+        ValueError: If the preset or the agent is unknown, or they do not go together.
     """
-    name = _value_of("--preset", arguments) or "cpu"
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(PRESETS)}"
-        raise ValueError(f"preset {name!r} is unknown: {hint}")
-    return PRESETS[name] | {"preset": name}
+    agent = _value_of("--agent", arguments)
+    preset = _value_of("--preset", arguments) or AGENTS[_known(agent or "ppo", AGENTS)].preset
+    defaults = {"agent": agent or "ppo"} | PRESETS[_known(preset, PRESETS, "preset")]
+    if agent is not None and AGENTS[agent].supervised != AGENTS[defaults["agent"]].supervised:
+        raise ValueError(
+            f"preset {preset!r} is for {defaults['agent']}, not for {agent}: "
+            f"try --preset {AGENTS[agent].preset}"
+        )
+    defaults |= {"agent": agent or defaults["agent"], "preset": preset}
+    hyper = AGENTS[defaults["agent"]].hyper
+    given = defaults.get(hyper) or HYPER[hyper]()
+    return defaults | dict.fromkeys(HYPER) | {hyper: given}  # only its own options are offered
 
 
 def resume_defaults(arguments: Sequence[str]) -> RunConfig | None:
@@ -88,6 +95,15 @@ def report(folder: Path, console: Console) -> None:
 
 def _print_tensorboard(folder: Path, console: Console) -> None:
     console.print(f"curves: tensorboard --logdir {shlex.quote(str(folder))}", soft_wrap=True)
+
+
+def _known(name: str, names: Mapping[str, object], what: str = "agent") -> str:
+    """The name, if it is one of `names`."""
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+        raise ValueError(f"{what} {name!r} is unknown: {hint}")
+    return name
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:

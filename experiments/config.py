@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from neoteny.agents.classifier import ClassifierConfig
+from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.agents import AGENTS, HYPER
@@ -23,8 +24,9 @@ __all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name", "
 class TrainConfig:
     """What a run and every arm of a comparison share."""
 
-    agent: Literal["ppo", "classifier"] = "ppo"
-    """Learning algorithm; the classifier takes supervised streams, where a step is a sample."""
+    agent: Literal["ppo", "dqn", "classifier", "sb3-ppo", "sb3-dqn"] = "ppo"
+    """Learning algorithm; the classifier takes supervised streams, where a step is a sample. Those
+    of Stable-Baselines3 take the hyper-parameters of ours."""
     env: str = "minatar-continual"
     """Stream or environment id; see `list streams` and `list envs`."""
     env_option: tuple[str, ...] = ()
@@ -49,6 +51,8 @@ class TrainConfig:
     """Forget Adam's moments at every task switch, in all arms alike (the paper's protocol)."""
     ppo: PPOConfig | None = None
     """Hyper-parameters of PPO, if it is the agent."""
+    dqn: DQNConfig | None = None
+    """Hyper-parameters of DQN, if it is the agent."""
     classifier: ClassifierConfig | None = None
     """Hyper-parameters of the classifier, if it is the agent."""
     device: str = "cpu"
@@ -89,6 +93,8 @@ class TrainConfig:
             )
         if self.cuda_graphs and not self.device.startswith("cuda"):
             raise ValueError(f"cuda_graphs need a GPU, but device is {self.device}: leave them out")
+        if self.cuda_graphs and self.agent != "ppo":
+            raise ValueError(f"cuda_graphs serve the agent ppo, not {self.agent}: leave them out")
         _ = self.network_spec, self.options, self.stream_definition
 
     def _keep_own_hyper(self) -> None:
@@ -284,6 +290,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 1_600_000,
         "diagnose_every": 5,
     },
+    "sb3": {"ppo": _SMALL, "dqn": DQNConfig(double=False), "task_steps": 500_000},
     "supervised": _SUPERVISED | {"seeds": 2},
     "paper-supervised": _SUPERVISED
     | {

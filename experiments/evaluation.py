@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from neoteny.agents.ppo import PPO
-from neoteny.agents.ppo_loss import sample_actions
 from neoteny.envs import rng
+from neoteny.experiments.agents import AGENTS
 from neoteny.experiments.config import RunConfig
-from neoteny.experiments.worlds import make_world
+from neoteny.experiments.worlds import make_envs
 from neoteny.wrappers.member_schedules import MemberSchedules
 
 __all__ = ["evaluate"]
@@ -19,8 +20,8 @@ CHECK_EVERY = 50
 
 
 @torch.no_grad()
-def evaluate(config: RunConfig, agent: PPO, step: int, schedule: MemberSchedules) -> Tensor:
-    """Play one episode in each of `config.eval_episodes` lanes with the stochastic policy.
+def evaluate(config: RunConfig, agent: Any, step: int, schedule: MemberSchedules) -> Tensor:
+    """Play one episode in each of `config.eval_episodes` lanes with the agent's policy.
 
     One episode a lane, the first: counting whatever ends first would favour short episodes. An
     episode still running after 10,000 steps counts with its return so far.
@@ -34,8 +35,9 @@ def evaluate(config: RunConfig, agent: PPO, step: int, schedule: MemberSchedules
     Returns:
         (M,) mean return.
     """
-    lanes = config.eval_episodes
-    envs = make_world(config, lanes)
+    lanes, policy = config.eval_episodes, AGENTS[config.agent].policy
+    assert policy is not None
+    envs = make_envs(config, lanes)
     envs.seek(step, schedule)
     obs = envs.reset()[0]
     keys = rng.lane_keys(config.seed_list, lanes, f"evaluation {step}", agent.device)
@@ -44,8 +46,8 @@ def evaluate(config: RunConfig, agent: PPO, step: int, schedule: MemberSchedules
     for t in range(MAX_STEPS):
         if t % CHECK_EVERY == 0 and not running.any():
             break
-        logits = agent.network.branch("policy", obs.view(config.seeds, lanes, *obs.shape[1:]))
-        action = sample_actions(logits, rng.uniform(rng.bits(keys, t, 0)).view(config.seeds, -1))[0]
+        uniform = rng.uniform(rng.bits(keys, t, 0)).view(config.seeds, lanes)
+        action = policy(agent, obs.view(config.seeds, lanes, *obs.shape[1:]), uniform)
         obs, reward, terminated, truncated, _ = envs.step(action.flatten())
         total += reward * running
         running &= ~(terminated | truncated)

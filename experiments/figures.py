@@ -65,7 +65,7 @@ def returns_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str:
             _draw_task(panel, frame[frame["task_name"] == task], arms)
             panel.set_title(display_name(task), loc="left", color=INK)
             if index % 2 == 0:
-                panel.set_ylabel("return")
+                panel.set_ylabel(_measure(frame))
             if index >= len(tasks) - 2:
                 panel.set_xlabel("environment steps in this task")
         legend(figure, arms, title, frame)
@@ -134,6 +134,10 @@ def diagnostic_columns(columns: Iterable[str]) -> dict[tuple[str, str], list[str
     return found
 
 
+def _measure(frame: pd.DataFrame) -> str:
+    return " or ".join(frame["measure"].unique())
+
+
 def _panel_tasks(frame: pd.DataFrame) -> list[str]:
     """The tasks that get a panel: none if there is one, or too many to show."""
     names = frame["task_name"].unique()
@@ -157,14 +161,14 @@ def _draw_overview(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> s
         else:
             panel.plot(line.x, line.mean, color=look.colour, alpha=faint, lw=0.9)
             _draw_cycles(panel, cycles[cycles["arm"] == arm], look)
-    panel.set_ylabel("normalised return" if column == "score" else "return")
+    panel.set_ylabel("normalised return" if column == "score" else _measure(frame))
     panel.set_xlabel("environment steps")
     from_zero(panel)
     panel.set_xlim(0, frame["step"].max())
     what = (
         "Normalised return (0 untrained, 1 trained on that task alone)"
         if column == "score"
-        else "Return"
+        else _measure(frame).capitalize()
     )
     how = (
         "thin lines are means over seeds, points the means over whole cycles through the tasks, "

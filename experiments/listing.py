@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 
@@ -10,27 +9,43 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from neoteny import envs
+from neoteny.envs.datasets import DATASETS
 from neoteny.experiments.config import PRESETS
 from neoteny.plasticity.interventions import INTERVENTIONS
 from neoteny.wrappers.streams import STREAMS
+from neoteny.wrappers.supervised import KINDS, OPTIONS
 
-__all__ = ["print_listing"]
+__all__ = ["as_markdown", "print_listing"]
 
 
-def print_listing(what: str, console: Console) -> None:
+def print_listing(what: str, console: Console, *, markdown: bool = False) -> None:
     """Print the environments, interventions, streams or presets.
 
     Args:
         what: `envs`, `interventions`, `streams` or `presets`.
         console: Where to print.
+        markdown: Print Markdown, as the README has it for interventions.
     """
-    tables = {
+    table = {
         "envs": _environments,
         "interventions": _interventions,
         "streams": _streams,
         "presets": _presets,
-    }
-    console.print(tables[what]())
+    }[what]()
+    if markdown:
+        console.print(as_markdown(table), markup=False, soft_wrap=True)
+    else:
+        console.print(table)
+
+
+def as_markdown(table: Table) -> str:
+    """A table of text in Markdown."""
+    rows = [
+        [str(column.header) for column in table.columns],
+        ["---"] * len(table.columns),
+        *zip(*(map(str, column.cells) for column in table.columns), strict=True),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _first_line(thing: object) -> str:
@@ -50,6 +65,9 @@ def _streams() -> Table:
     )
     for name, stream in STREAMS.items():
         table.add_row(name, _first_line(stream), _stresses(stream), _options(stream))
+    for kind, changes in KINDS.items():
+        sources = "\n".join(f"{source}-{kind}" for source in DATASETS)
+        table.add_row(sources, _first_line(changes), _stresses(changes), ", ".join(OPTIONS))
     table.add_row("--stream FILE", "Your own, from a YAML or Python file.", "-", "-")
     return table
 
@@ -66,12 +84,13 @@ def _options(stream: Callable[..., object]) -> str:
 
 
 def _interventions() -> Table:
-    table = Table("name", "what it does", "hook", "told of switches", "settings", "source")
-    table.title = "interventions"
+    table = Table(
+        Column("name", no_wrap=True), "what it does", "hooks", "told of switches", "time", "source"
+    )
+    table.title = "interventions; settings are explained by the classes' fields"
     for name, cls in INTERVENTIONS.items():
-        settings = ", ".join(f"{f.name}={f.default}" for f in dataclasses.fields(cls) if f.init)
-        aware = "yes (task-aware)" if cls.needs_boundaries else "no"
-        table.add_row(name, _first_line(cls), cls.hooks, aware, settings or "-", cls.source)
+        aware = "yes" if cls.needs_boundaries else "no"
+        table.add_row(name, _first_line(cls), cls.hooks, aware, cls.facts.cost, cls.source)
     return table
 
 

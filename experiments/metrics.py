@@ -24,6 +24,9 @@ class Statistic(Protocol):
         ...
 
 
+MEASURES = {"charts/episodic_return": "return", "charts/online_accuracy": "accuracy"}
+"""What a run is judged by, whichever of these it has recorded, and what people call it."""
+
 DRAWS = 5000
 CONFIDENCE = 0.95
 

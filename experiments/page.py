@@ -15,7 +15,7 @@ import pandas as pd
 from neoteny.experiments.folders import RECORDED
 from neoteny.experiments.runs import Run
 from neoteny.experiments.summary import PER_TASK
-from neoteny.experiments.tables import notes, per_task, readable
+from neoteny.experiments.tables import notes, per_task, raw_unit, readable
 from neoteny.experiments.visits import in_order, labels
 
 _CSS = """
@@ -43,12 +43,13 @@ code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .92e
 
 _DEFINITIONS = """
 Scores are online returns: the mean return of the episodes that ended while training, averaged over
-the steps of a visit. Normalised scores put an untrained policy at 0 and one trained on that game
-alone for 5.24 M steps at 1. IQM is the mean of the middle half of all runs and tasks. The change
-is the last whole cycle through the tasks minus the first: negative means lost plasticity. The gap
-is 1 minus the ratio to an agent that starts every visit fresh, with the same seeds. P(&gt; none) is
-the probability that a run beats a run of the baseline on a task. Brackets are 95 % percentile
-bootstrap intervals from resampling whole runs.
+the steps of a visit; or online accuracy, on samples before learning from them. Normalised scores
+put an untrained policy at 0 and one trained on that game alone for 5.24 M steps at 1. IQM is the
+mean of the middle half of all runs and tasks. The change is the last whole cycle through the tasks
+(where all bear one name, the last tenth of the visits) minus the first: negative means lost
+plasticity. The gap is 1 minus the ratio to an agent that starts every visit fresh, with the same
+seeds. P(&gt; none) is the probability that a run beats a run of the baseline on a task. Brackets
+are 95 % percentile bootstrap intervals from resampling whole runs.
 """
 
 
@@ -82,7 +83,7 @@ def page(
     images = "".join(map(_figure, illustrations))
     remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in notes(table))
     tasks = "".join(
-        f'<h2>{what.capitalize()}</h2><div class="scroll">{_numbers(texts)}</div>'
+        f'<h2>{raw_unit(table).capitalize()} {what}</h2><div class="scroll">{_numbers(texts)}</div>'
         for kind, what in PER_TASK.items()
         if len((texts := per_task(table, kind)).columns) > 1
     )

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from neoteny.experiments.metrics import MEASURES
+
 __all__ = ["Progress"]
 
 
@@ -36,16 +38,22 @@ class Progress:
             BarColumn(bar_width=24),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
             TextColumn("{task.fields[sps]:,.0f} steps/s"),
-            TextColumn("return {task.fields[episodic_return]:.2f}"),
+            TextColumn("{task.fields[measure]} {task.fields[value]:.2f}"),
             TextColumn("{task.fields[task_names]}"),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
         self._id = self._bar.add_task(
-            name, total=total, completed=start, sps=0.0, episodic_return=math.nan, task_names=""
+            name,
+            total=total,
+            completed=start,
+            sps=0.0,
+            measure="",
+            value=math.nan,
+            task_names="",
         )
-        self._returns: dict[int, float] = {}
+        self._values: dict[int, float] = {}
         self._began = self._printed = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -65,17 +73,23 @@ class Progress:
 
         Args:
             step: Environment steps of one member so far.
-            host: What the recorder returned; `charts/episodic_return` and `charts/SPS` are shown.
+            host: What the recorder returned; its return or accuracy and `charts/SPS` are shown.
             tasks: The task of each member.
         """
-        for member, value in enumerate(host["charts/episodic_return"]):
+        key = next(key for key in MEASURES if key in host)
+        for member, value in enumerate(host[key]):
             if math.isfinite(value):
-                self._returns[member] = value
-        mean = sum(self._returns.values()) / len(self._returns) if self._returns else math.nan
+                self._values[member] = value
+        mean = sum(self._values.values()) / len(self._values) if self._values else math.nan
         playing = ", ".join(dict.fromkeys(tasks))
         sps = host["charts/SPS"][0]
         self._bar.update(
-            self._id, completed=step, sps=sps, episodic_return=mean, task_names=playing
+            self._id,
+            completed=step,
+            sps=sps,
+            measure=MEASURES[key],
+            value=mean,
+            task_names=playing,
         )
         if self.console.is_terminal:
             return
@@ -84,7 +98,7 @@ class Progress:
             left = (self.total - step) * (now - self._began) / max(step - self._start, 1)
             self.console.print(
                 f"{self.name}: {step:,}/{self.total:,} steps, {sps:,.0f} steps/s, "
-                f"return {mean:.2f}, "
+                f"{MEASURES[key]} {mean:.2f}, "
                 f"{playing}, {left / 60:.1f} min left",
                 soft_wrap=True,
             )

@@ -33,6 +33,7 @@ _T = TypeVar("_T", float, str)
 CUSTOM_SCALARS = {
     "continual": {
         "return": ["Multiline", ["charts/episodic_return"]],
+        "online accuracy": ["Multiline", ["charts/online_accuracy", "charts/task_accuracy"]],
         "task": ["Multiline", ["charts/task", "charts/visit"]],
         "reward per step": ["Multiline", ["charts/reward_per_step"]],
     },

@@ -252,8 +252,10 @@ class Runner:
         self.agent.learner.freeze(now)
 
     def _switch(self) -> None:
-        """Reset the optimiser if asked, and tell the interventions that need to know."""
+        """Reset the optimiser if asked, and tell agent and interventions that need to know."""
         learner = self.agent.learner
+        if self.kind.switch is not None:
+            self.kind.switch(self.agent)
         if self.config.reset_optimizer:
             learner.reset_optimizer()
         if self.task_aware:

@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 
 from neoteny.experiments.folders import CONFIG, METRICS, difference, read_json
-from neoteny.experiments.metrics import normalise
+from neoteny.experiments.metrics import MEASURES, normalise
 
-RETURN = "charts/episodic_return"
 TEXT_COLUMNS = ("task_name",)
 
 
@@ -89,7 +88,8 @@ def read_runs(folder: Path | str) -> pd.DataFrame:
           over all visits so far; ``width``: steps since the row before;
         - ``cycle``: how many times the run went through all its tasks before this visit;
         - ``complete``: whether the visit was finished;
-        - ``return``: as recorded, NaN in iterations in which no episode ended;
+        - ``measure``: what the run is judged by, ``"return"`` or ``"accuracy"``;
+        - ``return``: it, as recorded, NaN in iterations in which no episode ended;
           ``online_return``: the same with gaps filled from the last value within the visit,
           never across a switch; ``score``: it, normalised (NaN for tasks without reference).
 
@@ -186,7 +186,9 @@ def _describe(table: pd.DataFrame, run: Run) -> pd.DataFrame:
     added["game_step"] = added["width"].groupby(added["task_name"]).cumsum()
     added["cycle"] = visit // _cycle_length(added["task_name"], run.config)
     added["complete"] = _complete(step, visit, start, run.config)
-    returns = frame.get(RETURN, pd.Series(np.nan, frame.index)).astype(np.float64)
+    column = next((key for key in MEASURES if key in frame), next(iter(MEASURES)))
+    added["measure"] = MEASURES[column]
+    returns = frame.get(column, pd.Series(np.nan, frame.index)).astype(np.float64)
     added["return"] = returns
     added["online_return"] = returns.groupby(visit).ffill()
     added["score"] = _scores(added["online_return"], added["task_name"])

@@ -18,27 +18,28 @@ from neoteny.experiments.metrics import (
 from neoteny.experiments.visits import BASELINE, ORACLE, in_order, matched, visit_values
 
 PER_TASK = {
-    "final": "return over the last 10 % of a visit",
-    "evaluation": "return in evaluation at the end of a visit",
+    "final": "over the last 10 % of a visit",
+    "evaluation": "in evaluation at the end of a visit",
 }
-"""Columns of `visit_values` that are summarised for each task, and what they are."""
+"""Columns of `visit_values` that are summarised for each task, and where they are taken."""
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Summarise every arm; brackets in the names below are 95 % bootstrap intervals over runs.
 
     Scores are normalised online returns (0 untrained, 1 trained on that game alone) where every
-    task has reference scores, and raw returns otherwise (``unit`` says which). Only finished
-    visits count, unless an arm has finished none.
+    task has reference scores, and raw returns or accuracies otherwise (``unit`` says which). Only
+    finished visits count, unless an arm has finished none. Where all tasks bear one name, as those
+    of a supervised stream do, a cycle is a tenth of the visits (``span`` says which).
 
     Args:
         frame: rows of `neoteny.experiments.runs.read_runs`.
 
     Returns:
-        One row per arm: ``arm``, ``unit``, ``seeds``, ``visits`` (finished by the slowest seed),
-        ``complete`` (all visits that were begun are finished), ``blank`` (visits of all seeds in
-        which no episode ended: they count nowhere), ``score`` (mean over tasks and
-        runs), ``iqm`` ``iqm_low`` ``iqm_high`` (over runs x tasks), ``first_cycle``,
+        One row per arm: ``arm``, ``unit``, ``span``, ``seeds``, ``visits`` (finished by the slowest
+        seed), ``complete`` (all visits that were begun are finished), ``blank`` (visits of all
+        seeds in which no episode ended: they count nowhere), ``score`` (mean over tasks and runs),
+        ``iqm`` ``iqm_low`` ``iqm_high`` (over runs x tasks), ``first_cycle``,
         ``last_cycle``, ``change`` ``change_low`` ``change_high`` (last minus first, mean over
         runs; negative is a loss of plasticity), ``gap`` ``gap_low`` ``gap_high`` and
         ``gap_last_cycle`` (plasticity gap to `fresh` with the same seeds), ``improvement``
@@ -48,19 +49,25 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """
     visits = visit_values(frame)
     visits, complete = _countable(visits)
-    unit = "normalised" if visits["score"].notna().any() and _all_known(visits) else "return"
-    visits["value"] = visits["score"] if unit == "normalised" else visits["auc"]
+    known = visits["score"].notna().any() and _all_known(visits)
+    unit = "normalised" if known else " or ".join(frame["measure"].unique())
+    visits["value"] = visits["score"] if known else visits["auc"]
+    tenth = (int(visits["visit"].max()) + 1) // 10
+    span = "tenth" if visits["task_name"].nunique() == 1 and tenth > 1 else "cycle"
+    if span == "tenth":
+        visits["cycle"] = visits["visit"] // tenth
     arms = in_order(list(dict.fromkeys(frame["arm"])))
-    return pd.DataFrame([_row(visits, arm, unit, complete[arm]) for arm in arms])
+    what = {"unit": unit, "span": span}
+    return pd.DataFrame([_row(visits, arm, what, complete[arm]) for arm in arms])
 
 
-def _row(visits: pd.DataFrame, arm: str, unit: str, complete: bool) -> dict[str, Any]:
+def _row(visits: pd.DataFrame, arm: str, what: dict[str, str], complete: bool) -> dict[str, Any]:
     """The summary of one arm."""
     mine = visits[visits["arm"] == arm]
     counts = mine.groupby("seed").size()
     return {
         "arm": arm,
-        "unit": unit,
+        **what,
         "seeds": len(counts),
         "visits": int(counts.min()),
         "complete": complete,

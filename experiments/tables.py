@@ -28,16 +28,18 @@ def print_summary(console: Console, table: pd.DataFrame) -> None:
         table: the result of `summary`.
     """
     _print(console, readable(table))
-    score = "0 untrained, 1 trained on that game alone; " if _normalised(table) else ""
+    span = table["span"].iloc[0]
+    normalised = table["unit"].iloc[0] == "normalised"
+    score = "0 untrained, 1 trained on that game alone; " if normalised else ""
     console.print(
-        f"online return, averaged over training steps; {score}brackets: 95 % bootstrap intervals "
-        "over seeds; change: last cycle minus first",
+        f"online {raw_unit(table)}, averaged over training steps; {score}"
+        f"brackets: 95 % bootstrap intervals over seeds; change: last {span} minus first",
         style="dim",
     )
     for kind, what in PER_TASK.items():
         texts = per_task(table, kind)
         if len(texts.columns) > 1:
-            console.print(f"\n{what}:", style="dim")
+            console.print(f"\n{raw_unit(table)} {what}:", style="dim")
             _print(console, texts)
     for note in notes(table):
         console.print(note, style="dim")
@@ -52,14 +54,15 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per arm, all texts, under readable names.
     """
-    measure = "score" if _normalised(table) else "return"
+    unit, span = table["unit"].iloc[0], table["span"].iloc[0]
+    measure = "score" if unit == "normalised" else unit
     columns: dict[str, list[str]] = {
         "arm": list(labels(table["arm"].tolist()).values()),
         "seeds": table["seeds"].astype(str).tolist(),
         "visits": table["visits"].astype(str).tolist(),
         f"IQM {measure}": _with_interval(table, "iqm"),
-        "first cycle": _numbers(table["first_cycle"]),
-        "last cycle": _numbers(table["last_cycle"]),
+        f"first {span}": _numbers(table["first_cycle"]),
+        f"last {span}": _numbers(table["last_cycle"]),
         "change": _with_interval(table, "change", "+"),
         "gap to fresh": _with_interval(table, "gap"),
         "P(> none)": _with_interval(table, "improvement"),
@@ -108,6 +111,12 @@ def notes(table: pd.DataFrame) -> list[str]:
     return found
 
 
+def raw_unit(table: pd.DataFrame) -> str:
+    """What is measured before it is normalised: return or accuracy."""
+    unit = str(table["unit"].iloc[0])
+    return "return" if unit == "normalised" else unit
+
+
 def _print(console: Console, texts: pd.DataFrame) -> None:
     """Print texts as a table, or as several below each other if the terminal is narrow."""
     lines = {
@@ -142,10 +151,6 @@ def _stacked(name: str, cells: list[str]) -> list[str]:
 def _width(cells: list[str]) -> int:
     """Characters of a column, with the space between columns."""
     return 2 + max(len(line) for cell in cells for line in cell.split("\n"))
-
-
-def _normalised(table: pd.DataFrame) -> bool:
-    return bool((table["unit"] == "normalised").all())
 
 
 def _without_blanks(columns: dict[str, list[str]]) -> pd.DataFrame:

@@ -2,14 +2,82 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neoteny.experiments.agents import AGENTS
 from neoteny.experiments.config import RunConfig
+from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.statistics import EpisodeStatistics
 from neoteny.wrappers.streams import make_stream
+from neoteny.wrappers.supervised import OPTIONS, SupervisedStream, make_supervised, supervised
 
-__all__ = ["make_world"]
+__all__ = ["SeparateWorlds", "make_envs", "make_world"]
 
 
-def make_world(config: RunConfig, lanes: int | None = None) -> EpisodeStatistics:
+def make_world(config: RunConfig) -> EpisodeStatistics | SupervisedStream | SeparateWorlds:
+    """Build what the agent trains in: environments, or a supervised stream.
+
+    Raises:
+        ValueError: If the name or an option is unknown, or the agent cannot take it.
+    """
+    if AGENTS[config.agent].supervised:
+        return _make_supervised(config)
+    if config.stream is None and config.env in supervised():
+        raise ValueError(f"{config.env} is a supervised stream: it needs --agent classifier")
+    if AGENTS[config.agent].separate:
+        if config.eval_episodes:
+            raise ValueError("--eval-episodes is not there for agents of Stable-Baselines3")
+        return SeparateWorlds(
+            [make_envs(replace(config, seeds=1, first_seed=seed)) for seed in config.seed_list]
+        )
+    return make_envs(config)
+
+
+class SeparateWorlds:
+    """M worlds of one member each, as the run loop sees one of M members.
+
+    Args:
+        worlds: of the same stream, with seeds of their own.
+    """
+
+    def __init__(self, worlds: list[EpisodeStatistics]) -> None:
+        self.worlds = worlds
+        self.device = worlds[0].device
+        self.task_names = worlds[0].task_names
+
+    @property
+    def schedule(self) -> MemberSchedules:
+        """What is played when, for each member."""
+        return MemberSchedules([world.schedule.members[0] for world in self.worlds])
+
+    def tasks_at(self, step: int) -> list[int]:
+        """(M,) task of each member for the transition that starts at `step`."""
+        return self.schedule.tasks(step)
+
+    def boundaries(self, total: int) -> list[int]:
+        """Ascending steps b, 0 < b < total, at which any member's task is switched."""
+        return self.schedule.boundaries(total)
+
+    def collect(self) -> dict[str, Tensor]:
+        """What happened in each world since the last call, (M,)."""
+        found = [world.collect() for world in self.worlds]
+        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of all worlds."""
+        return {"worlds": [world.state_dict() for world in self.worlds]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was taken."""
+        for world, saved in zip(self.worlds, state["worlds"], strict=True):
+            world.load_state_dict(saved)
+
+
+def make_envs(config: RunConfig, lanes: int | None = None) -> EpisodeStatistics:
     """Build the stream or environment that `config` names or has in a file.
 
     Args:
@@ -22,12 +90,31 @@ def make_world(config: RunConfig, lanes: int | None = None) -> EpisodeStatistics
     return EpisodeStatistics(
         make_stream(
             config.stream_definition or config.env,
-            lanes or config.ppo.num_envs,
+            lanes or config.hyper.num_envs,
             members=config.seeds,
             device=config.device,
             seed=config.seed_list,
             task_steps=config.task_steps,
-            steps_per_iteration=config.ppo.steps_per_iteration,
+            steps_per_iteration=config.hyper.steps_per_iteration,
             **config.options,
         )
+    )
+
+
+def _make_supervised(config: RunConfig) -> SupervisedStream:
+    if config.stream is not None or config.eval_episodes:
+        raise ValueError(
+            "--stream and --eval-episodes are for environments: the classifier has neither"
+        )
+    options = config.options
+    if unknown := sorted(set(options) - set(OPTIONS)):
+        known = ", ".join(OPTIONS)
+        raise ValueError(f"supervised streams have no option {unknown[0]!r}; they have {known}")
+    return make_supervised(
+        config.env,
+        config.seed_list,
+        config.device,
+        config.task_steps,
+        config.hyper.steps_per_iteration,
+        **options,
     )

@@ -29,6 +29,7 @@ from neoteny.wrappers.single import NonStationary
 from neoteny.wrappers.statistics import EpisodeStatistics
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 from neoteny.wrappers.streams import STREAMS, make_stream
+from neoteny.wrappers.supervised import RandomLabels, SupervisedStream, make_supervised
 from neoteny.wrappers.taskswitch import TaskSwitch
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "OnReturn",
     "Periodic",
     "Poisson",
+    "RandomLabels",
     "RandomOrder",
     "RewardFlip",
     "RewardScale",
@@ -64,7 +66,9 @@ __all__ = [
     "Sinusoidal",
     "StickyActions",
     "StreamDefinition",
+    "SupervisedStream",
     "TaskSwitch",
     "make_stream",
+    "make_supervised",
     "read_stream",
 ]

@@ -24,7 +24,18 @@ from neoteny.wrappers.numbers import whole_number
 from neoteny.wrappers.observations import ObservationPermutation
 from neoteny.wrappers.schedule import Periodic, Schedule, aligned
 
-__all__ = ["KINDS", "RandomLabels", "Samples", "SupervisedStream", "make_supervised", "supervised"]
+__all__ = [
+    "KINDS",
+    "OPTIONS",
+    "RandomLabels",
+    "Samples",
+    "SupervisedStream",
+    "make_supervised",
+    "supervised",
+]
+
+OPTIONS = ("data", "images", "tasks")
+"""Options of every supervised stream, see `make_supervised`."""
 
 TASK_STEPS = 38_400
 """Samples in a task unless told otherwise: 300 updates of 128."""
@@ -133,7 +144,8 @@ class SupervisedStream:
         self.schedule = MemberSchedules(schedule, self.members)
         self.task_names = [name]
         self.classes = data.classes
-        self.single_observation_space = Box(0.0, 1.0, data.shape, np.float32)
+        self.single_observation_space = Box(-np.inf, np.inf, data.shape, np.float32)
+        self._mean, self._std = data.moments()
         self.steps = 0
         size = len(data)
         self._keys = rng.lane_keys(self.seeds, size, "samples", self.device).view(-1, size)
@@ -180,11 +192,14 @@ class SupervisedStream:
         return order.transpose(0, 1).flatten(1)[:, start - first * size :][:, :count]
 
     def observations(self, rows: Tensor, task: int) -> Tensor:
-        """Pixels in [0, 1] of the samples `rows` (M, B) under `task`: (M, B, *shape) float32."""
+        """Pixels of the samples `rows` (M, B) under `task`: (M, B, *shape) float32.
+
+        All pixels of the data set together have mean 0 and standard deviation 1.
+        """
         obs = self.data.images.index_select(0, rows.flatten()).view(*rows.shape, *self.data.shape)
         for change in self.changes:
             obs = change.observation(obs, task, rows)
-        return obs.to(torch.float32) / self.data.white
+        return (obs.to(torch.float32) - self._mean) / self._std
 
     def labels(self, rows: Tensor, task: int) -> Tensor:
         """Classes of the samples `rows` (M, B) under `task`: (M, B) int64."""

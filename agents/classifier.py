@@ -1,0 +1,149 @@
+"""A classifier trained on a stream of minibatches, for M members at once.
+
+Each minibatch is answered before it is learnt from, so the accuracy that a run reports is that on
+samples of the present task as they come: online accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from neoteny.agents.learner import Learner
+from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.plasticity.interventions import Intervention, OptimizerSettings
+
+__all__ = ["Classifier", "ClassifierConfig", "cross_entropy"]
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Hyper-parameters of the classifier. A step is one sample of one member."""
+
+    batch_size: int = 128
+    """Samples of one member in a minibatch."""
+    updates_per_iteration: int = 50
+    """Minibatches between two rows of the record."""
+    learning_rate: float = 1e-3
+    """Adam's step size, constant."""
+    adam_eps: float = 1e-8
+    """Adam's epsilon."""
+    max_grad_norm: float | None = None
+    """Largest gradient norm; none disables clipping."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "updates_per_iteration"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Samples of one member in an iteration."""
+        return self.batch_size * self.updates_per_iteration
+
+    @property
+    def updates_per_step(self) -> float:
+        """Gradient steps per sample."""
+        return 1 / self.batch_size
+
+
+def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy of each member, in nats.
+
+    Args:
+        logits: (M, B, classes).
+        label: (M, B) int64.
+
+    Returns:
+        (M,) means over the minibatch.
+    """
+    log_probs = F.log_softmax(logits, dim=-1)
+    return -log_probs.gather(-1, label.unsqueeze(-1)).squeeze(-1).mean(1)
+
+
+class Classifier:
+    """A classifier of M members, one per seed.
+
+    Args:
+        stream: A supervised stream of M members.
+        config: Hyper-parameters.
+        spec: Shape of the network's body.
+        interventions: Applied by the learner, left to right.
+        seeds: One seed per member.
+        stacked: Compute the network as one autograd node where its kind allows it.
+        precision: Type of the matrix products' factors, float32 or bfloat16.
+    """
+
+    def __init__(
+        self,
+        stream: Any,
+        config: ClassifierConfig,
+        spec: NetworkSpec,
+        interventions: Sequence[Intervention],
+        seeds: Sequence[int],
+        stacked: bool = True,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.config = config
+        self.members = len(seeds)
+        self.device = torch.device(stream.device)
+        shape = tuple(stream.single_observation_space.shape)
+        heads = {"logits": HeadSpec(stream.classes)}
+        self.learner = Learner(
+            lambda final_spec, generators: Network(
+                final_spec, shape, heads, generators, stacked=stacked, precision=precision
+            ),
+            spec,
+            interventions,
+            OptimizerSettings(
+                config.learning_rate,
+                config.adam_eps,
+                updates_per_step=config.updates_per_step,
+                updates_per_iteration=config.updates_per_iteration,
+            ),
+            seeds,
+            max_grad_norm=config.max_grad_norm,
+            device=self.device,
+        )
+
+    @property
+    def network(self) -> Network:
+        """The classifier's network."""
+        return self.learner.network
+
+    def collect(self, stream: Any) -> Any:
+        """The iteration's minibatches, from the stream."""
+        return stream.draw(self.config.updates_per_iteration, self.config.batch_size)
+
+    def learn(self, samples: Any) -> dict[str, Tensor]:
+        """Answer every minibatch, then learn from it; the answers are reported to the stream.
+
+        Returns:
+            Name to (M,): cross-entropy and gradient norm, averaged over the minibatches.
+        """
+        totals = torch.zeros(2, self.members, device=self.device)
+        correct = torch.zeros(self.members, dtype=torch.int64, device=self.device)
+        for index in range(len(samples)):
+            obs, label = samples[index]
+            logits = self.network(obs)["logits"]
+            loss = cross_entropy(logits, label)
+            with torch.no_grad():
+                correct += (logits.argmax(-1) == label).sum(1)
+            norm = self.learner.update(loss, obs)
+            totals += torch.stack([loss.detach(), norm])
+        samples.stream.score(correct, len(samples) * self.config.batch_size)
+        loss, norm = totals / len(samples)
+        return {"losses/cross_entropy": loss, "losses/gradient_norm/network": norm}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a bit-exact resume needs besides the stream, the learner included."""
+        return {"learner": self.learner.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.learner.load_state_dict(state["learner"])

@@ -1,0 +1,295 @@
+"""Deep Q-learning, wholly on the device, for M members at once.
+
+An iteration is a number of steps in every lane, with gradient steps in between as they fall due.
+Random numbers come from the stateless hash in :mod:`neoteny.envs.rng`, keyed by each member's own
+seed, so that a member's result depends neither on the other members nor on the device's generator,
+and a resume needs only two counters, which the host knows.
+
+Source: Mnih et al., Nature 518 (2015); double Q-learning, van Hasselt et al., arXiv:1509.06461;
+    dueling, Wang et al., arXiv:1511.06581.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import torch
+from torch import Tensor
+
+from neoteny.agents.archive import Replay, make_replay
+from neoteny.agents.dqn_loss import (
+    DQNConfig,
+    dueling_values,
+    epsilon_at,
+    explore,
+    td_loss,
+    td_target,
+)
+from neoteny.agents.learner import Learner
+from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
+from neoteny.agents.q_values import fused_td_loss, plain_values
+from neoteny.agents.replay import Batch, unpack
+from neoteny.envs import rng
+from neoteny.plasticity.interventions import Intervention, OptimizerSettings
+
+__all__ = ["DQN", "DQNConfig"]
+
+SPARSE_FROM = 2**24
+"""Products in a first layer from which binary observations are better listed than multiplied."""
+
+
+class DQN:
+    """A DQN agent of M members, one per seed.
+
+    Args:
+        envs: A tensor environment with M times `config.num_envs` lanes and discrete actions.
+        config: Hyper-parameters.
+        spec: Shape of each branch's body.
+        interventions: Applied by the learner, left to right.
+        seeds: One seed per member.
+        dense: Take no advantage of binary observations; the plain path that the fast one equals.
+        stacked: Compute a branch as one operation; else layer by layer, which gives the same
+            numbers up to round-off.
+        precision: Type of the matrix products' factors, float32 or bfloat16.
+
+    Raises:
+        ValueError: If actions are not discrete, or what happens at a switch asks for members that
+            switch together and they do not.
+    """
+
+    statistics = ("td_loss", "td_error", "q_value", "target")
+
+    def __init__(
+        self,
+        envs: Any,
+        config: DQNConfig,
+        spec: NetworkSpec,
+        interventions: Sequence[Intervention],
+        seeds: Sequence[int],
+        dense: bool = False,
+        stacked: bool = True,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        if not isinstance(envs.single_action_space, gymnasium.spaces.Discrete):
+            raise ValueError(f"DQN needs discrete actions, the environment has {envs.action_space}")
+        _check_switches(envs, config, len(seeds))
+        self.config = config
+        self.seeds = tuple(seeds)
+        self.members = len(seeds)
+        self.device = torch.device(envs.device)
+        self.observation_shape = tuple(envs.single_observation_space.shape)
+        self.actions = int(envs.single_action_space.n)
+        heads = {"q": HeadSpec(self.actions)}
+        if config.dueling:
+            heads = {"value": HeadSpec(1), "advantage": HeadSpec(self.actions)}
+        self.learner = Learner(
+            lambda final_spec, generators: Network(
+                final_spec, self.observation_shape, heads, generators, dense, stacked, precision
+            ),
+            spec,
+            interventions,
+            OptimizerSettings(
+                config.learning_rate, config.adam_eps, updates_per_step=config.updates_per_step
+            ),
+            seeds,
+            max_grad_norm=config.max_grad_norm,
+            clip_per_branch=False,
+            device=self.device,
+        )
+        self.target = copy.deepcopy(self.network).requires_grad_(False)
+        self.learner.targets = [self.target]  # surgery edits it along with the network
+        self._policy_keys = rng.lane_keys(seeds, config.num_envs, "policy", self.device)
+        batch_keys = rng.lane_keys(seeds, config.batch_size, "replay", self.device)
+        self._batch_keys = batch_keys.view(self.members, -1)
+        self.step = 0
+        """Environment steps of one member so far."""
+        self.began = 0
+        """Step at which the exploration schedule began."""
+        self.replay: Replay | None = None
+
+    @property
+    def network(self) -> Network:
+        """The online network."""
+        return self.learner.network
+
+    @property
+    def plain(self) -> bool:
+        """Whether the network is one branch of plain layers, to be computed without autograd."""
+        network = self.network
+        if self.config.dueling or not network.stacked or network.precision != torch.float32:
+            return False
+        return network.branches["q"].stackable
+
+    def _features(self, obs: Tensor) -> Observations:
+        """Observations (M, B, *shape) as the networks take them fastest; read by several."""
+        width = self.network.spec.hidden[0]
+        if self.network.takes_sparse(obs) and obs.numel() * width >= SPARSE_FROM:
+            return self.network.inputs(obs)
+        return obs.to(torch.get_default_dtype())
+
+    def values(self, network: Network, obs: Observations) -> Tensor:
+        """Q-values (M, B, A) of observations (M, B, *shape)."""
+        if self.plain and not torch.is_grad_enabled():
+            branch = network.branches["q"]
+            return plain_values(branch, network.spec.activation, network.inputs(obs))
+        outputs = network(obs)
+        if self.config.dueling:
+            return dueling_values(outputs["value"], outputs["advantage"])
+        values: Tensor = outputs["q"]
+        return values
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, uniform: Tensor, epsilon: Tensor | float) -> Tensor:
+        """Epsilon-greedy actions (M, N) on observations (M, N, *shape)."""
+        greedy = self.values(self.network, self._features(obs)).argmax(-1)
+        return explore(greedy, uniform, epsilon, self.actions)
+
+    def _prepare(self, envs: Any) -> Replay:
+        """The replay, with room for as many final observations as can occur within it."""
+        if self.replay is None:
+            self.replay = make_replay(envs.reset()[0], self.config, self.seeds)
+        ring = self.replay.ring
+        ring.reserve(envs.max_truncations(ring.rows + self.config.num_steps))
+        envs.final_observations = ring.spare > 0
+        return self.replay
+
+    def iterate(self, envs: Any) -> dict[str, Tensor | float]:
+        """Play `num_steps` steps in every lane, and take the gradient steps that fall due.
+
+        Args:
+            envs: The environment, in SAME_STEP autoreset mode.
+
+        Returns:
+            Name to (M,) or a number: the losses' statistics averaged over the updates, NaN if there
+            were none, exploration and what the replay holds.
+        """
+        config, replay = self.config, self._prepare(envs)
+        uniform, epsilon = self._exploration()
+        words = self._words()
+        totals = torch.zeros(len(self.statistics) + 1, self.members, device=self.device)
+        before = self.learner.updates
+        obs = replay.observation
+        for t in range(config.num_steps):
+            action = self.act(obs, uniform[t], epsilon[t]).flatten()
+            new, reward, terminated, truncated, info = envs.step(action)
+            replay.add(action, reward, terminated, truncated, new, info.get("final_obs"))
+            obs = new.view(self.members, -1, *self.observation_shape)
+            self.step += config.num_envs
+            for _ in range(self._due()):
+                totals += self._update(replay.sample(words[self.learner.updates - before]))
+        updates = self.learner.updates - before
+        totals = totals / updates if updates else totals.fill_(torch.nan)
+        names = [f"losses/{name}" for name in (*self.statistics, "gradient_norm/network")]
+        return dict(zip(names, totals, strict=True)) | {
+            "charts/epsilon": epsilon[-1].mean(),
+            "charts/updates": float(self.learner.updates),
+            "replay/size": float(replay.size),
+            "replay/old_share": replay.old_share(),
+        }
+
+    def _exploration(self) -> tuple[Tensor, Tensor]:
+        """Random numbers (T, M, N) of the coming steps and their epsilon (T, N)."""
+        config = self.config
+        clock = torch.arange(config.num_steps, device=self.device)
+        first = self.step // config.num_envs
+        bits = rng.bits(self._policy_keys, clock.unsqueeze(1) + first, 0)
+        uniform = rng.uniform(bits).view(config.num_steps, self.members, -1)
+        step = clock * config.num_envs + (self.step - self.began)
+        return uniform, epsilon_at(step, config.num_envs, config)
+
+    def _words(self) -> Tensor:
+        """Random words (U, M, B) for as many updates as the coming steps can have."""
+        config = self.config
+        count = -(-config.steps_per_iteration // config.train_frequency)
+        index = torch.arange(count, device=self.device) + self.learner.updates
+        return rng.bits(self._batch_keys, index.view(-1, 1, 1), 0)
+
+    def _due(self) -> int:
+        """Gradient steps due after this step."""
+        assert self.replay is not None
+        if self.replay.size < self.config.learning_starts:
+            return 0
+        every = self.config.train_frequency
+        return self.step // every - (self.step - self.config.num_envs) // every
+
+    def _update(self, batch: Batch) -> Tensor:
+        """One gradient step; returns the statistics and the gradient's norm (5, M)."""
+        obs = self._features(batch.obs)
+        with torch.no_grad():
+            next_obs = self._features(batch.next_obs)
+            next_values = self.values(self.target, next_obs)
+            online = self.values(self.network, next_obs) if self.config.double else None
+            target = td_target(batch.returns, batch.discount, next_values, online)
+        loss, statistics = self._loss(obs, batch.action, target)
+        norm = self.learner.update(loss, obs)
+        if self.learner.updates % self.config.target_updates == 0:
+            self._follow()
+        return torch.cat([statistics, norm.unsqueeze(0)])
+
+    def _loss(self, obs: Observations, action: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss (M,) and statistics (4, M) of the online network."""
+        network, kind = self.network, self.config.loss
+        if not self.plain:
+            return td_loss(self.values(network, obs), action, target, kind)
+        branch, activation = network.branches["q"], network.spec.activation
+        return fused_td_loss(branch, activation, network.inputs(obs), action, target, kind)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the target network towards the online network."""
+        own: list[Tensor] = list(self.network.parameters())
+        target: list[Tensor] = list(self.target.parameters())
+        if self.config.target_rate == 1:
+            torch._foreach_copy_(target, own)
+        else:
+            torch._foreach_lerp_(target, own, self.config.target_rate)
+
+    def recent(self, count: int) -> Tensor:
+        """At most `count` observations (M, B, *shape) of the last iteration."""
+        assert self.replay is not None
+        return self.replay.ring.recent(self.config.num_steps, count)
+
+    def switch(self) -> None:
+        """The task has changed: do to replay and exploration what the configuration says."""
+        if self.replay is not None:
+            self.replay.switch()
+        if self.config.epsilon_restart:
+            self.began = self.step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a bit-exact resume needs, the learner and the replay included."""
+        return {
+            "learner": self.learner.state_dict(),
+            "target": self.target.state_dict(),
+            "step": self.step,
+            "began": self.began,
+            "replay": None if self.replay is None else self.replay.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.learner.load_state_dict(state["learner"])
+        self.target.load_state_dict(state["target"])
+        self.step, self.began = state["step"], state["began"]
+        self.replay = None
+        if state["replay"] is not None:
+            frames = unpack(state["replay"]["ring"]["frames"])[:, 0].flatten(0, 1)
+            self.replay = make_replay(frames.to(self.device), self.config, self.seeds)
+            self.replay.load_state_dict(state["replay"])
+
+
+def _check_switches(envs: Any, config: DQNConfig, members: int) -> None:
+    """Refuse members that switch at different steps where a switch does something to all."""
+    acts = config.replay_policy in ("flush", "partition") or config.epsilon_restart
+    schedule = getattr(envs, "schedule", None)
+    if members == 1 or not acts or schedule is None:
+        return
+    if schedule.judged or schedule.delayed or not schedule.switch_together:
+        raise ValueError(
+            f"replay_policy {config.replay_policy} and epsilon_restart {config.epsilon_restart} "
+            f"act on all {members} members, which do not switch together here: use replay_policy "
+            "keep or reservoir and no restart, or one seed"
+        )

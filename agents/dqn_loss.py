@@ -1,0 +1,208 @@
+"""DQN's hyper-parameters and the pure functions of its update and exploration.
+
+Source: Mnih et al., Nature 518 (2015); double Q-learning, van Hasselt et al., arXiv:1509.06461;
+dueling, Wang et al., arXiv:1511.06581; exploration per lane, Horgan et al., arXiv:1803.00933.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["DQNConfig", "dueling_values", "epsilon_at", "explore", "td_loss", "td_target"]
+
+
+@dataclass(frozen=True)
+class DQNConfig:
+    """Hyper-parameters of DQN. Counts of steps are environment steps of one member."""
+
+    num_envs: int = 128
+    """Parallel environments (lanes) of one member."""
+    num_steps: int = 64
+    """Steps in each lane that one row of the metrics covers."""
+    learning_rate: float = 5e-4
+    """Adam's step size, constant."""
+    adam_eps: float = 1e-5
+    """Adam's epsilon."""
+    gamma: float = 0.99
+    """Discount per step."""
+    batch_size: int = 128
+    """Transitions of one member in a minibatch."""
+    train_frequency: int = 32
+    """Environment steps for each gradient step."""
+    learning_starts: int = 10_000
+    """Transitions in the replay before the first gradient step, and again after a flush."""
+    n_steps: int = 1
+    """Rewards summed before bootstrapping."""
+    double: bool = True
+    """Let the online network choose the action that the target network values."""
+    dueling: bool = False
+    """Two branches, value and advantage, instead of one."""
+    target_frequency: int = 8_000
+    """Environment steps between two moves of the target network."""
+    target_rate: float = 1.0
+    """Share of the way to the online network in a move; 1 copies it."""
+    loss: Literal["huber", "mse"] = "huber"
+    """Half the squared error, in huber's case linear beyond an error of 1."""
+    max_grad_norm: float | None = 10.0
+    """Largest gradient norm; none disables clipping."""
+    replay_size: int = 100_000
+    """Transitions of one member that are kept, rounded down to whole steps of all lanes."""
+    replay_policy: Literal["keep", "flush", "partition", "reservoir"] = "keep"
+    """What becomes of old transitions: the oldest go (keep); all go at a task switch (flush); each
+    task has a part of the replay (partition); all ever seen are equally likely to be kept
+    (reservoir)."""
+    replay_parts: int = 4
+    """Number of parts of a partitioned replay; the newest task takes over the oldest's."""
+    epsilon_start: float = 1.0
+    """Share of random actions at the start."""
+    epsilon_end: float = 0.05
+    """Share of random actions from epsilon_steps on."""
+    epsilon_steps: int = 250_000
+    """Environment steps in which the share falls linearly."""
+    epsilon_spread: float = 0.0
+    """Lane i of N has the share to the power 1 + spread * i / (N - 1); Ape-X has start and end 0.4
+    and spread 7."""
+    epsilon_restart: bool = False
+    """Begin the fall anew at every task switch."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "num_steps", "batch_size", "train_frequency", "learning_starts"):
+            _at_least_one(name, getattr(self, name))
+        for name in ("n_steps", "target_frequency", "replay_parts", "epsilon_steps"):
+            _at_least_one(name, getattr(self, name))
+        for name in ("gamma", "epsilon_start", "epsilon_end", "target_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must lie in [0, 1]")
+        if self.epsilon_spread < 0:
+            raise ValueError(f"epsilon_spread is {self.epsilon_spread}: it must not be negative")
+        room = self.largest_replay
+        if room < self.learning_starts:
+            raise ValueError(
+                f"replay_size {self.replay_size} holds {room} transitions of {self.num_envs} "
+                f"lanes, fewer than learning_starts {self.learning_starts}: raise it"
+            )
+
+    @property
+    def replay_rows(self) -> int:
+        """Steps of all lanes that the replay has room for."""
+        return self.replay_size // self.num_envs
+
+    @property
+    def largest_replay(self) -> int:
+        """Transitions of one member that can be drawn from at once."""
+        if self.replay_policy == "partition":
+            return self.replay_rows // self.replay_parts * self.num_envs
+        if self.replay_policy == "reservoir":
+            return self.replay_rows * self.num_envs
+        return max(0, self.replay_rows - self.n_steps) * self.num_envs
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Environment steps of one member in an iteration."""
+        return self.num_envs * self.num_steps
+
+    @property
+    def updates_per_step(self) -> float:
+        """Gradient steps per environment step."""
+        return 1 / self.train_frequency
+
+    @property
+    def target_updates(self) -> int:
+        """Gradient steps between two moves of the target network."""
+        return max(1, round(self.target_frequency / self.train_frequency))
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if value <= 0:
+        raise ValueError(f"{name} is {value}: it must be at least 1")
+
+
+def epsilon_at(step: Tensor, lanes: int, config: DQNConfig) -> Tensor:
+    """Share of random actions.
+
+    Args:
+        step: (T,) environment steps of one member since the schedule began.
+        lanes: N.
+        config: Start, end, duration and spread.
+
+    Returns:
+        (T, N) in [0, 1].
+    """
+    part = (step / config.epsilon_steps).clamp(max=1.0).unsqueeze(1)
+    epsilon = config.epsilon_start + (config.epsilon_end - config.epsilon_start) * part
+    lane = torch.arange(lanes, device=step.device) / max(1, lanes - 1)
+    powers: Tensor = epsilon ** (1 + config.epsilon_spread * lane)
+    return powers
+
+
+def explore(greedy: Tensor, uniform: Tensor, epsilon: Tensor | float, actions: int) -> Tensor:
+    """Replace a share of greedy actions by uniformly random ones, by a single number each.
+
+    Args:
+        greedy: (...) int64.
+        uniform: (...) in [0, 1).
+        epsilon: Share of random actions, in [0, 1].
+        actions: Number of actions A.
+
+    Returns:
+        (...) int64; where uniform < epsilon, uniform / epsilon chooses the action.
+    """
+    random = (uniform * (actions / epsilon)).long().clamp(max=actions - 1)
+    return torch.where(uniform < epsilon, random, greedy)
+
+
+def dueling_values(value: Tensor, advantage: Tensor) -> Tensor:
+    """Q-values (..., A) from values (..., 1) and advantages (..., A), whose mean is taken off."""
+    return value + advantage - advantage.mean(-1, keepdim=True)
+
+
+def td_target(
+    returns: Tensor, discount: Tensor, target_values: Tensor, online_values: Tensor | None
+) -> Tensor:
+    """What the value of the action taken is moved towards.
+
+    Args:
+        returns: (M, B) discounted rewards up to the bootstrap.
+        discount: (M, B) of the bootstrap, 0 where the episode has terminated.
+        target_values: (M, B, A) the target network's values of the observation bootstrapped from.
+        online_values: (M, B, A) the online network's, which choose the action; None lets the
+            target network choose, the plain rule.
+
+    Returns:
+        (M, B).
+    """
+    if online_values is None:
+        value = target_values.amax(-1)
+    else:
+        best = online_values.argmax(-1, keepdim=True)
+        value = target_values.gather(-1, best).squeeze(-1)
+    return torch.addcmul(returns, discount, value)
+
+
+def td_loss(values: Tensor, action: Tensor, target: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """Temporal-difference loss of each member.
+
+    Args:
+        values: (M, B, A).
+        action: (M, B) int64.
+        target: (M, B), without gradient.
+        kind: "huber" or "mse".
+
+    Returns:
+        Loss (M,) and statistics (4, M) without gradient: the loss, the mean absolute error, the
+        mean value and the mean target.
+    """
+    chosen = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    if kind == "huber":
+        loss = F.smooth_l1_loss(chosen, target, reduction="none").mean(1)
+    else:
+        loss = 0.5 * (chosen - target).square().mean(1)
+    with torch.no_grad():
+        parts = torch.stack([(chosen - target).abs(), chosen, target]).mean(-1)
+        statistics = torch.cat([loss.unsqueeze(0), parts])
+    return loss, statistics

@@ -1,0 +1,287 @@
+"""PPO and DQN of Stable-Baselines3 on our streams: the yardstick.
+
+Each member is an agent of its own in a world of its own, one after the other, with random numbers
+of its own. Differences to our agents, which are theirs by design: PPO clips the gradient of policy
+and value by one norm, and does not take the larger of clipped and unclipped value error; DQN has
+no double Q-learning and draws exploration once for all lanes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import stable_baselines3
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from torch import Tensor
+
+from neoteny.agents.bridge import ACTIVATIONS, attach
+from neoteny.agents.dqn_loss import DQNConfig
+from neoteny.agents.learner import Learner
+from neoteny.agents.networks import NetworkSpec
+from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.envs.sb3 import SB3VecEnv
+from neoteny.plasticity.interventions import Intervention, OptimizerSettings
+from neoteny.plasticity.sb3_networks import PolicyNetworks
+
+__all__ = ["JointLearner", "Reference"]
+
+Interventions = Callable[[], list[Intervention]]
+
+
+class Reference:
+    """M agents of Stable-Baselines3.
+
+    Args:
+        worlds: M worlds of one member each.
+        config: hyper-parameters of PPO or of DQN, which choose the algorithm.
+        spec: widths and activation of the hidden layers.
+        interventions: makes the interventions of one member.
+        seeds: one a member.
+
+    Raises:
+        ValueError: if Stable-Baselines3 has no counterpart of a setting.
+    """
+
+    def __init__(
+        self,
+        worlds: Sequence[Any],
+        config: PPOConfig | DQNConfig,
+        spec: NetworkSpec,
+        interventions: Interventions,
+        seeds: Sequence[int],
+    ) -> None:
+        if spec.activation not in ACTIVATIONS or not spec.bias:
+            raise ValueError(
+                f"activation {spec.activation}, bias {spec.bias}: agents of Stable-Baselines3 have "
+                f"biases and one of {', '.join(ACTIVATIONS)} here"
+            )
+        self.config = config
+        self.device = torch.device(worlds[0].device)
+        self._settings = OptimizerSettings(
+            config.learning_rate, config.adam_eps, updates_per_step=config.updates_per_step
+        )
+        self.agents: list[BaseAlgorithm] = []
+        learners = []
+        self._random: list[Any] = []
+        self._lost = False
+        for world, seed in zip(worlds, seeds, strict=True):
+            with _own_random(None) as state:
+                agent = _build(SB3VecEnv(world), config, spec, seed, self.device)
+                mine = interventions()
+                learners.append(attach(agent, spec.activation, mine, self._settings, seed))
+            self.agents.append(agent)
+            self._random.append(state[0])
+        self.learner = JointLearner(learners)
+
+    @property
+    def network(self) -> PolicyNetworks:
+        """The networks of all agents, for diagnostics."""
+        return PolicyNetworks([agent.policy for agent in self.agents])
+
+    def iterate(self) -> dict[str, Tensor]:
+        """One iteration of every agent: its own metrics under `losses/`."""
+        if self._lost:
+            raise ValueError(
+                "a run of Stable-Baselines3 cannot be continued: start again with another --out"
+            )
+        rows = []
+        for index, agent in enumerate(self.agents):
+            with _own_random(self._random[index]) as state:
+                steps, never = self.config.steps_per_iteration, None
+                agent.learn(steps, log_interval=never, reset_num_timesteps=False)  # type: ignore[arg-type]
+            self._random[index] = state[0]
+            rows.append({**agent.logger.name_to_value})
+        names = [name for name in rows[0] if name.startswith("train/")]
+        return {
+            f"losses/{name.removeprefix('train/')}": torch.tensor(
+                [float(row.get(name, np.nan)) for row in rows], device=self.device
+            )
+            for name in names
+        }
+
+    def recent(self, most: int) -> Tensor:
+        """At most `most` observations of each agent, spread over its rollout or replay."""
+        rows = []
+        for found in self.agents:
+            agent: Any = found
+            off_policy = isinstance(agent, OffPolicyAlgorithm)
+            buffer = agent.replay_buffer if off_policy else agent.rollout_buffer
+            filled = buffer.size() if off_policy else buffer.buffer_size
+            stored = buffer.observations.reshape(-1, *buffer.obs_shape)
+            stored = stored[: filled * buffer.n_envs]
+            count = min(most, len(stored))
+            rows.append(stored[np.linspace(0, len(stored) - 1, count).astype(int)])
+        return torch.as_tensor(np.stack(rows), device=self.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a finished run is known by; it cannot be continued."""
+        return {"learner": self.learner.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Recognise a run that is not to be continued."""
+        self._lost = True
+
+
+class JointLearner:
+    """The learners of M agents, as the run loop uses one of M members."""
+
+    def __init__(self, learners: Sequence[Learner]) -> None:
+        self.learners = list(learners)
+        self.settings = learners[0].settings
+        self.interventions = [
+            _Joint(same) for same in zip(*(x.interventions for x in learners), strict=True)
+        ]
+
+    @property
+    def alive(self) -> Tensor:
+        """(M,) whether each agent's gradients are finite."""
+        return torch.cat([learner.alive for learner in self.learners])
+
+    def freeze(self, alive: Sequence[bool]) -> None:
+        """Tell each learner whether its agent is still finite."""
+        for learner, still in zip(self.learners, alive, strict=True):
+            learner.freeze([still])
+
+    def reset_optimizer(self) -> None:
+        """Forget the moments of all agents' optimisers."""
+        for learner in self.learners:
+            learner.reset_optimizer()
+
+    def boundary(self, task: Tensor) -> None:
+        """Tell the interventions of each agent of its new task (M,)."""
+        for learner, new in zip(self.learners, task.unsqueeze(1), strict=True):
+            learner.boundary(new)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The learners' states."""
+        return {"learners": [learner.state_dict() for learner in self.learners]}
+
+
+class _Joint:
+    """The same intervention in M agents."""
+
+    def __init__(self, parts: Sequence[Intervention]) -> None:
+        self.parts = parts
+        self.name = parts[0].name
+        self.needs_boundaries = parts[0].needs_boundaries
+        self.strength = parts[0].strength
+
+    @property
+    def activity(self) -> Tensor:
+        return torch.cat([part.activity for part in self.parts])
+
+
+@contextmanager
+def _own_random(state: Any) -> Iterator[list[Any]]:
+    """Run with the global random numbers of one agent, and put the others' back.
+
+    Args:
+        state: where the agent's stand; None leaves it to the agent to seed them.
+
+    Yields:
+        A list that holds where they stand once the block is left.
+    """
+    outside = _random_state()
+    after: list[Any] = []
+    if state is not None:
+        _set_random(state)
+    try:
+        yield after
+    finally:
+        after.append(_random_state())
+        _set_random(outside)
+
+
+def _random_state() -> tuple[Any, ...]:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+
+
+def _set_random(state: tuple[Any, ...]) -> None:
+    random.setstate(state[0])
+    np.random.set_state(state[1])  # noqa: NPY002
+    torch.set_rng_state(state[2])
+
+
+def _build(
+    env: SB3VecEnv,
+    config: PPOConfig | DQNConfig,
+    spec: NetworkSpec,
+    seed: int,
+    device: torch.device,
+) -> BaseAlgorithm:
+    widths = list(spec.hidden)
+    both = isinstance(config, PPOConfig)
+    shared: dict[str, Any] = {
+        "learning_rate": config.learning_rate,
+        "gamma": config.gamma,
+        "max_grad_norm": np.inf if config.max_grad_norm is None else config.max_grad_norm,
+        "policy_kwargs": {
+            "net_arch": {"pi": widths, "vf": widths} if both else widths,
+            "activation_fn": ACTIVATIONS[spec.activation],
+        },
+        "seed": seed,
+        "device": device,
+    }
+    return _ppo(env, config, shared) if isinstance(config, PPOConfig) else _dqn(env, config, shared)
+
+
+def _ppo(env: SB3VecEnv, config: PPOConfig, shared: dict[str, Any]) -> stable_baselines3.PPO:
+    return stable_baselines3.PPO(
+        "MlpPolicy",
+        env,
+        n_steps=config.num_steps,
+        batch_size=config.minibatch_size,
+        n_epochs=config.num_epochs,
+        gae_lambda=config.gae_lambda,
+        clip_range=config.clip_range,
+        clip_range_vf=config.clip_range_vf,
+        normalize_advantage=config.normalize_advantage,
+        ent_coef=config.ent_coef,
+        vf_coef=config.vf_coef / 2,  # theirs weighs the squared error, ours half of it
+        **shared,
+    )
+
+
+def _dqn(env: SB3VecEnv, config: DQNConfig, shared: dict[str, Any]) -> stable_baselines3.DQN:
+    lanes, every = config.num_envs, config.train_frequency
+    refused = {
+        "double": config.double,
+        "dueling": config.dueling,
+        "n_steps": config.n_steps > 1,
+        "loss": config.loss != "huber",
+        "replay_policy": config.replay_policy != "keep",
+        "epsilon_spread": config.epsilon_spread > 0,
+        "epsilon_restart": config.epsilon_restart,
+        "train_frequency": bool(lanes % every and every % lanes),
+    }
+    if wrong := [name for name, is_on in refused.items() if is_on]:
+        raise ValueError(
+            f"{wrong[0]} is {getattr(config, wrong[0])}: DQN of Stable-Baselines3 has no "
+            "counterpart; use --preset sb3, or set it to what is there"
+        )
+    agent = stable_baselines3.DQN(
+        "MlpPolicy",
+        env,
+        buffer_size=config.replay_size,
+        learning_starts=config.learning_starts,
+        batch_size=config.batch_size,
+        tau=config.target_rate,
+        train_freq=max(1, every // lanes),
+        gradient_steps=max(1, lanes // every),
+        target_update_interval=max(lanes, config.target_frequency),
+        **shared,
+    )
+
+    def exploration(_: float) -> float:
+        """By steps: the part of the run that is over is known to the run loop alone."""
+        part = min(1.0, agent.num_timesteps / config.epsilon_steps)
+        return config.epsilon_start + part * (config.epsilon_end - config.epsilon_start)
+
+    agent.exploration_schedule = exploration
+    return agent

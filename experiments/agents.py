@@ -1,0 +1,142 @@
+"""The agents that can be trained, and how the run loop uses each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from neoteny.agents.classifier import Classifier, ClassifierConfig
+from neoteny.agents.dqn import DQN, DQNConfig
+from neoteny.agents.graphs import CudaGraph
+from neoteny.agents.ppo import PPO
+from neoteny.agents.ppo_loss import PPOConfig, sample_actions
+from neoteny.agents.rollout import Rollout
+from neoteny.plasticity.interventions import Intervention, make_interventions
+
+if TYPE_CHECKING:
+    from neoteny.experiments.config import RunConfig
+
+__all__ = ["AGENTS", "HYPER", "AgentKind", "Probe"]
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+Probe = Callable[[int], Tensor]
+"""Given n, at most n observations per member that the iteration met, (M, B, *shape)."""
+
+HYPER: dict[str, type[Any]] = {
+    "ppo": PPOConfig,
+    "dqn": DQNConfig,
+    "classifier": ClassifierConfig,
+}
+"""Field of a configuration to the hyper-parameters that it holds."""
+
+
+@dataclass(frozen=True)
+class AgentKind:
+    """How an agent is built and used."""
+
+    hyper: str
+    """Name in `HYPER`, and the configuration's field, of its hyper-parameters."""
+    build: Callable[[RunConfig, Any], Any]
+    """From a configuration and its world."""
+    iterate: Callable[[Any, Any], tuple[dict[str, Any], Probe]]
+    """One iteration of the agent in its world: metrics, and observations for diagnostics."""
+    preset: str
+    """The defaults it starts from unless another preset is named."""
+    policy: Callable[[Any, Tensor, Tensor], Tensor] | None = None
+    """Actions (M, N) of the agent on observations (M, N, *shape), by uniform numbers (M, N)."""
+    switch: Callable[[Any], None] | None = None
+    """What the agent does of its own accord at a task switch."""
+    supervised: bool = False
+    """Whether its world is a supervised stream."""
+    separate: bool = False
+    """Whether each member has a world of its own."""
+
+
+def _shared(config: RunConfig) -> dict[str, Any]:
+    """What every agent on the device is built with."""
+    return {
+        "config": config.hyper,
+        "spec": config.network_spec,
+        "interventions": make_interventions(config.intervention),
+        "seeds": config.seed_list,
+        "stacked": config.compile,
+        "precision": PRECISIONS[config.precision],
+    }
+
+
+def _build_ppo(config: RunConfig, world: Any) -> PPO:
+    recorder = partial(CudaGraph, world.device) if config.cuda_graphs else None
+    return PPO(world, dense=config.dense, recorder=recorder, **_shared(config))
+
+
+def _iterate_ppo(agent: PPO, world: Any) -> tuple[dict[str, Tensor], Probe]:
+    rollout = agent.collect(world)
+    return agent.learn(rollout), partial(_spread, rollout)
+
+
+def _spread(rollout: Rollout, most: int) -> Tensor:
+    """Observations spread over a rollout's steps and lanes."""
+    lanes = rollout.reward.shape[2]
+    steps = min(rollout.steps, 8)
+    times = torch.linspace(0, rollout.steps - 1, steps).long().tolist()
+    per_step = min(most // steps, lanes)
+    obs = torch.stack([rollout.obs[t] for t in times])  # (steps, L, *shape)
+    obs = obs.view(steps, rollout.members, lanes, *obs.shape[2:])[:, :, :: lanes // per_step]
+    return obs[:, :, :per_step].transpose(0, 1).flatten(1, 2)
+
+
+def _ppo_policy(agent: PPO, obs: Tensor, uniform: Tensor) -> Tensor:
+    return sample_actions(agent.network.branch("policy", obs), uniform)[0]
+
+
+def _build_dqn(config: RunConfig, world: Any) -> DQN:
+    return DQN(world, dense=config.dense, **_shared(config))
+
+
+def _iterate_dqn(agent: DQN, world: Any) -> tuple[dict[str, Any], Probe]:
+    return agent.iterate(world), agent.recent
+
+
+def _dqn_policy(agent: DQN, obs: Tensor, uniform: Tensor) -> Tensor:
+    return agent.act(obs, uniform, agent.config.epsilon_end)
+
+
+def _build_classifier(config: RunConfig, world: Any) -> Classifier:
+    return Classifier(world, **_shared(config))
+
+
+def _iterate_classifier(agent: Classifier, world: Any) -> tuple[dict[str, Tensor], Probe]:
+    samples = agent.collect(world)
+    return agent.learn(samples), samples.observations
+
+
+def _build_reference(config: RunConfig, world: Any) -> Any:
+    from neoteny.agents.reference import Reference  # Stable-Baselines3 takes a second to import
+
+    def interventions() -> list[Intervention]:
+        return make_interventions(config.intervention)
+
+    spec = config.network_spec
+    return Reference(world.worlds, config.hyper, spec, interventions, config.seed_list)
+
+
+def _iterate_reference(agent: Any, world: Any) -> tuple[dict[str, Tensor], Probe]:
+    return agent.iterate(), agent.recent
+
+
+AGENTS: dict[str, AgentKind] = {
+    "ppo": AgentKind("ppo", _build_ppo, _iterate_ppo, "cpu", _ppo_policy),
+    "dqn": AgentKind("dqn", _build_dqn, _iterate_dqn, "cpu", _dqn_policy, DQN.switch),
+    "classifier": AgentKind(
+        "classifier", _build_classifier, _iterate_classifier, "supervised", supervised=True
+    ),
+    "sb3-ppo": AgentKind("ppo", _build_reference, _iterate_reference, "cpu", separate=True),
+    "sb3-dqn": AgentKind("dqn", _build_reference, _iterate_reference, "sb3", separate=True),
+}
+"""What `--agent` accepts."""

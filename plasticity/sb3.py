@@ -1,0 +1,239 @@
+"""Isometry and diagnostics for the agents of Stable-Baselines3.
+
+Example:
+    >>> from stable_baselines3 import PPO
+    >>> from neoteny.plasticity.sb3 import DiagnosticsCallback, IsometryCallback
+    >>> agent = PPO("MlpPolicy", "CartPole-v1")
+    >>> agent.learn(100_000, callback=[IsometryCallback(isometry=0.05), DiagnosticsCallback()])
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.dqn.policies import DQNPolicy
+from torch import Tensor, nn
+
+from neoteny.plasticity import adamo
+from neoteny.plasticity.adamo import isometry_groups
+from neoteny.plasticity.diagnostics import diagnose
+from neoteny.plasticity.isometry import effective_strength, half_life, isometry_step
+from neoteny.plasticity.sb3_networks import PolicyNetworks, branches
+
+__all__ = [
+    "AdamO",
+    "DiagnosticsCallback",
+    "IsometryCallback",
+    "exclude_heads",
+    "hidden_weights",
+]
+
+
+def _groups(policy: BasePolicy) -> list[dict[str, Any]]:
+    """The parameters that are trained, split by role; see `isometry_groups`."""
+    trained = policy.q_net if isinstance(policy, DQNPolicy) else policy
+    return isometry_groups(trained, [branch.head for branch in branches(policy).values()])
+
+
+def hidden_weights(policy: BasePolicy) -> list[nn.Parameter]:
+    """The weights of all hidden layers, extractors included, each once; heads are left out."""
+    return [p for group in _groups(policy) if "isometry" not in group for p in group["params"]]
+
+
+class AdamO(adamo.AdamO):
+    """AdamO as Stable-Baselines3's `optimizer_class`.
+
+    An optimiser is handed bare parameters, so which of them belong to heads has to be said once
+    the agent is built: it refuses to step until :func:`exclude_heads` was called. Saving and
+    loading by Stable-Baselines3 keep the roles.
+
+    Example:
+        >>> kwargs = dict(optimizer_class=AdamO, optimizer_kwargs=dict(isometry=0.05, eps=1e-5))
+        >>> agent = PPO("MlpPolicy", "CartPole-v1", policy_kwargs=kwargs)
+        >>> exclude_heads(agent)
+    """
+
+    def __init__(self, params: Any, lr: float | Tensor = 1e-3, **settings: Any) -> None:
+        super().__init__(params, lr, **settings)
+        # A hook, since torch would call the hooks of an overridden `step` twice.
+        self._refusal = self.register_step_pre_hook(_refuse)
+
+    def split(self, groups: Sequence[dict[str, Any]]) -> None:
+        """Replace the one group by several, each with `positions` in it and what is its own."""
+        whole = self.param_groups[0]
+        params = whole["params"]
+        self.param_groups = [
+            {**whole, **own, "params": [params[at] for at in own["positions"]]} for own in groups
+        ]
+        self._refusal.remove()
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """Restore a state; roles that were known when it was saved are known again."""
+        groups = state_dict["param_groups"]
+        if "positions" in groups[0] and "positions" not in self.param_groups[0]:
+            self.split([{"positions": group["positions"]} for group in groups])
+        super().load_state_dict(state_dict)
+
+
+def _refuse(optimizer: Any, *_: Any) -> None:
+    if any(group["isometry"] for group in optimizer.param_groups):
+        raise RuntimeError(
+            "AdamO was not told which layers are heads: call "
+            "neoteny.plasticity.sb3.exclude_heads(agent) before agent.learn"
+        )
+
+
+def exclude_heads(agent: BaseAlgorithm) -> None:
+    """Tell an agent's AdamO which weights belong to hidden layers; the others stay free.
+
+    Raises:
+        ValueError: if the agent's optimiser is another one, or its policy is not known.
+    """
+    optimizer = agent.policy.optimizer
+    if not isinstance(optimizer, AdamO):
+        raise ValueError(
+            f"the agent's optimiser is {type(optimizer).__name__}: give "
+            "policy_kwargs=dict(optimizer_class=AdamO), or use IsometryCallback with any"
+        )
+    if "positions" in optimizer.param_groups[0]:
+        return
+    place = {id(p): at for at, p in enumerate(optimizer.param_groups[0]["params"])}
+    optimizer.split(
+        [
+            {
+                **{key: value for key, value in group.items() if key == "isometry"},
+                "positions": [place[id(p)] for p in group["params"]],
+            }
+            for group in _groups(agent.policy)
+        ]
+    )
+
+
+class IsometryCallback(BaseCallback):
+    """Pulls all hidden weights towards isometry, before every step of whatever optimiser there is.
+
+    With Adam this is AdamO: both terms are taken at the same weights, and the pull is neither in
+    the moments nor clipped. Heads, biases and norms are left alone.
+
+    Args:
+        isometry: penalty coefficient lambda.
+        isometry_lr: step size of the pull; None follows the optimiser's learning rate.
+        scale: target squared singular value.
+        verbose: as for all callbacks.
+
+    Raises:
+        ValueError: for settings out of range; at the start of training, if the policy is not
+            known, the optimiser is AdamO already, or the pull is so strong that it diverges.
+    """
+
+    def __init__(
+        self,
+        isometry: float = 0.05,
+        isometry_lr: float | None = None,
+        scale: float = 1.0,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        if isometry < 0 or scale <= 0:
+            raise ValueError(f"isometry {isometry} must not be negative, scale {scale} above 0")
+        self.isometry = isometry
+        self.isometry_lr = isometry_lr
+        self.scale = scale
+        self._weights: list[list[Tensor]] = []
+        self._handle: Any = None
+
+    def _strength(self, optimizer: Any) -> float:
+        lr = self.isometry_lr
+        return effective_strength(
+            optimizer.param_groups[0]["lr"] if lr is None else lr, self.isometry
+        )
+
+    def _on_training_start(self) -> None:
+        optimizer = self.model.policy.optimizer
+        if isinstance(optimizer, adamo.AdamO):
+            raise ValueError("the optimiser is AdamO, which pulls by itself: drop IsometryCallback")
+        strength = self._strength(optimizer)
+        if strength * self.scale >= 1:
+            raise ValueError(f"strength {strength:g} times scale must stay below 1: lower isometry")
+        shapes: dict[Any, list[Tensor]] = {}
+        for weight in hidden_weights(self.model.policy):
+            shapes.setdefault(weight.shape, []).append(weight)
+        self._weights = list(shapes.values())
+        self._handle = optimizer.register_step_pre_hook(self._pull)
+        if strength:
+            half = half_life(strength, self.scale)
+            self.logger.record("isometry/half_life_updates", half, exclude="stdout")
+        self.logger.record("isometry/strength", strength, exclude="stdout")
+
+    @torch.no_grad()
+    def _pull(self, optimizer: Any, *_: Any) -> None:
+        strength = self._strength(optimizer)
+        for weights in self._weights:
+            moving = [weight for weight in weights if weight.grad is not None]
+            if strength and moving:
+                isometry_step(moving, strength, self.scale)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        self._handle.remove()
+
+
+class DiagnosticsCallback(BaseCallback):
+    """Logs the plasticity diagnostics of every layer to the agent's logger.
+
+    They are measured at the end of a rollout on observations spread over what the agent has stored:
+    its rollout, or its replay. Names are those of `neoteny.plasticity.diagnostics.diagnose`.
+
+    Args:
+        every: least number of environment steps between two measurements.
+        probe: most observations to measure on.
+        verbose: as for all callbacks.
+
+    Raises:
+        ValueError: at the first measurement, if the policy is not known, is more than a chain of
+            layers, or observations are dictionaries.
+    """
+
+    def __init__(self, every: int = 10_000, probe: int = 512, verbose: int = 0) -> None:
+        super().__init__(verbose)
+        if every < 1 or probe < 1:
+            raise ValueError(f"every {every} and probe {probe} must be at least 1")
+        self.every = every
+        self.probe = probe
+        self._measured: int | None = None
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self._measured is None or self.num_timesteps - self._measured >= self.every:
+            self._measured = self.num_timesteps
+            for name, value in self.measure().items():
+                self.logger.record(name, value, exclude="stdout")
+
+    def measure(self) -> dict[str, float]:
+        """Every diagnostic now, by one copy from the device."""
+        policy = self.model.policy
+        probe = torch.as_tensor(self._observations(), device=policy.device).unsqueeze(0)
+        found = diagnose(PolicyNetworks([policy]), probe)
+        values = torch.stack(list(found.values())).flatten().tolist()
+        return dict(zip(found, values, strict=True))
+
+    def _observations(self) -> np.ndarray:
+        """At most `probe` stored observations, evenly spread."""
+        agent: Any = self.model
+        off_policy = isinstance(agent, OffPolicyAlgorithm)
+        buffer = agent.replay_buffer if off_policy else agent.rollout_buffer
+        if isinstance(buffer.observations, dict):
+            raise ValueError("diagnostics need observations that are arrays, not dictionaries")
+        rows = buffer.size() if off_policy else buffer.buffer_size
+        stored = buffer.observations[:rows].reshape(-1, *buffer.obs_shape)
+        picked: np.ndarray = stored[np.linspace(0, len(stored) - 1, self.probe).astype(int)]
+        return picked[: len(stored)]

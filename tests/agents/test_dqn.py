@@ -1,0 +1,350 @@
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import DQN as ReferenceDQN
+
+from neoteny import envs
+from neoteny.agents.dqn import DQN
+from neoteny.agents.dqn_loss import (
+    DQNConfig,
+    dueling_values,
+)
+from neoteny.agents.networks import NetworkSpec
+from neoteny.agents.replay import Batch
+from neoteny.plasticity.interventions import make_interventions
+from neoteny.wrappers.member_schedules import MemberSchedules
+from neoteny.wrappers.nonstationary import NonStationaryVector
+from neoteny.wrappers.schedule import At, Periodic
+from neoteny.wrappers.statistics import EpisodeStatistics
+
+SMALL = DQNConfig(
+    num_envs=16,
+    num_steps=8,
+    batch_size=32,
+    train_frequency=16,
+    learning_starts=64,
+    replay_size=1024,
+    target_frequency=64,
+    epsilon_steps=1000,
+)
+
+
+def make_dqn(env, config=SMALL, spec=None, interventions=("none",), seeds=(0,), **options):
+    spec = spec or NetworkSpec(hidden=(16, 16))
+    return DQN(env, config, spec, make_interventions(interventions), seeds, **options)
+
+
+def trained(env, agent, iterations):
+    for _ in range(iterations):
+        metrics = agent.iterate(env)
+    return metrics
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize("max_grad_norm", [10.0, 0.05])
+def test_loss_gradient_and_step_equal_stable_baselines3(monkeypatch, n_steps, max_grad_norm):
+    """The same weights, target weights and replay samples."""
+    model = ReferenceDQN(
+        "MlpPolicy",
+        "CartPole-v1",
+        learning_rate=1e-2,
+        gamma=0.9,
+        n_steps=n_steps,
+        max_grad_norm=max_grad_norm,
+        learning_starts=300,
+        seed=3,
+        device="cpu",
+        policy_kwargs={"net_arch": [16, 16], "optimizer_kwargs": {"eps": 1e-5}},
+    )
+    model.learn(300)  # fills the replay, without an update
+    for parameter in model.q_net_target.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    samples = model.replay_buffer.sample(64)
+    monkeypatch.setattr(model.replay_buffer, "sample", lambda *_, **__: samples)
+    env = envs.make("CartPole-v1", 16)
+    config = dataclasses.replace(
+        SMALL, learning_rate=1e-2, max_grad_norm=max_grad_norm, double=False
+    )
+    agent = make_dqn(env, config)
+    pairs = []
+    for ours, theirs in ((agent.network, model.q_net), (agent.target, model.q_net_target)):
+        branch = ours.branches["q"]
+        linears = [layer for layer in theirs.q_net if isinstance(layer, torch.nn.Linear)]
+        for layer, linear in zip([*branch.hidden, branch.head], linears, strict=True):
+            layer.weight.data[0].copy_(linear.weight.data)
+            layer.bias.data[0].copy_(linear.bias.data)
+            pairs += [(layer.weight, linear.weight), (layer.bias, linear.bias)]
+    discount = 0.9 if samples.discounts is None else samples.discounts
+    batch = Batch(
+        samples.observations[None],
+        samples.actions[None, :, 0],
+        samples.rewards[None, :, 0],
+        ((1 - samples.dones) * discount)[None, :, 0],
+        samples.next_observations[None],
+    )
+    statistics = agent._update(batch)
+    model.train(gradient_steps=1, batch_size=64)
+    loss = model.logger.name_to_value["train/loss"]
+    assert float(statistics[0]) == pytest.approx(loss, rel=1e-5)
+    for ours, theirs in pairs[:6]:
+        torch.testing.assert_close(ours.grad[0], theirs.grad, rtol=1e-4, atol=1e-6)
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours.data[0], theirs.data, rtol=1e-4, atol=1e-6)
+
+
+def test_dueling_streams_are_identified_by_the_mean_advantage():
+    g = torch.Generator().manual_seed(0)
+    value, advantage = (torch.randn(2, 5, n, generator=g) for n in (1, 3))
+    values = dueling_values(value, advantage)
+    torch.testing.assert_close(values.mean(-1, keepdim=True), value)
+    torch.testing.assert_close(values - value, advantage - advantage.mean(-1, keepdim=True))
+    torch.testing.assert_close(dueling_values(value, advantage + 7), values)
+    env = envs.make("CartPole-v1", 16)
+    agent = make_dqn(env, dataclasses.replace(SMALL, dueling=True))
+    obs = torch.randn(1, 9, 4, generator=g)
+    outputs = agent.network(obs)
+    by_hand = outputs["value"] + outputs["advantage"] - outputs["advantage"].mean(-1, keepdim=True)
+    torch.testing.assert_close(agent.values(agent.network, obs), by_hand)
+    before = [p.detach().clone() for p in agent.network.parameters()]
+    trained(env, agent, 3)
+    for old, new in zip(before, agent.network.parameters(), strict=True):
+        assert not torch.equal(old, new)
+
+
+def test_epsilon_follows_environment_steps_and_restarts_only_if_asked(ladder):
+    for restart in (True, False):
+        env = ladder("both", 16)
+        agent = make_dqn(env, dataclasses.replace(SMALL, epsilon_restart=restart))
+        seen = [agent._exploration()[1][0, 0].item()]
+        for _ in range(3):
+            agent.iterate(env)
+            seen.append(agent._exploration()[1][0, 0].item())
+        np.testing.assert_allclose(seen, [1 - 0.95 * i * 128 / 1000 for i in range(4)], rtol=1e-5)
+        agent.switch()
+        after = agent._exploration()[1][0, 0].item()
+        assert after == pytest.approx(1.0 if restart else seen[-1])
+
+
+@pytest.mark.parametrize(("frequency", "updates"), [(16, 40), (5, 128), (48, 13), (640, 1)])
+def test_updates_come_at_the_stated_rate(ladder, frequency, updates):
+    """640 steps in lanes of 16, learning from the first one on."""
+    env = ladder("both", 16)
+    config = dataclasses.replace(SMALL, train_frequency=frequency, learning_starts=16)
+    agent = make_dqn(env, config)
+    trained(env, agent, 5)
+    assert agent.learner.updates == updates
+
+
+def test_learning_waits_for_the_replay_and_again_after_a_flush(ladder):
+    env = ladder("both", 16)
+    config = dataclasses.replace(SMALL, learning_starts=256, replay_policy="flush")
+    agent = make_dqn(env, config)
+    metrics = agent.iterate(env)
+    assert agent.learner.updates == 0
+    assert metrics["losses/td_loss"].isnan().all()
+    assert metrics["replay/size"] == 128
+    agent.iterate(env)
+    assert agent.learner.updates == 1  # the step that completes 256 transitions
+    agent.switch()
+    agent.iterate(env)
+    assert agent.learner.updates == 1
+    agent.iterate(env)
+    assert agent.learner.updates == 2
+
+
+def test_the_target_network_is_copied_on_time_or_follows_slowly(ladder):
+    env = ladder("both", 16)
+    agent = make_dqn(env, dataclasses.replace(SMALL, learning_starts=16, target_frequency=48))
+    for _ in range(6):
+        old = [p.clone() for p in agent.target.parameters()]
+        agent._due = lambda: 0
+        agent.iterate(env)
+        agent._update(agent.replay.sample(agent._words()[0]))
+        copied = agent.learner.updates % 3 == 0
+        own, target = agent.network.parameters(), agent.target.parameters()
+        for before, mine, theirs in zip(old, own, target, strict=True):
+            assert torch.equal(theirs, mine if copied else before)
+    agent = make_dqn(
+        env, dataclasses.replace(SMALL, target_frequency=16, target_rate=0.25, learning_starts=16)
+    )
+    agent._due = lambda: 0
+    agent.iterate(env)
+    old = [p.clone() for p in agent.target.parameters()]
+    agent._update(agent.replay.sample(agent._words()[0]))
+    for before, mine, theirs in zip(
+        old, agent.network.parameters(), agent.target.parameters(), strict=True
+    ):
+        torch.testing.assert_close(theirs, 0.75 * before + 0.25 * mine)
+
+
+def test_surgery_edits_the_target_network_as_well(ladder):
+    env = ladder("both", 16)
+    agent = make_dqn(env, interventions=("fresh",))
+    trained(env, agent, 3)
+    agent.learner.boundary(torch.zeros(1, dtype=torch.int64))
+    for mine, theirs in zip(agent.network.parameters(), agent.target.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+        assert not theirs.requires_grad
+
+
+@pytest.mark.parametrize("kind", ["observation", "delayed", "both"])
+def test_ladder_reaches_the_known_values_and_actions(ladder, kind):
+    env = ladder(kind, 16)
+    config = dataclasses.replace(
+        SMALL, train_frequency=4, learning_rate=5e-3, gamma=0.5, epsilon_steps=2000
+    )
+    agent = make_dqn(env, config)
+    trained(env, agent, 25)
+    obs = agent.replay.sample(agent._words()[0]).obs
+    values = agent.values(agent.network, obs).amax(-1)
+    if kind == "delayed":  # gamma before the last step, 1 on it
+        target = torch.where(obs[..., 1] > 0, 1.0, 0.5)
+    else:
+        target = obs[..., 0] if kind == "observation" else torch.ones_like(values)
+    assert (values - target).abs().mean() < 0.1
+    if kind == "both":
+        best = agent.values(agent.network, obs).argmax(-1)
+        assert (best == (obs[..., 0] > 0)).all()
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_time_limits_are_bootstrapped_not_treated_as_ends(ladder, n_steps):
+    """One reward a step for ever, cut every 4 steps: the value is 1 / (1 - gamma)."""
+    env = ladder("constant", 16, max_steps=4)
+    config = dataclasses.replace(
+        SMALL, train_frequency=4, learning_rate=5e-3, gamma=0.8, n_steps=n_steps
+    )
+    agent = make_dqn(env, config)
+    metrics = trained(env, agent, 40)
+    assert metrics["losses/q_value"].item() == pytest.approx(5.0, abs=0.3)
+
+
+POLICIES = ("keep", "flush", "partition", "reservoir")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_member_does_not_depend_on_the_others(policy):
+    config = dataclasses.replace(SMALL, num_envs=8, replay_policy=policy, n_steps=2, dueling=True)
+    seeds = (5, 6, 9, 2, 40)
+
+    def train(which):
+        env = envs.make("MinAtar-Breakout", 8, members=len(which), seed=which, max_steps=30)
+        agent = make_dqn(env, config, interventions=("adamo", "l2_init"), seeds=which)
+        trained(env, agent, 3)
+        agent.switch()
+        return agent, trained(env, agent, 3)
+
+    together, metrics = train(seeds)
+    assert together.learner.updates >= 15
+    for member, seed in enumerate(seeds[:3]):
+        alone, lone_metrics = train((seed,))
+        pairs = zip(together.network.parameters(), alone.network.parameters(), strict=True)
+        for many, one in pairs:
+            torch.testing.assert_close(many[member], one[0], rtol=1e-4, atol=1e-5)
+        for name, value in metrics.items():
+            if isinstance(value, torch.Tensor) and value.dim():
+                lone = lone_metrics[name][0]
+                torch.testing.assert_close(value[member], lone, rtol=1e-3, atol=1e-5)
+
+
+def test_the_sparse_and_the_dense_path_agree(monkeypatch):
+    monkeypatch.setattr("neoteny.agents.dqn.SPARSE_FROM", 1)
+    results = []
+    for options in ({}, {"dense": True}, {"stacked": False}):
+        env = envs.make("MinAtar-Breakout", 16)
+        agent = make_dqn(env, **options)
+        trained(env, agent, 4)
+        results.append([p.detach() for p in agent.network.parameters()])
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_resume_is_bit_exact(policy):
+    """Cut after a switch, with a replay that has wrapped and truncated episodes in it."""
+    config = dataclasses.replace(SMALL, replay_policy=policy, replay_size=256, n_steps=2)
+
+    def start():
+        env = envs.make("MinAtar-Breakout", 16, members=2, seed=(3, 8), max_steps=10)
+        return env, make_dqn(env, config, interventions=("adamo",), seeds=(3, 8))
+
+    env, whole = start()
+    trained(env, whole, 3)
+    whole.switch()
+    trained(env, whole, 2)
+    saved = torch.load(save(whole, env), weights_only=True)
+    metrics = trained(env, whole, 3)
+    other_env, again = start()
+    again.load_state_dict(saved["agent"])
+    other_env.load_state_dict(saved["env"])
+    others = trained(other_env, again, 3)
+    for one, two in zip(whole.network.parameters(), again.network.parameters(), strict=True):
+        assert torch.equal(one, two)
+    for name, value in metrics.items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(others[name])), name
+    assert torch.equal(whole.replay.observation, again.replay.observation)
+
+
+def save(agent, env):
+    file = io.BytesIO()
+    torch.save({"agent": agent.state_dict(), "env": env.state_dict()}, file)
+    file.seek(0)
+    return file
+
+
+def test_members_that_do_not_switch_together_are_refused_where_it_matters(ladder):
+    schedule = MemberSchedules([At([64]), At([80])])
+    env = NonStationaryVector(ladder("both", 16, members=2), schedule)
+    for change in ({"replay_policy": "flush"}, {"epsilon_restart": True}):
+        with pytest.raises(ValueError, match="do not switch together"):
+            make_dqn(env, dataclasses.replace(SMALL, **change), seeds=(0, 1))
+    make_dqn(env, dataclasses.replace(SMALL, replay_policy="reservoir"), seeds=(0, 1))
+    together = NonStationaryVector(ladder("both", 16, members=2), Periodic(64))
+    make_dqn(together, dataclasses.replace(SMALL, replay_policy="flush"), seeds=(0, 1))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("max_steps", [None, 9])
+def test_an_iteration_never_waits_for_the_device(host_calls, policy, max_steps):
+    """On the dense path, which is the one that CUDA takes."""
+    env = envs.make("MinAtar-Asterix", 16, members=2, max_steps=max_steps)
+    config = dataclasses.replace(SMALL, replay_policy=policy, n_steps=2, replay_size=256)
+    agent = make_dqn(env, config, seeds=(0, 1), dense=True, interventions=("adamo", "l2_init"))
+    trained(env, agent, 3)
+    with host_calls() as calls:
+        agent.iterate(env)
+    assert calls.host == []
+
+
+def cartpole(config, iterations):
+    env = EpisodeStatistics(envs.make("CartPole-v1", config.num_envs))
+    agent = make_dqn(env, config, NetworkSpec(hidden=(64, 64)))
+    trained(env, agent, iterations)
+    env.collect()
+    trained(env, agent, 10)
+    return float(env.collect()["episodic_return"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{}, {"n_steps": 3}, {"dueling": True}, {"target_rate": 0.01}], ids=str
+)
+def test_it_learns_to_balance_a_pole(changes):
+    settings = {
+        "num_envs": 16,
+        "num_steps": 64,
+        "batch_size": 64,
+        "train_frequency": 4,
+        "learning_starts": 1_000,
+        "replay_size": 50_000,
+        "epsilon_end": 0.02,
+        "epsilon_steps": 20_000,
+        "target_frequency": 1_000,
+    }
+    if "target_rate" in changes:
+        settings["target_frequency"] = 4
+    assert cartpole(DQNConfig(**settings | changes), 26) > 90  # a random policy reaches 22

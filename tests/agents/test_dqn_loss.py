@@ -1,0 +1,100 @@
+"""The pure functions of DQN's update and exploration against closed forms."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from neoteny.agents.dqn_loss import DQNConfig, epsilon_at, explore, td_loss, td_target
+from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.agents.q_values import fused_td_loss, plain_values
+from neoteny.agents.sparse import SparseBatch
+
+
+def test_targets_of_plain_and_double_q_learning():
+    target_values = torch.tensor([[[1.0, 5.0], [2.0, 3.0]]])
+    online_values = torch.tensor([[[9.0, 0.0], [0.0, 9.0]]])
+    returns, discount = torch.tensor([[10.0, 20.0]]), torch.tensor([[0.5, 0.0]])
+    plain = td_target(returns, discount, target_values, None)
+    double = td_target(returns, discount, target_values, online_values)
+    assert plain.tolist() == [[12.5, 20.0]]  # the larger of 1 and 5; then terminated
+    assert double.tolist() == [[10.5, 20.0]]  # the online network prefers the first action
+
+
+def test_huber_and_squared_losses_and_their_gradients():
+    values = torch.tensor([[[0.0, 2.0], [0.5, 7.0]]], requires_grad=True)
+    action, target = torch.tensor([[1, 0]]), torch.tensor([[-1.0, 0.0]])
+    for kind, loss, slopes in (("huber", (2.5 + 0.125) / 2, [1, 0.5]), ("mse", 2.3125, [3, 0.5])):
+        found, statistics = td_loss(values, action, target, kind)
+        (grad,) = torch.autograd.grad(found.sum(), values)
+        assert found.item() == pytest.approx(loss)
+        assert grad.tolist() == [[[0, slopes[0] / 2], [slopes[1] / 2, 0]]]
+        assert statistics[:, 0].tolist() == pytest.approx([loss, 1.75, 1.25, -0.5])
+
+
+@pytest.mark.parametrize("kind", ["huber", "mse"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "groupsort"])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_fused_loss_and_its_gradient_equal_the_plain_ones(kind, activation, sparse, bias):
+    g = torch.Generator().manual_seed(2)
+    spec = NetworkSpec(hidden=(16, 8), activation=activation, bias=bias)
+    network = Network(spec, (30,), {"q": HeadSpec(3)}, [g, g])
+    for parameter in network.parameters():
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=g)
+    obs = torch.rand(2, 40, 30, generator=g) < 0.2
+    action = torch.randint(3, (2, 40), generator=g)
+    target = 2 * torch.randn(2, 40, generator=g)
+    branch, x = network.branches["q"], network.inputs(obs if sparse else obs.float())
+    assert isinstance(x, SparseBatch) == sparse
+    plain, wanted = td_loss(network(obs.float())["q"], action, target, kind)
+    fused, found = fused_td_loss(branch, activation, x, action, target, kind)
+    torch.testing.assert_close(fused, plain)
+    torch.testing.assert_close(found, wanted)
+    weights = torch.tensor([1.0, -2.0])  # of the members
+    parameters = list(network.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad((fused * weights).sum(), parameters),
+        torch.autograd.grad((plain * weights).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    values = plain_values(branch, activation, x)
+    torch.testing.assert_close(values, network(obs.float())["q"])
+    assert not values.requires_grad
+
+
+def test_epsilon_at_start_middle_and_end_and_per_lane():
+    config = DQNConfig(epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=400)
+    steps = torch.tensor([0, 100, 200, 400, 10_000])
+    np.testing.assert_allclose(
+        epsilon_at(steps, 2, config)[:, 1], [0.9, 0.7, 0.5, 0.1, 0.1], rtol=1e-6
+    )
+    apex = DQNConfig(epsilon_start=0.4, epsilon_end=0.4, epsilon_spread=7.0)
+    expected = [0.4 ** (1 + 7 * i / 7) for i in range(8)]
+    np.testing.assert_allclose(epsilon_at(steps, 8, apex)[3], expected, rtol=1e-6)
+    assert epsilon_at(steps, 1, apex).shape == (5, 1)
+
+
+def test_exploring_actions_have_their_probabilities():
+    uniform = torch.rand(60_000, generator=torch.Generator().manual_seed(0))
+    action = explore(torch.full((60_000,), 2), uniform, 0.3, 3)
+    counts = torch.bincount(action, minlength=3).numpy()
+    assert stats.chisquare(counts, [6_000, 6_000, 48_000]).pvalue > 1e-3
+    assert (explore(torch.full((9,), 2), uniform[:9], torch.tensor(0.0), 3) == 2).all()
+    edge = torch.tensor([0.0, 1.0 - 2**-24])
+    assert explore(torch.zeros(2).long(), edge, 1.0, 3).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_envs": 0}, "num_envs is 0"),
+        ({"gamma": 1.5}, "gamma is 1.5"),
+        ({"epsilon_spread": -1}, "epsilon_spread is -1"),
+        ({"replay_size": 5_000}, "fewer than learning_starts 10000: raise it"),
+    ],
+)
+def test_bad_hyper_parameters_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        DQNConfig(**change)

@@ -1,0 +1,112 @@
+"""Supervised streams from the command line to the report."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from neoteny.agents.classifier import ClassifierConfig
+from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.experiments.config import RunConfig, from_dict
+from neoteny.experiments.report import write_report
+from neoteny.experiments.runner import run
+from neoteny.train import main
+
+CONSOLE = Console(quiet=True)
+TINY = ClassifierConfig(batch_size=16, updates_per_iteration=4)  # 64 samples an iteration
+FAST = ["--agent", "classifier", "--batch-size", "16", "--updates-per-iteration", "4"]
+FAST += ["--hidden", "8", "--task-steps", "64", "--steps", "1280", "--diagnose-every", "10"]
+
+
+def numbers(folder, seed):
+    return pd.read_csv(folder / f"seed_{seed}" / "metrics.csv").drop(columns=["charts/SPS"])
+
+
+@pytest.mark.parametrize("cut", [2, 3])
+def test_resume_is_bit_exact(tmp_path, cut):
+    """Cut in the middle of a task, and exactly at a switch."""
+    whole = RunConfig(
+        agent="classifier",
+        env="digits-random-labels",
+        intervention=("adamo", "l2_init"),
+        seeds=2,
+        classifier=TINY,
+        hidden=(8, 8),
+        task_steps=192,
+        steps=64 * 8,
+        diagnose_every=2,
+        out=tmp_path / "whole",
+    )
+    run(whole, CONSOLE)
+    part = dataclasses.replace(whole, out=tmp_path / "part", steps=64 * cut)
+    run(part, CONSOLE)
+    run(dataclasses.replace(part, steps=64 * 8), CONSOLE, resume=True)
+    for seed in (0, 1):
+        pd.testing.assert_frame_equal(
+            numbers(tmp_path / "whole", seed), numbers(tmp_path / "part", seed), check_exact=True
+        )
+    frame = numbers(tmp_path / "whole", 0)
+    assert frame["step"].tolist() == [64 * (i + 1) for i in range(8)]
+    assert frame["visit"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
+    online, task = frame["charts/online_accuracy"], frame["charts/task_accuracy"]
+    for visit in range(3):
+        mine = frame["visit"] == visit
+        means = online[mine].expanding().mean()
+        pd.testing.assert_series_equal(task[mine], means, check_names=False)
+
+
+def test_a_comparison_reports_accuracy_of_the_first_and_last_tenth_of_tasks(tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["compare", *FAST, "--seeds", "2", "--interventions", "none", "fresh"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "last tenth minus first" in said
+    table = pd.read_csv(out / "summary.csv").set_index("arm")
+    assert set(table["unit"]) == {"accuracy"}
+    assert set(table["span"]) == {"tenth"}
+    for arm in ("classifier-none", "classifier-fresh"):
+        frames = [numbers(out / arm, seed)["charts/online_accuracy"] for seed in (0, 1)]
+        tenths = [[f[:2].mean(), f[-2:].mean()] for f in frames]  # 20 tasks of one row each
+        first, last = pd.DataFrame(tenths).mean()
+        assert table.loc[arm, "first_cycle"] == pytest.approx(first)
+        assert table.loc[arm, "last_cycle"] == pytest.approx(last)
+        assert table.loc[arm, "iqm"] == pytest.approx(pd.concat(frames).mean())
+    assert table.loc["classifier-none", "gap"] == pytest.approx(
+        1 - table.loc["classifier-none", "score"] / table.loc["classifier-fresh", "score"]
+    )
+    assert write_report(out).summary["visits"].tolist() == [20, 20]
+
+
+def test_each_agent_has_its_own_hyper_parameters():
+    classifier = RunConfig(agent="classifier", env="digits-permuted", ppo=PPOConfig())
+    assert classifier.ppo is None
+    assert classifier.hyper == ClassifierConfig()
+    assert "ppo" not in classifier.to_dict()
+    assert from_dict(classifier.to_dict()) == classifier
+    assert RunConfig().hyper == PPOConfig()
+    assert from_dict(RunConfig().to_dict()) == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run --env digits-permuted", "needs --agent classifier"),
+        ("run --agent classifier --env minatar-continual", "use one of digits-permuted"),
+        ("run --agent classifier --env-option sticky=1", "they have data, images, tasks"),
+        ("run --agent classifier --eval-episodes 3", "the classifier has neither"),
+        ("run --agent ppo --preset supervised", "try --preset cpu"),
+        ("run --agent clasifier", "did you mean 'classifier'"),
+        ("run --agent classifier --batch-size 0", "batch_size is 0"),
+        ("run --preset paper-supervised", "--env-option data=PATH"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    arguments, message, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(captured.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,231 @@
+"""Stable-Baselines3: who is pulled towards isometry and how, and diagnostics against hooks."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+
+from neoteny.plasticity.diagnostics import dormant_fraction, effective_rank, singular_values
+from neoteny.plasticity.isometry import gram_deviation, isometry_step
+from neoteny.plasticity.sb3 import (
+    AdamO,
+    DiagnosticsCallback,
+    IsometryCallback,
+    exclude_heads,
+    hidden_weights,
+)
+from neoteny.plasticity.sb3_networks import branches
+
+SETTINGS = {
+    PPO: {"n_steps": 64, "batch_size": 32, "n_epochs": 2},
+    A2C: {"n_steps": 16},
+    DQN: {"learning_starts": 32, "batch_size": 16, "train_freq": 8, "buffer_size": 500},
+}
+algorithms = pytest.mark.parametrize("algorithm", [PPO, A2C, DQN])
+
+
+def build(algorithm, policy="MlpPolicy", env="CartPole-v1", kwargs=None, **settings):
+    kwargs = {"net_arch": [16, 16]} | (kwargs or {})
+    options = SETTINGS[algorithm] | settings
+    return algorithm(policy, env, seed=3, device="cpu", policy_kwargs=kwargs, **options)
+
+
+def parameters(agent):
+    return {name: p.detach().clone() for name, p in agent.policy.named_parameters()}
+
+
+HIDDEN = {
+    PPO: {"mlp_extractor.policy_net", "mlp_extractor.value_net"},
+    A2C: {"mlp_extractor.policy_net", "mlp_extractor.value_net"},
+    DQN: {"q_net.q_net"},
+}
+
+
+@algorithms
+def test_hidden_weights_are_all_matrices_but_the_heads(algorithm):
+    agent = build(algorithm)
+    hidden = {id(p) for p in hidden_weights(agent.policy)}
+    names = {name for name, p in agent.policy.named_parameters() if id(p) in hidden}
+    assert names == {f"{body}.{at}.weight" for body in HIDDEN[algorithm] for at in (0, 2)}
+
+
+class Pictures(gymnasium.Env):
+    observation_space = Box(0, 255, (3, 36, 36), np.uint8)
+    action_space = Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 1.0, bool(self.np_random.random() < 0.1), False, {}
+
+
+@pytest.mark.parametrize("algorithm", [PPO, DQN])
+def test_convolutions_are_hidden_layers_too(algorithm):
+    agent = build(algorithm, "CnnPolicy", Pictures())
+    shapes = [tuple(p.shape) for p in hidden_weights(agent.policy)]
+    bodies = 1 if algorithm is DQN else 2
+    assert sorted(map(len, shapes)) == [2] * (1 + 2 * bodies) + [4] * 3
+
+
+@algorithms
+@pytest.mark.parametrize("how", ["callback", "optimizer"])
+def test_without_learning_only_hidden_weights_move_by_the_closed_form(algorithm, how):
+    """Learning rate 0: n updates are n steps of the pull and nothing else, bit for bit."""
+    pull = {"isometry": 0.5, "isometry_lr": 0.01}
+    if how == "callback":
+        optimizer, callback = {"optimizer_class": torch.optim.Adam}, IsometryCallback(**pull)
+        agent = build(algorithm, kwargs=optimizer, learning_rate=0.0)
+    else:
+        optimizer, callback = {"optimizer_class": AdamO, "optimizer_kwargs": pull}, None
+        agent = build(algorithm, kwargs=optimizer, learning_rate=0.0)
+        exclude_heads(agent)
+    count = [0]
+    agent.policy.optimizer.register_step_post_hook(lambda *_: count.__setitem__(0, count[0] + 1))
+    before = parameters(agent)
+    hidden = [p.detach().clone() for p in hidden_weights(agent.policy)]
+    agent.learn(128, callback=callback)
+    assert count[0] >= 8
+    moved = [name for name, p in parameters(agent).items() if not torch.equal(p, before[name])]
+    assert len(moved) == len(hidden)
+    for start, end in zip(hidden, hidden_weights(agent.policy), strict=True):
+        deviation = gram_deviation(start)
+        for _ in range(count[0]):
+            isometry_step([start], 4 * 0.01 * 0.5)
+        torch.testing.assert_close(start, end.detach(), rtol=0, atol=1e-6)
+        assert gram_deviation(start) < deviation
+
+
+@algorithms
+def test_the_callback_with_adam_is_adamo(algorithm):
+    adam = {"optimizer_class": torch.optim.Adam, "optimizer_kwargs": {"eps": 1e-5}}
+    one = build(algorithm, kwargs=adam, learning_rate=3e-3)
+    one.learn(192, callback=IsometryCallback(isometry=0.5))
+    settings = {"eps": 1e-5, "isometry": 0.5}
+    adamo = {"optimizer_class": AdamO, "optimizer_kwargs": settings}
+    two = build(algorithm, kwargs=adamo, learning_rate=3e-3)
+    exclude_heads(two)
+    two.learn(192)
+    plain = build(algorithm, kwargs=adam, learning_rate=3e-3)
+    plain.learn(192)
+    differs = False
+    for name, p in parameters(one).items():
+        assert torch.equal(p, parameters(two)[name]), name
+        differs |= not torch.equal(p, parameters(plain)[name])
+    assert differs
+
+
+def test_after_training_the_callback_is_gone():
+    agent = build(PPO)
+    agent.learn(64, callback=IsometryCallback())
+    assert not agent.policy.optimizer._optimizer_step_pre_hooks
+
+
+def test_adamo_waits_for_the_roles_and_keeps_them_when_saved(tmp_path):
+    kwargs = {"optimizer_class": AdamO, "optimizer_kwargs": {"isometry": 0.1}}
+    agent = build(PPO, kwargs=kwargs)
+    with pytest.raises(RuntimeError, match="exclude_heads"):
+        agent.learn(64)
+    exclude_heads(agent)
+    exclude_heads(agent)  # twice is once
+    agent.learn(64)
+    agent.save(tmp_path / "agent")
+    again = PPO.load(tmp_path / "agent", env=gymnasium.make("CartPole-v1"), device="cpu")
+    groups, restored = (a.policy.optimizer.param_groups for a in (agent, again))
+    assert [group["isometry"] for group in restored] == [0.1, 0.0]
+    names = [{id(p): name for name, p in a.policy.named_parameters()} for a in (agent, again)]
+    for one, two in zip(groups, restored, strict=True):
+        ours = [names[0][id(p)] for p in one["params"]]
+        assert ours == [names[1][id(p)] for p in two["params"]]
+        for p, q in zip(one["params"], two["params"], strict=True):
+            states = (a.policy.optimizer.state[x]["exp_avg"] for a, x in ((agent, p), (again, q)))
+            assert torch.equal(*states)
+    again.learn(64)
+    free = build(PPO, kwargs={"optimizer_class": AdamO, "optimizer_kwargs": {"isometry": 0.0}})
+    free.learn(64)  # nothing to wait for
+
+
+def by_hooks(agent, probe):
+    """Activations after every activation function, as torch's own hooks see them."""
+    found = {}
+    handles = []
+    for name, branch in branches(agent.policy).items():
+        found[name] = []
+        for module in branch.body:
+            if isinstance(module, nn.ReLU | nn.Tanh):
+                kept = found[name]
+                handles.append(module.register_forward_hook(lambda m, i, o, k=kept: k.append(o)))
+    with torch.no_grad():
+        if isinstance(agent, DQN):
+            agent.q_net(probe)
+        else:
+            agent.policy(probe)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+@algorithms
+def test_diagnostics_are_those_of_weights_and_hooked_activations(algorithm):
+    agent = build(algorithm)
+    callback = DiagnosticsCallback(every=64, probe=100)
+    agent.learn(200, callback=callback)
+    found = callback.measure()
+    probe = torch.as_tensor(callback._observations())
+    for name, activations in by_hooks(agent, probe).items():
+        layers = [m for m in branches(agent.policy)[name].body if isinstance(m, nn.Linear)]
+        for at, (h, layer) in enumerate(zip(activations, layers, strict=True)):
+            key = f"plasticity/{name}/layer{at}"
+            deviation = float(gram_deviation(layer.weight.detach()))
+            assert found[f"{key}/gram_deviation"] == pytest.approx(deviation, rel=1e-4)
+            dormant = float(dormant_fraction(h, 0.025))
+            assert found[f"{key}/dormant_fraction"] == pytest.approx(dormant, abs=1e-6)
+            rank = float(effective_rank(singular_values(h)))
+            assert found[f"{key}/feature_effective_rank"] == pytest.approx(rank, rel=1e-3)
+        head = float(branches(agent.policy)[name].head.weight.detach().norm())
+        assert found[f"plasticity/{name}/head/weight_norm"] == pytest.approx(head, rel=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, DQN])
+def test_diagnostics_read_convolutions_and_reach_the_logger(algorithm, tmp_path):
+    agent = build(algorithm, "CnnPolicy", Pictures())
+    agent.set_logger(configure(str(tmp_path), ["csv"]))
+    agent.learn(130, callback=DiagnosticsCallback(every=64, probe=16))
+    found = agent.logger.name_to_value | dict.fromkeys(read_header(tmp_path))
+    agent.logger.close()
+    branch = "q" if algorithm is DQN else "policy"
+    for at in range(6):
+        assert f"plasticity/{branch}/layer{at}/dormant_fraction" in found
+
+
+def read_header(folder):
+    text = (folder / "progress.csv").read_text()
+    return text.splitlines()[0].split(",") if text else []
+
+
+class Branching(BaseFeaturesExtractor):
+    def __init__(self, space):
+        super().__init__(space, 4)
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return x + self.layer(x)
+
+
+def test_what_cannot_be_read_is_said():
+    agent = build(PPO, kwargs={"features_extractor_class": Branching})
+    with pytest.raises(ValueError, match="Branching is more than a chain"):
+        agent.learn(64, callback=DiagnosticsCallback())
+    with pytest.raises(ValueError, match="optimiser is Adam"):
+        exclude_heads(agent)
+    with pytest.raises(ValueError, match="below 1"):
+        agent.learn(64, callback=IsometryCallback(isometry=1e4))
+    adamo = build(PPO, kwargs={"optimizer_class": AdamO, "optimizer_kwargs": {"isometry": 0.1}})
+    with pytest.raises(ValueError, match="drop IsometryCallback"):
+        adamo.learn(64, callback=IsometryCallback())

@@ -1,0 +1,218 @@
+"""Supervised streams: orders, labels and pixels against NumPy; MNIST and CIFAR from small files."""
+
+import gzip
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from neoteny.envs.datasets import Dataset, load_dataset
+from neoteny.wrappers import Change, Periodic
+from neoteny.wrappers.supervised import (
+    RandomLabels,
+    SupervisedStream,
+    make_supervised,
+    supervised,
+)
+
+SEEDS = (3, 4, 11)
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = np.random.default_rng(0)
+    images = torch.from_numpy(generator.integers(0, 17, (50, 4, 3, 2)).astype(np.uint8))
+    return Dataset(images, torch.from_numpy(generator.integers(0, 7, 50)), 7)
+
+
+def test_every_member_sees_every_image_once_an_epoch_in_its_own_order(data):
+    stream = SupervisedStream(data, [], Periodic(10_000), SEEDS)
+    rows = stream.draw(minibatches=30, size=15).rows.transpose(0, 1).flatten(1)  # 9 epochs of 50
+    epochs = rows.view(len(SEEDS), 9, 50)
+    assert torch.equal(epochs.sort(-1).values, torch.arange(50).expand_as(epochs))
+    assert len({tuple(order) for order in epochs.flatten(0, 1).tolist()}) == 9 * len(SEEDS)
+    again = SupervisedStream(data, [], Periodic(10_000), SEEDS)
+    parts = [again.draw(count, 15).rows for count in (1, 7, 2, 20)]
+    assert torch.equal(torch.cat(parts).transpose(0, 1).flatten(1), rows)
+    for member, seed in enumerate(SEEDS):
+        alone = SupervisedStream(data, [], Periodic(10_000), [seed]).draw(30, 15)
+        assert torch.equal(alone.rows.flatten(), rows[member])
+
+
+def test_random_labels_are_even_fixed_within_a_task_and_unrelated_between_tasks():
+    change = RandomLabels(10, SEEDS)
+    sample = torch.arange(20_000).expand(3, -1)
+    truth = sample % 10
+    tasks = [change.label(truth, task, sample) for task in range(4)]
+    for labels in tasks:
+        assert labels.dtype == torch.int64
+        for member in labels:
+            assert chisquare(np.bincount(member, minlength=10)).pvalue > 1e-3
+    flat = torch.stack(tasks).flatten(0, 1)
+    agreement = (flat[:, None] == flat[None]).double().mean(-1)
+    others = agreement[~torch.eye(len(flat), dtype=torch.bool)]
+    assert (agreement.diagonal() == 1).all()
+    assert (others - 0.1).abs().max() < 5 * (0.09 / 20_000) ** 0.5
+    assert abs(float((flat == truth[0]).double().mean()) - 0.1) < 5 * (0.09 / 240_000) ** 0.5
+    picked = torch.randint(20_000, (3, 64), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(change.label(truth[:, :64], 2, picked), tasks[2].gather(1, picked))
+
+
+def test_random_labels_are_the_same_on_numpy_for_any_task_array_and_survive_json():
+    change = RandomLabels(7, SEEDS)
+    y = np.zeros((3, 40), np.int64)
+    sample = np.arange(120).reshape(3, 40)
+    task = np.arange(3)[:, None]
+    found = change.label(y, task, sample)
+    there = change.label(*(torch.from_numpy(x) for x in (y, task, sample)))
+    np.testing.assert_array_equal(found, there.numpy())
+    for member in range(3):
+        one = RandomLabels(7, SEEDS[member]).label(y[member], member, sample[member])
+        np.testing.assert_array_equal(found[member], one)
+    assert Change.from_dict(change.to_dict()) == change
+
+
+def test_permuted_pixels_and_shuffled_classes_are_numpys_permutations():
+    permuted = make_supervised("digits-permuted", SEEDS, task_steps=600)
+    shuffled = make_supervised("digits-label-shuffle", SEEDS, task_steps=600)
+    plain = load_dataset("digits").first(1200)
+    pixels = plain.images.numpy().astype(np.float64)
+    pixels = ((pixels - pixels.mean()) / pixels.std()).reshape(1200, 64)
+    for index in range(4):  # 300 samples each: two minibatches of the first task, two of the second
+        task = index // 2
+        samples, renamed = permuted.draw(1, 300), shuffled.draw(1, 300)
+        (obs, label), (seen, name) = samples[0], renamed[0]
+        assert obs.shape == (3, 300, 8, 8, 1)
+        assert obs.dtype == torch.float32
+        for member, seed in enumerate(SEEDS):
+            rows = samples.rows[0, member].numpy()
+            order = np.random.default_rng([seed, task]).permutation(64)
+            flat = obs[member].flatten(1).numpy()
+            np.testing.assert_allclose(flat, pixels[rows][:, order], atol=1e-5)
+            np.testing.assert_array_equal(label[member], plain.labels[rows])
+            np.testing.assert_allclose(seen[member].flatten(1), pixels[rows], atol=1e-5)
+            names = np.random.default_rng([seed, task]).permutation(10)
+            np.testing.assert_array_equal(name[member], names[plain.labels[rows]])
+
+
+def test_pixels_move_with_their_channels(data):
+    stream = make_supervised("digits-permuted", [0])
+    change = type(stream.changes[0])(data.shape, 5, (0,), over="pixels", keep_first=False)
+    colours = SupervisedStream(data, [change], Periodic(100), [0])
+    obs, _ = colours.draw(1, 50)[0]
+    rows = torch.arange(50)[None]
+    order = np.random.default_rng([0, 0]).permutation(12)
+    plain = SupervisedStream(data, [], Periodic(100), [0]).observations(rows, 0)
+    seen = colours.observations(rows, 0)
+    assert torch.equal(seen[0].flatten(1, 2), plain[0].flatten(1, 2)[:, order])
+    assert abs(float(obs.mean())) < 1e-6
+    assert abs(float(obs.std(correction=0)) - 1) < 1e-6
+
+
+def test_accuracy_is_counted_since_the_last_row_and_since_the_task_began(data):
+    stream = SupervisedStream(data, [], Periodic(40), (0, 1))
+    right = [(3, 4), (5, 0), (10, 10), (1, 2), (0, 6)]
+    rows = []
+    for correct in right:
+        stream.draw(2, 10)
+        stream.score(torch.tensor(correct), 20)
+        rows.append(stream.collect())
+    online = torch.stack([row["online_accuracy"] for row in rows])
+    assert torch.equal(online, torch.tensor(right).double() / 20)
+    task = torch.stack([row["task_accuracy"] for row in rows])
+    expected = torch.tensor([[3 / 20, 4 / 20], [8 / 40, 4 / 40], [0.5, 0.5], [11 / 40, 12 / 40]])
+    assert torch.allclose(task[:4], expected.double(), atol=1e-7)
+    assert torch.equal(task[4], online[4])
+
+
+def test_tasks_last_whole_iterations_and_the_stream_goes_on_from_its_state(data):
+    stream = make_supervised("digits-random-labels", SEEDS, "cpu", 1000, 384)
+    assert stream.boundaries(4000) == [1152, 2304, 3456]
+    stream.draw(4, 96)
+    stream.score(torch.tensor([1, 2, 3]), 384)
+    again = make_supervised("digits-random-labels", SEEDS, "cpu", 1000, 384)
+    again.load_state_dict(stream.state_dict())
+    for _ in range(4):
+        one, two = stream.draw(4, 96), again.draw(4, 96)
+        assert torch.equal(one.rows, two.rows)
+        assert torch.equal(one[3][1], two[3][1])
+    assert torch.equal(stream.collect()["online_accuracy"], again.collect()["online_accuracy"])
+
+
+def idx(array):
+    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+
+
+def test_mnist_is_read_from_idx_files_compressed_or_not(tmp_path):
+    generator = np.random.default_rng(1)
+    images = generator.integers(0, 256, (30, 28, 28)).astype(np.uint8)
+    labels = generator.integers(0, 10, 30).astype(np.uint8)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+    (tmp_path / "train-labels.idx1-ubyte").write_bytes(idx(labels))
+    found = load_dataset("mnist", tmp_path)
+    np.testing.assert_array_equal(found.images[..., 0], images)
+    np.testing.assert_array_equal(found.labels, labels)
+    stream = make_supervised("mnist-permuted", [0, 1], data=str(tmp_path), images=20)
+    assert stream.draw(2, 4)[1][0].shape == (2, 4, 28, 28, 1)
+    (tmp_path / "train-labels.idx1-ubyte").write_bytes(idx(labels)[:-1])
+    with pytest.raises(ValueError, match="not whole"):
+        load_dataset("mnist", tmp_path)
+    (tmp_path / "train-labels.idx1-ubyte").write_bytes(idx(labels[:-1]))
+    with pytest.raises(ValueError, match="30 images but 29 labels"):
+        load_dataset("mnist", tmp_path)
+
+
+@pytest.mark.parametrize(("name", "key"), [("cifar10", b"labels"), ("cifar100", b"fine_labels")])
+def test_cifar_is_read_from_its_python_batches(tmp_path, name, key):
+    generator = np.random.default_rng(2)
+    small = name == "cifar10"
+    folder = tmp_path / ("cifar-10-batches-py" if small else "cifar-100-python")
+    folder.mkdir()
+    files = [f"data_batch_{i}" for i in range(1, 6)] if small else ["train"]
+    planes = generator.integers(0, 256, (len(files), 4, 3, 32, 32)).astype(np.uint8)
+    labels = generator.integers(0, 10, (len(files), 4))
+    for file, part, label in zip(files, planes, labels, strict=True):
+        batch = {b"data": part.reshape(4, -1), key: label.tolist()}
+        (folder / file).write_bytes(pickle.dumps(batch, protocol=2))
+    found = load_dataset(name, tmp_path)
+    assert found.classes == (10 if small else 100)
+    np.testing.assert_array_equal(found.images, np.moveaxis(planes.reshape(-1, 3, 32, 32), 1, -1))
+    np.testing.assert_array_equal(found.labels, labels.ravel())
+
+
+class Program:
+    def __reduce__(self):
+        return (print, ("a pickle ran",))
+
+
+def test_a_pickle_that_is_a_program_is_refused(tmp_path, capsys):
+    (tmp_path / "train").write_bytes(pickle.dumps(Program()))
+    with pytest.raises(ValueError, match=r"no batch of CIFAR: it names builtins\.print"):
+        load_dataset("cifar100", tmp_path)
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mnist-permuted", {"data": "nowhere"}, "put the data set's files there"),
+        ("cifar10-permuted", {"data": "nowhere"}, "data_batch_1 is not in"),
+        ("digits-upside-down", {}, "use one of digits-permuted, digits-random-labels"),
+        ("digits-permuted", {"images": 5000}, "the data set has 1797"),
+        ("digits-permuted", {"tasks": 0}, "tasks must be positive"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(name, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        make_supervised(name, [0], **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ValueError, match=r"pip install 'neoteny\[supervised\]'"):
+        make_supervised("digits-permuted", [0])
+    assert len(supervised()) == 12
