@@ -123,15 +123,21 @@ def bars(panel: Axes, names: list[str], summary: pd.DataFrame, peers: list[bool]
 
 
 def lines(panel: Axes, summary: pd.DataFrame, x: str) -> None:
-    """Medians over a parameter with the range of the windows, both axes logarithmic."""
+    """Medians over a parameter, whose axis is logarithmic, with the range of the windows.
+
+    Where the medians differ little, their axis starts at 0, so that they look so.
+    """
     panel.plot(summary[x], summary["median"], "o-", color=PALETTE[0], ms=3, lw=1.5)
     spread = (summary["lowest"], summary["highest"])
     panel.fill_between(summary[x], *spread, color=PALETTE[0], alpha=0.18, lw=0)
     quiet(panel, ())
     panel.set_xscale("log", base=2)
-    panel.set_yscale("log")
     panel.set_xticks(summary[x], [f"{tick:,}" for tick in summary[x]], rotation=45)
-    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if summary["median"].max() < 3 * summary["median"].min():
+        panel.set_ylim(bottom=0)
+    else:
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter(EngFormatter(sep=" "))
     panel.minorticks_off()
     panel.set_xlabel(x)
