@@ -1,5 +1,7 @@
 """The commands as a person gives them: bad input is one line and exit code 2."""
 
+from pathlib import Path
+
 import pytest
 
 from neoteny.train import main
@@ -112,3 +114,9 @@ def test_help_explains_fields_with_units(capsys):
     out = capsys.readouterr().out
     assert "--task-steps" in out
     assert "Environment steps" in out
+
+
+def test_the_readme_has_the_table_of_interventions(capsys):
+    assert main(["list", "interventions", "--markdown"]) == 0
+    readme = Path(__file__).parents[2] / "README.md"
+    assert capsys.readouterr().out.strip() in readme.read_text(encoding="utf-8")
