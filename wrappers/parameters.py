@@ -1,6 +1,5 @@
 """Parameters of an environment, set alike on the device and on the host."""
 
-import operator
 from typing import Any
 
 import gymnasium
@@ -8,14 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neoteny.envs.single import DERIVED
 from neoteny.wrappers.arrays import filled
 from neoteny.wrappers.members import AnyVectorEnv
-
-# What Gymnasium's CartPole computes from its parameters when it is made, and never again.
-DERIVED = {
-    "total_mass": (operator.add, "masspole", "masscart"),
-    "polemass_length": (operator.mul, "masspole", "length"),
-}
 
 
 def check_attributes(env: gymnasium.Env[Any, Any], names: Any) -> None:

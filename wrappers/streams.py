@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from neoteny import envs
+from neoteny.envs.base import member_seeds
 from neoteny.wrappers.checked import CheckActions
 from neoteny.wrappers.control_streams import (
     cartpole_drift,
@@ -25,7 +26,6 @@ from neoteny.wrappers.nonstationary import NonStationaryVector
 from neoteny.wrappers.schedule import Periodic
 from neoteny.wrappers.stream_files import StreamDefinition
 from neoteny.wrappers.stream_setup import TASK_STEPS, Setup, Stream
-from neoteny.wrappers.taskswitch import member_seeds
 
 STREAMS: dict[str, Callable[..., Stream]] = {
     "minatar-continual": minatar_continual,

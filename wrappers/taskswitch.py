@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from neoteny import envs
+from neoteny.envs.base import member_seeds
 from neoteny.wrappers.arrays import filled
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.members import AnyVectorEnv
@@ -290,19 +291,6 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         """Close the environments in play."""
         for play in self._plays:
             play.env.close()
-
-
-def member_seeds(seed: int | Sequence[int], members: int) -> tuple[int, ...]:
-    """One seed a member: `seed + m` for an int, else the M given ones.
-
-    Raises:
-        ValueError: the number of seeds is not M.
-    """
-    if isinstance(seed, int | np.integer):
-        return tuple(int(seed) + member for member in range(members))
-    if len(seed) != members:
-        raise ValueError(f"{len(seed)} seeds for {members} members; give one seed each, or one int")
-    return tuple(int(s) for s in seed)
 
 
 def _shared(schedule: Schedule | MemberSchedules, members: int) -> MemberSchedules:
