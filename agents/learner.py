@@ -71,6 +71,7 @@ class Learner:
         self.updates = 0
         self.boundaries = 0
         self.any_frozen = False
+        """Whether the host knows of a frozen member, so that updates must restore its weights."""
         self._parameters = list(self.network.parameters())
         self._groups = self._clipping_groups(clip_per_branch)
         self.branch_norms: dict[str, Tensor] = {}
