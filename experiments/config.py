@@ -16,6 +16,7 @@ from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.agents import AGENTS, HYPER
 from neoteny.plasticity.interventions import make_interventions
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
+from neoteny.wrappers.supervised_files import SupervisedDefinition
 
 __all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name", "from_dict"]
 
@@ -122,7 +123,7 @@ class TrainConfig:
         return list(range(self.first_seed, self.first_seed + self.seeds))
 
     @property
-    def stream_definition(self) -> StreamDefinition | None:
+    def stream_definition(self) -> StreamDefinition | SupervisedDefinition | None:
         """The stream read from the user's file, if there is one."""
         return None if self.stream is None else read_stream(self.stream)
 

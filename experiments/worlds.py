@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +13,11 @@ from neoteny.experiments.agents import AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.statistics import EpisodeStatistics
+from neoteny.wrappers.stream_files import StreamDefinition
 from neoteny.wrappers.streams import make_stream
 from neoteny.wrappers.supervised import OPTIONS, SupervisedStream, make_supervised, supervised
+from neoteny.wrappers.supervised_files import OPTIONS as FILE_OPTIONS
+from neoteny.wrappers.supervised_files import SupervisedDefinition
 
 __all__ = ["SeparateWorlds", "make_envs", "make_world"]
 
@@ -26,8 +30,11 @@ def make_world(config: RunConfig) -> EpisodeStatistics | SupervisedStream | Sepa
     """
     if AGENTS[config.agent].supervised:
         return _make_supervised(config)
-    if config.stream is None and config.env in supervised():
-        raise ValueError(f"{config.env} is a supervised stream: it needs --agent classifier")
+    definition = config.stream_definition
+    if isinstance(definition, SupervisedDefinition) or (
+        not definition and config.env in supervised()
+    ):
+        raise ValueError(f"{config.world} is a supervised stream: it needs --agent classifier")
     if AGENTS[config.agent].separate:
         if config.eval_episodes:
             raise ValueError("--eval-episodes is not there for agents of Stable-Baselines3")
@@ -87,9 +94,11 @@ def make_envs(config: RunConfig, lanes: int | None = None) -> EpisodeStatistics:
     Raises:
         ValueError: If the name or an option is unknown.
     """
+    definition = config.stream_definition
+    assert not isinstance(definition, SupervisedDefinition)
     return EpisodeStatistics(
         make_stream(
-            config.stream_definition or config.env,
+            definition or config.env,
             lanes or config.hyper.num_envs,
             members=config.seeds,
             device=config.device,
@@ -102,16 +111,20 @@ def make_envs(config: RunConfig, lanes: int | None = None) -> EpisodeStatistics:
 
 
 def _make_supervised(config: RunConfig) -> SupervisedStream:
-    if config.stream is not None or config.eval_episodes:
+    if config.eval_episodes:
+        raise ValueError("--eval-episodes are for environments: the classifier has none")
+    definition = config.stream_definition
+    if isinstance(definition, StreamDefinition):
         raise ValueError(
-            "--stream and --eval-episodes are for environments: the classifier has neither"
+            f"{config.stream} is a stream of environments: the classifier needs one with data:"
         )
-    options = config.options
-    if unknown := sorted(set(options) - set(OPTIONS)):
-        known = ", ".join(OPTIONS)
-        raise ValueError(f"supervised streams have no option {unknown[0]!r}; they have {known}")
-    return make_supervised(
-        config.env,
+    known, options = OPTIONS if definition is None else FILE_OPTIONS, config.options
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(
+            f"supervised streams have no option {unknown[0]!r}; they have {', '.join(known)}"
+        )
+    make = partial(make_supervised, config.env) if definition is None else definition.build
+    return make(
         config.seed_list,
         config.device,
         config.task_steps,

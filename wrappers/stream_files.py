@@ -3,7 +3,6 @@
 import runpy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,21 @@ from gymnasium.spaces import Discrete
 
 from neoteny import envs
 from neoteny.wrappers.change import Change
+from neoteny.wrappers.file_checks import (
+    Naming,
+    changes_in,
+    check_keys,
+    check_type,
+    completed,
+    described,
+    plain,
+)
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.modes import OnSwitch, check_mode
 from neoteny.wrappers.nonstationary import NonStationaryVector
 from neoteny.wrappers.schedule import Periodic, RandomOrder, Schedule
 from neoteny.wrappers.stream_setup import TASK_STEPS, Setup, Stream
+from neoteny.wrappers.supervised_files import SupervisedDefinition, define_supervised
 from neoteny.wrappers.taskswitch import TaskSwitch
 
 KEYS = ("name", "environments", "schedule", "changes", "on_switch", "task_names", "options")
@@ -51,8 +60,7 @@ class StreamDefinition:
 
     def to_dict(self) -> dict[str, Any]:
         """The definition in JSON types."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {key: _plain(value) for key, value in plain.items()}
+        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
 
     def build(self, setup: Setup, options: Mapping[str, Any] | None = None) -> Stream:
         """The stream.
@@ -66,17 +74,17 @@ class StreamDefinition:
         """
         shared = {**(self.options or {}), **(options or {})}
         chain = len(self.environments) > 1
-        with _Naming(self.name, "schedule"):
+        with Naming(self.name, "schedule"):
             schedule = self._schedules(setup)
-        with _Naming(self.name, "environments"):
+        with Naming(self.name, "environments"):
             env = self._chain(setup, schedule, shared) if chain else self._single(setup, shared)
         if chain and not self.changes:
             return env
         changes = []
         for index, change in enumerate(self.changes):
-            with _Naming(self.name, f"changes[{index}]"):
+            with Naming(self.name, f"changes[{index}]"):
                 changes.append(self._change(change, env, schedule.members[0], setup))
-        with _Naming(self.name, "changes"):
+        with Naming(self.name, "changes"):
             # A chain has ended all episodes at a switch by itself.
             mode: OnSwitch = "now" if chain else self.on_switch
             return NonStationaryVector(env, schedule, changes, mode, self._names(schedule))
@@ -91,7 +99,7 @@ class StreamDefinition:
         own = own and "seed" not in given  # type: ignore[operator]
         if isinstance(given, Mapping):
             more = {"period": setup.period(TASK_STEPS)} | ({"tasks": tasks} if tasks > 1 else {})
-            given = Schedule.from_dict(_completed(Schedule.kinds, given, more))
+            given = Schedule.from_dict(completed(Schedule.kinds, given, more))
         given = given.aligned(setup.steps_per_iteration)
         if own and isinstance(given, RandomOrder):
             return MemberSchedules([replace(given, seed=seed) for seed in setup.seeds])
@@ -114,6 +122,7 @@ class StreamDefinition:
             task_names=self._names(schedule),
             task_options=[task.get("options", {}) for task in self.environments],
             **options,
+            **setup.rendering,
         )
 
     def _names(self, schedule: MemberSchedules) -> list[str]:
@@ -143,10 +152,10 @@ class StreamDefinition:
             "actions": int(action.n) if isinstance(action, Discrete) else None,
         }
         given = {key: value for key, value in more.items() if value is not None}
-        return Change.from_dict(_completed(Change.kinds, change, given))
+        return Change.from_dict(completed(Change.kinds, change, given))
 
 
-def read_stream(path: Path | str) -> StreamDefinition:
+def read_stream(path: Path | str) -> StreamDefinition | SupervisedDefinition:
     """Read a stream from a file.
 
     Args:
@@ -171,8 +180,10 @@ def read_stream(path: Path | str) -> StreamDefinition:
     return define(content, path.stem, str(path))
 
 
-def define(content: Any, name: str, source: str = "stream") -> StreamDefinition:
-    """Check a mapping with the keys of a stream file.
+def define(
+    content: Any, name: str, source: str = "stream"
+) -> StreamDefinition | SupervisedDefinition:
+    """Check a mapping with the keys of a stream file; `data` makes it a supervised one.
 
     Args:
         content: the mapping.
@@ -189,64 +200,37 @@ def define(content: Any, name: str, source: str = "stream") -> StreamDefinition:
         raise ValueError(
             f"{source}: holds {content!r}; give keys such as environments: and schedule:"
         )
-    with _Naming(source):
-        _check_keys(content, KEYS)
+    if "data" in content:
+        return define_supervised(content, name, source)
+    with Naming(source):
+        check_keys(content, KEYS)
         if "environments" not in content:
-            raise ValueError("environments is missing; name an environment, or a list of them")
-    with _Naming(source, "environments"):
+            raise ValueError(
+                "environments is missing; name an environment or a list of them, or data: for a "
+                "supervised stream"
+            )
+    with Naming(source, "environments"):
         tasks = _tasks(content["environments"])
     mode = content.get("on_switch", "reset")
-    with _Naming(source, "on_switch"):
+    with Naming(source, "on_switch"):
         check_mode(mode)
         if len(tasks) > 1 and mode != "reset":
             raise ValueError(f"must be reset for a chain of environments, got {mode!r}")
-    with _Naming(source, "schedule"):
-        schedule = _described(content.get("schedule"), Schedule)
-    changes = content.get("changes") or ()
-    with _Naming(source, "changes"):
-        changes = changes if isinstance(changes, list | tuple) else [changes]
-    checked = []
-    for index, change in enumerate(changes):
-        with _Naming(source, f"changes[{index}]"):
-            checked.append(_described(change, Change))
-    for key, kind in (("options", Mapping), ("task_names", Sequence)):
-        value = content.get(key)
-        if value is not None and (not isinstance(value, kind) or isinstance(value, str)):
-            wanted = "a mapping of names to values" if key == "options" else "a list of names"
-            raise ValueError(f"{source}: {key}: must be {wanted}, got {value!r}")
+    with Naming(source, "schedule"):
+        schedule = described(content.get("schedule"), Schedule)
+    changes = changes_in(content, source)
+    check_type(content, source, "options", Mapping)
+    check_type(content, source, "task_names", Sequence)
     names = tuple(str(task) for task in content.get("task_names") or ())
     return StreamDefinition(
         str(content.get("name", name)),
         tasks,
         schedule,
-        tuple(checked),
+        changes,
         mode,
         names,
         content.get("options"),
     )
-
-
-class _Naming:
-    """Puts the place in front of the message of a ValueError raised inside."""
-
-    def __init__(self, *place: str) -> None:
-        self.place = ": ".join(place)
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Raise again with the place."""
-        if isinstance(error, ValueError):
-            raise ValueError(f"{self.place}: {error}") from error
-
-
-def _check_keys(content: Mapping[str, Any], known: Sequence[str]) -> None:
-    for key in content:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
-            raise ValueError(f"unknown key {key!r}; {hint}")
 
 
 def _tasks(content: Any) -> tuple[Mapping[str, Any], ...]:
@@ -259,52 +243,15 @@ def _tasks(content: Any) -> tuple[Mapping[str, Any], ...]:
         task = {"id": item} if isinstance(item, str) else item
         if not isinstance(task, Mapping) or not isinstance(task.get("id"), str):
             raise ValueError(f"{item!r} is no environment; give an id, or a mapping with id:")
-        _check_keys(task, TASK_KEYS)
+        check_keys(task, TASK_KEYS)
         tasks.append({**task, "id": envs.resolve(task["id"])})
     return tuple(tasks)
-
-
-def _described(value: Any, family: type[Schedule] | type[Change]) -> Any:
-    """A value of the family, or a description whose kind and fields exist."""
-    if value is None or isinstance(value, family):
-        return value
-    value = {"kind": value} if isinstance(value, str) else value
-    if not isinstance(value, Mapping):
-        raise ValueError(
-            f"{value!r} must be a mapping with kind:, one of {', '.join(family.kinds)}"
-        )
-    if value.get("kind") not in family.kinds or "kind" not in value:
-        family.from_dict(value)  # says what is wrong
-    own = [field.name for field in fields(family.kinds[value["kind"]])]
-    _check_keys(value, ["kind", *own])
-    return dict(value)
-
-
-def _completed(
-    kinds: Mapping[str, type[Any]], given: Mapping[str, Any], more: Mapping[str, Any]
-) -> dict[str, Any]:
-    """`given` with those entries of `more` that its kind has a field for."""
-    own = {field.name for field in fields(kinds[given["kind"]])}
-    inner = {
-        key: _completed(kinds, value, more)
-        for key, value in given.items()
-        if isinstance(value, Mapping) and value.get("kind") in kinds
-    }
-    return {key: value for key, value in more.items() if key in own} | {**given, **inner}
 
 
 def _base(schedule: Schedule) -> Schedule:
     """The schedule that lanes follow one after another, or the schedule itself."""
     base: Schedule = getattr(schedule, "base", schedule)
     return base
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Schedule | Change):
-        return value.to_dict()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _parse(path: Path) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from neoteny.envs import rng
@@ -22,6 +22,7 @@ from neoteny.wrappers.changes import LabelPermutation
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.numbers import whole_number
 from neoteny.wrappers.observations import ObservationPermutation
+from neoteny.wrappers.rules import Rules
 from neoteny.wrappers.schedule import Periodic, Schedule, aligned
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "RandomLabels",
     "Samples",
     "SupervisedStream",
+    "load_images",
     "make_supervised",
     "supervised",
 ]
@@ -124,7 +126,8 @@ class SupervisedStream:
         name: of the task, whichever it is.
 
     Raises:
-        ValueError: a change does not fit the images.
+        ValueError: a change does not fit the images or acts on what only environments have, or
+            the schedule drifts, or waits for returns or lanes, of which there are none.
     """
 
     def __init__(
@@ -137,14 +140,20 @@ class SupervisedStream:
         name: str = "supervised",
     ) -> None:
         self.data = data.to(device)
-        self.changes = tuple(changes)
         self.device = torch.device(device)
         self.seeds = tuple(seeds)
         self.members = len(self.seeds)
         self.schedule = MemberSchedules(schedule, self.members)
+        if self.schedule.gradual or self.schedule.judged or self.schedule.delayed:
+            raise ValueError(
+                f"{schedule} drifts, or waits for returns or lanes: give a supervised stream a "
+                "schedule that switches by the number of samples"
+            )
+        self._rules = Rules(changes, self.members, supervised=True)
         self.task_names = [name]
         self.classes = data.classes
         self.single_observation_space = Box(-np.inf, np.inf, data.shape, np.float32)
+        self._rules.check(self.single_observation_space, Discrete(data.classes))
         self._mean, self._std = data.moments()
         self.steps = 0
         size = len(data)
@@ -152,6 +161,11 @@ class SupervisedStream:
         self._visit = 0
         self._counts = [0, 0]  # samples since the last collect, and since the task began
         self._correct = torch.zeros(2, self.members, dtype=torch.int64, device=self.device)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What a task does to images and labels."""
+        return self._rules.changes
 
     def task_at(self, step: int) -> int:
         """Task of the sample number `step`."""
@@ -194,19 +208,18 @@ class SupervisedStream:
     def observations(self, rows: Tensor, task: int) -> Tensor:
         """Pixels of the samples `rows` (M, B) under `task`: (M, B, *shape) float32.
 
-        All pixels of the data set together have mean 0 and standard deviation 1.
+        Before any change, all pixels of the data set together have mean 0 and standard deviation 1.
         """
         obs = self.data.images.index_select(0, rows.flatten()).view(*rows.shape, *self.data.shape)
-        for change in self.changes:
-            obs = change.observation(obs, task, rows)
-        return (obs.to(torch.float32) - self._mean) / self._std
+        changed: Tensor = self._rules.observation(
+            (obs.to(torch.float32) - self._mean) / self._std, task, rows
+        )
+        return changed
 
     def labels(self, rows: Tensor, task: int) -> Tensor:
         """Classes of the samples `rows` (M, B) under `task`: (M, B) int64."""
-        y = self.data.labels[rows]
-        for change in self.changes:
-            y = change.label(y, task, rows)
-        return y
+        labels: Tensor = self._rules.label(self.data.labels[rows], task, rows)
+        return labels
 
     def score(self, correct: Tensor, samples: int) -> None:
         """Count answers that were given before learning from their samples.
@@ -283,6 +296,24 @@ def supervised() -> list[str]:
     return [f"{data}-{kind}" for data in DATASETS for kind in KINDS]
 
 
+def load_images(source: str, data: str | Path | None = None, images: int | None = None) -> Dataset:
+    """A data set, or the beginning of one.
+
+    Args:
+        source: name of the data set.
+        data: folder of its files, unset `data`.
+        images: use only the first so many; unset, 1,200 of the digits and all of other sets.
+
+    Raises:
+        ValueError: files are missing, or there are fewer images.
+    """
+    whole_number(images=images)
+    found = load_dataset(source, data)
+    if images is not None or source == "digits":
+        found = found.first(1200 if images is None else images)
+    return found
+
+
 def make_supervised(
     name: str,
     seeds: Sequence[int],
@@ -314,10 +345,8 @@ def make_supervised(
         raise ValueError(
             f"supervised stream {name!r} is unknown: use one of {', '.join(supervised())}"
         )
-    whole_number(tasks=tasks, task_steps=task_steps, images=images)
-    found = load_dataset(source, data)
-    if images is not None or source == "digits":
-        found = found.first(1200 if images is None else images)
+    whole_number(tasks=tasks, task_steps=task_steps)
+    found = load_images(source, data, images)
     schedule = Periodic(aligned(task_steps or TASK_STEPS, steps_per_iteration))
     changes = KINDS[kind](found, tasks, tuple(seeds))
     return SupervisedStream(found, changes, schedule, seeds, device, name)

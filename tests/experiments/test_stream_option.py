@@ -46,3 +46,35 @@ def test_a_bad_stream_file_is_one_line(text, message, tmp_path, capsys):
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+DIGITS = "data: digits\nchanges: [{kind: LabelNoise, fractions: [0, 0.5]}]\noptions: {images: 64}"
+TINY = ["--hidden", "8", "--batch-size", "16", "--updates-per-iteration", "4"]
+TINY += ["--task-steps", "128", "--steps", "256", "--diagnose-every", "0"]
+
+
+def test_a_supervised_stream_file_is_trained_and_resumed(tmp_path):
+    file = tmp_path / "noisy.yaml"
+    file.write_text(DIGITS)
+    out = str(tmp_path / "run")
+    arguments = ["run", "--agent", "classifier", "--stream", str(file), "--out", out]
+    assert main([*arguments, *TINY]) == 0
+    stored = json.loads((tmp_path / "run/seed_0/config.json").read_text())
+    assert (stored["env"], stored["boundaries"]) == ("noisy", [128])
+    assert stored["stream_definition"]["data"] == "digits"
+    assert main(["run", "--resume", out, "--steps", "384"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("agent", "text", "message"),
+    [
+        ("ppo", DIGITS, "mine is a supervised stream: it needs --agent classifier"),
+        ("classifier", TEXT, "is a stream of environments: the classifier needs one with data:"),
+    ],
+)
+def test_a_stream_file_goes_with_its_kind_of_agent(agent, text, message, tmp_path, capsys):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    out = str(tmp_path / "run")
+    assert main(["run", "--agent", agent, "--stream", str(file), "--out", out]) == 2
+    assert message in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Supervised streams: orders, labels and pixels against NumPy; MNIST and CIFAR from small files."""
 
 import gzip
+import json
 import pickle
 import sys
 
@@ -10,7 +11,19 @@ import torch
 from scipy.stats import chisquare
 
 from neoteny.envs.datasets import Dataset, load_dataset
-from neoteny.wrappers import Change, Periodic
+from neoteny.wrappers import (
+    Change,
+    Cyclic,
+    LabelNoise,
+    LabelPermutation,
+    ObservationDropout,
+    ObservationNoise,
+    Periodic,
+    RewardFlip,
+    Sinusoidal,
+    StickyActions,
+    read_stream,
+)
 from neoteny.wrappers.supervised import (
     RandomLabels,
     SupervisedStream,
@@ -216,3 +229,64 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     with pytest.raises(ValueError, match=r"pip install 'neoteny\[supervised\]'"):
         make_supervised("digits-permuted", [0])
     assert len(supervised()) == 12
+
+
+FILE = """
+data: digits
+schedule: {kind: Cyclic, tasks: 3}
+changes:
+  - {kind: LabelPermutation, keep_first: true}
+  - {kind: LabelNoise, fractions: [0.0, 0.5]}
+  - {kind: ObservationNoise, stds: [0.0, 1.0]}
+options: {images: 200}
+"""
+
+
+def test_a_file_says_the_same_as_python(tmp_path):
+    (tmp_path / "mine.yaml").write_text(FILE)
+    definition = read_stream(tmp_path / "mine.yaml")
+    ours = definition.build(SEEDS, task_steps=100, steps_per_iteration=60)
+    changes = [
+        LabelPermutation(10, 3, SEEDS),
+        LabelNoise(10, (0.0, 0.5), SEEDS),
+        ObservationNoise((8, 8, 1), (0.0, 1.0), SEEDS),
+    ]
+    images = load_dataset("digits").first(200)
+    theirs = SupervisedStream(images, changes, Cyclic(120, 3), SEEDS)
+    assert ours.changes == theirs.changes
+    assert ours.boundaries(400) == [120, 240, 360]
+    for one, two in zip(ours.draw(6, 60), theirs.draw(6, 60), strict=True):
+        assert all(map(torch.equal, one, two))
+    assert json.loads(json.dumps(definition.to_dict()))["data"] == "digits"
+
+
+@pytest.mark.parametrize(
+    ("changes", "schedule", "message"),
+    [
+        ([RewardFlip()], Periodic(10), "acts on reward, but a supervised stream has only"),
+        ([StickyActions((0.1,))], Periodic(10), "acts on action, but a supervised stream"),
+        ([LabelNoise(7, (0.5,), (1, 2))], Periodic(10), "is for 2 members, not 3"),
+        ([ObservationDropout((9,), 2)], Periodic(10), "is for observations of shape"),
+        ([], Sinusoidal(100, 2), "give a supervised stream a schedule that switches"),
+    ],
+)
+def test_what_does_not_fit_a_supervised_stream_is_refused(data, changes, schedule, message):
+    with pytest.raises(ValueError, match=message):
+        SupervisedStream(data, changes, schedule, SEEDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: digit", "data: 'digit' is no data set; give one of digits"),
+        ("data: digits\nenvironments: CartPole-v1", "unknown key 'environments'"),
+        ("data: digits\noptions: {image: 3}", "unknown key 'image'; did you mean 'images'"),
+        ("data: digits\nchanges: [RewardFlip]", "acts on reward, but a supervised stream has"),
+        ("data: digits\nschedule: {kind: Sinusoidal, tasks: 2}", "schedule that switches"),
+    ],
+)
+def test_a_malformed_file_is_told_in_one_line(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_stream(tmp_path / "mine.yaml").build([0])
+    assert "\n" not in str(caught.value)
