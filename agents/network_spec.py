@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from neoteny.agents.policies import Family
 from neoteny.plasticity.layers import ACTIVATIONS
 
 __all__ = ["HeadSpec", "NetworkSpec"]
@@ -54,3 +55,5 @@ class HeadSpec:
 
     outputs: int
     gain: float = 1.0
+    family: Family | None = None
+    """The distributions whose parameters the branch's outputs are; none where they are values."""

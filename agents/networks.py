@@ -31,7 +31,12 @@ __all__ = [
 
 
 class Branch(nn.Module):
-    """A body and its head."""
+    """A body and its head; of a Gaussian policy also log standard deviations, (M, outputs).
+
+    These are no weights: nothing decays, clips, perturbs or keeps them isometric.
+    """
+
+    log_std: nn.Parameter | None
 
     def __init__(
         self,
@@ -52,6 +57,12 @@ class Branch(nn.Module):
             role="head",
             generator=generators,
         )
+        self.family = head.family
+        self.log_std_init = None if head.family is None else head.family.log_std
+        spread = None
+        if self.log_std_init is not None:
+            spread = nn.Parameter(torch.full((members, head.outputs), self.log_std_init))
+        self.register_parameter("log_std", spread)
 
     @property
     def hidden(self) -> list[IsoLinear]:
@@ -65,9 +76,14 @@ class Branch(nn.Module):
         return plain and self.body.plain and self.head.weight.dtype == torch.float32
 
     def forward(self, x: Observations) -> Tensor:
-        """The head's outputs for (M, B, inputs): (M, B, outputs)."""
-        output: Tensor = self.head(self.body(x))
-        return output
+        """The outputs for (M, B, inputs): (M, B, outputs)."""
+        return self.complete(self.head(self.body(x)))
+
+    def complete(self, output: Tensor) -> Tensor:
+        """The head's outputs (M, B, A), followed by the log standard deviations, if any."""
+        if self.log_std is None:
+            return output
+        return torch.cat([output, self.log_std.unsqueeze(1).expand_as(output)], -1)
 
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
         """Draw the branch anew, in place, in the order of construction."""
@@ -76,6 +92,8 @@ class Branch(nn.Module):
             if isinstance(norm, MemberLayerNorm):
                 norm.reset_parameters()
         self.head.reset_parameters(generators)
+        if self.log_std is not None and self.log_std_init is not None:
+            nn.init.constant_(self.log_std, self.log_std_init)
 
 
 class Network(nn.Module):
@@ -154,7 +172,8 @@ class Network(nn.Module):
             outputs = stacked_forward(
                 x, list(branches.values()), self.spec.activation, self.precision
             )
-            return dict(zip(branches, outputs, strict=True))
+            pairs = zip(branches.items(), outputs, strict=True)
+            return {name: branch.complete(output) for (name, branch), output in pairs}
         with torch.autocast(
             self._device_type, self.precision, enabled=self.precision != torch.float32
         ):
@@ -168,6 +187,11 @@ class Network(nn.Module):
         """Draw every weight anew, in place; parameters stay the same tensors."""
         for branch in self.branches.values():
             branch.reset_parameters(generators)
+
+    def weights(self) -> list[nn.Parameter]:
+        """All parameters but the log standard deviations of a Gaussian policy."""
+        others = {id(branch.log_std) for branch in self.branches.values()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in others]
 
     def named_branch_parameters(self) -> dict[str, list[nn.Parameter]]:
         """The parameters of each branch; gradient norms are taken over these lists."""

@@ -15,20 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import torch
 from torch import Tensor
 
 from neoteny.agents.graphs import Recorded, Recorder
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
-from neoteny.agents.ppo_loss import (
-    PPOConfig,
-    explained_variance,
-    fused_ppo_loss,
-    ppo_loss,
-    sample_actions,
-)
+from neoteny.agents.policies import Family, policy_family
+from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_loss, ppo_loss
 from neoteny.agents.rollout import Rollout, gae
 from neoteny.agents.sparse import SparseBatch
 from neoteny.envs import rng
@@ -41,7 +35,8 @@ class PPO:
     """A PPO agent of M members, one per seed.
 
     Args:
-        envs: A tensor environment with M times `config.num_envs` lanes and discrete actions.
+        envs: A tensor environment with M times `config.num_envs` lanes, and discrete actions or
+            a Box of floats.
         config: Hyper-parameters.
         spec: Shape of the policy's and the value function's bodies.
         interventions: Applied by the learner, left to right.
@@ -52,6 +47,9 @@ class PPO:
         precision: Type of the matrix products' factors, float32 or bfloat16.
         recorder: Makes what updates are recorded with, if they run the same operations every time;
             `None` runs them one operation after the other.
+
+    Raises:
+        ValueError: If the actions are of another kind.
     """
 
     statistics = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
@@ -68,14 +66,13 @@ class PPO:
         precision: torch.dtype = torch.float32,
         recorder: Callable[[], Recorder] | None = None,
     ) -> None:
-        if not isinstance(envs.single_action_space, gymnasium.spaces.Discrete):
-            raise ValueError(f"PPO needs discrete actions, the environment has {envs.action_space}")
         self.config = config
         self.members = len(seeds)
         self.device = torch.device(envs.device)
+        self.policy = policy_family(envs.single_action_space, config.log_std_init, self.device)
         self.observation_shape = tuple(envs.single_observation_space.shape)
         heads = {
-            "policy": HeadSpec(int(envs.single_action_space.n), gain=0.01),
+            "policy": HeadSpec(self.policy.size, gain=0.01, family=self.policy),
             "value": HeadSpec(1, gain=1.0),
         }
         self.learner = Learner(
@@ -118,11 +115,11 @@ class PPO:
 
     @torch.no_grad()
     def act(self, obs: Observations) -> tuple[Tensor, Tensor, Tensor]:
-        """Sample actions (M, N) with log-probabilities and values for observations (M, N, ...)."""
+        """Sample actions (M, N, ...), their log-probabilities and values for observations."""
         outputs = self.network(obs)
-        uniform = rng.uniform(rng.bits(self._policy_keys, self._clock, 0)).view(self.members, -1)
+        uniform = self.policy.draw(self._policy_keys, self._clock, self.members)
         self._clock += 1
-        action, log_prob = sample_actions(outputs["policy"], uniform)
+        action, log_prob = self.policy.sample(outputs["policy"], uniform)
         return action, log_prob, outputs["value"].squeeze(-1)
 
     def _prepare(self, envs: Any) -> Rollout:
@@ -132,8 +129,9 @@ class PPO:
         slots = envs.max_truncations(self.config.num_steps)
         envs.final_observations = slots > 0
         if self._rollout is None:
+            lead = self.config.num_steps, self.members, self.config.num_envs
             self._rollout = Rollout.allocate(
-                self.config.num_steps, self.members, self.config.num_envs, self._obs
+                self.policy.allocate(*lead, device=self.device), self._obs
             )
         self._rollout.begin(slots)
         return self._rollout
@@ -160,7 +158,7 @@ class PPO:
             rollout.action[t] = action
             rollout.log_prob[t] = log_prob
             rollout.value[t] = value
-            obs, reward, terminated, truncated, info = envs.step(action.flatten())
+            obs, reward, terminated, truncated, info = envs.step(self.policy.playable(action))
             truncated = truncated & ~terminated
             rollout.reward[t] = self._by_member(reward)
             rollout.terminated[t] = self._by_member(terminated)
@@ -183,7 +181,7 @@ class PPO:
                     for obs in rollout.final_obs
                 ]
             )  # (S, M, N)
-            slot = rollout.slot.view_as(rollout.action).clamp(max=len(final_value) - 1)
+            slot = rollout.slot.view_as(rollout.value).clamp(max=len(final_value) - 1)
             next_value = torch.where(rollout.truncated, final_value.gather(0, slot), next_value)
         return gae(
             rollout.reward,
@@ -206,12 +204,14 @@ class PPO:
         advantage = self.advantages(rollout)
         returns = advantage + rollout.value
         if self._minibatch is None:
-            self._minibatch = Minibatch.allocate(rollout, config, len(self.statistics) + 3)
+            count = len(self.statistics) + 3
+            self._minibatch = Minibatch.allocate(rollout, config, self.policy, count)
         minibatch = self._minibatch
         if rollout.sparse:
             minibatch.obs = SparseBatch.join(rollout.sparse)
+        action = self.policy.split(rollout.action)
         torch.stack(
-            [rollout.log_prob, rollout.value, advantage, returns, rollout.action.float()],
+            [rollout.log_prob, rollout.value, advantage, returns, *action],
             dim=-1,
             out=minibatch.fields.view(*rollout.value.shape, -1),
         )
@@ -225,6 +225,8 @@ class PPO:
         names += [f"losses/gradient_norm/{name}" for name in ("network", *self.network.branches)]
         metrics = dict(zip(names, totals, strict=True))
         metrics["losses/explained_variance"] = explained_variance(rollout.value, returns)
+        if (log_std := self.network.branches["policy"].log_std) is not None:
+            metrics["losses/std"] = log_std.detach().exp().mean(1)
         return metrics
 
     def _step(self) -> None:
@@ -244,13 +246,14 @@ class PPO:
         minibatch = self._minibatch
         assert minibatch is not None
         obs = select(minibatch.obs, minibatch.rows)
-        fields = minibatch.fields[minibatch.rows].unbind(-1)
-        log_prob, value, advantage, returns, action = fields
+        fields = minibatch.fields[minibatch.rows]
+        log_prob, value, advantage, returns = fields[..., :4].unbind(-1)
         outputs = self.network(obs)
         loss, statistics = (fused_ppo_loss if self.network.stacked else ppo_loss)(
+            self.policy,
             outputs["policy"],
             outputs["value"].squeeze(-1),
-            action.long(),
+            self.policy.join(fields[..., 4:]),
             log_prob,
             value,
             advantage,
@@ -293,20 +296,22 @@ class Minibatch:
     obs: Observations
     """(T L, *shape), the rollout's memory, or all its ones."""
     fields: Tensor
-    """(T L, 5): log-probability, value, advantage, return, action; one gather instead of five."""
+    """(T L, 4 + columns): log-probability, value, advantage, return, action; one gather for all."""
     rows: Tensor
     """(M, B) int64, the rows of both that the update reads."""
     totals: Tensor
     """(statistics, M) sums over updates."""
 
     @classmethod
-    def allocate(cls, rollout: Rollout, config: PPOConfig, statistics: int) -> Minibatch:
+    def allocate(
+        cls, rollout: Rollout, config: PPOConfig, policy: Family, statistics: int
+    ) -> Minibatch:
         """Reserve memory for the minibatches of a rollout."""
         members, like = rollout.members, rollout.value
         return cls(
             obs=rollout.obs.flatten(0, 1),
-            fields=like.new_empty(like.numel(), 5),
-            rows=rollout.action.new_empty(members, config.minibatch_size),
+            fields=like.new_empty(like.numel(), 4 + policy.columns),
+            rows=rollout.slot.new_empty(members, config.minibatch_size),
             totals=like.new_zeros(statistics, members),
         )
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["PPOConfig", "explained_variance", "ppo_loss", "sample_actions"]
+from neoteny.agents.policies import Family
+
+__all__ = ["PPOConfig", "explained_variance", "fused_ppo_loss", "ppo_loss"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class PPOConfig:
     """Largest gradient norm of a branch; none disables clipping."""
     normalize_advantage: bool = True
     """Normalise advantages within each member's minibatch."""
+    log_std_init: float = 0.0
+    """Initial logarithm of a Gaussian policy's standard deviations, where actions are continuous;
+    in the units of the action."""
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
@@ -80,24 +84,9 @@ class PPOConfig:
         return self.num_epochs * self.num_minibatches / self.steps_per_iteration
 
 
-def sample_actions(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample categorical actions by inverting the distribution function.
-
-    Args:
-        logits: (..., A).
-        uniform: (...) in [0, 1).
-
-    Returns:
-        Actions (...) int64 and their log-probabilities (...).
-    """
-    log_probs = F.log_softmax(logits, dim=-1)
-    below = log_probs.exp().cumsum(-1) <= uniform.unsqueeze(-1)
-    action = below[..., :-1].sum(-1)  # round-off in the last entry must not reach past it
-    return action, log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-
-
 def ppo_loss(
-    logits: Tensor,
+    policy: Family,
+    outputs: Tensor,
     value: Tensor,
     action: Tensor,
     old_log_prob: Tensor,
@@ -109,9 +98,10 @@ def ppo_loss(
     """The clipped surrogate, value and entropy losses of each member.
 
     Args:
-        logits: (M, B, A).
+        policy: What the outputs mean.
+        outputs: (M, B, P) of the policy's branch.
         value: (M, B) new predictions.
-        action: (M, B) int64.
+        action: (M, B) int64, or (M, B, A) float, as the policy stores them.
         old_log_prob: (M, B) when the action was taken.
         old_value: (M, B) when the action was taken.
         advantage: (M, B).
@@ -122,8 +112,8 @@ def ppo_loss(
         Loss (M,) and statistics (5, M) without gradient: policy loss, value loss, entropy,
         approximate KL (E[(r - 1) - ln r]) and the fraction of clipped ratios.
     """
-    log_probs = F.log_softmax(logits, dim=-1)
-    log_ratio = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1) - old_log_prob
+    log_prob, entropy = policy.log_prob(outputs, action)
+    log_ratio = log_prob - old_log_prob
     ratio = log_ratio.exp()
     if config.normalize_advantage:
         std, mean = torch.std_mean(advantage, dim=1, keepdim=True)
@@ -135,7 +125,7 @@ def ppo_loss(
         change = (value - old_value).clamp(-config.clip_range_vf, config.clip_range_vf)
         error = torch.maximum(error, (old_value + change - returns).square())
     value_loss = 0.5 * error.mean(1)
-    entropy = -(log_probs.exp() * log_probs).sum(-1).mean(1)
+    entropy = entropy.mean(1)
     loss = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
     with torch.no_grad():
         kl = (ratio - 1 - log_ratio).mean(1)
@@ -150,7 +140,8 @@ class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        logits: Tensor,
+        policy: Family,
+        outputs: Tensor,
         value: Tensor,
         action: Tensor,
         old_log_prob: Tensor,
@@ -163,21 +154,15 @@ class _FusedLoss(torch.autograd.Function):
         if config.normalize_advantage:
             std, mean = torch.std_mean(advantage, dim=1, keepdim=True)
             advantage = (advantage - mean).div_(std + 1e-8)
-        log_probs = F.log_softmax(logits, dim=-1)
-        chosen = action.unsqueeze(-1)
-        log_ratio = log_probs.gather(-1, chosen).squeeze(-1).sub_(old_log_prob)
+        log_prob, entropy, gradient = policy.closed_form(outputs, action)
+        log_ratio = log_prob.sub_(old_log_prob)
         ratio = log_ratio.exp()
         change = ratio - 1
         gain = advantage * ratio
         clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range).mul_(advantage)
         objective = torch.minimum(gain, clipped)
-        probs = log_probs.exp()
-        entropy = (probs * log_probs).sum(-1).neg_()
-        # d(-objective)/d log_prob where the unclipped ratio counts; the chosen action's logit gets
-        # it whole, and every logit loses its probability's share.
-        slope = gain.mul_(gain <= clipped).unsqueeze(-1)
-        d_logits = probs * (slope + config.ent_coef * (log_probs + entropy.unsqueeze(-1)))
-        d_logits.scatter_add_(-1, chosen, -slope)
+        # d objective / d log_prob, which is 0 where the clipped ratio counts.
+        d_outputs = gradient(gain.mul_(gain <= clipped), config.ent_coef)
         error = value - returns
         square = error.square()
         if config.clip_range_vf is not None:
@@ -191,7 +176,7 @@ class _FusedLoss(torch.autograd.Function):
         statistics = torch.stack(
             [-objective, 0.5 * square, entropy, change - log_ratio, exceeded]
         ).mean(-1)
-        ctx.save_for_backward(d_logits, error)
+        ctx.save_for_backward(d_outputs, error)
         ctx.scales = 1 / batch, config.vf_coef / batch
         ctx.mark_non_differentiable(statistics)
         policy_loss, value_loss, mean_entropy, *_ = statistics
@@ -201,11 +186,11 @@ class _FusedLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> Any:
-        d_logits, d_value = ctx.saved_tensors
+        d_outputs, d_value = ctx.saved_tensors
         policy_scale, value_scale = ctx.scales
         grad = grad.unsqueeze(-1)
-        d_logits = d_logits * (grad * policy_scale).unsqueeze(-1)
-        return d_logits, d_value * (grad * value_scale), *[None] * 6
+        d_outputs = d_outputs * (grad * policy_scale).unsqueeze(-1)
+        return None, d_outputs, d_value * (grad * value_scale), *[None] * 6
 
 
 def fused_ppo_loss(*arguments: Any) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,7 @@ class Rollout:
     obs: Tensor
     """(T, L, *shape), member-major lanes L = M N, in the environment's type."""
     action: Tensor
-    """(T, M, N) int64."""
+    """(T, M, N) int64, or (T, M, N, A) float, as the policy stores them."""
     log_prob: Tensor
     """(T, M, N) float."""
     value: Tensor
@@ -84,15 +84,21 @@ class Rollout:
     """The observations' ones, step after step, where the network takes them so; else empty."""
 
     @classmethod
-    def allocate(cls, steps: int, members: int, lanes: int, obs: Tensor) -> Rollout:
-        """Reserve memory for `steps` steps of `members` times `lanes` lanes like `obs`."""
+    def allocate(cls, action: Tensor, obs: Tensor) -> Rollout:
+        """Reserve memory for a rollout.
+
+        Args:
+            action: memory for its actions, (T, M, N, ...).
+            obs: (L, *shape), observations of one step.
+        """
+        steps, members, lanes = action.shape[:3]
 
         def of_type(kind: torch.dtype) -> Tensor:
             return torch.zeros(steps, members, lanes, dtype=kind, device=obs.device)
 
         return cls(
             obs=obs.new_empty(steps, *obs.shape),
-            action=of_type(torch.int64),
+            action=action,
             log_prob=of_type(torch.float32),
             value=of_type(torch.float32),
             reward=of_type(torch.float32),

@@ -15,6 +15,7 @@ import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -160,7 +161,7 @@ def _time_updates(agent: PPO, rollout: Rollout, watch: Stopwatch, sampled: int) 
     rows = torch.arange(len(fields), device=fields.device)
     rows = rows.view_as(rollout.action).transpose(0, 1).flatten(1)  # (M, T N)
     order = rows[:, torch.randperm(rows.shape[1], device=rows.device)]
-    loss = fused_ppo_loss if agent.network.stacked else ppo_loss
+    loss = partial(fused_ppo_loss if agent.network.stacked else ppo_loss, agent.policy)
     for index in order.split(config.minibatch_size, dim=1)[:sampled]:
         watch.start()
         batch, (*floats, action) = select(obs, index), fields[index].unbind(-1)

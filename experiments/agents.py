@@ -14,8 +14,9 @@ from neoteny.agents.classifier import Classifier, ClassifierConfig
 from neoteny.agents.dqn import DQN, DQNConfig
 from neoteny.agents.graphs import CudaGraph
 from neoteny.agents.ppo import PPO
-from neoteny.agents.ppo_loss import PPOConfig, sample_actions
+from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.agents.rollout import Rollout
+from neoteny.envs import rng
 from neoteny.plasticity.interventions import Intervention, make_interventions
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class AgentKind:
     """One iteration of the agent in its world: metrics, and observations for diagnostics."""
     preset: str
     """The defaults it starts from unless another preset is named."""
-    policy: Callable[[Any, Tensor, Tensor], Tensor] | None = None
-    """Actions (M, N) of the agent on observations (M, N, *shape), by uniform numbers (M, N)."""
+    policy: Callable[[Any, Tensor, Tensor, int], Tensor] | None = None
+    """Actions (L, *action) of the agent on observations (M, N, *shape), by random numbers of lanes
+    with keys (L,) at a step."""
     switch: Callable[[Any], None] | None = None
     """What the agent does of its own accord at a task switch."""
     supervised: bool = False
@@ -91,8 +93,11 @@ def _spread(rollout: Rollout, most: int) -> Tensor:
     return obs[:, :, :per_step].transpose(0, 1).flatten(1, 2)
 
 
-def _ppo_policy(agent: PPO, obs: Tensor, uniform: Tensor) -> Tensor:
-    return sample_actions(agent.network.branch("policy", obs), uniform)[0]
+def _ppo_policy(agent: PPO, obs: Tensor, keys: Tensor, step: int) -> Tensor:
+    uniform = agent.policy.draw(keys, step, agent.members)
+    return agent.policy.playable(
+        agent.policy.sample(agent.network.branch("policy", obs), uniform)[0]
+    )
 
 
 def _build_dqn(config: RunConfig, world: Any) -> DQN:
@@ -103,8 +108,9 @@ def _iterate_dqn(agent: DQN, world: Any) -> tuple[dict[str, Any], Probe]:
     return agent.iterate(world), agent.recent
 
 
-def _dqn_policy(agent: DQN, obs: Tensor, uniform: Tensor) -> Tensor:
-    return agent.act(obs, uniform, agent.config.epsilon_end)
+def _dqn_policy(agent: DQN, obs: Tensor, keys: Tensor, step: int) -> Tensor:
+    uniform = rng.uniform(rng.bits(keys, step, 0)).view(agent.members, -1)
+    return agent.act(obs, uniform, agent.config.epsilon_end).flatten()
 
 
 def _build_classifier(config: RunConfig, world: Any) -> Classifier:

@@ -46,9 +46,8 @@ def evaluate(config: RunConfig, agent: Any, step: int, schedule: MemberSchedules
     for t in range(MAX_STEPS):
         if t % CHECK_EVERY == 0 and not running.any():
             break
-        uniform = rng.uniform(rng.bits(keys, t, 0)).view(config.seeds, lanes)
-        action = policy(agent, obs.view(config.seeds, lanes, *obs.shape[1:]), uniform)
-        obs, reward, terminated, truncated, _ = envs.step(action.flatten())
+        action = policy(agent, obs.view(config.seeds, lanes, *obs.shape[1:]), keys, t)
+        obs, reward, terminated, truncated, _ = envs.step(action)
         total += reward * running
         running &= ~(terminated | truncated)
     return total.view(config.seeds, lanes).mean(1)

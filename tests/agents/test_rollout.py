@@ -81,7 +81,7 @@ def test_truncation_bootstraps_and_termination_does_not():
 
 def test_final_observations_are_kept_in_slots_per_lane():
     obs = torch.zeros(4, 3)
-    rollout = Rollout.allocate(5, 2, 2, obs)
+    rollout = Rollout.allocate(torch.zeros(5, 2, 2, dtype=torch.int64), obs)
     rollout.begin(slots=2)
     cuts = torch.tensor(
         [[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]]

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.agents.policies import Categorical
 from neoteny.agents.ppo_loss import PPOConfig, fused_ppo_loss, ppo_loss
 from neoteny.agents.sparse import encode
 from neoteny.agents.stacked import KERNELS
@@ -122,7 +123,7 @@ def test_closed_form_gradient_of_the_loss_equals_autograd(config):
     found = []
     for function in (ppo_loss, fused_ppo_loss):
         leaves = [logits.clone().requires_grad_(), value.clone().requires_grad_()]
-        loss, statistics = function(*leaves, *rest, config)
+        loss, statistics = function(Categorical(5), *leaves, *rest, config)
         (loss * torch.arange(1.0, M + 1)).sum().backward()
         found.append([loss.detach(), statistics, *(leaf.grad for leaf in leaves)])
     for a, b in zip(*found, strict=True):

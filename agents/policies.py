@@ -1,0 +1,298 @@
+"""What a policy's outputs mean: the families of distributions that actions are drawn from.
+
+A family is told by the action space and does everything that depends on it: sampling, densities
+and divergences, how actions are stored and how the environment takes them. Its functions are pure
+and leave the member axis alone.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from neoteny.envs import rng
+
+__all__ = ["Categorical", "Family", "Gaussian", "policy_family"]
+
+Gradient = Callable[[Tensor, float], Tensor]
+"""From the slope d objective / d log-probability (M, B) and the entropy's coefficient to the
+gradient of -objective - coefficient * entropy with respect to the outputs."""
+
+
+class Family(ABC):
+    """A family of distributions over actions, each given by the outputs (..., P) of a branch."""
+
+    log_std: float | None = None
+    """Initial value of the log standard deviations that the branch learns beside its head, one for
+    each of the head's outputs; none if the head gives all parameters."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Outputs of the branch's head."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> int:
+        """Numbers that an action is stored as in a minibatch, and uniform numbers it takes."""
+
+    @abstractmethod
+    def allocate(self, *lead: int, device: torch.device) -> Tensor:
+        """Zeroed memory for actions with leading axes `lead`."""
+
+    @abstractmethod
+    def sample(self, outputs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw actions by inverting the distribution function.
+
+        Args:
+            outputs: (..., P).
+            uniform: (..., columns) in [0, 1).
+
+        Returns:
+            Actions, as they are stored, and their log-probabilities (...).
+        """
+
+    @abstractmethod
+    def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability (...) of actions, in nats, and entropy (...) of their distributions."""
+
+    @abstractmethod
+    def closed_form(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Gradient]:
+        """As :meth:`log_prob`, without autograd, with the gradient as a function."""
+
+    @abstractmethod
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        """Kullback-Leibler divergence (...) of the distributions `new` from `old`, in nats."""
+
+    @abstractmethod
+    def split(self, action: Tensor) -> Sequence[Tensor]:
+        """Actions as `columns` tensors (...) of floats."""
+
+    @abstractmethod
+    def join(self, columns: Tensor) -> Tensor:
+        """Actions from their columns (..., columns)."""
+
+    @abstractmethod
+    def playable(self, action: Tensor) -> Tensor:
+        """Actions (M, N, ...) as the environment takes them: (L, *action), within its bounds."""
+
+    def draw(self, keys: Tensor, step: Tensor | int, members: int) -> Tensor:
+        """The uniform numbers of one step: (M, N, columns) from keys (L,).
+
+        A lane's numbers depend on its key and the step alone.
+        """
+        slots = torch.arange(self.columns, device=keys.device).unsqueeze(1)
+        uniform = rng.uniform(rng.bits(keys, step, slots))  # (columns, L)
+        return uniform.view(self.columns, members, -1).movedim(0, -1)
+
+
+@dataclass(frozen=True)
+class Categorical(Family):
+    """One of some choices; the outputs are logits.
+
+    Args:
+        choices: number of actions.
+    """
+
+    choices: int
+
+    @property
+    def size(self) -> int:
+        """One logit a choice."""
+        return self.choices
+
+    @property
+    def columns(self) -> int:
+        """One: the index."""
+        return 1
+
+    def allocate(self, *lead: int, device: torch.device) -> Tensor:
+        """(*lead) int64."""
+        return torch.zeros(lead, dtype=torch.int64, device=device)
+
+    def sample(self, outputs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`Family.sample`; actions are (...) int64."""
+        log_probs = F.log_softmax(outputs, dim=-1)
+        below = log_probs.exp().cumsum(-1) <= uniform
+        action = below[..., :-1].sum(-1)  # round-off in the last entry must not reach past it
+        return action, log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`Family.log_prob`."""
+        log_probs = F.log_softmax(outputs, dim=-1)
+        log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        return log_prob, -(log_probs.exp() * log_probs).sum(-1)
+
+    def closed_form(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Gradient]:
+        """See :meth:`Family.closed_form`."""
+        log_probs = F.log_softmax(outputs, dim=-1)
+        chosen = action.unsqueeze(-1)
+        probs = log_probs.exp()
+        entropy = (probs * log_probs).sum(-1).neg_()
+
+        def gradient(slope: Tensor, ent_coef: float) -> Tensor:
+            # The chosen action's logit gets the slope whole, and every logit loses its
+            # probability's share.
+            slope = slope.unsqueeze(-1)
+            found = probs * (slope + ent_coef * (log_probs + entropy.unsqueeze(-1)))
+            return found.scatter_add_(-1, chosen, -slope)
+
+        return log_probs.gather(-1, chosen).squeeze(-1), entropy, gradient
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        """See :meth:`Family.kl`."""
+        target = old.log_softmax(-1)
+        divergence = F.kl_div(new.log_softmax(-1), target, reduction="none", log_target=True)
+        return divergence.sum(-1)
+
+    def split(self, action: Tensor) -> Sequence[Tensor]:
+        """See :meth:`Family.split`."""
+        return [action.float()]
+
+    def join(self, columns: Tensor) -> Tensor:
+        """See :meth:`Family.join`."""
+        return columns.squeeze(-1).long()
+
+    def playable(self, action: Tensor) -> Tensor:
+        """See :meth:`Family.playable`."""
+        return action.flatten()
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian(Family):
+    """A vector of independent normal numbers, clipped to its bounds only when it is played.
+
+    The branch's outputs are the A means, which its head gives, followed by the A log standard
+    deviations, which do not depend on the observation. Densities are those of the unclipped
+    action, which is what is stored, as in Stable-Baselines3 and CleanRL.
+
+    Args:
+        shape: of one action, of A numbers in all.
+        low: (A,) the least numbers that the environment takes.
+        high: (A,) the largest.
+        log_std: initial value of the log standard deviations.
+    """
+
+    shape: tuple[int, ...]
+    low: Tensor
+    high: Tensor
+    log_std: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """One mean for each of the A numbers."""
+        return math.prod(self.shape)
+
+    @property
+    def columns(self) -> int:
+        """The A numbers."""
+        return self.size
+
+    def allocate(self, *lead: int, device: torch.device) -> Tensor:
+        """(*lead, A) float."""
+        return torch.zeros(*lead, self.size, device=device)
+
+    def sample(self, outputs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`Family.sample`; actions are (..., A) float."""
+        mean, log_std = outputs.chunk(2, -1)
+        action = torch.addcmul(mean, log_std.exp(), _standard_normal(uniform))
+        return action, self.log_prob(outputs, action)[0]
+
+    def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`Family.log_prob`; the entropy is that of the unclipped action."""
+        mean, log_std = outputs.chunk(2, -1)
+        spread = log_std.sum(-1)
+        error = ((action - mean) * (-log_std).exp()).square().sum(-1)
+        return -0.5 * error - spread - self._constant, spread + (self._constant + 0.5 * self.size)
+
+    def closed_form(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Gradient]:
+        """See :meth:`Family.closed_form`."""
+        mean, log_std = outputs.chunk(2, -1)
+        precision = (-log_std).exp()
+        error = (action - mean).mul_(precision)
+
+        def gradient(slope: Tensor, ent_coef: float) -> Tensor:
+            slope = slope.unsqueeze(-1)
+            d_log_std = slope * (1 - error.square()) - ent_coef
+            return torch.cat([-slope * error * precision, d_log_std], -1)
+
+        return *self.log_prob(outputs, action), gradient
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        """See :meth:`Family.kl`."""
+        (old_mean, old_log_std), (mean, log_std) = old.chunk(2, -1), new.chunk(2, -1)
+        change = log_std - old_log_std
+        moved = ((mean - old_mean) * (-log_std).exp()).square()
+        return (change + 0.5 * ((-2 * change).exp() + moved - 1)).sum(-1)
+
+    def split(self, action: Tensor) -> Sequence[Tensor]:
+        """See :meth:`Family.split`."""
+        return action.unbind(-1)
+
+    def join(self, columns: Tensor) -> Tensor:
+        """See :meth:`Family.join`."""
+        return columns
+
+    def playable(self, action: Tensor) -> Tensor:
+        """See :meth:`Family.playable`."""
+        return action.flatten(0, 1).clamp(self.low, self.high).view(-1, *self.shape)
+
+    @property
+    def _constant(self) -> float:
+        """What the normalisation of A unit normal numbers takes off the log-density."""
+        return 0.5 * self.size * math.log(2 * math.pi)
+
+
+def policy_family(
+    space: gymnasium.Space[Any], log_std_init: float = 0.0, device: torch.device | str = "cpu"
+) -> Family:
+    """The family for an action space: categorical for Discrete, Gaussian for a Box of floats.
+
+    Args:
+        space: of one action.
+        log_std_init: initial log standard deviations of a Gaussian policy.
+        device: where actions are sampled.
+
+    Raises:
+        ValueError: For any other space.
+    """
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return Categorical(int(space.n))
+    if not isinstance(space, gymnasium.spaces.Box) or space.dtype.kind != "f":
+        raise ValueError(
+            f"a policy needs discrete actions or a Box of floats, the environment has {space}"
+        )
+    if not math.isfinite(log_std_init):
+        raise ValueError(f"log_std_init is {log_std_init}: it must be finite, such as 0 or -1")
+    low, high = space.low.ravel(), space.high.ravel()
+    return Gaussian(
+        tuple(space.shape),
+        torch.from_numpy(_inward(low, np.inf)).to(device),
+        torch.from_numpy(_inward(high, -np.inf)).to(device),
+        float(log_std_init),
+    )
+
+
+def _inward(bound: np.ndarray[Any, Any], inside: float) -> np.ndarray[Any, Any]:
+    """Bounds in float32 that do not round to where `bound` excludes; `inside` says which way in."""
+    rounded = bound.astype(np.float32)
+    out = rounded < bound if inside > 0 else rounded > bound
+    return np.where(out, np.nextafter(rounded, np.float32(inside)), rounded)
+
+
+def _standard_normal(uniform: Tensor) -> Tensor:
+    """Normal numbers from uniform multiples of 2**-24 in [0, 1), by the inverse of their CDF.
+
+    The middle of each multiple's cell, as a number in (-1, 1), is exact in float32; so the result
+    is symmetric, finite and off by less than 1e-6.
+    """
+    return math.sqrt(2) * torch.erfinv(2 * uniform - (1 - 2**-24))
