@@ -1,7 +1,8 @@
 """Environments stepped as tensors on one device, any other on the host, and their ids.
 
-Importing this package registers the ids with Gymnasium too, for `gymnasium.make_vec`; its option
-`numpy=True` makes them return arrays in place of tensors.
+Importing this package registers the ids with Gymnasium too: `gymnasium.make_vec` gives vector
+environments of tensors or, with the option `numpy=True`, of arrays; `gymnasium.make` gives one lane
+as a single environment.
 """
 
 import inspect
@@ -17,6 +18,7 @@ from neoteny.envs.host import HostEnv
 from neoteny.envs.minatar import GAMES
 from neoteny.envs.minigrid import VARIANTS
 from neoteny.envs.numpy_output import NumpyOutput
+from neoteny.envs.one_lane import OneLane
 from neoteny.envs.single import host_ids, is_host_id, nearest
 
 NAMESPACE = "neoteny/"
@@ -35,13 +37,24 @@ def register(id: str, cls: type[TensorEnv], **defaults: Any) -> None:
     """
     _REGISTRY[id] = (cls, defaults)
     _FIRST.setdefault(id.rpartition("-v")[0], id)
-    gymnasium.register(id=id, vector_entry_point=f"{__name__}:_for_gymnasium", kwargs={"id": id})
+    gymnasium.register(
+        id=id,
+        entry_point=f"{__name__}:_one_for_gymnasium",
+        vector_entry_point=f"{__name__}:_for_gymnasium",
+        kwargs={"name": id},
+    )
+
+
+def _one_for_gymnasium(name: str, **options: Any) -> OneLane:
+    env = make(name, 1, backend="device", **options)
+    assert isinstance(env, TensorEnv)
+    return OneLane(env)
 
 
 def _for_gymnasium(
-    id: str, num_envs: int, numpy: bool = False, **options: Any
+    name: str, num_envs: int, numpy: bool = False, **options: Any
 ) -> TensorEnv | HostEnv | NumpyOutput:
-    env = make(id, num_envs, **options)
+    env = make(name, num_envs, **options)
     return NumpyOutput(env) if numpy else env
 
 

@@ -1,7 +1,7 @@
 """TensorEnv: a batch of environments whose state is a flat dict of tensors on one device."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium
@@ -11,6 +11,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neoteny.envs import rng
@@ -43,6 +44,7 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         state: game state and counters, each tensor with leading axis L; empty before `reset`.
         final_observations: whether `step` returns `info["final_obs"]`. Set it to False to save
             the time when nothing reads it, as when no episode can be truncated.
+        render_lanes: the lanes that `render` draws, every one by default, as Gymnasium asks.
 
     Raises:
         ValueError: for an argument out of range, or a CUDA device on a machine without one.
@@ -75,6 +77,7 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         self.device = resolve_device(device)
         self.max_steps = max_steps
         self.final_observations = True
+        self.render_lanes: Sequence[int] = range(self.num_envs)
         self.single_observation_space = single_observation_space
         self.single_action_space = single_action_space
         self.observation_space = batch_space(single_observation_space, self.num_envs)
@@ -100,6 +103,10 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
 
     def _persistent(self) -> State:
         """Fields that survive resets, as they are before the first step; broadcastable."""
+        return {}
+
+    def _told(self) -> State:
+        """What the infos of `reset` and `step` say of the state beside observations, (L, ...)."""
         return {}
 
     def reset(
@@ -256,6 +263,22 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         self._seed(state["seeds"].tolist())
         self.state = {name: state[name].to(self.device).clone() for name in given}
 
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """Draws the lanes of `render_lanes` as they are, whatever their observations hide.
+
+        Finished lanes have restarted, so the frame after an episode's last step shows the next.
+
+        Returns:
+            A frame a lane, (height, width, 3) uint8, or None unless `render_mode` is "rgb_array".
+        """
+        if self.render_mode is None or not self.state:
+            return None
+        return tuple(self._frames(np.asarray(self.render_lanes, np.int64)))
+
+    def _frames(self, lanes: NDArray[np.int64]) -> Iterable[NDArray[np.uint8]]:
+        """A frame of each of `lanes`."""
+        raise NotImplementedError(f"{type(self).__name__} draws no frames")
+
     def close_extras(self, **kwargs: Any) -> None:
         """Drops the state, so that its memory can be reused."""
         self.state = {}
@@ -282,6 +305,12 @@ def positive(name: str, value: int) -> None:
     """Refuses what is not an integer above 0."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
         raise ValueError(f"{name} is {value!r}: it must be an integer above 0")
+
+
+def check_render_mode(mode: str | None) -> None:
+    """Refuses what is neither None nor "rgb_array"."""
+    if mode not in (None, "rgb_array"):
+        raise ValueError(f"render_mode is {mode!r}: use None or 'rgb_array'")
 
 
 def resolve_device(device: torch.device | str) -> torch.device:

@@ -52,6 +52,7 @@ class HostEnv(VectorEnv[Any, Any, Any]):
     Attributes:
         final_observations: whether `step` returns `info["final_obs"]`.
         max_steps: the limit of steps, None if it is not known.
+        render_lanes: the lanes that `render` draws, every one by default.
 
     Raises:
         ValueError: for an unknown id, an option out of range or that the environment refuses, a
@@ -86,6 +87,7 @@ class HostEnv(VectorEnv[Any, Any, Any]):
         self.num_envs = self.members * self.lanes
         self.device = resolve_device(device)
         self.final_observations = True
+        self.render_lanes: Sequence[int] = range(self.num_envs)
         self._seed(seed)
         build = partial(make_single, id, observation, flatten, options)
         sample = build()
@@ -274,8 +276,16 @@ class HostEnv(VectorEnv[Any, Any, Any]):
         self._elapsed = np.array([len(place.actions) for place in places])
 
     def render(self) -> tuple[Any, ...] | None:
-        """A frame a lane, as the environments draw it; None without a `render_mode`."""
-        return None if self.render_mode is None else tuple(self._envs.render())
+        """Frames of `render_lanes` as the environments draw them; None without a `render_mode`.
+
+        Finished lanes have restarted, so the frame after an episode's last step shows the next.
+        """
+        if self.render_mode is None or self._obs is None:
+            return None
+        if isinstance(self._envs, SyncVectorEnv):
+            return tuple(self._envs.envs[lane].render() for lane in self.render_lanes)
+        frames = self._envs.render()
+        return tuple(frames[lane] for lane in self.render_lanes)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the environments and ends their processes."""

@@ -26,11 +26,15 @@ DERIVED: dict[str, tuple[Any, ...]] = {
 
 
 def host_ids() -> list[str]:
-    """Lists the ids that Gymnasium and the installed plugins can make, sorted."""
+    """Lists the ids that Gymnasium and the installed plugins can make, sorted, without ours."""
     for name in PLUGINS:
         if importlib.util.find_spec(name) is not None:
             importlib.import_module(name)
-    return sorted(id for id, spec in gymnasium.registry.items() if spec.entry_point is not None)
+    return sorted(
+        id
+        for id, spec in gymnasium.registry.items()
+        if spec.entry_point is not None and spec.namespace != "neoteny"
+    )
 
 
 def is_host_id(id: str) -> bool:

@@ -39,6 +39,7 @@ def minigrid_doors(
         task_names=worlds,
         encoding=encoding,
         **options,
+        **setup.rendering,
     )
 
 

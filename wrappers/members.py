@@ -1,5 +1,6 @@
 """The parts that every vector wrapper shares: what it passes on from the environment below."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -75,6 +76,16 @@ class MemberWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
     @final_observations.setter
     def final_observations(self, wanted: bool) -> None:
         self.env.final_observations = wanted  # type: ignore[attr-defined]
+
+    @property
+    def render_lanes(self) -> Sequence[int]:
+        """The lanes that `render` draws."""
+        lanes: Sequence[int] = getattr(self.env, "render_lanes", range(self.num_envs))
+        return lanes
+
+    @render_lanes.setter
+    def render_lanes(self, lanes: Sequence[int]) -> None:
+        self.env.render_lanes = lanes  # type: ignore[attr-defined]
 
     def tasks_at(self, step: int) -> list[int]:
         """(M,) task of each member for the transition that starts at `step`."""

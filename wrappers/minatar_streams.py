@@ -96,6 +96,7 @@ def minatar_continual(
         channels=CHANNELS,
         sticky=sticky,
         ramping=ramping,
+        **setup.rendering,
     )
 
 
@@ -186,4 +187,5 @@ def minatar_five(
         channels=CHANNELS,
         max_steps=max_steps,
         **options,
+        **setup.rendering,
     )

@@ -29,7 +29,8 @@ class NonStationaryVector(MemberWrapper):
     under "reset" adds `info["cut"]` (L,) bool: lanes whose episode only the switch ended.
     `reset` with a seed starts the stream again. Under a schedule that drifts, the changes follow
     its phase at every step (with "latch": keep the phase that their episode began with) and
-    nothing is truncated.
+    nothing is truncated. `render` shows the environment as it is: of the changes, only those of
+    its dynamics are seen.
 
     Args:
         env: a TensorEnv, or a Gymnasium vector environment with SAME_STEP autoreset.

@@ -20,6 +20,7 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any]):
     The step that reaches a switch still belongs to the old task, its observation and reward too.
     `info["task"]` is the task of the returned transition; `reset` returns the one to be played.
     `reset` without a seed goes on with the stream, with a seed it starts the stream again.
+    `render` shows the environment as it is: of the changes, only those of its dynamics are seen.
 
     Args:
         env: the environment.

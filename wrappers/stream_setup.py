@@ -24,6 +24,7 @@ class Setup:
         seeds: (M,) seeds.
         task_steps: environment steps of one member in a task, None for the stream's own choice.
         steps_per_iteration: a task lasts a whole number of so many steps, rounded up.
+        render_mode: None or "rgb_array".
     """
 
     num_envs: int
@@ -31,6 +32,7 @@ class Setup:
     seeds: tuple[int, ...]
     task_steps: int | None
     steps_per_iteration: int
+    render_mode: str | None = None
 
     @property
     def members(self) -> int:
@@ -42,8 +44,14 @@ class Setup:
         steps = default if self.task_steps is None else self.task_steps
         return -(-steps // self.steps_per_iteration) * self.steps_per_iteration
 
+    @property
+    def rendering(self) -> dict[str, Any]:
+        """Options of an environment that can be drawn; none for one that need not be."""
+        return {} if self.render_mode is None else {"render_mode": self.render_mode}
+
     def make(self, name: str, **options: Any) -> Any:
         """The environment `name` for all members."""
+        options = options | self.rendering
         return envs.make(
             name, self.num_envs, self.members, self.device, list(self.seeds), **options
         )

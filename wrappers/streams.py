@@ -54,6 +54,7 @@ def make_stream(
     task_steps: int | None = None,
     steps_per_iteration: int = 1,
     debug: bool = False,
+    render_mode: str | None = None,
     **options: Any,
 ) -> Stream | CheckActions:
     """Build a stream by name or from its definition, or an environment id as one of one task.
@@ -69,6 +70,8 @@ def make_stream(
         steps_per_iteration: tasks last a whole number of so many steps, rounded up; give the steps
             that one member plays between two updates.
         debug: refuse actions out of range, which makes every step wait for the device.
+        render_mode: "rgb_array" makes `render` draw frames, of the environment as it is: changes
+            of observations, actions and rewards do not show.
         **options: the stream's own, see its docstring.
 
     Returns:
@@ -83,7 +86,9 @@ def make_stream(
         if value is not None and value <= 0:
             raise ValueError(f"{label} must be positive, got {value}; give at least 1")
     seeds = member_seeds(seed, members)
-    setup = Setup(num_envs, torch.device(device), seeds, task_steps, steps_per_iteration)
+    setup = Setup(
+        num_envs, torch.device(device), seeds, task_steps, steps_per_iteration, render_mode
+    )
     stream = _build(name, setup, options)
     return CheckActions(stream) if debug else stream
 

@@ -108,7 +108,9 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         self.schedule = _shared(schedule, members)
         self._make = make or envs.make
         self._orders = _checked_orders(channel_orders, members)
-        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"]}
+        self.render_mode = self.options[0].get("render_mode")
+        self.render_lanes: Sequence[int] = range(self.num_envs)
         self._tables = _checked_tables(action_tables, len(self.ids))
         self._set_spaces(device)
         self._skip_final = False
@@ -265,6 +267,25 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
             self._begin(self.steps)
             obs, _ = self.reset()
         return obs, reward, terminated, truncated, info
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A frame of each of `render_lanes` by the game that it plays, see `TensorEnv.render`.
+
+        Channels in another order and renamed actions do not show: a frame is the game as it is.
+        """
+        if self.render_mode is None:
+            return None
+        frames: dict[int, Any] = {}
+        for play in self._plays:
+            lanes = self._part(torch.arange(self.num_envs, device=self.device), play).tolist()
+            places = {lane: place for place, lane in enumerate(lanes)}
+            own = [lane for lane in self.render_lanes if lane in places]
+            play.env.render_lanes = [places[lane] for lane in own]
+            drawn = play.env.render()
+            if drawn is None:
+                return None
+            frames |= zip(own, drawn, strict=True)
+        return tuple(frames[lane] for lane in self.render_lanes)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything needed to go on exactly from here."""

@@ -1,7 +1,7 @@
 """What the classic control problems share: parameters per lane, uniform starts and rendering."""
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import gymnasium
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neoteny.envs import rng
-from neoteny.envs.base import State, TensorEnv
+from neoteny.envs.base import State, TensorEnv, check_render_mode
 
 Precision = Literal["float64", "float32"]
 _PREFIX = "parameters."
@@ -75,8 +75,7 @@ class ClassicControl(TensorEnv):
     ) -> None:
         if precision not in get_args(Precision):
             raise ValueError(f"precision is {precision!r}: use one of {get_args(Precision)}")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode is {render_mode!r}: use None or 'rgb_array'")
+        check_render_mode(render_mode)
         if render_mode and importlib.util.find_spec("pygame") is None:
             raise ValueError("render_mode='rgb_array' needs pygame: pip install pygame-ce")
         self.slots = len(self.starts)
@@ -157,24 +156,16 @@ class ClassicControl(TensorEnv):
         super().load_state_dict({name: state[name] for name in state if name not in own})
         self.set_parameters(**{name.removeprefix(_PREFIX): own[name] for name in own})
 
-    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """Lets Gymnasium's renderer draw every lane, one after the other.
-
-        Returns:
-            A frame a lane, (height, width, 3) uint8, or None unless `render_mode` is "rgb_array".
-        """
-        if self.render_mode is None or not self.state:
-            return None
+    def _frames(self, lanes: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        """Lets Gymnasium's renderer draw one lane after the other, with the lane's parameters."""
         physics = self.state["physics"].cpu().numpy()
         parameters = {name: value.cpu().numpy() for name, value in self.parameters.items()}
         self._drawn.last_u = None  # Pendulum's renderer asks for the torque, to draw an arrow
-        frames = []
-        for lane in range(self.num_envs):
+        for lane in lanes:
             self._drawn.state = physics[lane]
             for name, value in parameters.items():
                 setattr(self._drawn, name, value[lane])
-            frames.append(self._drawn.render())
-        return tuple(frames)
+            yield self._drawn.render()
 
     def close_extras(self, **kwargs: Any) -> None:
         """Drops the state and closes the renderer."""

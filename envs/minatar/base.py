@@ -13,19 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neoteny.envs import rng
-from neoteny.envs.base import State, TensorEnv
+from neoteny.envs.base import State, TensorEnv, check_render_mode
+from neoteny.envs.minatar.render import draw
 
 SIZE = 10
 #: The six actions of every game, by index.
 NOOP, LEFT, UP, RIGHT, DOWN, FIRE = range(6)
-_PALETTE = np.array(
-    [
-        (20, 20, 24), (238, 238, 238), (230, 75, 60), (120, 120, 132), (245, 190, 65),
-        (75, 155, 235), (95, 200, 120), (175, 110, 225), (60, 200, 200), (240, 130, 180),
-        (160, 140, 90),
-    ],
-    np.uint8,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,8 +93,7 @@ class MinAtar(TensorEnv):
     ) -> None:
         if not 0.0 <= sticky <= 1.0:
             raise ValueError(f"sticky is {sticky}: it must be a probability in [0, 1]")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode is {render_mode!r}: use None or 'rgb_array'")
+        check_render_mode(render_mode)
         native = len(self.game.channels)
         self.channels = native if channels is None else channels
         if self.channels < native:
@@ -212,17 +204,12 @@ class MinAtar(TensorEnv):
         if order is not None:
             self.set_channel_order(order)
 
-    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """Draws every lane, 16 pixels a cell, channel j in colour j.
-
-        Returns:
-            Per lane (160, 160, 3) uint8, or None unless `render_mode` is "rgb_array".
-        """
-        if self.render_mode is None or not self.state:
-            return None
-        board = _numpy(self._observe(self.state))
-        colour = np.where(board.any(-1), 1 + board.argmax(-1) % (len(_PALETTE) - 1), 0)
-        return tuple(_PALETTE[colour].repeat(16, axis=1).repeat(16, axis=2))
+    def _frames(self, lanes: NDArray[np.int64]) -> NDArray[np.uint8]:
+        chosen = torch.from_numpy(lanes).to(self.device)
+        shown = _numpy(self._observe(self.state).index_select(0, chosen))
+        shuffled = _numpy(self.channel_order.argsort(1))[lanes // self.lanes]
+        board = np.take_along_axis(shown, shuffled[:, None, None], axis=3)
+        return draw(board[..., : len(self.game.channels)], self.game.channels)
 
 
 def _numpy(values: Tensor | NDArray[Any]) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neoteny.envs.base import State, TensorEnv
+from neoteny.envs.base import State, TensorEnv, check_render_mode
 from neoteny.envs.minigrid import cells
 from neoteny.envs.minigrid.cells import EMPTY, EVENT, MOVE, NOTHING, UNSEEN, WALL, WIN
 
@@ -85,8 +85,7 @@ class MiniGrid(TensorEnv):
     ) -> None:
         if encoding not in _ENCODINGS:
             raise ValueError(f"encoding is {encoding!r}: use one of {_ENCODINGS}")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode is {render_mode!r}: use None or 'rgb_array'")
+        check_render_mode(render_mode)
         self.width, self.height, self.area = width, height, width * height
         self.encoding, self.render_mode = encoding, render_mode
         image = Box(0, 255, (VIEW, VIEW, 3), np.uint8)
@@ -283,18 +282,10 @@ class MiniGrid(TensorEnv):
             for row in self.goals().tolist()
         ]
 
-    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """Draws every lane as the reference does, 16 pixels a cell, what is seen highlighted.
-
-        Returns:
-            Per lane (16 * height, 16 * width, 3) uint8, or None unless `render_mode` is
-            "rgb_array".
-        """
-        if self.render_mode is None or not self.state:
-            return None
+    def _frames(self, lanes: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
         from neoteny.envs.minigrid.render import draw
 
-        return draw(self)
+        return draw(self, lanes)
 
     def _table(self, values: Any, kind: Any = np.int64) -> Tensor:
         """Constant on the environment's device."""

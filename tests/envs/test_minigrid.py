@@ -139,7 +139,9 @@ def test_pictures_are_the_references(id):
         direction, cell = divmod(int(env.state["pose"][lane]), env.area)
         reference.agent_pos = np.array([cell % env.width, cell // env.width])
         reference.agent_dir, reference.carrying = direction, None
-        np.testing.assert_array_equal(picture, reference.get_frame(tile_size=16))
+        np.testing.assert_array_equal(
+            picture, reference.get_frame(tile_size=min(32, 512 // env.width))
+        )
 
 
 @pytest.mark.parametrize("id", IDS)

@@ -82,7 +82,7 @@ def test_gymnasium_passes_options_and_vector_wrappers_apply():
     wrapped.reset()
     frames = wrapped.render()
     assert len(frames) == 6
-    assert frames[0].shape == (160, 160, 3)
+    assert frames[0].shape == (320, 320, 3)
     assert frames[0].std() > 0
 
 
@@ -202,5 +202,5 @@ def test_sb3_handles_continuous_actions():
 def test_sb3_tiles_the_frames():
     env = SB3VecEnv(make("MinAtar-Breakout-v0", 4, render_mode="rgb_array"))
     env.reset()
-    assert env.render("rgb_array").shape == (320, 320, 3)
+    assert env.render("rgb_array").shape == (640, 640, 3)
     assert SB3VecEnv(make("MinAtar-Breakout-v0", 2)).get_images() == [None, None]

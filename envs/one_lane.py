@@ -1,0 +1,77 @@
+"""A device environment of one lane as an ordinary single environment of Gymnasium."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.spaces import Discrete
+from torch import Tensor
+
+from neoteny.envs.base import TensorEnv
+
+
+class OneLane(gymnasium.Env[Any, Any]):
+    """Lane 0 of a TensorEnv for `gymnasium.make`: NumPy arrays, and no autoreset.
+
+    It plays the episodes that lane 0 of the vector environment with this seed plays, and `render`
+    shows the last state of an episode until `reset`. A step costs as much as one of many lanes,
+    so it is for loops that take nothing else, and for pictures.
+
+    Args:
+        env: environment of one lane and one member.
+
+    Raises:
+        ValueError: if it has more lanes.
+    """
+
+    def __init__(self, env: TensorEnv) -> None:
+        if env.num_envs != 1:
+            raise ValueError(
+                f"env has {env.num_envs} lanes: one is stepped here, gymnasium.make_vec takes more"
+            )
+        self.env = env
+        self.observation_space = env.single_observation_space
+        self.action_space = env.single_action_space
+        self.render_mode = env.render_mode
+        self.metadata = {k: v for k, v in env.metadata.items() if k != "autoreset_mode"}
+        self._following: dict[str, Tensor] | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Starts the next episode, or the first one of `seed`."""
+        super().reset(seed=seed)
+        if self._following is not None and seed is None and not options:
+            self.env.state = self._following
+        else:
+            self.env.reset(seed=seed, options=options)
+        self._following = None
+        return self._seen()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Plays one step, see `TensorEnv.step`; call `reset` after the last of an episode."""
+        env = self.env
+        kind = torch.int64 if isinstance(self.action_space, Discrete) else torch.float32
+        actions = torch.as_tensor(np.asarray(action)[None], dtype=kind, device=env.device)
+        following, after, reward, terminated, truncated = env._advance(env.state, actions)
+        done = bool(terminated) or bool(truncated)
+        env.state, self._following = (after, following) if done else (following, None)
+        obs, info = self._seen()
+        return obs, float(reward), bool(terminated), bool(truncated), info
+
+    def _seen(self) -> tuple[Any, dict[str, Any]]:
+        """Observation and info of the present state."""
+        obs = self.env._observe(self.env.state)[0].cpu().numpy()
+        told = {name: value[0] for name, value in self.env._told().items()}
+        info = {k: v.cpu().numpy() if v.ndim else v.item() for k, v in told.items()}
+        return obs, info
+
+    def render(self) -> Any:
+        """The frame, (height, width, 3) uint8; None without a `render_mode`."""
+        frames = self.env.render()
+        return None if frames is None else frames[0]
+
+    def close(self) -> None:
+        """Drops the environment's memory."""
+        self.env.close()
