@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from gymnasium.spaces import Box, Discrete
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.agents.policies import Family, policy_family
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 from neoteny.plasticity.layers import GroupSort
 from neoteny.plasticity.sb3_networks import Branch, branches
@@ -111,7 +113,8 @@ def attach(
         The learner, of one member.
 
     Raises:
-        ValueError: if an intervention changes the architecture, or the policy is not an MLP.
+        ValueError: if an intervention changes the architecture, the policy is not an MLP, or its
+            exploration depends on the state.
     """
     for intervention in interventions:
         if not bridged(intervention):
@@ -123,15 +126,21 @@ def attach(
     known = branches(policy)
     if any(list(branch.extractor.parameters()) for branch in known.values()):
         raise ValueError(f"{type(policy).__name__} has layers before its MLP: use MlpPolicy")
+    if getattr(agent, "use_sde", False):
+        raise ValueError("use_sde is True: exploration here does not depend on the state; drop it")
     shape = tuple(agent.observation_space.shape or ())
+    family = None
+    if "policy" in known and isinstance(agent.action_space, Discrete | Box):
+        family = policy_family(agent.action_space, policy.log_std_init, agent.device)
     learner = Learner(
-        lambda spec, generators: _mirror(known, spec, shape, generators),
+        lambda spec, generators: _mirror(known, spec, shape, generators, family),
         _spec(known, activation),
         interventions,
         settings,
         [seed],
         max_grad_norm=None,  # the agent clips
         device=agent.device,
+        reports_losses=False,
     )
     if isinstance(policy, DQNPolicy):
         theirs: Any = policy.q_net_target
@@ -159,9 +168,13 @@ def _mirror(
     spec: NetworkSpec,
     shape: tuple[int, ...],
     generators: Sequence[torch.Generator],
+    family: Family | None = None,
 ) -> Network:
     """A network of one member whose parameters are the policy's, in the same memory."""
-    heads = {name: HeadSpec(branch.head.out_features) for name, branch in known.items()}
+    heads = {
+        name: HeadSpec(branch.head.out_features, family=family if name == "policy" else None)
+        for name, branch in known.items()
+    }
     network = Network(spec, shape, heads, generators)
     for ours, theirs in zip(network.parameters(), _parameters(known), strict=True):
         ours.data = theirs.data.unsqueeze(0)
@@ -170,9 +183,9 @@ def _mirror(
 
 def _parameters(known: dict[str, Branch]) -> list[nn.Parameter]:
     """The policy's parameters in the order of a network's."""
-    return [
-        parameter
-        for branch in known.values()
-        for layer in (*branch.hidden(), branch.head)
-        for parameter in (layer.weight, layer.bias)
-    ]
+    found: list[nn.Parameter] = []
+    for branch in known.values():
+        found += [] if branch.log_std is None else [branch.log_std]
+        for layer in (*branch.hidden(), branch.head):
+            found += [layer.weight, layer.bias]
+    return found

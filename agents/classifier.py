@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.agents.policies import Categorical
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 
 __all__ = ["Classifier", "ClassifierConfig", "cross_entropy"]
@@ -93,7 +94,7 @@ class Classifier:
         self.members = len(seeds)
         self.device = torch.device(stream.device)
         shape = tuple(stream.single_observation_space.shape)
-        heads = {"logits": HeadSpec(stream.classes)}
+        heads = {"logits": HeadSpec(stream.classes, family=Categorical(stream.classes))}
         self.learner = Learner(
             lambda final_spec, generators: Network(
                 final_spec, shape, heads, generators, stacked=stacked, precision=precision

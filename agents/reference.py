@@ -224,7 +224,8 @@ def _build(
         "policy_kwargs": {
             "net_arch": {"pi": widths, "vf": widths} if both else widths,
             "activation_fn": ACTIVATIONS[spec.activation],
-        },
+        }
+        | ({"log_std_init": config.log_std_init} if isinstance(config, PPOConfig) else {}),
         "seed": seed,
         "device": device,
     }

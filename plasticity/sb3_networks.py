@@ -30,6 +30,8 @@ class Branch:
     """Layers and activations after the extractor."""
     head: nn.Linear
     """The output layer."""
+    log_std: nn.Parameter | None = None
+    """Log standard deviations of a Gaussian policy that do not depend on the observation."""
 
     def chain(self) -> list[nn.Module]:
         """The modules without parts of their own, in the order in which they are declared."""
@@ -71,8 +73,9 @@ def branches(policy: BasePolicy) -> dict[str, Branch]:
     if isinstance(policy, ActorCriticPolicy) and hasattr(policy.mlp_extractor, "policy_net"):
         bodies: Any = policy.mlp_extractor
         actor, critic = policy.pi_features_extractor, policy.vf_features_extractor
+        head: Any = policy.action_net
         return {
-            "policy": Branch(actor, bodies.policy_net, policy.action_net),  # type: ignore[arg-type]
+            "policy": Branch(actor, bodies.policy_net, head, getattr(policy, "log_std", None)),
             "value": Branch(critic, bodies.value_net, policy.value_net),
         }
     if isinstance(policy, DQNPolicy):

@@ -10,6 +10,7 @@ from neoteny.agents.bridge import attach, bridged
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network
+from neoteny.agents.policies import Categorical
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.report import write_report
@@ -69,7 +70,7 @@ def test_an_intervention_does_to_its_policy_what_it_does_to_our_network(name):
     agent = build(PPO)
     theirs = attach(agent, "relu", make_interventions([name]), SETTINGS, 5)
     policy = agent.policy
-    heads = {"policy": HeadSpec(2), "value": HeadSpec(1)}
+    heads = {"policy": HeadSpec(2, family=Categorical(2)), "value": HeadSpec(1)}
     ours = Learner(
         lambda spec, generators: copied(Network(spec, (4,), heads, generators), theirs.network),
         theirs.network.spec,

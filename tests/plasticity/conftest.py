@@ -5,12 +5,13 @@ import torch
 
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.agents.policies import Categorical
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
 
 HEADS = {
-    "ppo": {"policy": HeadSpec(4, 0.01), "value": HeadSpec(1)},
+    "ppo": {"policy": HeadSpec(4, 0.01, Categorical(4)), "value": HeadSpec(1)},
     "dqn": {"q": HeadSpec(4)},
-    "classifier": {"logits": HeadSpec(4)},
+    "classifier": {"logits": HeadSpec(4, family=Categorical(4))},
 }
 
 
