@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from neoteny.experiments.agents import AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.worlds import make_envs
 from neoteny.wrappers.member_schedules import MemberSchedules
+from neoteny.wrappers.statistics import EpisodeStatistics
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "play"]
 
 MAX_STEPS = 10_000
 CHECK_EVERY = 50
@@ -35,19 +37,41 @@ def evaluate(config: RunConfig, agent: Any, step: int, schedule: MemberSchedules
     Returns:
         (M,) mean return.
     """
-    lanes, policy = config.eval_episodes, AGENTS[config.agent].policy
-    assert policy is not None
+    lanes = config.eval_episodes
     envs = make_envs(config, lanes)
-    envs.seek(step, schedule)
+    envs.seek(step, schedule, hold=True)
     obs = envs.reset()[0]
-    keys = rng.lane_keys(config.seed_list, lanes, f"evaluation {step}", agent.device)
     total = torch.zeros(len(obs), device=agent.device)
     running = torch.ones(len(obs), dtype=torch.bool, device=agent.device)
-    for t in range(MAX_STEPS):
+    for t, (reward, ended) in enumerate(play(config, agent, envs, obs, step), start=1):
+        total += reward * running
+        running &= ~ended
         if t % CHECK_EVERY == 0 and not running.any():
             break
+    return total.view(config.seeds, lanes).mean(1)
+
+
+@torch.no_grad()
+def play(
+    config: RunConfig, agent: Any, envs: EpisodeStatistics, obs: Tensor, step: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Play 10,000 steps with the agent's policy, unless the caller stops earlier.
+
+    Args:
+        config: The run's configuration.
+        agent: The agent.
+        envs: Environments of all members, just reset.
+        obs: (L, *shape) what the reset returned.
+        step: Environment step of the stream, part of the seed of the agent's choices.
+
+    Yields:
+        (L,) reward, and (L,) whether an episode ended, of each step.
+    """
+    policy = AGENTS[config.agent].policy
+    assert policy is not None
+    lanes = envs.lanes
+    keys = rng.lane_keys(config.seed_list, lanes, f"evaluation {step}", agent.device)
+    for t in range(MAX_STEPS):
         action = policy(agent, obs.view(config.seeds, lanes, *obs.shape[1:]), keys, t)
         obs, reward, terminated, truncated, _ = envs.step(action)
-        total += reward * running
-        running &= ~(terminated | truncated)
-    return total.view(config.seeds, lanes).mean(1)
+        yield reward, terminated | truncated

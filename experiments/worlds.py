@@ -84,12 +84,15 @@ class SeparateWorlds:
             world.load_state_dict(saved)
 
 
-def make_envs(config: RunConfig, lanes: int | None = None) -> EpisodeStatistics:
+def make_envs(
+    config: RunConfig, lanes: int | None = None, render_mode: str | None = None
+) -> EpisodeStatistics:
     """Build the stream or environment that `config` names or has in a file.
 
     Args:
         config: Environment, options, seeds and batch sizes.
         lanes: Parallel environments per member; unset, the configuration's.
+        render_mode: None or "rgb_array", to draw frames.
 
     Raises:
         ValueError: If the name or an option is unknown.
@@ -105,6 +108,7 @@ def make_envs(config: RunConfig, lanes: int | None = None) -> EpisodeStatistics:
             seed=config.seed_list,
             task_steps=config.task_steps,
             steps_per_iteration=config.hyper.steps_per_iteration,
+            render_mode=render_mode,
             **config.options,
         )
     )

@@ -95,15 +95,16 @@ class MemberWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
         """Ascending steps b, 0 < b < total, at which any member's task is switched."""
         return self.schedule.boundaries(total)
 
-    def seek(self, steps: int, schedule: MemberSchedules | None = None) -> None:
+    def seek(self, steps: int, schedule: MemberSchedules | None = None, hold: bool = False) -> None:
         """Go to another place in the stream; call `reset` next.
 
         Args:
             steps: environment steps of one member.
             schedule: of another instance of the same stream, whose switches have waited for
                 returns and so are known to it alone.
+            hold: stay under the task, or the phase of a drift, that is in force there.
         """
-        self.env.seek(steps, schedule)  # type: ignore[attr-defined]
+        self.env.seek(steps, schedule, hold)  # type: ignore[attr-defined]
 
     def max_truncations(self, horizon: int) -> int:
         """Most truncations one lane can see within its next `horizon` steps."""

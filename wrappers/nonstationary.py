@@ -67,6 +67,7 @@ class NonStationaryVector(MemberWrapper):
         self._adopt_spaces()
         check_parameters(env, self.rules.params(0))
         self._schedule, self.on_switch = schedule, on_switch
+        self._hold = False
         self._latches = on_switch == "latch"
         self._drifts = schedule.gradual and not self._latches
         self._names = list(task_names)
@@ -109,11 +110,11 @@ class NonStationaryVector(MemberWrapper):
         switches = self._schedule.most_switches(self._steps, self.lanes, horizon)
         return min(horizon, natural + switches)
 
-    def seek(self, steps: int, schedule: MemberSchedules | None = None) -> None:
+    def seek(self, steps: int, schedule: MemberSchedules | None = None, hold: bool = False) -> None:
         """Go to another place in the stream, see `MemberWrapper.seek`; call `reset` next."""
         if hasattr(self.env, "seek"):
-            self.env.seek(steps, schedule)
-        self._schedule = schedule or self._schedule
+            self.env.seek(steps, schedule, hold)
+        self._schedule, self._hold = schedule or self._schedule, hold
         self._begin(steps)
 
     def _begin(self, steps: int) -> None:
@@ -213,6 +214,7 @@ class NonStationaryVector(MemberWrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """Begin episodes under the task in force now, in all lanes or in `reset_mask`'s (L,)."""
         mask = (options or {}).get("reset_mask")
+        self._hold &= seed is None
         if mask is None or seed is not None:
             self._begin(self._steps if seed is None else 0)
         else:
@@ -255,6 +257,8 @@ class NonStationaryVector(MemberWrapper):
         Returns:
             (L,) bool, lanes whose task is switched, or None when no member has a switch.
         """
+        if self._hold:
+            return None
         due = self._next is not None and self._steps >= self._next
         if not due and not self._schedule.gradual:
             return None

@@ -165,9 +165,10 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         for play in self._plays:
             play.env.final_observations = wanted
 
-    def seek(self, steps: int, schedule: MemberSchedules | None = None) -> None:
-        """Go to another place in the stream; call `reset` next. `schedule` is known already."""
+    def seek(self, steps: int, schedule: MemberSchedules | None = None, hold: bool = False) -> None:
+        """Go to another place in the stream, see `MemberWrapper.seek`; `schedule` is known."""
         self._begin(steps)
+        self._next = None if hold else self._next
 
     def _begin(self, steps: int) -> None:
         """Build the environments to be played from `steps` on; they still need a reset."""
