@@ -16,14 +16,14 @@ compare: $(VENV)/.installed
 	$(BIN)/python train.py compare $(ARGS)
 
 # With nothing else on the machine; make bench ARGS="--quick --out build/speed" tries it out. The peers
-# (the extra `jax`) have an interpreter of their own; PEER_PYTHON=... names another that has them.
+# (the extra `peers`) have an interpreter of their own; PEER_PYTHON=... names another that has them.
 PEERS := build/peers
 PEER_PYTHON ?= $(PEERS)/bin/python
 BENCH := --out results/speed $(ARGS)
 
 bench: $(VENV)/.installed-dev $(PEER_PYTHON)
 	$(BIN)/python benchmarks/throughput.py --peer-python $(PEER_PYTHON) $(BENCH)
-	$(BIN)/python benchmarks/environments.py --peer-python $(PEER_PYTHON) $(BENCH)
+	$(BIN)/python benchmarks/environments.py --peer-python $(PEER_PYTHON) --out results/environments $(ARGS)
 	$(BIN)/python benchmarks/activations.py $(BENCH)
 	$(BIN)/python benchmarks/roofline.py $(BENCH)
 	$(BIN)/python benchmarks/roofline.py --optimizer adamo --width 256 --path bf16 $(BENCH)
@@ -31,7 +31,7 @@ bench: $(VENV)/.installed-dev $(PEER_PYTHON)
 
 $(PEERS)/bin/python:
 	$(PYTHON) -m venv $(PEERS)
-	$@ -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[jax]' || (rm -rf $(PEERS); exit 1)
+	$@ -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]' || (rm -rf $(PEERS); exit 1)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not slow and not gpu"

@@ -35,14 +35,25 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def local(work: Callable[[], float], device: str = "cpu") -> Callable[[], Window]:
-    """Time a function of this process that returns the amount of work it did."""
+def local(
+    work: Callable[[], float], device: str = "cpu", seconds: float = 0.0
+) -> Callable[[], Window]:
+    """Time a function of this process.
+
+    Args:
+        work: Returns the amount of work it did.
+        device: Where it does it.
+        seconds: The work is done again until they have passed.
+    """
 
     def window() -> Window:
         synchronize(device)
         started = time.perf_counter()
         amount = work()
         synchronize(device)
+        while time.perf_counter() - started < seconds:
+            amount += work()
+            synchronize(device)
         return Window(amount, time.perf_counter() - started)
 
     return window

@@ -50,17 +50,26 @@ class Peer:
         self._process.wait()
         self._process.stdout.close()
 
-    def window(self, work: str, **options: Any) -> Callable[[], Window]:
-        """Windows of a work: the name of a module in `benchmarks/peers` and its options."""
-        request = json.dumps({"work": work, "options": options}) + "\n"
+    def window(self, work: str, seconds: float = 0.0, **options: Any) -> Callable[[], Window]:
+        """Windows of a work.
 
-        def ask() -> Window:
-            assert self._process.stdin is not None
-            self._process.stdin.write(request)
-            self._process.stdin.flush()
-            return Window(**self._answer())
+        Args:
+            work: A module in `benchmarks/peers`.
+            seconds: The work is done again until they have passed.
+            **options: What the module's `prepare` takes.
+        """
+        request = {"work": work, "options": options, "seconds": seconds}
+        return lambda: Window(**self._ask(request))
 
-        return ask
+    def forget(self) -> None:
+        """Let go of what was built for the windows so far."""
+        self._ask({})
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None

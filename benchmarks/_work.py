@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from typing import Any, Literal
 
 import gymnasium
@@ -106,7 +107,7 @@ def breakout(lanes: int, members: int = 1, device: str = "cpu") -> envs.TensorEn
 
 
 def stepping(
-    env: str, lanes: int, steps: int, device: str = "cpu", **options: Any
+    env: str, lanes: int, steps: int, device: str = "cpu", chunks: int = 1, **options: Any
 ) -> Callable[[], int]:
     """Steps with random actions, observation and autoreset included.
 
@@ -115,6 +116,7 @@ def stepping(
         lanes: Parallel environments.
         steps: Steps of all lanes a call.
         device: Where they live.
+        chunks: Calls after which the actions repeat.
         **options: Options of the environment.
     """
     world = envs.make(env, lanes, device=device, **options)
@@ -122,10 +124,11 @@ def stepping(
     world.reset()
     space = world.single_action_space
     drawn = torch.stack([torch.as_tensor(space.sample()) for _ in range(64 * steps)])
-    actions = drawn[torch.randint(len(drawn), (steps, lanes))].to(device)
+    actions = drawn[torch.randint(len(drawn), (chunks, steps, lanes))].to(device)
+    turns = cycle(actions)
 
     def window() -> int:
-        for action in actions:
+        for action in next(turns):
             world.step(action)
         return steps * lanes
 

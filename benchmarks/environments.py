@@ -1,155 +1,191 @@
-"""Environment steps per second of stepping games alone, beside gymnax.
+"""Environment steps per second of stepping games alone, beside peers and the reference packages.
 
 PEER_PYTHON=... make bench
-python benchmarks/environments.py --families minatar classic --peer-python PATH --out results/speed
+python benchmarks/environments.py --peer-python PATH --out results/environments
+python benchmarks/environments.py --games Empty-8x8 DoorKey --lanes 2048 --peer-python PATH
 
-Random actions drawn beforehand, observation and autoreset included. MinAtar is played as gymnax
-plays it: minimal actions, none of them sticky, 1,000 steps at most, unpadded. All contenders of
-one game and number of lanes take turns, window by window.
+Random actions drawn beforehand, observation and autoreset included. All contenders of one game and
+number of lanes take turns, window by window. Peers are those installed in the interpreter
+`--peer-python`, each stepping as many lanes as we do, JAX's in a compiled scan. The reference is
+the package that the game is exact to: one environment in a Python loop, on one core.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 import tyro
+from _games import FAMILIES, PEERS, Game
 from _measure import Contender, local, summarize, take_turns
 from _peer import Peer
-from _publish import Report, bars, canvas, publish, rate_columns
-from _work import LIMIT, stepping
+from _publish import Report, bars, canvas, publish
+from _work import stepping
 from matplotlib.figure import Figure
 
 LABELS = ["game", "lanes", "contender"]
-
-
-class Game(NamedTuple):
-    """One of our ids and the peer that has the same game."""
-
-    id: str
-    peer: tuple[str, str] | None = None
-    """A module of `benchmarks/peers` and its name of the game."""
-    options: dict[str, Any] = {}  # noqa: RUF012 - read only
-
-
-FAMILIES: dict[str, tuple[Game, ...]] = {
-    "minatar": tuple(
-        Game(
-            f"MinAtar-{name}-v1",
-            ("gymnax_steps", f"{name}-MinAtar") if name != "Seaquest" else None,
-            {"max_steps": LIMIT, "sticky": 0.0},
-        )
-        for name in ("Breakout", "Asterix", "Freeway", "SpaceInvaders", "Seaquest")
-    ),
-    "classic": tuple(
-        Game(name, ("gymnax_steps", name))
-        for name in ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1")
-    ),
-    "minigrid": tuple(
-        Game(f"MiniGrid-{name}-v0")
-        for name in ("Empty-8x8", "DoorKey-8x8", "FourRooms", "Dynamic-Obstacles-8x8")
-    ),
-}
-"""Games by family; gymnax 0.0.9 has no Seaquest, and no MiniGrid."""
+OURS, REFERENCE = "neoteny", "reference"
+DRAWN = 32_768
+"""Steps of all lanes together that a call does, where it may be neither short nor long."""
+SHORTEST, LONGEST = 8, 128
+"""Steps of each lane in a call."""
+CHUNKS = 8
+"""Calls after which the actions repeat."""
 
 
 @dataclass(frozen=True)
 class Config:
     """What to measure."""
 
-    families: tuple[str, ...] = ("minatar",)
+    families: tuple[str, ...] = tuple(FAMILIES)
     """Families of games: minatar, classic, minigrid."""
-    lanes: tuple[int, ...] = (2048, 8192)
+    games: tuple[str, ...] = ()
+    """Parts of ids: only the games that have one of them in theirs; unset, all."""
+    lanes: tuple[int, ...] = (64, 2048, 16384)
     """Parallel environments."""
-    steps: int = 100
-    """Steps of all lanes a window."""
-    windows: int = 5
+    seconds: float = 0.3
+    """What a window lasts at least."""
+    windows: int = 3
     """Timed windows of each contender, after one that is not counted."""
     threads: int | None = None
     """Threads for CPU arithmetic, also of the peers; unset, all cores."""
     device: str = "cpu"
     """Device of our environments; peers take JAX's default."""
     peer_python: Path | None = None
-    """Interpreter with gymnax 0.0.9 (the extra `jax`); unset, it is left out."""
+    """Interpreter that has the peers (the extra `peers`); unset, they are left out."""
+    reference: bool = True
+    """Whether to step one environment of the reference packages too."""
     out: Path | None = None
     """Folder for the table, the CSV and the figure; unset, they are only printed."""
     quick: bool = False
     """Try everything out on tiny sizes."""
 
+    def chosen(self) -> Iterator[Game]:
+        """The games to step.
 
-def contenders(config: Config, game: Game, lanes: int, peer: Peer | None) -> list[Contender]:
-    """Our game, and the peer's where it has one."""
-    labels = {"game": game.id, "lanes": lanes}
-    work = stepping(game.id, lanes, config.steps, config.device, **game.options)
-    found = [Contender({**labels, "contender": "neoteny"}, local(work, config.device))]
-    if peer is not None and game.peer is not None:
-        module, name = game.peer
-        window = peer.window(module, env=name, lanes=lanes, steps=config.steps)
-        found.append(Contender({**labels, "contender": module.partition("_")[0]}, window))
-    return found
+        Raises:
+            ValueError: If there is no such family, or no game that is asked for.
+        """
+        if unknown := set(self.families) - set(FAMILIES):
+            raise ValueError(f"no family {sorted(unknown)}: use {', '.join(FAMILIES)}")
+        every = [game for family in self.families for game in FAMILIES[family]]
+        for part in self.games:
+            if not any(part in game.id for game in every):
+                ids = ", ".join(game.id for game in every)
+                raise ValueError(f"no game has {part!r} in its id: the games are {ids}")
+        return (g for g in every if not self.games or any(part in g.id for part in self.games))
 
 
-def with_ratios(summary: pd.DataFrame) -> pd.DataFrame:
-    """Add how many times the peer's steps per second we reach in the same game and lanes."""
-    keys = ["game", "lanes"]
-    theirs = summary[summary["contender"] != "neoteny"].set_index(keys)["median"]
-    summary = summary.copy()
-    if len(theirs):
-        ratio = (
-            summary.set_index(keys)["median"]
-            / theirs.reindex(pd.MultiIndex.from_frame(summary[keys])).to_numpy()
-        )
-        summary["times peer"] = ratio.to_numpy()
-    return summary
+class Stage:
+    """Everything that takes turns, and the processes that others run in.
+
+    Args:
+        config: What to measure.
+        stack: Ends the processes.
+    """
+
+    def __init__(self, config: Config, stack: ExitStack) -> None:
+        self._config = config
+        self._peer = self._reference = None
+        if config.peer_python is not None:
+            self._peer = stack.enter_context(Peer(config.peer_python, config.threads))
+            if missing := set(PEERS.values()) - set(self._peer.versions):
+                print(f"left out, not in {config.peer_python}: {', '.join(sorted(missing))}")
+        if config.reference:
+            self._reference = stack.enter_context(Peer(Path(sys.executable), config.threads))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of everything that is measured beside."""
+        found = [process.versions for process in (self._peer, self._reference) if process]
+        return {name: version for versions in found for name, version in versions.items()}
+
+    def play(self, game: Game, lanes: int) -> pd.DataFrame:
+        """Windows of all that have the game."""
+        found = take_turns(self._contenders(game, lanes), self._config.windows)
+        for process in (self._peer, self._reference):
+            if process is not None:
+                process.forget()
+        return found
+
+    def _contenders(self, game: Game, lanes: int) -> Iterator[Contender]:
+        config = self._config
+        steps = 1 if config.quick else min(max(DRAWN // lanes, SHORTEST), LONGEST)
+        labels = {"game": game.id, "lanes": lanes}
+        work = stepping(game.id, lanes, steps, config.device, CHUNKS, **game.options)
+        window = local(work, config.device, config.seconds)
+        yield Contender({**labels, "contender": OURS}, window)
+        for name, id in game.peers.items():
+            if self._peer is None or PEERS[name] not in self._peer.versions:
+                continue
+            options = {"env": id, "lanes": lanes, "steps": steps, "chunks": CHUNKS}
+            window = self._peer.window(f"{name}_steps", config.seconds, **options)
+            yield Contender({**labels, "contender": name}, window)
+        module, id = game.reference
+        if self._reference is not None and (module != "minatar" or module in self.versions):
+            window = self._reference.window(f"{module}_steps", config.seconds, env=id, steps=512)
+            yield Contender({**labels, "contender": REFERENCE}, window)
+
+
+def beside(summary: pd.DataFrame) -> pd.DataFrame:
+    """A row a game and number of lanes, a column a contender, and how many times theirs we reach.
+
+    Args:
+        summary: A row a contender, with `LABELS` and `median`.
+    """
+    keys = LABELS[:2]
+    order = [name for name in (OURS, *PEERS, REFERENCE) if name in set(summary["contender"])]
+    rates = summary.set_index(LABELS)["median"].unstack()
+    rates = rates.reindex(pd.MultiIndex.from_frame(summary[keys].drop_duplicates()))[order]
+    peers = [name for name in order if name in PEERS]
+    if peers:
+        rates["times the fastest peer"] = rates[OURS] / rates[peers].max(axis=1)
+    if REFERENCE in order:
+        rates["times the reference"] = rates[OURS] / rates[REFERENCE]
+    return rates.rename_axis(columns=None).reset_index()
 
 
 def draw(summary: pd.DataFrame) -> Figure:
-    """Steps per second, one panel a number of lanes."""
+    """Steps per second on a logarithmic axis, one panel a number of lanes."""
     lanes = summary["lanes"].unique()
-    figure, panels = canvas(1, len(lanes), 4.5 * len(lanes), 0.9 + 0.25 * len(summary) / len(lanes))
+    figure, panels = canvas(1, len(lanes), 4.5 * len(lanes), 0.9 + 0.2 * len(summary) / len(lanes))
     for panel, count in zip(panels, lanes, strict=True):
         own = summary[summary["lanes"] == count]
         names = (own["game"] + ", " + own["contender"]).tolist()
-        bars(panel, names, own, (own["contender"] != "neoteny").tolist())
+        bars(panel, names, own, (own["contender"] != OURS).tolist())
         panel.set_title(f"{count:,} lanes", loc="left")
         panel.set_xlabel("env steps/s")
+        panel.set_xscale("log")
     return figure
 
 
 def main(config: Config) -> None:
     """Measure, print and write."""
-    if unknown := set(config.families) - set(FAMILIES):
-        raise ValueError(f"no family {sorted(unknown)}: use {', '.join(FAMILIES)}")
+    games = list(config.chosen())
     if config.quick:
-        config = replace(config, windows=1, lanes=(16,), steps=3)
+        config = replace(config, windows=1, lanes=(16,), seconds=0.0)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     with ExitStack() as stack:
-        peer = None
-        if config.peer_python is not None:
-            peer = stack.enter_context(Peer(config.peer_python, config.threads))
+        stage = Stage(config, stack)
         windows = pd.concat(
-            [
-                take_turns(contenders(config, game, lanes, peer), config.windows)
-                for family in config.families
-                for game in FAMILIES[family]
-                for lanes in config.lanes
-            ],
+            [stage.play(game, lanes) for game in games for lanes in config.lanes],
             ignore_index=True,
         )
-    summary = with_ratios(summarize(windows, LABELS))
+    summary = summarize(windows, LABELS)
     publish(
         Report(
-            "environments",
-            "Stepping games with random actions: env steps/s, observation included",
-            rate_columns(summary, "env steps/s"),
+            "speed",
+            "Stepping games with random actions: env steps/s (median), observation included",
+            beside(summary),
             config,
             windows,
-            peer.versions if peer else {},
+            stage.versions,
             lambda: draw(summary),
         )
     )

@@ -8,35 +8,22 @@ from typing import Any
 import gymnax
 import jax
 import jax.numpy as jnp
+from scan import scanned
 
 
-def prepare(env: str, lanes: int, steps: int) -> Callable[[], int]:
-    """A scan over steps of all lanes; the actions were drawn before, as on our side."""
+def prepare(env: str, lanes: int, steps: int, chunks: int) -> Callable[[], int]:
+    """A scan over steps of all lanes, which start over in the step that ends them."""
     game, params = gymnax.make(env)
-    space = game.action_space(params)
-    key, reset_key, action_key = jax.random.split(jax.random.PRNGKey(0), 3)
-    draw = jax.vmap(jax.vmap(space.sample))
-    actions = draw(jax.random.split(action_key, (steps, lanes)))
-    start = jax.vmap(game.reset, in_axes=(0, None))
-    step = jax.vmap(game.step, in_axes=(0, 0, 0, None))
+    reset = jax.vmap(game.reset, in_axes=(0, None))
+    advance = jax.vmap(game.step, in_axes=(0, 0, 0, None))
+    continuous = not hasattr(game.action_space(params), "n")
 
-    def advance(carry: Any, action: jax.Array) -> Any:
-        key, _, state = carry
-        key, step_key = jax.random.split(key)
-        obs, state, reward, done, _ = step(jax.random.split(step_key, lanes), state, action, params)
-        # An observation that nothing carries would be compiled away.
-        return (key, obs, state), (reward, done)
+    def step(states: Any, actions: jax.Array, keys: jax.Array) -> Any:
+        if continuous:
+            actions = actions.astype(jnp.float32)[:, None] - 1
+        obs, state, reward, done, _ = advance(keys, states[1], actions, params)
+        return (obs, state), (reward, done), jnp.ones_like(done)
 
-    def play(carry: Any, actions: jax.Array) -> Any:
-        return jax.lax.scan(advance, carry, actions)
-
-    obs, state = start(jax.random.split(reset_key, lanes), params)
-    carry = jax.tree.map(jnp.asarray, (key, obs, state))
-    compiled = jax.jit(play).lower(carry, actions).compile()
-
-    def window() -> int:
-        nonlocal carry
-        carry, _ = jax.block_until_ready(compiled(carry, actions))
-        return lanes * steps
-
-    return window
+    start = jax.jit(reset)(jax.random.split(jax.random.PRNGKey(0), lanes), params)
+    count = 3 if continuous else int(game.action_space(params).n)
+    return scanned(start, step, count, lanes, steps, chunks)

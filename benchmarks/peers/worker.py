@@ -1,10 +1,11 @@
-"""Serves timed windows of JAX peers to a benchmark that runs in another interpreter.
+"""Serves timed windows of peers to a benchmark that runs in another interpreter.
 
 python benchmarks/peers/worker.py --threads 2
 
-Every line of standard input is a request, `{"work": "rejax_ppo", "options": {...}}`; the answer is
-a line of JSON. The first request of a kind builds and compiles; the same line again runs what is
-there, so that a benchmark can ask for a window whenever it is this peer's turn.
+Every line of standard input is a request, `{"work": "rejax_ppo", "options": {...}, "seconds": 0}`;
+the answer is a line of JSON. The first request of a kind builds and compiles; the same line again
+runs what is there, once or as often as fits into the seconds, so that a benchmark can ask for a
+window whenever it is this peer's turn. An empty request forgets everything that was built.
 """
 
 from __future__ import annotations
@@ -19,7 +20,21 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import TextIO
 
-PACKAGES = ("jax", "jaxlib", "flax", "rejax", "gymnax")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "rejax",
+    "gymnax",
+    "navix",
+    "xminigrid",
+    "pgx",
+    "pgx-minatar",
+    "envpool",
+    "gymnasium",
+    "minigrid",
+    "minatar",
+)
 
 
 def versions() -> dict[str, str]:
@@ -38,12 +53,19 @@ def serve(answers: TextIO) -> None:
     works: dict[str, Callable[[], int]] = {}
     for line in sys.stdin:
         started = time.perf_counter()
-        if line not in works:
-            request = json.loads(line)
-            works[line] = importlib.import_module(request["work"]).prepare(**request["options"])
-        amount = works[line]()
-        seconds = time.perf_counter() - started
-        print(json.dumps({"amount": amount, "seconds": seconds}), file=answers, flush=True)
+        request = json.loads(line)
+        answer = {}
+        if not request:
+            works.clear()
+        else:
+            if line not in works:
+                module = importlib.import_module(request["work"])
+                works[line] = module.prepare(**request["options"])
+            answer["amount"] = works[line]()
+            while time.perf_counter() - started < request["seconds"]:
+                answer["amount"] += works[line]()
+            answer["seconds"] = time.perf_counter() - started
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def main() -> None:

@@ -12,6 +12,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from neoteny.envs import make, registered
+from neoteny.envs.minatar import GAMES
+from neoteny.envs.minigrid import VARIANTS
+from neoteny.envs.minigrid.rooms import MultiRoom
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 PROGRAMS = ("throughput", "environments", "scaling", "roofline", "activations")
 
@@ -136,10 +141,14 @@ def test_a_peer_answers_window_by_window(load, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(peer, "WORKER", worker)
     with peer.Peer(Path(sys.executable), threads=1) as other:
-        window = other.window("loop", amount=5)
+        window, longer = other.window("loop", amount=5), other.window("loop", 0.05, amount=5)
         found = [window(), window()]
+        other.forget()
+        again = longer()
     assert [one.amount for one in found] == [5, 5]
     assert all(one.seconds > 0 for one in found)
+    assert again.amount > 5
+    assert again.seconds >= 0.05
 
 
 def test_a_peer_that_fails_is_an_error(load):
@@ -154,10 +163,41 @@ def test_ratios_are_to_the_peer_of_the_same_work(load):
     summary = pd.DataFrame({**rates, "median": [6.0, 2.0, 5.0, 10.0]})
     found = load("throughput").with_ratios(summary)
     assert found["times rejax"].tolist() == [3.0, 1.0, 0.5, 1.0]
-    games = {"game": ["a", "a", "b"], "lanes": 4, "contender": ["neoteny", "gymnax", "neoteny"]}
-    found = load("environments").with_ratios(pd.DataFrame({**games, "median": [6.0, 2.0, 1.0]}))
-    assert found["times peer"].tolist()[:2] == [3.0, 1.0]
-    assert np.isnan(found["times peer"].iloc[2])
+
+
+def test_contenders_of_one_game_stand_in_one_row(load):
+    rows = [
+        ("b", 4, "neoteny", 6.0),
+        ("b", 4, "gymnax", 2.0),
+        ("b", 4, "envpool", 3.0),
+        ("b", 4, "reference", 0.5),
+        ("b", 8, "neoteny", 9.0),
+        ("b", 8, "gymnax", 1.0),
+        ("a", 4, "neoteny", 5.0),
+    ]
+    summary = pd.DataFrame(rows, columns=["game", "lanes", "contender", "median"])
+    found = load("environments").beside(summary)
+    assert list(found[["game", "lanes"]].itertuples(index=False)) == [("b", 4), ("b", 8), ("a", 4)]
+    assert list(found.columns[2:6]) == ["neoteny", "gymnax", "envpool", "reference"]
+    assert found["times the fastest peer"].tolist()[:2] == [2.0, 9.0]
+    assert found["times the reference"].iloc[0] == 12.0
+    assert found.iloc[2, 3:].isna().all()
+
+
+def test_every_family_is_stepped_by_one_id_that_its_reference_has(load):
+    games = load("_games").FAMILIES
+    ids = [game.id for family in games.values() for game in family]
+    assert len(set(ids)) == len(ids) == 5 + 4 + 19
+    assert set(ids) <= {name.removeprefix("neoteny/") for name in registered()}
+    classes = {type(make(id, 1)) for id in ids if "MultiRoom" not in id}
+    assert classes | {MultiRoom} >= {family for family, _ in VARIANTS.values()}
+    assert classes >= {*GAMES.values()}
+    config = load("environments").Config(games=("DoorKey", "Pendulum"))
+    assert [game.id for game in config.chosen()] == ["Pendulum-v1", "MiniGrid-DoorKey-8x8-v0"]
+    with pytest.raises(ValueError, match="no game has 'Tetris'"):
+        load("environments").Config(games=("Tetris",)).chosen()
+    with pytest.raises(ValueError, match="no family"):
+        load("environments").Config(families=("atari",)).chosen()
 
 
 def test_memory_counts_every_tensor_once(load):
@@ -176,7 +216,7 @@ def test_a_quick_run_gives_finite_numbers(load, program, tmp_path, capsys):
     module = load(program)
     options = {
         "throughput": {"sb3": False, "arms": ("AdamO",)},
-        "environments": {"families": ("classic",)},
+        "environments": {"games": ("CartPole", "Breakout", "Empty")},
         "scaling": {"sweeps": ("environments", "members", "adamo")},
     }
     threads = torch.get_num_threads()
