@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from neoteny.envs import rng
@@ -223,6 +223,16 @@ def only_observation(
             f"{type(change).__name__} needs floating point observations, the environment has "
             f"{space}; use ObservationDropout or ObservationPermutation"
         )
+
+
+def only_vector(change: Change, space: Space[Any], shape: tuple[int, ...]) -> None:
+    """Refuse any action space but a Box of that shape.
+
+    Raises:
+        ValueError: the space does not fit.
+    """
+    if not isinstance(space, Box) or space.shape != shape:
+        raise ValueError(f"{change} is for actions of shape {shape}; the environment has {space}")
 
 
 def only_discrete(change: Change, space: Space[Any], actions: int) -> None:

@@ -9,11 +9,21 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from gymnasium import Space
+from gymnasium.spaces import Box
 from torch import Tensor
 
 from neoteny.wrappers.arrays import Table, cast, float32, leading, level, where
-from neoteny.wrappers.change import Change, Seed, _Seeded, _Tabled, chance, only_discrete
+from neoteny.wrappers.change import (
+    Change,
+    Seed,
+    _Seeded,
+    _Tabled,
+    chance,
+    only_discrete,
+    only_vector,
+)
 from neoteny.wrappers.numbers import probabilities, real_levels, whole_number
 
 
@@ -143,26 +153,34 @@ class ActionPermutation(_Renaming):
     """Each task gives the actions new meanings.
 
     Action a of task t of seed s does what `numpy.random.default_rng([s, t]).permutation(n)[a]`
-    does without the change.
+    does without the change. Of an action that is a vector the numbers change places: the
+    environment's number j is the agent's number `permutation[j]`, as in `x[..., permutation]`.
 
     Args:
-        actions: n, the number of discrete actions.
+        actions: n, the number of discrete actions, or of the vector's numbers.
         tasks: number of permutations; task t uses number t modulo `tasks`.
         seed: >= 0; a sequence of M seeds gives each member its own.
         keep_first: leave task 0 as it is.
+        shape: of one action, () for a discrete one, (n,) for a vector.
 
     Raises:
-        ValueError: a count is not positive, or a seed negative.
+        ValueError: a count is not positive, a seed negative, or the shape another one.
     """
 
     actions: int
     tasks: int
     seed: Seed = 0
     keep_first: bool = True
+    shape: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         whole_number(actions=self.actions, tasks=self.tasks)
-        self._normalise()
+        self._normalise("shape")
+        if self.shape not in ((), (self.actions,)):
+            raise ValueError(
+                f"shape must be () for discrete actions or ({self.actions},) for vectors, "
+                f"got {self.shape}"
+            )
 
     @cached_property
     def _table(self) -> Table:
@@ -170,21 +188,39 @@ class ActionPermutation(_Renaming):
 
     def check(self, observation: Space[Any], action: Space[Any]) -> None:
         """See `Change.check`."""
-        only_discrete(self, action, self.actions)
+        if not self.shape:
+            only_discrete(self, action, self.actions)
+            return
+        only_vector(self, action, tuple(self.shape))
+        if self.actions == 1 or len({*action.low.tolist()}) + len({*action.high.tolist()}) > 2:
+            raise ValueError(
+                f"{self} needs several numbers within the same bounds, which could trade places; "
+                f"the environment has {action}"
+            )
 
     def action(self, action: Any, task: Any, step: Any = 0, previous: Any = 0) -> Any:
-        """The action (*lead) int that the environment receives."""
-        return self._renamed(action, task, self._table, self.actions)
+        """The action, (*lead) int or (*lead, n) float, that the environment receives."""
+        if not self.shape:
+            return self._renamed(action, task, self._table, self.actions)
+        lead = tuple(action.shape[:-1])
+        self._check_members(lead)
+        orders = self._table.like(action).reshape((-1, self.actions))
+        order = leading(orders[self._index(action, task, len(lead))], action.ndim)
+        if isinstance(action, Tensor):
+            return torch.take_along_dim(action, order, -1)
+        return np.take_along_axis(action, order, -1)
 
 
 @dataclass(frozen=True)
 class StickyActions(_Seeded):
     """With some probability the environment receives the action of the step before again.
 
+    Before the first step of an episode that action is 0.
+
     Args:
         probabilities: one a task, taken in turn.
         seed: >= 0; a sequence of M seeds gives each member its own draws.
-        shape: of one action, () for a discrete one.
+        shape: of one action, () for a discrete one; vectors are repeated whole.
 
     Raises:
         ValueError: a probability is outside [0, 1], or a seed is negative.
@@ -207,6 +243,18 @@ class StickyActions(_Seeded):
     @cached_property
     def _table(self) -> Table:
         return Table(np.array(self.probabilities))
+
+    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+        """See `Change.check`."""
+        if action.shape != self.shape:
+            raise ValueError(
+                f"{self} is for actions of shape {self.shape}; the environment has {action}"
+            )
+        if isinstance(action, Box) and not action.contains(np.zeros(self.shape, action.dtype)):
+            raise ValueError(
+                f"{self} begins an episode with action 0, which is none; the environment has "
+                f"{action}"
+            )
 
     def action(self, action: Any, task: Any, step: Any = 0, previous: Any = 0) -> Any:
         """`previous` or `action`, both (*lead, *shape); `step` as for all changes."""

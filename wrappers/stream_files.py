@@ -3,6 +3,7 @@
 import runpy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +145,12 @@ class StreamDefinition:
         if isinstance(change, Change):
             return change
         action, seen = env.single_action_space, env.single_observation_space
-        sticky = change.get("kind") == "StickyActions"
+        acts = change.get("kind") in ("StickyActions", "ActionPermutation")
         more = {
-            "shape": list((action if sticky else seen).shape),
+            "shape": list((action if acts else seen).shape),
             "seed": list(setup.seeds),
             "tasks": getattr(_base(schedule), "tasks", None),
-            "actions": int(action.n) if isinstance(action, Discrete) else None,
+            "actions": int(action.n) if isinstance(action, Discrete) else prod(action.shape),
         }
         given = {key: value for key, value in more.items() if value is not None}
         return Change.from_dict(completed(Change.kinds, change, given))
