@@ -270,6 +270,16 @@ def _literal(text: str) -> Any:
 
 
 _SMALL = PPOConfig(num_envs=128, num_steps=64, num_minibatches=16, learning_rate=1e-3)
+_CONTINUOUS = PPOConfig(
+    num_envs=16,
+    num_steps=128,
+    num_epochs=10,
+    num_minibatches=16,
+    learning_rate=1e-3,
+    gamma=0.9,  # Pendulum's rewards reach -16 a step and are not normalised
+    clip_range_vf=None,
+    ent_coef=0.0,
+)
 _SUPERVISED: dict[str, Any] = {
     "agent": "classifier",
     "env": "digits-random-labels",
@@ -292,6 +302,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "diagnose_every": 5,
     },
     "sb3": {"ppo": _SMALL, "dqn": DQNConfig(double=False), "task_steps": 500_000},
+    "continuous": {
+        "env": "Pendulum-v1",
+        "ppo": _CONTINUOUS,
+        "hidden": (64, 64),
+        "activation": "tanh",
+        "task_steps": 200_000,
+        "steps": 200_000,
+    },
     "supervised": _SUPERVISED | {"seeds": 2},
     "paper-supervised": _SUPERVISED
     | {
@@ -302,6 +320,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 80 * 60_000,
     },
 }
-"""Name to the defaults that differ: two cores, the paper's protocol, five minutes in all; loss of
-plasticity on digits in two minutes, and the paper's network, initialisation and learning rate on a
+"""Name to the defaults that differ: two cores, the paper's protocol, five minutes in all; the agents
+of Stable-Baselines3; continuous actions, for Pendulum and its like; loss of plasticity on digits in two minutes, and the paper's network, initialisation and learning rate on a
 supervised stream (its tasks' lengths and batch size are not known: an epoch, and ours)."""

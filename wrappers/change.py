@@ -225,14 +225,15 @@ def only_observation(
         )
 
 
-def only_vector(change: Change, space: Space[Any], shape: tuple[int, ...]) -> None:
-    """Refuse any action space but a Box of that shape.
+def only_vector(change: Change, space: Space[Any], shape: tuple[int, ...]) -> Box:
+    """Refuse any action space but a Box of that shape, which it returns.
 
     Raises:
         ValueError: the space does not fit.
     """
     if not isinstance(space, Box) or space.shape != shape:
         raise ValueError(f"{change} is for actions of shape {shape}; the environment has {space}")
+    return space
 
 
 def only_discrete(change: Change, space: Space[Any], actions: int) -> None:

@@ -191,8 +191,8 @@ class ActionPermutation(_Renaming):
         if not self.shape:
             only_discrete(self, action, self.actions)
             return
-        only_vector(self, action, tuple(self.shape))
-        if self.actions == 1 or len({*action.low.tolist()}) + len({*action.high.tolist()}) > 2:
+        box = only_vector(self, action, tuple(self.shape))
+        if self.actions == 1 or len({*box.low.tolist()}) + len({*box.high.tolist()}) > 2:
             raise ValueError(
                 f"{self} needs several numbers within the same bounds, which could trade places; "
                 f"the environment has {action}"
