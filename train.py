@@ -1,8 +1,9 @@
-"""The command line: run, compare, report, list.
+"""The command line: run, compare, report, watch, list.
 
 python train.py run --env minatar-continual --intervention adamo --seeds 4
 python train.py compare --interventions none adamo fresh --seeds 4
 python train.py report results/runs/demo
+python train.py watch results/runs/minatar-continual/ppo-adamo
 python train.py list interventions
 """
 
@@ -21,6 +22,7 @@ from tyro import _errors  # its hook is not public yet; constraints.txt pins the
 from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
 from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.listing import print_listing
+from neoteny.experiments.watch import WatchConfig, watch
 
 __all__ = ["main"]
 
@@ -67,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 tyro.conf.subcommand("compare", default=CompareConfig(**defaults)),
             ]
             | Annotated[ReportConfig, tyro.conf.subcommand("report")]
+            | Annotated[WatchConfig, tyro.conf.subcommand("watch")]
             | Annotated[ListConfig, tyro.conf.subcommand("list")]
         )
         with _errors.on_parse_error(_raise_bad_value):
@@ -83,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             compare(config, console)
         elif isinstance(config, ReportConfig):
             report(config.folder, console)
+        elif isinstance(config, WatchConfig):
+            watch(config, console)
         else:
             print_listing(config.what, console, markdown=config.markdown)
     except ValueError as error:

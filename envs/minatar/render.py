@@ -9,7 +9,7 @@ CELL = 32
 #: Colour of each channel, in order of precedence: what is above shows where two share a cell.
 COLOURS = {
     "paddle": (226, 232, 240), "chicken": (250, 204, 21), "player": (56, 189, 248),
-    "cannon": (74, 222, 128), "ball": (248, 113, 113), "brick": (217, 140, 62),
+    "cannon": (74, 222, 128), "brick": (217, 140, 62), "ball": (248, 113, 113),
     "car": (239, 84, 84), "gold": (250, 204, 21), "enemy": (239, 84, 84),
     "alien": (167, 110, 235), "sub_front": (253, 224, 71), "sub_back": (217, 150, 30),
     "enemy_sub": (239, 84, 84), "enemy_fish": (192, 110, 235), "diver": (244, 160, 200),

@@ -1,0 +1,217 @@
+"""Watch a trained agent play: episodes as a GIF or MP4, their returns on the console."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from rich.console import Console
+from torch import Tensor
+
+from neoteny.experiments import checkpoint
+from neoteny.experiments.agents import AGENTS
+from neoteny.experiments.config import RunConfig, from_dict
+from neoteny.experiments.evaluation import play
+from neoteny.experiments.film import Film, check_film_path, write_film
+from neoteny.experiments.folders import CHECKPOINT, CONFIG, read_json
+from neoteny.experiments.runner import Runner
+from neoteny.experiments.worlds import make_envs
+from neoteny.wrappers.statistics import EpisodeStatistics
+
+__all__ = ["WatchConfig", "watch"]
+
+PAUSE = 0.8
+"""Seconds for which the end of an episode stays."""
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """Write an animation of a trained agent playing, and print the returns."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder of the run, which holds checkpoint.pt; or one of its seeds' folders."""
+    seed: int | None = None
+    """Which member to watch; unset, the first."""
+    episodes: int = 3
+    """Episodes, those that an evaluation of as many episodes plays."""
+    task: str | None = None
+    """Name of a task, as it was when last trained on, or an environment step; unset, the end."""
+    out: Path | None = None
+    """File ending in .gif or .mp4; unset, a .gif in the run's folder."""
+    fps: float = 12.0
+    """Frames, which are environment steps, a second."""
+
+    def __post_init__(self) -> None:
+        if self.episodes <= 0:
+            raise ValueError(f"episodes is {self.episodes}: it must be at least 1")
+        if not 0 < self.fps <= 100:
+            raise ValueError(f"fps is {self.fps}: it must be above 0 and at most 100")
+
+
+def watch(config: WatchConfig, console: Console) -> list[float]:
+    """Play episodes with the agent of a run and write them to a file.
+
+    Args:
+        config: Which run, and what to write.
+        console: Where returns are printed.
+
+    Returns:
+        The return of each episode.
+
+    Raises:
+        ValueError: If the folder holds no checkpoint of an agent that acts, or an option does not
+            fit it.
+    """
+    folder, run = _find_run(config.folder)
+    seed = _find_seed(config, run)
+    if config.out is not None:
+        check_film_path(config.out)
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
+    runner = Runner(run, console)
+    if "rgb_array" not in getattr(runner.envs, "metadata", {}).get("render_modes", ()):
+        raise ValueError(f"{run.world} draws no frames: it has no render mode rgb_array")
+    runner.load(checkpoint.load(folder / CHECKPOINT))
+    member = run.seed_list.index(seed)
+    step, task = _find_step(config.task, runner, member)
+    out = config.out or folder / f"watch-{_file_name(task)}-seed_{seed}.gif"
+    check_film_path(out)
+    envs = make_envs(run, config.episodes, render_mode="rgb_array")
+    envs.seek(step, runner.envs.schedule, hold=True)
+    console.print(f"{run.arm}, seed {seed}, after {runner.step:,} steps, plays {task}")
+    films, returns = _film(runner, envs, step, member, f"{task}   seed {seed}", config)
+    envs.close()
+    for number, (film, value) in enumerate(zip(films, returns, strict=True), start=1):
+        console.print(f"episode {number}: return {value:g} in {len(film):,} steps")
+        film.linger(_text(number, len(film), value), round(PAUSE * config.fps))
+    console.print(f"mean return {sum(returns) / len(returns):g}")
+    write_film(out, films, config.fps)
+    console.print(f"written {out}", soft_wrap=True)
+    return returns
+
+
+def _film(
+    runner: Runner, envs: EpisodeStatistics, step: int, member: int, title: str, config: WatchConfig
+) -> tuple[list[Film], list[float]]:
+    """Play one episode in each lane of a member, all at once, as `evaluate` does.
+
+    The picture is taken before each step, since a lane shows its next episode after the last.
+    """
+    first = member * envs.lanes
+    films = [Film(title) for _ in range(envs.lanes)]
+    total = torch.zeros(envs.lanes)
+    running = [True] * envs.lanes
+    obs = envs.reset()[0]
+    steps = play(runner.config, runner.agent, envs, obs, step)
+    while any(running):
+        envs.render_lanes = [first + lane for lane, still in enumerate(running) if still]
+        drawn: Any = envs.render()
+        frames = iter(drawn)
+        for lane, film in enumerate(films):
+            if running[lane]:
+                film.add(next(frames), _text(lane + 1, len(film), total[lane].item()))
+        outcome = next(steps, None)
+        if outcome is None:
+            break
+        reward, ended = (_of(member, envs, values) for values in outcome)
+        total += reward * torch.tensor(running)
+        running = [still and not over for still, over in zip(running, ended.tolist(), strict=True)]
+    return films, total.tolist()
+
+
+def _of(member: int, envs: EpisodeStatistics, values: Tensor) -> Tensor:
+    """(N,) of (L,), on the host."""
+    return values.view(-1, envs.lanes)[member].cpu()
+
+
+def _text(episode: int, step: int, value: float) -> str:
+    return f"episode {episode}   step {step}   return {value:g}"
+
+
+def _find_run(folder: Path) -> tuple[Path, RunConfig]:
+    """The run's folder and its configuration, on the CPU."""
+    if (folder / CONFIG).is_file() and not (folder / CHECKPOINT).exists():
+        folder = folder.parent  # one of its seeds' folders was named
+    stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
+    if not stored or not (folder / CHECKPOINT).is_file():
+        below = sorted(path.parent.name for path in folder.glob(f"*/{CHECKPOINT}"))
+        hint = f"name one of its runs: {', '.join(below)}" if below else "name the folder of a run"
+        raise ValueError(f"{folder} holds no {CHECKPOINT}: {hint}")
+    values = read_json(stored[0])
+    kind = AGENTS.get(values.get("agent", ""))
+    if kind is None:
+        raise ValueError(f"{folder} is of the agent {values.get('agent')!r}, unknown here")
+    if kind.supervised:
+        raise ValueError(f"{folder} is of a classifier, which plays nothing: watch PPO or DQN")
+    if kind.policy is None:
+        raise ValueError(
+            f"{folder} is of {values['agent']}: agents of Stable-Baselines3 cannot be loaded from "
+            "a checkpoint, so watch one of ppo or dqn"
+        )
+    return folder, from_dict(values | {"device": "cpu", "cuda_graphs": False})
+
+
+def _find_seed(config: WatchConfig, run: RunConfig) -> int:
+    named = config.folder.name.removeprefix("seed_")
+    own = int(named) if named != config.folder.name and named.isdigit() else run.first_seed
+    seed = own if config.seed is None else config.seed
+    if seed not in run.seed_list:
+        raise ValueError(f"seed is {seed}: the run has the seeds {run.seed_list}")
+    return seed
+
+
+def _find_step(text: str | None, runner: Runner, member: int) -> tuple[int, str]:
+    """The environment step whose task is to be played, and the task's name.
+
+    By default that of the last iteration, which an evaluation at the end of the run takes.
+    """
+    last = max(runner.step - runner.per_iteration, 0)
+    schedule = runner.envs.schedule.members[member]
+    if text is None:
+        step = last
+    elif text.replace("_", "").replace(",", "").isdigit():
+        step = int(text.replace(",", ""))
+    else:
+        step = _last_step(text, runner, member)
+    names = runner.envs.task_names
+    return step, _short(names[schedule.task(step)] if len(names) > 1 else names[0])
+
+
+def _file_name(task: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", task)
+
+
+def _short(task: str) -> str:
+    return task.removeprefix("neoteny/")
+
+
+def _last_step(name: str, runner: Runner, member: int) -> int:
+    """The step of the last iteration in which a member was trained on the task of that name.
+
+    A task that comes only later in the run counts from its first step.
+    """
+    names = runner.envs.task_names
+    known = {shown.lower(): k for k, n in enumerate(names) for shown in (n, _short(n))}
+    task = known.get(name.lower())
+    if task is None:
+        near = difflib.get_close_matches(name.lower(), known, n=1)
+        some = ", ".join(map(_short, names[:12])) + (", ..." if len(names) > 12 else "")
+        near = [_short(names[known[text]]) for text in near]
+        hint = f"did you mean {near[0]!r}?" if near else f"the run's tasks are {some}"
+        raise ValueError(f"task {name!r} is unknown: {hint}")
+    if len(names) == 1:
+        return int(max(runner.step - runner.per_iteration, 0))
+    schedule = runner.envs.schedule.members[member]
+    starts = [0, *schedule.boundaries(max(runner.total, 1))]
+    ends = [*starts[1:], runner.total]
+    visits = [(a, b) for a, b in zip(starts, ends, strict=True) if schedule.task(a) == task]
+    if not visits:
+        raise ValueError(f"task {name!r} does not come in this run: name another")
+    past = [(a, min(b, runner.step)) for a, b in visits if a < runner.step]
+    start, end = past[-1] if past else (visits[0][0], visits[0][0])
+    return int(max(start, end - runner.per_iteration))
