@@ -8,7 +8,7 @@ interventions are on.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +40,8 @@ class Learner:
         clip_per_branch: Clip each branch by its own norm (the paper's separate actor and critic) or
             all by one.
         device: Where the network lives.
+        reports_losses: Whether the losses that updates are given have the task's values, and not
+            its gradient alone.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Learner:
         max_grad_norm: float | None = 0.5,
         clip_per_branch: bool = True,
         device: torch.device | str = "cpu",
+        reports_losses: bool = True,
     ) -> None:
         for intervention in interventions:
             spec = intervention.spec(spec)
@@ -68,6 +71,9 @@ class Learner:
                 group["capturable"] = self.alive.is_cuda
         self.targets: list[Network] = []
         """Copies of the network that follow every reset of units; DQN adds its target network."""
+        self.reports_losses = reports_losses
+        self.losses: dict[str, Tensor] = {}
+        """The present update's task loss of each branch, (M,)."""
         self.updates = 0
         self.boundaries = 0
         self.any_frozen = False
@@ -87,17 +93,21 @@ class Learner:
         """One generator per member for draws on the host, from a named stream of its own."""
         return child_generators(self.seeds, stream, index)
 
-    def update(self, loss: Tensor, obs: Observations) -> Tensor:
+    def update(
+        self, loss: Tensor, obs: Observations, parts: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Take one gradient step.
 
         Args:
             loss: (M,) one loss per member; differentiating their sum leaves each member its own
                 gradient.
             obs: (M, B, *shape) the observations that the loss was computed from, or their ones.
+            parts: Branches to what the loss says of each alone, (M,); unset, all of it of all.
 
         Returns:
             (M,) gradient norm over the whole network before clipping.
         """
+        self.losses = {name: loss.detach() for name in self.network.branches} | dict(parts or {})
         for intervention in self.interventions:
             loss = loss + intervention.loss(self, obs)
         for parameter in self._parameters:

@@ -170,11 +170,12 @@ class _Joint:
         self.parts = parts
         self.name = parts[0].name
         self.needs_boundaries = parts[0].needs_boundaries
+        self.settings = parts[0].settings
         self.strength = parts[0].strength
 
-    @property
-    def activity(self) -> Tensor:
-        return torch.cat([part.activity for part in self.parts])
+    def measured(self) -> dict[str, Tensor]:
+        parts = [part.measured() for part in self.parts]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 @contextmanager

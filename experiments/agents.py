@@ -17,7 +17,6 @@ from neoteny.agents.ppo import PPO
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.agents.rollout import Rollout
 from neoteny.envs import rng
-from neoteny.plasticity.interventions import Intervention, make_interventions
 
 if TYPE_CHECKING:
     from neoteny.experiments.config import RunConfig
@@ -65,7 +64,7 @@ def _shared(config: RunConfig) -> dict[str, Any]:
     return {
         "config": config.hyper,
         "spec": config.network_spec,
-        "interventions": make_interventions(config.intervention),
+        "interventions": config.make_interventions(),
         "seeds": config.seed_list,
         "stacked": config.compile,
         "precision": PRECISIONS[config.precision],
@@ -125,11 +124,8 @@ def _iterate_classifier(agent: Classifier, world: Any) -> tuple[dict[str, Tensor
 def _build_reference(config: RunConfig, world: Any) -> Any:
     from neoteny.agents.reference import Reference  # Stable-Baselines3 takes a second to import
 
-    def interventions() -> list[Intervention]:
-        return make_interventions(config.intervention)
-
     spec = config.network_spec
-    return Reference(world.worlds, config.hyper, spec, interventions, config.seed_list)
+    return Reference(world.worlds, config.hyper, spec, config.make_interventions, config.seed_list)
 
 
 def _iterate_reference(agent: Any, world: Any) -> tuple[dict[str, Tensor], Probe]:

@@ -14,7 +14,7 @@ from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.agents import AGENTS, HYPER
-from neoteny.plasticity.interventions import make_interventions
+from neoteny.plasticity.interventions import Intervention, make_interventions
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 from neoteny.wrappers.supervised_files import SupervisedDefinition
 
@@ -170,7 +170,11 @@ class RunConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        make_interventions(self.intervention)
+        self.make_interventions()
+
+    def make_interventions(self) -> list[Intervention]:
+        """New interventions, with the agent's defaults for what is not set."""
+        return make_interventions(self.intervention, AGENTS[self.agent].hyper)
 
     @property
     def arm(self) -> str:

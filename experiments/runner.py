@@ -107,6 +107,10 @@ class Runner:
             "boundaries": sorted(self.boundaries),
             "steps_per_iteration": self.per_iteration,
             "task_aware": self.task_aware,
+            "intervention_settings": {
+                intervention.name: intervention.settings
+                for intervention in self.agent.learner.interventions
+            },
             "strengths": self.strengths(),
         }
 
@@ -222,7 +226,8 @@ class Runner:
         metrics = diagnose(network, probe(PROBE))
         metrics["plasticity/update_norm"] = change_between(before, list(network.parameters()))
         for intervention in self.agent.learner.interventions:
-            metrics[f"interventions/{intervention.name}/activity"] = intervention.activity
+            for name, value in intervention.measured().items():
+                metrics[f"interventions/{intervention.name}/{name}"] = value
         return metrics
 
     def _by_task(self, statistics: dict[str, Tensor], tasks: list[int]) -> dict[str, Tensor]:

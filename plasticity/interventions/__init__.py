@@ -7,6 +7,7 @@ import difflib
 import types
 import typing
 from collections.abc import Sequence
+from typing import Any
 
 from neoteny.plasticity.interventions.architecture import (
     CReLUNet,
@@ -112,14 +113,18 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
 }
 
 
-def make_interventions(names: Sequence[str]) -> list[Intervention]:
+def make_interventions(names: Sequence[str], agent: str = "ppo") -> list[Intervention]:
     """Build interventions from texts such as `adamo` or `adamo:isometry=0.1,scale=1`.
+
+    Args:
+        names: One text for each, composed left to right.
+        agent: `ppo`, `dqn` or `classifier`, whose defaults hold for fields that a text leaves out.
 
     Raises:
         ValueError: If a name or a field is unknown, a value has the wrong type, a name is given
             twice, or two interventions are in conflict.
     """
-    interventions = [parse_intervention(text) for text in names]
+    interventions = [parse_intervention(text, agent) for text in names]
     seen: set[str] = set()
     for intervention in interventions:
         if intervention.name in seen:
@@ -129,24 +134,31 @@ def make_interventions(names: Sequence[str]) -> list[Intervention]:
     return interventions
 
 
-def parse_intervention(text: str) -> Intervention:
-    """Build one intervention from `name` or `name:field=value,...`."""
+def parse_intervention(text: str, agent: str = "ppo") -> Intervention:
+    """Build one intervention from `name` or `name:field=value,...`, for an agent."""
     name, _, settings = text.partition(":")
     if name not in INTERVENTIONS:
         near = difflib.get_close_matches(name, INTERVENTIONS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(INTERVENTIONS)}"
         raise ValueError(f"intervention {name!r} is unknown: {hint}")
     cls = INTERVENTIONS[name]
+    return cls(**_read(cls, cls.facts.dqn if agent == "dqn" else "") | _read(cls, settings))
+
+
+def _read(cls: type[Intervention], settings: str) -> dict[str, Any]:
+    """Read `field=value,...` into values of the fields' types."""
     kinds = typing.get_type_hints(cls)
-    fields = [f.name for f in dataclasses.fields(cls) if f.init]
-    values: dict[str, object] = {}
+    known = [f.name for f in dataclasses.fields(cls) if f.init]
+    values: dict[str, Any] = {}
     for part in filter(None, settings.split(",")):
         key, _, value = part.partition("=")
-        if key not in fields:
-            known = ", ".join(fields) or "none"
-            raise ValueError(f"intervention {name!r} has no field {key!r}: its fields are {known}")
-        values[key] = _convert(name, key, value, kinds[key])
-    return cls(**values)
+        if key not in known:
+            raise ValueError(
+                f"intervention {cls.name!r} has no field {key!r}: "
+                f"its fields are {', '.join(known) or 'none'}"
+            )
+        values[key] = _convert(cls.name, key, value, kinds[key])
+    return values
 
 
 def _convert(name: str, key: str, value: str, kind: object) -> object:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -28,12 +28,26 @@ __all__ = [
     "Facts",
     "Intervention",
     "OptimizerSettings",
+    "as_samples",
+    "first_samples",
     "hidden_layers",
     "make_optimizer",
     "require_compatible",
 ]
 
 HOOKS = ("spec", "optimizer", "loss", "after_backward", "after_step", "boundary")
+
+RULES: dict[str, Callable[[float], bool]] = {
+    "above 0": lambda value: value > 0,
+    "at least 0": lambda value: value >= 0,
+    "at least 1": lambda value: value >= 1,
+    "at least 2": lambda value: value >= 2,
+    "between 0 and 1": lambda value: 0 < value < 1,
+    "in [0, 1]": lambda value: 0 <= value <= 1,
+    "in [0, 1)": lambda value: 0 <= value < 1,
+    "in (0, 1]": lambda value: 0 < value <= 1,
+}
+"""What the value of a field can be required to be, in the words of the refusal."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,8 @@ class Facts:
     cost: str = "none"
     """Extra time per update, in words."""
     dqn: str = ""
-    """Settings for DQN, `field=value,...`; a class's defaults are those for PPO."""
+    """Settings with which it starts for DQN, `field=value,...`; a class's defaults are those for
+    PPO and the classifier."""
     conflicts: frozenset[str] = frozenset()
     """Names of interventions that it cannot be combined with; one side of a pair is enough."""
     preserves_function: bool = False
@@ -124,6 +139,9 @@ class Intervention:
     static: ClassVar[bool] = False
     """Whether its hooks run the same operations on the same memory at every update, whatever the
     number of the update, so that a CUDA graph may replay them."""
+    limits: ClassVar[Mapping[str, str]] = {}
+    """Field to what its value must be, one of `RULES`; none is always allowed where it is a value.
+    A subclass adds to those of its bases."""
     # Not a field and not a ClassVar: an instance whose settings replace boundaries by a period
     # sets it to False.
     needs_boundaries = False
@@ -139,6 +157,18 @@ class Intervention:
         if "facts" in vars(cls):
             cls.source = cls.facts.paper
             cls.needs_boundaries = cls.facts.needs_boundary
+
+    def __post_init__(self) -> None:
+        for cls in type(self).__mro__:
+            for name, rule in vars(cls).get("limits", {}).items():
+                value = getattr(self, name)
+                if value is not None and not RULES[rule](value):
+                    raise ValueError(f"{self.name}:{name}={value:g} must be {rule}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The values of its fields, as `config.json` keeps them."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
         """Change the architecture before the network is built."""
@@ -169,6 +199,10 @@ class Intervention:
     def activity(self) -> Tensor:
         """How much it has done so far, (M,) in units of the class; above 0 once it acted."""
         return self.state["activity"]
+
+    def measured(self) -> dict[str, Tensor]:
+        """What is recorded of it now and then: name to (M,)."""
+        return {"activity": self.activity}
 
     def strength(self, settings: OptimizerSettings) -> dict[str, float]:
         """Rates per update that say how strongly it acts; empty if it has none."""
@@ -211,3 +245,17 @@ def require_compatible(interventions: Sequence[Intervention]) -> None:
 def hidden_layers(network: Network) -> list[IsoLinear]:
     """The hidden layers of every branch; one that branches share comes once."""
     return [layer for _, _, layer in surgery.hidden_layers(network)]
+
+
+def first_samples(obs: Observations, count: int) -> Observations:
+    """The first `count` samples of each member's minibatch, which suffice for statistics."""
+    if isinstance(obs, Tensor):
+        return obs[:, :count]
+    batch = len(obs) // obs.members
+    first = torch.arange(obs.members).unsqueeze(1) * batch
+    return obs.select(first + torch.arange(min(count, batch)))
+
+
+def as_samples(features: Tensor) -> Tensor:
+    """Features (M, B, n), or (M, B, channels, H, W) with every position as a sample."""
+    return features if features.dim() == 3 else features.movedim(2, -1).flatten(1, -2)

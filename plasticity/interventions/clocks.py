@@ -38,7 +38,7 @@ class AdamRel(Timed):
     """Adam's step count starts anew at every period, its moments stay.
 
     With the usual decay rates the first step is then 0.32 times what the moments ask for: a warm-up
-    after each change of the targets.
+    after each change of the targets, which are a rollout for PPO and a target network for DQN.
     """
 
     name: ClassVar[str] = "adam_rel"
@@ -48,8 +48,9 @@ class AdamRel(Timed):
         preserves_function=True,
     )
 
-    period: float | None = 65_536
-    """Environment steps between two starts: a rollout, or a target network's period."""
+    period: float | None = 1.0
+    """Environment steps between two starts, rounded up to whole iterations: every one of PPO; for
+    DQN, the target network's period unless that was changed; none: task switches."""
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
         """Zero the step counts in place."""

@@ -25,7 +25,8 @@ OLD, NEW, ANCHOR = range(3)
 
 WHOLE_LAYER = frozenset(
     {"soft_shrink_perturb", "dash", "layer_norm", "adamo", "scale_adamo", "muono", "isometry_loss"}
-    | {"parseval", "spectral", "fire", "newton_schulz", "nap"}
+    | {"parseval", "spectral", "fire", "newton_schulz", "nap", "muon"}
+    | {"l2_init", "wasserstein_init"}
 )
 """Interventions for which the blocks of a layer would be one matrix."""
 

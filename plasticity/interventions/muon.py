@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +30,11 @@ class MuonIntervention(OptimizerIntervention):
         cost="15 products per layer",
         dqn="lr=2e-3",
     )
+    limits: ClassVar[Mapping[str, str]] = {
+        "lr": "at least 0",
+        "momentum": "in [0, 1)",
+        "weight_decay": "at least 0",
+    }
 
     lr: float = 5e-3
     """Spectral norm of an update, whatever the gradient's norm."""
@@ -73,8 +79,13 @@ class MuonO(MuonIntervention):
         "the MuonO of Rosseau's nanochat-isometry (2026)",
         state="momentum in place of Adam's moments",
         cost="17 products per layer",
-        dqn="lr=2e-3",
+        dqn="lr=2e-3,isometry=6.25e-3",
     )
+    limits: ClassVar[Mapping[str, str]] = {
+        "isometry": "at least 0",
+        "half_life": "above 0",
+        "scale": "above 0",
+    }
 
     isometry: float = 2.5e-3
     """Strength lambda at Muon's learning rate; 2.5e-3 at 5e-3 equals AdamO's 0.05 at 2.5e-4."""

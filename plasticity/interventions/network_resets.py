@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -31,8 +31,9 @@ def blend(
 ) -> None:
     """Replace every parameter p by shrink p + perturb e, with a new draw e of the initial network.
 
-    Target networks receive the same e. Norms are drawn without spread, a gain being 1, so they are
-    only pulled there: p becomes shrink p + (1 - shrink) e.
+    Target networks receive the same e. Norms are drawn without spread, a gain being 1, and so are a
+    policy's log standard deviations; so they are only pulled there: p becomes
+    shrink p + (1 - shrink) e.
 
     Args:
         learner: owner of the network and its targets.
@@ -41,8 +42,9 @@ def blend(
         perturb: factor of the draw.
     """
     network = learner.network
-    norms = [branch.body.norms for branch in network.branches.values()]
-    pulled = {id(parameter) for norm in norms for parameter in norm.parameters()}
+    branches = network.branches.values()
+    pulled = {id(parameter) for branch in branches for parameter in branch.body.norms.parameters()}
+    pulled |= {id(branch.log_std) for branch in branches}
     parameters = [twins(learner, parameter) for parameter in network.parameters()]
     old = [[copy.clone() for copy in copies] for copies in parameters]
     network.reset_parameters(generators)
@@ -63,17 +65,12 @@ class ShrinkPerturb(Timed):
         needs_boundary=True,
         dqn="shrink=0.8,perturb=0.2,period=40000",
     )
+    limits: ClassVar[Mapping[str, str]] = {"shrink": "in [0, 1]", "perturb": "in [0, 1]"}
 
     shrink: float = 0.5
     """Factor of the old parameters."""
     perturb: float = 0.5
     """Factor of the new draw."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("shrink", "perturb"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{self.name}:{name}={getattr(self, name):g} must be in [0, 1]")
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
         """Shrink and perturb once."""
@@ -96,6 +93,7 @@ class SoftShrinkPerturb(Timed):
         cost="1 pass a period",
         dqn="half_life=500000,period=1000",
     )
+    limits: ClassVar[Mapping[str, str]] = {"half_life": "above 0", "noise": "at least 0"}
 
     period: float | None = 1e4
     half_life: float = 5e6
@@ -108,10 +106,6 @@ class SoftShrinkPerturb(Timed):
         super().__post_init__()
         if self.period is None:
             raise ValueError(f"{self.name}:period=none gives it no time to act; give steps")
-        if not self.half_life > 0:
-            raise ValueError(f"{self.name}:half_life={self.half_life:g} must be above 0 steps")
-        if self.noise is not None and self.noise < 0:
-            raise ValueError(f"{self.name}:noise={self.noise:g} must not be negative")
 
     def factors(self, settings: OptimizerSettings) -> tuple[float, float]:
         """Factors of the old parameters and of the draw, for one period."""
@@ -147,15 +141,11 @@ class HareTortoise(Timed):
         dqn="half_life=2800,period=40000",
         conflicts=REDRAWING | RECYCLING | {"plasticity_injection", "dash"},
     )
+    limits: ClassVar[Mapping[str, str]] = {"half_life": "above 0"}
 
     period: float | None = 1e6
     half_life: float = 1e5
     """Half-life of the running mean in environment steps."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.half_life > 0:
-            raise ValueError(f"{self.name}:half_life={self.half_life:g} must be above 0 steps")
 
     def start(self, learner: Learner) -> None:
         """Begin with slow weights that equal the fast ones."""
@@ -204,6 +194,11 @@ class Dash(Intervention):
         cost="1 pass for some updates after a switch",
         conflicts=REDRAWING,
     )
+    limits: ClassVar[Mapping[str, str]] = {
+        "minibatches": "at least 1",
+        "alpha": "in (0, 1]",
+        "floor": "in [0, 1]",
+    }
 
     minibatches: int = 64
     """Minibatches whose gradients are averaged."""
@@ -213,12 +208,7 @@ class Dash(Intervention):
     """Smallest factor of a row, the paper's lambda."""
 
     def __post_init__(self) -> None:
-        if self.minibatches < 1:
-            raise ValueError(f"dash:minibatches={self.minibatches} must be at least 1")
-        if not 0 < self.alpha <= 1:
-            raise ValueError(f"dash:alpha={self.alpha:g} must be in (0, 1]")
-        if not 0 <= self.floor <= 1:
-            raise ValueError(f"dash:floor={self.floor:g} must be in [0, 1]")
+        super().__post_init__()
         self._begun: tuple[Tensor | None, int] = (None, -1)
 
     def start(self, learner: Learner) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -60,6 +60,11 @@ class TunedAdam(OptimizerIntervention):
     facts: ClassVar[Facts] = Facts(
         "Dohare et al., Nature 632 (2024); Lyle et al., arXiv:2303.01486", dqn="beta1=0.9"
     )
+    limits: ClassVar[Mapping[str, str]] = {
+        "beta1": "in [0, 1)",
+        "beta2": "in [0, 1)",
+        "eps": "at least 0",
+    }
 
     beta1: float = 0.99
     """Decay rate of the first moment."""
@@ -81,6 +86,7 @@ class AdamWIntervention(OptimizerIntervention):
 
     name: ClassVar[str] = "adamw"
     facts: ClassVar[Facts] = Facts("Loshchilov & Hutter, arXiv:1711.05101", dqn="weight_decay=1e-4")
+    limits: ClassVar[Mapping[str, str]] = {"weight_decay": "at least 0", "half_life": "above 0"}
 
     weight_decay: float = 1e-3
     """Decay lambda: each update multiplies by 1 - lr * lambda."""
@@ -119,6 +125,12 @@ class AdamOIntervention(Intervention):
     facts: ClassVar[Facts] = Facts(
         "Rosseau, Müller, Nowé, ICML 2026, Eqs. 16, 19, 20", cost="2 products per layer"
     )
+    limits: ClassVar[Mapping[str, str]] = {
+        "isometry": "at least 0",
+        "isometry_lr": "at least 0",
+        "half_life": "above 0",
+        "scale": "above 0",
+    }
 
     isometry: float = 0.05
     """Strength, the paper's lambda; 0.05 equals the authors' reinforcement-learning code at 0.1."""

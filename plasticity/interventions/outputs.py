@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.interventions.base import (
+    Facts,
+    Intervention,
+    as_samples,
+    first_samples,
+    hidden_layers,
+)
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
     from neoteny.agents.networks import Observations
+    from neoteny.agents.policies import Family
 
 __all__ = ["L2ER", "CChain"]
 
@@ -24,8 +32,8 @@ class L2ER(Intervention):
 
     The rank is exp(entropy of the normalised singular values), from the eigenvalues of the
     features' Gram matrix, whose gradient stays finite where singular values meet. It is capped by
-    the minibatch, which should hold twice as many samples as a layer has features. On an
-    accelerator the host waits for the eigenvalues.
+    the minibatch, which should hold twice as many samples as a layer has features; every position
+    of an image is one. On an accelerator the host waits for the eigenvalues.
     """
 
     name: ClassVar[str] = "l2_er"
@@ -33,29 +41,35 @@ class L2ER(Intervention):
         "He et al., arXiv:2509.22335",
         probe=True,
         cost="1 pass; 1 forward and backward with eigenvalues every 8 updates",
-        dqn="weight=1e-3",
         conflicts=frozenset({"l2"}),
     )
+    limits: ClassVar[Mapping[str, str]] = {
+        "weight": "at least 0",
+        "decay": "at least 0",
+        "every": "at least 1",
+        "samples": "at least 2",
+    }
 
     weight: float = 1e-2
-    """Weight of the mean effective rank, subtracted from the loss."""
+    """Weight of the effective rank, its mean over a branch's layers, subtracted from the loss."""
     decay: float = 1e-4
     """Weight of the squared norm of the hidden weights, added to the loss."""
     every: int = 8
     """Updates from one evaluation of the rank to the next."""
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"l2_er:every={self.every} must be at least 1 update")
+    samples: int = 512
+    """Largest number of a minibatch's samples that the rank is taken over."""
 
     def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
-        """Minus the mean effective rank over layers, (M,)."""
+        """Minus the mean effective rank over layers, summed over branches, (M,)."""
         if self.weight == 0 or learner.updates % self.every:
             return 0.0
-        features = [h for layers in learner.network.features(obs).values() for h in layers]
-        ranks = [effective_rank(h.flatten(2)) for h in features]
+        features = learner.network.features(first_samples(obs, self.samples))
+        ranks = [
+            torch.stack([effective_rank(as_samples(h)) for h in layers]).mean(0)
+            for layers in features.values()
+        ]
         self.state["activity"] += 1
-        return -self.weight * torch.stack(ranks).mean(0)
+        return -self.weight * torch.stack(ranks).sum(0)
 
     @torch.no_grad()
     def after_backward(self, learner: Learner, obs: Observations) -> None:
@@ -74,55 +88,109 @@ class CChain(Intervention):
     compared by the Kullback-Leibler divergence, whose gradient is that of the paper's cross-entropy
     without its floor; Q-values by their squared difference. The old outputs are computed when they
     are new, so no old network is kept.
+
+    The penalty is to be `target` times the branch's own loss: its weight is
+    target * mean |loss| / mean divergence, over running means of each member.
     """
 
     name: ClassVar[str] = "c_chain"
     facts: ClassVar[Facts] = Facts(
         "Tang et al., arXiv:2506.00592",
         probe=True,
-        state="2 minibatches of observations, 1 of outputs",
+        state="2 minibatches of observations, 1 of outputs, 2 running means",
         cost="2 forwards, 1 backward",
-        dqn="weight=50",
+        dqn="weight=50,target=0.01,half_life=50000,after=10000",
     )
+    limits: ClassVar[Mapping[str, str]] = {
+        "weight": "at least 0",
+        "target": "above 0",
+        "half_life": "above 0",
+        "after": "at least 0",
+    }
 
     weight: float = 10.0
-    """Weight of the divergence."""
+    """Weight of the divergence; with a target, only for the first `after` steps."""
+    target: float | None = 1.0
+    """Size of the penalty relative to the loss; none keeps the weight as it is. For policies, 1
+    gives about the weights that the paper's 1e4 gives, which is relative to a cross-entropy."""
+    half_life: float = 1e5
+    """Half-life, in environment steps, of the running means that the weight follows."""
+    after: float = 1e5
+    """Environment steps from which on the weight follows."""
+    restart: bool = False
+    """Begin at `weight` anew at every task switch, as the authors do, which makes runs
+    task-aware."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.needs_boundaries = self.restart
 
     def start(self, learner: Learner) -> None:
-        """Find the branches whose churn is defined."""
+        """Find the branch whose churn is defined, and begin without a past."""
         super().start(learner)
-        if not self._branches(learner):
-            known = ", ".join(learner.network.branches)
-            raise ValueError(f"c_chain compares a policy, logits or q, not {known}: leave it out")
+        known = learner.network.branches
+        names = [name for name in ("policy", "logits", "q") if name in known]
+        if not names:
+            raise ValueError(
+                f"c_chain compares a policy, logits or q, not {', '.join(known)}: leave it out"
+            )
+        if self.target is not None and not learner.reports_losses:
+            raise ValueError(
+                f"c_chain:target={self.target:g} is relative to losses that this agent keeps to "
+                "itself: set c_chain:target=none"
+            )
+        self._branch = names[0]
+        for name in ("mean_loss", "mean_churn"):
+            self.state[name] = torch.zeros_like(self.state["activity"])
+        self.state["count"] = torch.zeros((), device=learner.alive.device)
+        self.state["weight"] = torch.full_like(self.state["activity"], self.weight)
 
     def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
         """The weighted divergence, (M,), from the third update on."""
-        if self.weight == 0:
+        if self.weight == 0 and self.target is None:
             return 0.0
         penalty: Tensor | float = 0.0
-        network, state, branches = learner.network, self.state, self._branches(learner)
-        if "old/" + branches[0] in state:
-            churn = [
-                _divergence(name, state[f"old/{name}"], network.branch(name, state["reference"]))
-                for name in branches
-            ]
-            penalty = self.weight * torch.stack(churn).sum(0)
-            self.state["activity"] += penalty.detach()
+        state, branch = self.state, learner.network.branches[self._branch]
+        if "old" in state:
+            new = learner.network.branch(self._branch, state["reference"])
+            churn = _divergence(branch.family, state["old"], new)
+            if self.target is not None:
+                self._follow(learner, churn.detach(), self.target)
+            penalty = state["weight"] * churn
+            state["activity"] += penalty.detach()
         self._remember(learner, obs)
         return penalty
+
+    @torch.no_grad()
+    def _follow(self, learner: Learner, churn: Tensor, target: float) -> None:
+        """Take this update's loss and churn (M,) into the means, and set the weight by them."""
+        state, settings = self.state, learner.settings
+        state["count"] += 1
+        # At first the plain mean of what there is, so that nothing is biased towards 0.
+        rate = state["count"].reciprocal().clamp(min=1 - math.exp(-settings.rate(self.half_life)))
+        state["mean_loss"].lerp_(learner.losses[self._branch].abs(), rate)
+        state["mean_churn"].lerp_(churn, rate)
+        followed = target * state["mean_loss"] / (state["mean_churn"] + 1e-8)
+        early = state["count"] <= self.after * settings.updates_per_step
+        state["weight"] = torch.where(early, self.weight, followed)
 
     @torch.no_grad()
     def _remember(self, learner: Learner, obs: Observations) -> None:
         """The last minibatch becomes the reference, with its outputs before this update."""
         if "last" in self.state:
             self.state["reference"] = self.state["last"]
-            for name in self._branches(learner):
-                old = learner.network.branch(name, self.state["reference"])
-                self.state[f"old/{name}"] = old
+            self.state["old"] = learner.network.branch(self._branch, self.state["reference"])
         self.state["last"] = _dense(obs)
 
-    def _branches(self, learner: Learner) -> list[str]:
-        return [name for name in ("policy", "logits", "q") if name in learner.network.branches]
+    def boundary(self, learner: Learner, task: Tensor) -> None:
+        """Forget the means, if asked."""
+        if self.restart:
+            self.state["count"].zero_()  # whose next mean is the first value
+            self.state["weight"].fill_(self.weight)
+
+    def measured(self) -> dict[str, Tensor]:
+        """The weight besides the penalties' sum."""
+        return {**super().measured(), "weight": self.state["weight"]}
 
 
 def effective_rank(features: Tensor) -> Tensor:
@@ -151,13 +219,11 @@ def effective_rank(features: Tensor) -> Tensor:
     return rank
 
 
-def _divergence(branch: str, old: Tensor, new: Tensor) -> Tensor:
+def _divergence(family: Family | None, old: Tensor, new: Tensor) -> Tensor:
     """Mean churn of a branch's outputs (M, B, outputs), (M,)."""
-    if branch == "q":
+    if family is None:
         return (new - old).square().mean((1, 2))
-    target = old.log_softmax(-1)
-    divergence = F.kl_div(new.log_softmax(-1), target, reduction="none", log_target=True)
-    return divergence.sum(-1).mean(1)
+    return family.kl(old, new).mean(1)
 
 
 def _dense(obs: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,16 +27,14 @@ class WeightClipping(Intervention):
     """Keep weights and biases of all layers within a multiple of torch's default initial bound."""
 
     name: ClassVar[str] = "weight_clipping"
+    static: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts("Elsayed, Lan, Lyle, Mahmood, arXiv:2407.01704", cost="2 passes")
+    limits: ClassVar[Mapping[str, str]] = {"kappa": "above 0"}
 
     kappa: float = 3.0
     """Multiple of 1 / sqrt(inputs); below 3 it cuts into an orthogonal initialisation."""
     heads: bool = True
     """Clip the heads, too, as the paper does."""
-
-    def __post_init__(self) -> None:
-        if not self.kappa > 0:
-            raise ValueError(f"weight_clipping:kappa={self.kappa:g} must be above 0, e.g. 3")
 
     def after_step(self, learner: Learner, obs: Observations) -> None:
         """Clip in place, and count what was clipped."""
@@ -61,6 +60,7 @@ class NaP(Intervention):
     """
 
     name: ClassVar[str] = "nap"
+    static: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         "Lyle et al., arXiv:2407.01800",
         state="1 length per layer",
@@ -100,7 +100,6 @@ class Fire(Timed):
         "Han et al., arXiv:2602.08040",
         needs_boundary=True,
         cost="1 decomposition per layer and switch",
-        dqn="period=5e6",
     )
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
@@ -129,6 +128,7 @@ class NewtonSchulz(Timed):
         cost="30 products per layer and period",
         conflicts=frozenset({"fire"}),
     )
+    limits: ClassVar[Mapping[str, str]] = {"steps": "at least 1", "scale": "above 0"}
 
     period: float | None = 1e6
     steps: int = 15

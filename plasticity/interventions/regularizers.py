@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,13 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.interventions.network_resets import RECYCLING, REDRAWING
 from neoteny.plasticity.isometry import gram_deviation
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
     from neoteny.agents.networks import Network, Observations
+    from neoteny.plasticity.layers import IsoLinear
 
 __all__ = ["L2", "IsometryLoss", "L2Init", "Parseval", "Penalty", "Spectral", "WassersteinInit"]
+
+FRESH_DRAWS = REDRAWING | RECYCLING | {"soft_shrink_perturb"}
+"""Interventions whose new weights would be pulled to those of the first draw."""
 
 
 @dataclass
@@ -26,6 +31,7 @@ class Penalty(Intervention):
     """A weighted penalty on the parameters; its activity is the penalty summed over updates."""
 
     static: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, str]] = {"weight": "at least 0"}
 
     weight: float = 0.0
     """Weight of the penalty."""
@@ -53,6 +59,7 @@ class IsometryLoss(Penalty):
         cost="3 products per layer",
         conflicts=frozenset({"adamo", "muono", "scale_adamo"}),
     )
+    limits: ClassVar[Mapping[str, str]] = {"scale": "above 0"}
 
     weight: float = 0.2
     """Weight of the summed penalty; 0.2 is the authors' value for the coupled form."""
@@ -77,9 +84,9 @@ class Parseval(Penalty):
     facts: ClassVar[Facts] = Facts(
         "Chung, Cherif, Meger, Precup, arXiv:2412.07224",
         cost="3 products per layer",
-        dqn="weight=1e-4",
         conflicts=frozenset({"adamo", "isometry_loss", "muono", "scale_adamo", "spectral"}),
     )
+    limits: ClassVar[Mapping[str, str]] = {"scale": "above 0"}
 
     weight: float = 1e-3
     """Weight of a layer of 64 units; it falls with the square of the width."""
@@ -95,7 +102,10 @@ class Parseval(Penalty):
 
 @dataclass
 class L2(Intervention):
-    """Coupled weight decay: `weight` times the weights joins the gradient, ahead of Adam."""
+    """Coupled weight decay: `weight` times the weights joins the gradient, ahead of Adam.
+
+    It is clipped with the gradient, as a penalty in the loss is.
+    """
 
     name: ClassVar[str] = "l2"
     static: ClassVar[bool] = True
@@ -103,11 +113,13 @@ class L2(Intervention):
         "Krogh & Hertz, NIPS 1991; in Adam as in Dohare et al., Nature 632 (2024)",
         dqn="weight=1e-4",
     )
+    limits: ClassVar[Mapping[str, str]] = {"weight": "at least 0"}
 
     weight: float = 1e-3
     """Decay lambda of the penalty lambda / 2 times the squared norm."""
     everything: bool = False
-    """Decay heads, biases and norms, too, and not the hidden layers' weights alone."""
+    """Decay heads, biases and norms, too, and not the hidden layers' weights alone. What a
+    Gaussian policy explores by never decays."""
 
     @torch.no_grad()
     def after_backward(self, learner: Learner, obs: Observations) -> None:
@@ -126,7 +138,10 @@ class L2Init(Penalty):
 
     name: ClassVar[str] = "l2_init"
     facts: ClassVar[Facts] = Facts(
-        "Kumar, Marklund, Van Roy, arXiv:2308.11958", state="initial parameters", cost="1 pass"
+        "Kumar, Marklund, Van Roy, arXiv:2308.11958",
+        state="initial parameters",
+        cost="1 pass",
+        conflicts=FRESH_DRAWS,
     )
 
     weight: float = 1e-3
@@ -153,8 +168,9 @@ class L2Init(Penalty):
 class WassersteinInit(Penalty):
     """Pull the distribution of each hidden layer's weights towards the initial one.
 
-    The squared distance of the sorted weights to the sorted initial weights lets weights trade
-    places freely. Biases, all equal at the start, have no distribution to keep and are left out.
+    Each layer keeps its own. The squared distance of the sorted weights to the sorted initial
+    weights lets weights trade places freely. Biases, all equal at the start, have no distribution
+    to keep and are left out.
     """
 
     name: ClassVar[str] = "wasserstein_init"
@@ -162,20 +178,23 @@ class WassersteinInit(Penalty):
         "Lewandowski et al., arXiv:2312.00246",
         state="initial weights, sorted",
         cost="1 sort per layer",
+        conflicts=FRESH_DRAWS,
     )
 
     weight: float = 1e-3
     """Weight of the summed squared distance."""
+    heads: bool = False
+    """Keep the heads' distributions, too, as the paper does."""
 
     def start(self, learner: Learner) -> None:
         """Sort the initial weights once."""
         super().start(learner)
-        for index, layer in enumerate(hidden_layers(learner.network)):
+        for index, layer in enumerate(_layers(learner.network, self.heads)):
             self.state[f"sorted{index}"] = layer.weight.detach().flatten(1).sort().values
 
     def terms(self, learner: Learner) -> Iterator[Tensor]:
         """Each hidden layer's squared 2-Wasserstein distance times its number of weights."""
-        for index, layer in enumerate(hidden_layers(learner.network)):
+        for index, layer in enumerate(_layers(learner.network, self.heads)):
             weights = layer.weight.flatten(1).sort().values
             yield (weights - self.state[f"sorted{index}"]).square().sum(1)
 
@@ -193,9 +212,9 @@ class Spectral(Penalty):
         "Lewandowski et al., arXiv:2406.06811",
         state="2 vectors per layer",
         cost="4 matrix-vector products per layer",
-        dqn="weight=1e-4",
         conflicts=frozenset({"parseval"}),
     )
+    limits: ClassVar[Mapping[str, str]] = {"exponent": "at least 1", "iterations": "at least 1"}
 
     weight: float = 1e-3
     """Weight of the summed penalties (sigma^k - 1)^2 and |bias|^2k."""
@@ -203,12 +222,14 @@ class Spectral(Penalty):
     """The k above."""
     iterations: int = 1
     """Steps of power iteration per update."""
+    heads: bool = False
+    """Pull the heads' singular values and biases, too, as the paper does."""
 
     def start(self, learner: Learner) -> None:
         """Find the initial singular vectors."""
         super().start(learner)
         generators = learner.generators("intervention/spectral", 0)
-        for index, layer in enumerate(hidden_layers(learner.network)):
+        for index, layer in enumerate(_layers(learner.network, self.heads)):
             draws = [torch.randn(layer.weight.shape[1], generator=g) for g in generators]
             self.state[f"left{index}"] = F.normalize(torch.stack(draws), dim=1).to(layer.weight)
             self.state[f"right{index}"] = torch.zeros_like(layer.weight[:, 0].flatten(1))
@@ -216,7 +237,7 @@ class Spectral(Penalty):
 
     def terms(self, learner: Learner) -> Iterator[Tensor]:
         """Each hidden layer's distance of its largest singular value from 1; its bias's norm."""
-        for index, layer in enumerate(hidden_layers(learner.network)):
+        for index, layer in enumerate(_layers(learner.network, self.heads)):
             weight = layer.weight.flatten(2)
             left, right = self._iterate(index, weight, self.iterations)
             # The vectors are constants: the derivative of sigma is left right^T.
@@ -235,8 +256,14 @@ class Spectral(Penalty):
         return left, right
 
 
+def _layers(network: Network, heads: bool) -> list[IsoLinear]:
+    """The hidden layers, and the heads if asked."""
+    layers = hidden_layers(network)
+    return layers + [branch.head for branch in network.branches.values()] if heads else layers
+
+
 def _decaying(network: Network, everything: bool) -> list[Tensor]:
-    """All parameters, or the hidden layers' weights."""
+    """All parameters but a policy's log standard deviations, or the hidden layers' weights."""
     if everything:
-        return list(network.parameters())
+        return [*network.weights()]
     return [layer.weight for layer in hidden_layers(network)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from neoteny.plasticity.interventions.base import Facts, Intervention, OptimizerSettings
-from neoteny.plasticity.surgery import redraw, twins
+from neoteny.plasticity.surgery import redraw, twins, write
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
@@ -36,12 +37,13 @@ def period_in_updates(steps: float, settings: OptimizerSettings) -> int:
 class Timed(Intervention):
     """An edit that is made every so often: at a period if there is one, else at task switches."""
 
+    limits: ClassVar[Mapping[str, str]] = {"period": "above 0"}
+
     period: float | None = None
     """Environment steps between two edits, rounded up to whole iterations; none: task switches."""
 
     def __post_init__(self) -> None:
-        if self.period is not None and not self.period > 0:
-            raise ValueError(f"{self.name}:period={self.period:g} must be above 0 steps, or none")
+        super().__post_init__()
         self.needs_boundaries = self.period is None
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
@@ -102,21 +104,19 @@ class HeadReset(Timed):
 
     name: ClassVar[str] = "head_reset"
     facts: ClassVar[Facts] = Facts("Nikishin et al., arXiv:2205.07802", dqn="period=40000")
+    limits: ClassVar[Mapping[str, str]] = {"hidden": "at least 0"}
 
     period: float | None = 1e6
     hidden: int = 0
     """Hidden layers, counted from the last, that are drawn anew too."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.hidden < 0:
-            raise ValueError(f"{self.name}:hidden={self.hidden} must not be negative")
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
         """Draw the last layers of every branch anew."""
         generators = self.draws(learner)
         for branch in learner.network.branches.values():
             redraw(learner, branch.head, generators)
+            if branch.log_std is not None:
+                write(learner, branch.log_std, branch.log_std_init or 0.0)
             layers = list(zip(branch.hidden, branch.body.norms, strict=True))
             for layer, norm in layers[max(0, len(layers) - self.hidden) :]:
                 redraw(learner, layer, generators, norm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -36,8 +37,12 @@ class ScaleAdamO(AdamOIntervention):
         "the scale-AdamO of the authors' rejax (2026)",
         state="1 scale per layer",
         cost="2 products and 4 passes per layer",
-        conflicts=frozenset({"nap"}),
+        # Those that rewrite the step would see V on one side of it and alpha V on the other;
+        # those that draw the whole network anew know nothing of alpha.
+        conflicts=frozenset({"nap", "trac", "upgd", "fresh", "shrink_perturb"})
+        | {"soft_shrink_perturb", "hare_tortoise"},
     )
+    limits: ClassVar[Mapping[str, str]] = {"weight": "at least 0"}
 
     weight: float = 0.01
     """Weight of the penalty (log |alpha|)^2 on every scale."""

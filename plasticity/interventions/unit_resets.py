@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from neoteny.plasticity.activations import ACTIVATIONS, Activation
 from neoteny.plasticity.diagnostics.units import dormant_mask
-from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.interventions.base import Facts, Intervention, as_samples, first_samples
 from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.surgery import (
     fresh_weight,
@@ -26,15 +27,6 @@ if TYPE_CHECKING:
     from neoteny.agents.networks import Observations
 
 __all__ = ["SNR", "ContinualBackprop", "ReDo"]
-
-
-def _samples(obs: Observations, count: int) -> Observations:
-    """The first `count` samples of each member's minibatch, which suffice for statistics."""
-    if isinstance(obs, Tensor):
-        return obs[:, :count]
-    batch = len(obs) // obs.members
-    first = torch.arange(obs.members).unsqueeze(1) * batch
-    return obs.select(first + torch.arange(min(count, batch)))
 
 
 def _activation(learner: Learner) -> Activation:
@@ -57,6 +49,7 @@ class ReDo(Timed):
         dqn="tau=0.1,period=4000",
         conflicts=frozenset({"deep_fourier"}),
     )
+    limits: ClassVar[Mapping[str, str]] = {"tau": "at least 0"}
 
     period: float | None = 5e5
     tau: float = 0.025
@@ -66,8 +59,6 @@ class ReDo(Timed):
         super().__post_init__()
         if self.period is None:
             raise ValueError("redo:period=none: it judges units on a minibatch; give steps")
-        if self.tau < 0:
-            raise ValueError(f"redo:tau={self.tau:g} must not be negative")
 
     def start(self, learner: Learner) -> None:
         """Refuse an activation whose units are never dormant."""
@@ -109,6 +100,12 @@ class ContinualBackprop(Intervention):
         cost="1 small forward",
         dqn="lifetime=400000,maturity=4000",
     )
+    limits: ClassVar[Mapping[str, str]] = {
+        "lifetime": "above 0",
+        "maturity": "above 0",
+        "samples": "at least 1",
+        "decay": "in [0, 1)",
+    }
 
     lifetime: float = 5e6
     """Environment steps in which as many units are replaced as there are mature ones."""
@@ -120,13 +117,6 @@ class ContinualBackprop(Intervention):
     """Largest number of a minibatch's samples that the means are taken over."""
     moments: bool = True
     """Whether new units start without moments; the authors' code keeps those of the old unit."""
-
-    def __post_init__(self) -> None:
-        for name in ("lifetime", "maturity", "samples"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{self.name}:{name}={getattr(self, name):g} must be above 0")
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"{self.name}:decay={self.decay:g} must be in [0, 1)")
 
     def start(self, learner: Learner) -> None:
         """Begin with units of age 0."""
@@ -148,7 +138,7 @@ class ContinualBackprop(Intervention):
     @torch.no_grad()
     def after_step(self, learner: Learner, obs: Observations) -> None:
         """Update utilities, and replace what the budget allows."""
-        features = learner.network.features(_samples(obs, self.samples))
+        features = learner.network.features(first_samples(obs, self.samples))
         maturity, interval = learner.settings.updates(self.maturity), self.interval(learner)
         due = learner.updates > maturity and learner.updates % interval == 0
         for branch, index, layer in hidden_layers(learner.network):
@@ -176,7 +166,7 @@ class ContinualBackprop(Intervention):
 
     def _observe(self, parts: dict[str, Tensor], features: Tensor, outgoing: Tensor) -> None:
         """Age all units by one update and take the minibatch (M, B, ...) into the means."""
-        samples = features if features.dim() == 3 else features.movedim(2, -1).flatten(1, -2)
+        samples = as_samples(features)
         useful = (samples.abs().mean(1) * outgoing).reshape(len(samples), -1, parts["age"].shape[1])
         parts["age"] += 1
         parts["utility"].lerp_(useful.sum(1), 1 - self.decay)
@@ -241,6 +231,12 @@ class SNR(Timed):
         dqn="period=1000,longest=20000",
         conflicts=frozenset({"crelu", "groupsort", "deep_fourier"}),
     )
+    limits: ClassVar[Mapping[str, str]] = {
+        "rejection": "between 0 and 1",
+        "longest": "above 0",
+        "memory": "above 0",
+        "samples": "at least 1",
+    }
     bins: ClassVar[int] = 48
 
     period: float | None = 1e4
@@ -257,11 +253,6 @@ class SNR(Timed):
         super().__post_init__()
         if self.period is None:
             raise ValueError("snr:period=none: silences end at no switch; give steps")
-        if not 0 < self.rejection < 1:
-            raise ValueError(f"snr:rejection={self.rejection:g} must be between 0 and 1")
-        for name in ("longest", "memory", "samples"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"snr:{name}={getattr(self, name):g} must be above 0")
 
     def start(self, learner: Learner) -> None:
         """Begin without a past; refuse activations that do not fall silent."""
@@ -277,7 +268,7 @@ class SNR(Timed):
     @torch.no_grad()
     def after_step(self, learner: Learner, obs: Observations) -> None:
         """Count silences and gaps; at the end of a period, reset."""
-        features = learner.network.features(_samples(obs, self.samples))
+        features = learner.network.features(first_samples(obs, self.samples))
         forget = math.exp(-learner.settings.rate(self.memory))
         for branch, index, _ in hidden_layers(learner.network):
             h = features[branch][index]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,7 +37,7 @@ class StepWrapper(Intervention):
     def start(self, learner: Learner) -> None:
         """Hook into the optimiser."""
         super().start(learner)
-        parameters: list[Tensor] = [*learner.network.parameters()]
+        parameters = self.parameters(learner)
         before = [torch.empty_like(parameter) for parameter in parameters]
 
         def remember(*_: Any) -> None:
@@ -49,6 +50,10 @@ class StepWrapper(Intervention):
 
         learner.optimizer.register_step_pre_hook(remember)
         learner.optimizer.register_step_post_hook(rewrite)
+
+    def parameters(self, learner: Learner) -> list[Tensor]:
+        """The parameters whose step is rewritten."""
+        return [*learner.network.parameters()]
 
     @abstractmethod
     def rewrite(self, learner: Learner, parameters: list[Tensor], before: list[Tensor]) -> None:
@@ -70,8 +75,15 @@ class UPGD(StepWrapper):
         "Elsayed & Mahmood, arXiv:2404.00781",
         state="utility of each parameter",
         cost="4 passes and noise",
-        conflicts=frozenset({"adamw", "trac"}),
+        # Another's decay in the gradient would count as utility, and there is one learning rate.
+        conflicts=frozenset({"adamw", "l2", "l2_er", "muon", "muono", "trac"}),
     )
+    limits: ClassVar[Mapping[str, str]] = {
+        "sigma": "at least 0",
+        "decay": "at least 0",
+        "beta": "in [0, 1]",
+        "half_life": "above 0",
+    }
 
     sigma: float = 1e-3
     """Standard deviation of the noise, in units of the learning rate."""
@@ -82,10 +94,14 @@ class UPGD(StepWrapper):
     half_life: float | None = None
     """Environment steps in which the running mean forgets a half; set, it decides `beta`."""
 
+    def parameters(self, learner: Learner) -> list[Tensor]:
+        """All but a policy's log standard deviations, which neither decay nor wander."""
+        return [*learner.network.weights()]
+
     def start(self, learner: Learner) -> None:
         """Utilities start at zero."""
         super().start(learner)
-        for index, parameter in enumerate(learner.network.parameters()):
+        for index, parameter in enumerate(self.parameters(learner)):
             self.state[f"utility{index}"] = torch.zeros_like(parameter)
         device = learner.alive.device
         self.state["draws"] = torch.zeros((), dtype=torch.int64, device=device)
@@ -138,6 +154,7 @@ class Trac(StepWrapper):
         state="reference and displacement of each parameter; 12 numbers per member",
         cost="6 passes",
     )
+    limits: ClassVar[Mapping[str, str]] = {"initial_scale": "above 0", "eps": "above 0"}
 
     betas: ClassVar[tuple[float, ...]] = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
     initial_scale: float = 1e-8

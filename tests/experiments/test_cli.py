@@ -1,9 +1,11 @@
 """The commands as a person gives them: bad input is one line and exit code 2."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from neoteny.experiments.config import RunConfig
 from neoteny.train import main
 
 FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
@@ -114,6 +116,31 @@ def test_help_explains_fields_with_units(capsys):
     out = capsys.readouterr().out
     assert "--task-steps" in out
     assert "Environment steps" in out
+
+
+@pytest.mark.parametrize(
+    ("agent", "text", "expected"),
+    [
+        ("dqn", "redo", {"tau": 0.1, "period": 4000.0}),
+        ("dqn", "redo:tau=0.2", {"tau": 0.2, "period": 4000.0}),
+        ("sb3-dqn", "muon", {"lr": 2e-3, "momentum": 0.95}),
+        ("ppo", "redo", {"tau": 0.025, "period": 5e5}),
+        ("classifier", "redo", {"tau": 0.025, "period": 5e5}),
+    ],
+)
+def test_strengths_start_from_the_agents_defaults(agent, text, expected):
+    env = "digits-random-labels" if agent == "classifier" else "minatar-continual"
+    config = RunConfig(agent=agent, env=env, intervention=(text,))
+    assert expected.items() <= config.make_interventions()[0].settings.items()
+
+
+def test_a_run_keeps_the_strengths_that_it_had(tmp_path):
+    arguments = "run --agent dqn --env CartPole-v1 --intervention redo:tau=0.3 --num-envs 8"
+    arguments += " --num-steps 8 --steps 64 --hidden 8 --learning-starts 16 --batch-size 8"
+    assert main([*arguments.split(), "--out", str(tmp_path / "run")]) == 0
+    stored = json.loads((tmp_path / "run" / "seed_0" / "config.json").read_text())
+    assert stored["intervention"] == ["redo:tau=0.3"]
+    assert stored["intervention_settings"] == {"redo": {"period": 4000.0, "tau": 0.3}}
 
 
 def test_the_readme_has_the_table_of_interventions(capsys):

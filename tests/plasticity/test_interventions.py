@@ -17,6 +17,7 @@ ALL = sorted(INTERVENTIONS)
 # Settings under which one acts within a few updates; the others do so by default.
 SOON = {
     "adam_rel": "period=2",
+    "c_chain": "after=0,half_life=2",
     "continual_backprop": "lifetime=4,maturity=2",
     "dash": "minibatches=2",
     "hare_tortoise": "period=2",
@@ -32,7 +33,7 @@ ZERO = {
     "adam": "beta1=0.9,beta2=0.999",
     "adamo": "isometry=0",
     "adamw": "weight_decay=0",
-    "c_chain": "weight=0",
+    "c_chain": "weight=0,target=none",
     "isometry_loss": "weight=0",
     "l2": "weight=0",
     "l2_er": "weight=0,decay=0",
@@ -243,7 +244,7 @@ def test_bad_names_and_fields_are_named(text, message):
     "text", ["adamo:isometry=-1", "adamo:isometry=30", "muono:isometry=100", "adamo:half_life=0"]
 )
 def test_strengths_that_cannot_work_are_refused_when_the_optimizer_is_made(text, make_learner):
-    with pytest.raises(ValueError, match=r"isometry|half-life"):
+    with pytest.raises(ValueError, match=r"isometry|half_life"):
         make_learner(text)
 
 

@@ -214,9 +214,9 @@ def test_soft_noise_reaches_the_size_that_was_asked_for(make_learner):
     ("text", "message"),
     [
         ("head_reset:period=0", "above 0"),
-        ("layer_reset:hidden=-1", "negative"),
+        ("layer_reset:hidden=-1", "at least 0"),
         ("redo:period=none", "minibatch"),
-        ("redo:tau=-0.1", "negative"),
+        ("redo:tau=-0.1", "at least 0"),
         ("shrink_perturb:shrink=1.5", "in \\[0, 1\\]"),
         ("soft_shrink_perturb:half_life=0", "above 0"),
         ("soft_shrink_perturb:period=none", "give steps"),
