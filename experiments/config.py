@@ -325,6 +325,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """Name to the defaults that differ: two cores, the paper's protocol, five minutes in all; the
-agents of Stable-Baselines3; continuous actions, for Pendulum and its like; loss of plasticity on digits
-in two minutes, and the paper's network, initialisation and learning rate on a supervised stream (its
-tasks' lengths and batch size are not known: an epoch, and ours)."""
+agents of Stable-Baselines3; continuous actions, for Pendulum and its like; loss of plasticity on
+digits in two minutes, and the paper's network, initialisation and learning rate on a supervised
+stream (its tasks' lengths and batch size are not known: an epoch, and ours)."""
