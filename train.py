@@ -1,9 +1,10 @@
-"""The command line: run, compare, report, watch, list.
+"""The command line: run, compare, report, watch, timeline, list.
 
 python train.py run --env minatar-continual --intervention adamo --seeds 4
 python train.py compare --interventions none adamo fresh --seeds 4
 python train.py report results/runs/demo
 python train.py watch results/runs/minatar-continual/ppo-adamo
+python train.py timeline --env minatar-continual --task-steps 400000 --steps 8000000
 python train.py list interventions
 """
 
@@ -22,6 +23,7 @@ from tyro import _errors  # its hook is not public yet; constraints.txt pins the
 from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
 from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.listing import print_listing
+from neoteny.experiments.timeline import TimelineConfig, timeline
 from neoteny.experiments.watch import WatchConfig, watch
 
 __all__ = ["main"]
@@ -70,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ]
             | Annotated[ReportConfig, tyro.conf.subcommand("report")]
             | Annotated[WatchConfig, tyro.conf.subcommand("watch")]
+            | Annotated[
+                TimelineConfig,
+                tyro.conf.subcommand("timeline", default=TimelineConfig(**defaults)),
+            ]
             | Annotated[ListConfig, tyro.conf.subcommand("list")]
         )
         with _errors.on_parse_error(_raise_bad_value):
@@ -88,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report(config.folder, console)
         elif isinstance(config, WatchConfig):
             watch(config, console)
+        elif isinstance(config, TimelineConfig):
+            timeline(config, console)
         else:
             print_listing(config.what, console, markdown=config.markdown)
     except ValueError as error:

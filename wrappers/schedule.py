@@ -6,6 +6,7 @@ belongs to the old task.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -114,13 +115,13 @@ class Schedule(Described, ABC):
         """The schedule with its switches put off to multiples of `every` steps."""
         return self
 
-    def timeline(self, total: int) -> str:
-        """What is played from when to when, as a table; see `neoteny.wrappers.timeline`."""
+    def timeline(self, total: int, names: Sequence[str] = ()) -> str:
+        """What is played from when to when; see `neoteny.wrappers.timeline.table`."""
         from neoteny.wrappers.timeline import table
 
-        return table(self, total)
+        return table(self, total, names)
 
-    def draw(self, total: int, path: Path | str, names: tuple[str, ...] = ()) -> Path:
+    def draw(self, total: int, path: Path | str, names: Sequence[str] = ()) -> Path:
         """Draw the timeline to a file; see `neoteny.wrappers.timeline.draw`."""
         from neoteny.wrappers.timeline import draw
 

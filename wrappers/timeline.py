@@ -1,26 +1,38 @@
-"""A schedule printed as a table and drawn as a figure."""
+"""Schedules printed as tables and drawn as figures."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from neoteny.wrappers.irregular import OnReturn
 from neoteny.wrappers.schedule import Schedule
 
 LANES = 8
+PANELS = 8
 POINTS = 800
 ROWS = 40
+NAMED = 24
+BARS = 200
+"""Most lanes and panels drawn, points of a curve, lines of a table, names at an axis, and visits
+that are drawn as bars."""
+
+_INK, _GREY, _FAINT = "#222222", "#6b6b6b", "#e4e4e4"
 
 
-def table(schedule: Schedule, total: int) -> str:
+def table(schedule: Schedule, total: int, names: Sequence[str] = ()) -> str:
     """What is played from when to when.
 
     Args:
         schedule: a schedule; of lanes that switch one after another, the first one's times.
         total: environment steps of one member.
+        names: of the tasks.
 
     Returns:
         A line for the schedule, one a visit with its task and its steps (of a drift: one a tenth
@@ -30,57 +42,156 @@ def table(schedule: Schedule, total: int) -> str:
         steps = [total * k // 10 for k in range(11)]
         rows = [f"{step:>14,} {schedule.phase(step):>8.3f}" for step in steps]
         return "\n".join([repr(schedule), f"{'step':>14} {'phase':>8}", *rows])
-    starts = [0, *schedule.boundaries(total)]
-    ends = [*starts[1:], total]
+    visits = _visits(schedule, total)
+    named = _named(schedule, total, names)
     rows = [
-        f"{visit:>6} {schedule.task(start):>6} {start:>14,} {end:>14,}"
-        for visit, (start, end) in enumerate(zip(starts, ends, strict=True))
+        f"{visit:>6} {task:>6} {start:>14,} {end:>14,}" + (f"  {names[task]}" if named else "")
+        for visit, (task, start, end) in enumerate(visits[:ROWS])
     ]
     head = f"{'visit':>6} {'task':>6} {'from step':>14} {'to step':>14}"
-    more = [f"{len(rows) - ROWS:>6} more visits"] if len(rows) > ROWS else []
-    return "\n".join([repr(schedule), head, *rows[:ROWS], *more])
+    more = [f"{len(visits) - ROWS:>6} more visits"] if len(visits) > ROWS else []
+    if _waits(schedule):
+        more.append("further switches wait for returns: they are known once they have happened")
+    return "\n".join([repr(schedule), head, *rows, *more])
 
 
-def draw(schedule: Schedule, total: int, path: Path | str, names: tuple[str, ...] = ()) -> Path:
-    """Draw the task over time; where lanes lag behind the first, eight of them.
+def draw(
+    schedules: Schedule | Sequence[Schedule],
+    total: int,
+    path: Path | str,
+    names: Sequence[str] = (),
+    labels: Sequence[str] = (),
+) -> Path:
+    """Draw what is played when: bars for tasks, a curve for a drift.
+
+    Where lanes lag behind the first, eight of them are drawn.
 
     Args:
-        schedule: a schedule.
+        schedules: one schedule, or several, each in a panel of its own; at most eight are drawn.
         total: environment steps of one member.
         path: file to write; its suffix says which format.
-        names: of the tasks, at the ticks of the axis.
+        names: of the tasks.
+        labels: of the panels.
 
     Returns:
         `path`.
+
+    Raises:
+        ValueError: the suffix is of no format that matplotlib writes.
     """
-    delays = schedule.delays(LANES)
-    delays = np.zeros(1, np.int64) if delays is None else delays
-    figure = Figure(figsize=(8, 2.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    steps = np.linspace(0, max(total - 1, 0), POINTS).astype(np.int64)
-    edges = schedule.boundaries(total)
-    shades = colormaps["viridis"](np.linspace(0, 0.85, len(delays)))
-    for delay, shade in zip(delays[::-1], shades[::-1], strict=True):
-        exact = [edge + int(delay) for edge in edges]
-        places = np.union1d(steps, [p for e in exact for p in (e - 1, e) if 0 <= p < total])
-        places = places.astype(np.int64)
-        value = schedule.phase(np.clip(places - delay, 0, None))
-        axes.plot(places, value, color=shade, linewidth=1.6, label=f"{delay:,} steps later")
-    if len(delays) > 1:
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("environment steps of one member")
-    axes.set_ylabel("phase" if schedule.gradual else "task")
-    axes.set_xlim(0, total)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
-    if names:
-        axes.set_yticks(range(len(names)), names)
-        axes.set_ylabel("")
-    axes.set_title(_shortened(repr(schedule)), fontsize=9, loc="left")
+    shown = [schedules] if isinstance(schedules, Schedule) else list(schedules)[:PANELS]
+    figure = picture(shown, total, names, labels)
+    kind = Path(path).suffix.lstrip(".")
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise ValueError(f"{path} ends in {kind or 'nothing'}: use .png, .pdf or .svg")
     figure.savefig(path, dpi=150)
     return Path(path)
+
+
+def picture(
+    schedules: Sequence[Schedule], total: int, names: Sequence[str], labels: Sequence[str]
+) -> Figure:
+    """The figure that `draw` writes, with a panel a schedule."""
+    rows = [_tasks(schedule, total) for schedule in schedules]
+    heights = [0.75 + min(0.24 * max(count, 4), 5.0) for count in rows]
+    figure = Figure(figsize=(9, sum(heights) + 0.45), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(rows), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for index, (panel, schedule) in enumerate(zip(panels, schedules, strict=True)):
+        _quiet(panel)
+        if schedule.gradual or len(schedule.boundaries(total)) > BARS:
+            _curve(panel, schedule, total)
+        else:
+            _bars(panel, schedule, total, names)
+        right = ", ".join([*labels[index : index + 1], *_notes(schedule)])
+        panel.set_title(right, fontsize=9, loc="right", color=_GREY)
+        left = _shortened(repr(schedule), max(30, 110 - len(right)))
+        panel.set_title(left, fontsize=9, loc="left", color=_INK)
+    panels[-1].set_xlabel("environment steps of one member", color=_INK)
+    panels[-1].set_xlim(0, total)
+    panels[-1].xaxis.set_major_formatter(EngFormatter(sep=" "))
+    return figure
+
+
+def _bars(panel: Axes, schedule: Schedule, total: int, names: Sequence[str]) -> None:
+    """A row a task, with a bar a visit; where lanes lag, each has a part of the row's height."""
+    count = _tasks(schedule, total)
+    delays = _delays(schedule)
+    height = 0.76 / len(delays)
+    colours = colormaps["viridis"](np.linspace(0.12, 0.85, max(count, 2)))
+    for lane, delay in enumerate(delays.tolist()):
+        bottom = -0.38 + lane * height
+        for task, start, end in _visits(schedule, total):
+            begin = start + delay if start else 0
+            end = end + delay if end < total else total
+            if begin < total:
+                span = (begin, min(end, total) - begin)
+                panel.broken_barh([span], (task + bottom, height * 0.94), color=colours[task])
+    for edge in schedule.boundaries(total):
+        panel.axvline(edge, color=_FAINT, linewidth=0.7, zorder=0)
+    panel.set_ylim(count - 0.4, -0.6)  # the first task on top, as in the table
+    if _named(schedule, total, names) and count <= NAMED:
+        panel.set_yticks(range(count), [_shortened(name, 30) for name in names[:count]])
+    else:
+        panel.set_ylabel("task", color=_INK)
+        panel.yaxis.set_major_locator(MaxNLocator(8, integer=True))
+
+
+def _curve(panel: Axes, schedule: Schedule, total: int) -> None:
+    """The phase over time; where lanes lag, a curve for each of eight."""
+    delays = _delays(schedule)
+    steps = np.linspace(0, max(total - 1, 0), POINTS).astype(np.int64)
+    shades = colormaps["viridis"](np.linspace(0.12, 0.85, max(len(delays), 2)))
+    for delay, shade in zip(delays[::-1], shades[: len(delays)][::-1], strict=True):
+        value = schedule.phase(np.clip(steps - delay, 0, None))
+        panel.plot(steps, value, color=shade, linewidth=1.6)
+    panel.set_ylabel("phase" if schedule.gradual else "task", color=_INK)
+    panel.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if not schedule.gradual:
+        panel.invert_yaxis()
+
+
+def _quiet(panel: Axes) -> None:
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[["left", "bottom"]].set_color(_GREY)
+    panel.tick_params(color=_GREY, labelcolor=_INK, length=3, labelsize=8.5)
+
+
+def _notes(schedule: Schedule) -> list[str]:
+    """Remarks for the margin."""
+    lanes = ["eight of the lanes, one after the other"] if len(_delays(schedule)) > 1 else []
+    return lanes + (["further switches wait for returns"] if _waits(schedule) else [])
+
+
+def _visits(schedule: Schedule, total: int) -> list[tuple[int, int, int]]:
+    """Task, first step and end of each visit within a run."""
+    starts = [0, *schedule.boundaries(total)]
+    return [
+        (schedule.task(start), start, end)
+        for start, end in zip(starts, [*starts[1:], total], strict=True)
+    ]
+
+
+def _tasks(schedule: Schedule, total: int) -> int:
+    """How many tasks there are, as far as they come within the run."""
+    if schedule.gradual:
+        return 0
+    return 1 + max(schedule.task(start) for start in (0, *schedule.boundaries(total)))
+
+
+def _named(schedule: Schedule, total: int, names: Sequence[str]) -> bool:
+    return len(names) >= _tasks(schedule, total) > 0
+
+
+def _waits(schedule: Schedule) -> bool:
+    """Whether switches may come that the schedule does not know yet."""
+    return isinstance(schedule, OnReturn)
+
+
+def _delays(schedule: Schedule) -> Any:
+    """(lanes,) steps by which the lanes that are drawn come after the first."""
+    delays = schedule.delays(LANES)
+    return np.zeros(1, np.int64) if delays is None else delays
 
 
 def _shortened(text: str, limit: int = 100) -> str:

@@ -1,0 +1,68 @@
+"""When a run plays what: the timeline of a stream as a table and a figure, before or after it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from neoteny.experiments import checkpoint
+from neoteny.experiments.config import RunConfig, TrainConfig, from_dict
+from neoteny.experiments.folders import CHECKPOINT, CONFIG, read_json
+from neoteny.experiments.worlds import make_world
+
+__all__ = ["TimelineConfig", "timeline"]
+
+
+@dataclass(frozen=True)
+class TimelineConfig(TrainConfig):
+    """Print and draw what a run with these options, or the run in a folder, plays when."""
+
+    folder: tyro.conf.Positional[Path | None] = None
+    """Folder of a run, whose options are taken; switches that waited for returns are known then."""
+    out: Path = Path("timeline.png")
+    """File to draw to, ending in .png, .pdf or .svg."""
+
+
+def timeline(config: TimelineConfig, console: Console) -> None:
+    """Print the timeline of each seed and draw it.
+
+    Args:
+        config: Options of a run, or its folder.
+        console: Where the table is printed.
+
+    Raises:
+        ValueError: If the folder holds no run, an option does not fit, or the file cannot be
+            written.
+    """
+    run = _of_options(config) if config.folder is None else _of_folder(config.folder)
+    world = make_world(run)
+    if config.folder is not None and (config.folder / CHECKPOINT).is_file():
+        world.load_state_dict(checkpoint.load(config.folder / CHECKPOINT)["envs"])
+    each = run.hyper.steps_per_iteration
+    total = math.ceil(run.steps / each) * each
+    names = [name.removeprefix("neoteny/") for name in world.task_names]
+    seeds = [f"seed {seed}" for seed in run.seed_list]
+    table = world.schedule.timeline(total, names, seeds)
+    console.print(table, markup=False, highlight=False, soft_wrap=True)
+    try:
+        out = world.schedule.draw(total, config.out, names, seeds)
+    except OSError as error:
+        raise ValueError(f"cannot write {config.out} ({error.strerror}): choose another") from None
+    console.print(f"written {out}", soft_wrap=True)
+
+
+def _of_options(config: TimelineConfig) -> RunConfig:
+    shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
+    return RunConfig(**shared)
+
+
+def _of_folder(folder: Path) -> RunConfig:
+    stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
+    if not stored:
+        raise ValueError(f"{folder} holds no run: name the folder above seed_0")
+    return from_dict(read_json(stored[0]) | {"device": "cpu", "cuda_graphs": False})
