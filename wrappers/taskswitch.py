@@ -114,6 +114,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         self._tables = _checked_tables(action_tables, len(self.ids))
         self._set_spaces(device)
         self._skip_final = False
+        self._next: int | None = None
         self._begin(0)
 
     def _set_spaces(self, device: torch.device | str) -> None:
@@ -168,7 +169,8 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
     def seek(self, steps: int, schedule: MemberSchedules | None = None, hold: bool = False) -> None:
         """Go to another place in the stream, see `MemberWrapper.seek`; `schedule` is known."""
         self._begin(steps)
-        self._next = None if hold else self._next
+        if hold:
+            self._next = None
 
     def _begin(self, steps: int) -> None:
         """Build the environments to be played from `steps` on; they still need a reset."""
