@@ -13,6 +13,7 @@ the package that the game is exact to: one environment in a Python loop, on one 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -65,7 +66,7 @@ class Config:
     quick: bool = False
     """Try everything out on tiny sizes."""
 
-    def chosen(self) -> Iterator[Game]:
+    def chosen(self) -> list[Game]:
         """The games to step.
 
         Raises:
@@ -78,7 +79,8 @@ class Config:
             if not any(part in game.id for game in every):
                 ids = ", ".join(game.id for game in every)
                 raise ValueError(f"no game has {part!r} in its id: the games are {ids}")
-        return (g for g in every if not self.games or any(part in g.id for part in self.games))
+        parts = self.games or ("",)
+        return [game for game in every if any(part in game.id for part in parts)]
 
 
 class Stage:
@@ -107,10 +109,12 @@ class Stage:
 
     def play(self, game: Game, lanes: int) -> pd.DataFrame:
         """Windows of all that have the game."""
+        started = time.perf_counter()
         found = take_turns(self._contenders(game, lanes), self._config.windows)
         for process in (self._peer, self._reference):
             if process is not None:
                 process.forget()
+        print(f"{game.id}, {lanes} lanes: {time.perf_counter() - started:.0f} s", flush=True)
         return found
 
     def _contenders(self, game: Game, lanes: int) -> Iterator[Contender]:
@@ -166,7 +170,7 @@ def draw(summary: pd.DataFrame) -> Figure:
 
 def main(config: Config) -> None:
     """Measure, print and write."""
-    games = list(config.chosen())
+    games = config.chosen()
     if config.quick:
         config = replace(config, windows=1, lanes=(16,), seconds=0.0)
     if config.threads is not None:

@@ -18,7 +18,7 @@ from neoteny.envs.minigrid import VARIANTS
 from neoteny.envs.minigrid.rooms import MultiRoom
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-PROGRAMS = ("throughput", "environments", "scaling", "roofline", "activations")
+PROGRAMS = ("throughput", "environments", "exactness", "scaling", "roofline", "activations")
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +217,7 @@ def test_a_quick_run_gives_finite_numbers(load, program, tmp_path, capsys):
     options = {
         "throughput": {"sb3": False, "arms": ("AdamO",)},
         "environments": {"games": ("CartPole", "Breakout", "Empty")},
+        "exactness": {"games": ("CartPole", "Breakout", "Seaquest", "DoorKey")},
         "scaling": {"sweeps": ("environments", "members", "adamo")},
     }
     threads = torch.get_num_threads()
@@ -234,6 +235,18 @@ def test_a_quick_run_gives_finite_numbers(load, program, tmp_path, capsys):
         assert "command: " in text
         assert "torch: " in text
         assert str(json.dumps({"quick": True}))[1:-1] in text
+
+
+def test_every_environment_is_compared_with_its_reference(load):
+    exactness = load("exactness")
+    found = [row.environment for row in exactness.comparisons(exactness.Config())]
+    assert len(set(found)) == len(found) == 5 + 5 + 19
+    row = exactness.compare(exactness.minatar("Asterix"), exactness.Config(steps=16, lanes=4))
+    assert row["steps compared"] == 16 + 4 * 4
+    assert row["states injected"] == 4
+    assert (row["mismatches"], row["what differs"]) == (0, "nothing")
+    with pytest.raises(ValueError, match="nothing has 'Tetris'"):
+        exactness.comparisons(exactness.Config(games=("Tetris",)))
 
 
 def test_sb3_trains_on_the_padded_game(load):

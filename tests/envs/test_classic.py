@@ -4,86 +4,10 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from oracles.classic_pair import Pair, sample, scattered
 
 from neoteny.envs import make
 from neoteny.envs.classic import PROBLEMS
-
-# Differences of the last bit in sine and cosine, and what division makes of them.
-DOUBLE, SINGLE = 1e-12, 2.0**-23
-
-
-def sample(env, steps, seed=0):
-    """Random actions (steps, L, ...), continuous ones out of bounds too."""
-    generator = np.random.default_rng(seed)
-    space = env.single_action_space
-    if isinstance(space, gymnasium.spaces.Discrete):
-        return torch.from_numpy(generator.integers(space.n, size=(steps, env.num_envs)))
-    actions = generator.uniform(-1.5, 1.5, size=(steps, env.num_envs, 1)) * space.high
-    return torch.from_numpy(actions.astype(np.float32))
-
-
-def oracle(id, parameters=()):
-    """Gymnasium's environment without its time limit, as a function of (state, action)."""
-    env = gymnasium.make(id, disable_env_checker=True).unwrapped
-    env.reset(seed=0)
-    for name, value in dict(parameters).items():
-        setattr(env, name, value)
-    if "CartPole" in id:
-        env.total_mass = env.masspole + env.masscart
-        env.polemass_length = env.masspole * env.length
-
-    def step(state, action):
-        env.state = tuple(state) if id == "MountainCar-v0" else state
-        env.steps_beyond_terminated = None
-        obs, reward, terminated, *_ = env.step(action)
-        return obs, np.float32(reward), terminated, np.asarray(env.state, np.float64)
-
-    return step
-
-
-def scattered(env, seed=1):
-    """States over all that an episode can reach, ends included."""
-    generator = np.random.default_rng(seed)
-    name = type(env).__name__
-    spans = {
-        "CartPole": [2.5, 3.0, 0.22, 3.0],
-        "MountainCar": [0.85, 0.07],
-        "MountainCarContinuous": [0.85, 0.07],
-        "Acrobot": [np.pi, np.pi, 4 * np.pi, 9 * np.pi],
-        "Pendulum": [12.0, 8.0],
-    }[name]
-    states = generator.uniform(-1, 1, size=(env.num_envs, len(spans))) * spans
-    if "Car" in name:
-        states[:, 0] -= 0.3
-    if name == "MountainCarContinuous":
-        states = states.astype(np.float32).astype(np.float64)
-    return torch.from_numpy(states)
-
-
-def compare(env, step, actions, states):
-    """Worst differences of state, observation and reward, and the number of terminations."""
-    env.state |= {"physics": states.clone()}
-    for action in actions:
-        before = env.state["physics"].numpy().copy()
-        draws = env._draw(env.state["t_env"])
-        after, reward, terminated = env._transition(env.state, action, draws)
-        obs = env._observe(env.state | after).numpy()
-        expected = [step(*pair) for pair in zip(before, action.numpy(), strict=True)]
-        columns = [np.stack(column) for column in zip(*expected, strict=True)]
-        assert columns[2].tolist() == terminated.tolist()
-        scale = np.maximum(np.abs(columns[3]), 1.0)
-        yield (
-            (np.abs(columns[3] - after["physics"].numpy()) / scale).max(),
-            np.abs(columns[0] - obs).max(),
-            np.abs(columns[1] - reward.numpy()).max(),
-            int(terminated.sum()),
-        )
-        env.step(action)
-
-
-def tolerance(id):
-    """Gymnasium rounds the continuous car's arithmetic, not just its state, to float32."""
-    return SINGLE if id == "MountainCarContinuous-v0" else DOUBLE
 
 
 @pytest.mark.filterwarnings("ignore:.*is out of date")
@@ -98,16 +22,11 @@ def tolerance(id):
     ],
 )
 def test_a_step_equals_gymnasiums(id, start, lanes, steps):
-    env = make(id, lanes, seed=5)
-    env.reset()
-    states = env.state["physics"] if start == "episodes" else scattered(env)
-    rows = list(compare(env, oracle(id), sample(env, steps), states))
-    state, obs, reward, terminations = np.array(rows).T
-    assert state.max() <= tolerance(id)
-    assert obs.max() <= SINGLE
-    assert reward.max() <= 1e-5
+    pair = Pair(id, lanes, anywhere=start == "anywhere")
+    pair.run(steps)
+    pair.tally.check()
     if start == "anywhere":
-        assert (terminations.sum() > 0) == (id != "Pendulum-v1")
+        assert (pair.terminations > 0) == (id != "Pendulum-v1")
 
 
 @pytest.mark.parametrize(
@@ -123,13 +42,10 @@ def test_a_step_equals_gymnasiums(id, start, lanes, steps):
     ],
 )
 def test_parameters_mean_what_gymnasiums_attributes_mean(id, parameters):
-    env = make(id, 200, parameters=parameters)
-    env.reset()
-    rows = list(compare(env, oracle(id, parameters), sample(env, 1), scattered(env)))
-    state, obs, *_ = np.array(rows).T
-    assert state.max() <= tolerance(id)
-    assert obs.max() <= SINGLE
-    usual = make(id, 200)
+    pair = Pair(id, 200, parameters=parameters, anywhere=True)
+    pair.run(1)
+    pair.tally.check()
+    env, usual = pair.env, make(id, 200)
     usual.reset()
     usual.state |= {"physics": scattered(env)}
     changed = usual._transition(usual.state, sample(env, 1)[0], None)[0]["physics"]
