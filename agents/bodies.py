@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neoteny.agents.network_spec import NetworkSpec
+from neoteny.agents.network_spec import LayerSpec, NetworkSpec
 from neoteny.agents.sparse import SparseBatch, sparse_linear
 from neoteny.agents.stacked import KERNELS
-from neoteny.plasticity.layers import ACTIVATIONS, IsoLinear
+from neoteny.plasticity.layers import ACTIVATIONS, IsoConv2d, IsoLayer, IsoLinear
 
 __all__ = ["Body", "MemberLayerNorm", "Observations"]
 
 Observations = Tensor | SparseBatch
 """A batch (M, B, *shape), or its ones."""
 
+UNITS = 2
+"""Axis of the units in features (M, B, n) and in images (M, B, n, height, width)."""
+
 
 class MemberLayerNorm(nn.Module):
-    """Layer normalisation over features with one affine map per member.
+    """Layer normalisation of each sample with one affine map per member.
+
+    An image is normalised over channels and positions together, which keeps what distinguishes its
+    positions; the affine map has one gain and one offset a channel.
 
     Args:
         members: Number of members M.
-        features: Number of normalised features.
+        features: Number of features or channels.
     """
 
     def __init__(self, members: int, features: int) -> None:
         super().__init__()
-        self.features = features
         self.weight = nn.Parameter(torch.ones(members, features))
         self.bias = nn.Parameter(torch.zeros(members, features))
 
@@ -40,76 +46,117 @@ class MemberLayerNorm(nn.Module):
             self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (M, B, features)."""
-        normed = F.layer_norm(x, (self.features,))
-        return normed * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)
+        """Normalise (M, B, features) or (M, B, channels, height, width)."""
+        members, features = self.weight.shape
+        affine = (members, 1, features, *[1] * (x.dim() - 3))
+        return F.layer_norm(x, x.shape[2:]) * self.weight.view(affine) + self.bias.view(affine)
 
 
 class Body(nn.Module):
-    """The hidden layers of a branch.
+    """The hidden layers of a branch: convolutions, if any, then linear layers.
+
+    A layer maps its input x to act(norm(W x + b)), in a residual network to x + act(norm(W x + b))
+    where both have one shape. A skip adds what the layer before it made, never the observation.
 
     Args:
-        inputs: Number of input features.
-        spec: Widths, activation, bias, norm and gain.
+        spec: Torso, widths, activation, bias, norm, skips and gain.
+        observation_shape: Shape of one observation.
         members: Number of members M.
         generators: One generator per member for the initial weights.
+
+    Raises:
+        ValueError: If the observations do not suit the torso.
     """
 
     def __init__(
-        self, inputs: int, spec: NetworkSpec, members: int, generators: Sequence[torch.Generator]
+        self,
+        spec: NetworkSpec,
+        observation_shape: Sequence[int],
+        members: int,
+        generators: Sequence[torch.Generator],
     ) -> None:
         super().__init__()
         activation = ACTIVATIONS[spec.activation]
+        plan = spec.layers(observation_shape)
         self.activation = activation.function
         self.layers = nn.ModuleList()
         self.norms = nn.ModuleList()
-        for width in spec.hidden:
-            units = width // activation.fan
-            self.layers.append(
-                IsoLinear(
-                    inputs,
-                    units,
-                    bias=spec.bias,
-                    members=members,
-                    gain=spec.hidden_gain,
-                    role="hidden",
-                    generator=generators,
-                )
-            )
+        for layer in plan:
+            units = layer.outputs[0] // activation.fan
+            self.layers.append(_make(layer, units, spec, members, generators))
             self.norms.append(
                 MemberLayerNorm(members, units) if spec.norm == "layer" else nn.Identity()
             )
-            inputs = width
-        self.outputs = inputs
-        self.plain = spec.norm == "none" and spec.activation in KERNELS
+        self.skips = [layer.skip for layer in plan]
+        self.flattens = [layer.flattens for layer in plan]
+        self.outputs = plan[-1].outputs[0]
+        self.plain = spec.plain and spec.activation in KERNELS
 
     @property
-    def hidden(self) -> list[IsoLinear]:
+    def hidden(self) -> list[IsoLayer]:
         """The layers, typed."""
-        return [layer for layer in self.layers if isinstance(layer, IsoLinear)]
+        return cast(list[IsoLayer], list(self.layers))
 
-    def _apply_layer(self, index: int, layer: IsoLinear, x: Observations) -> Tensor:
-        """A hidden layer's input to its activation."""
-        out = sparse_linear(x, layer.weight, layer.bias) if isinstance(x, SparseBatch) else layer(x)
-        normed: Tensor = self.norms[index](out)
-        return normed
+    def _steps(self, x: Observations) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Pre-activation, activation and features of every layer; the next one reads the last."""
+        for layer, norm, skip, flatten in zip(
+            self.layers, self.norms, self.skips, self.flattens, strict=True
+        ):
+            if isinstance(x, SparseBatch):
+                z = norm(sparse_linear(x, layer.weight, layer.bias))
+            else:
+                z = norm(layer(x.flatten(UNITS) if flatten else x))
+            h = self.activation(z, UNITS)
+            x = x + h if skip else h
+            yield z, h, x
 
     def preactivations(self, x: Observations) -> list[Tensor]:
         """What each hidden layer's activation is applied to, from the first layer to the last."""
-        preactivations = []
-        for index, layer in enumerate(self.hidden):
-            preactivations.append(self._apply_layer(index, layer, x))
-            x = self.activation(preactivations[-1])
-        return preactivations
+        return [z for z, _, _ in self._steps(x)]
+
+    def activations(self, x: Observations) -> list[Tensor]:
+        """What the units of each hidden layer do, without the input that a skip adds."""
+        return [h for _, h, _ in self._steps(x)]
 
     def features(self, x: Observations) -> list[Tensor]:
-        """Every hidden activation of (M, B, inputs), from the first layer to the last."""
-        features = []
-        for index, layer in enumerate(self.hidden):
-            x = self.activation(self._apply_layer(index, layer, x))
-            features.append(x)
-        return features
+        """What each hidden layer hands on, each (M, B, features) or (M, B, channels, H, W)."""
+        return [out for _, _, out in self._steps(x)]
 
     def forward(self, x: Observations) -> Tensor:
-        """The last hidden activation, (M, B, outputs)."""
+        """The last layer's features, (M, B, outputs)."""
         return self.features(x)[-1]
+
+    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw the layers anew, in place, in the order of construction."""
+        for layer, norm in zip(self.hidden, self.norms, strict=True):
+            layer.reset_parameters(generators)
+            if isinstance(norm, MemberLayerNorm):
+                norm.reset_parameters()
+
+
+def _make(
+    layer: LayerSpec,
+    units: int,
+    spec: NetworkSpec,
+    members: int,
+    generators: Sequence[torch.Generator],
+) -> IsoLayer:
+    """One hidden layer."""
+    options = {
+        "bias": spec.bias,
+        "members": members,
+        "gain": spec.hidden_gain,
+        "role": "hidden",
+        "generator": generators,
+    }
+    if layer.convolution is None:
+        return IsoLinear(layer.size, units, **options)
+    convolution = layer.convolution
+    return IsoConv2d(
+        layer.inputs[0],
+        units,
+        convolution.kernel,
+        convolution.stride,
+        convolution.padding,
+        **options,
+    )

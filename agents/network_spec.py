@@ -3,14 +3,78 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from neoteny.agents.policies import Family
 from neoteny.plasticity.layers import ACTIVATIONS
 
-__all__ = ["HeadSpec", "NetworkSpec"]
+__all__ = ["NORMS", "TORSOS", "Convolution", "HeadSpec", "LayerSpec", "NetworkSpec", "Shape"]
 
 NORMS = ("none", "layer")
+TORSOS = ("mlp", "conv")
+
+Shape = tuple[int, ...]
+"""Features (n,), or an image (channels, height, width)."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution of a torso."""
+
+    channels: int
+    """Features at each position; with two features a unit (crelu), half as many units."""
+    kernel: int
+    """Side of the square kernel."""
+    stride: int
+    """Step of the kernel."""
+    padding: int
+    """Rows and columns of zeros added on each side."""
+
+    def of(self, image: Shape) -> Shape:
+        """Shape (channels, height, width) of the output for an input (channels, height, width).
+
+        Raises:
+            ValueError: If the kernel is larger than the padded input.
+        """
+        height, width = image[1:]
+        if self.kernel > min(height, width) + 2 * self.padding:
+            raise ValueError(
+                f"kernel {self.kernel} is larger than the {height} x {width} grid that a "
+                f"convolution gets with padding {self.padding}: use a smaller kernel or stride, "
+                "fewer convolutions or more padding"
+            )
+        sides = (
+            (side + 2 * self.padding - self.kernel) // self.stride + 1 for side in (height, width)
+        )
+        return (self.channels, *sides)
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One hidden layer."""
+
+    inputs: Shape
+    """What it sees; a linear layer flattens an image."""
+    outputs: Shape
+    """Its features."""
+    convolution: Convolution | None
+    """What convolves an image; none for a linear layer."""
+    skip: bool
+    """Whether its input is added to its activation."""
+
+    @property
+    def size(self) -> int:
+        """Numbers that it sees."""
+        return math.prod(self.inputs)
+
+    @property
+    def flattens(self) -> bool:
+        """Whether it is a linear layer that sees an image."""
+        return self.convolution is None and len(self.inputs) > 1
 
 
 @dataclass(frozen=True)
@@ -22,7 +86,7 @@ class NetworkSpec:
     """
 
     hidden: tuple[int, ...] = (64, 64, 64, 64)
-    """Features of each hidden layer; with two features a unit (crelu), half as many units."""
+    """Features of each linear layer; with two features a unit (crelu), half as many units."""
     activation: str = "relu"
     """Name in `ACTIVATIONS`."""
     bias: bool = True
@@ -31,22 +95,145 @@ class NetworkSpec:
     """`"layer"` normalises each hidden layer's pre-activations."""
     hidden_gain: float = math.sqrt(2.0)
     """Gain of the orthogonal initialisation of hidden layers; the paper's, for every activation."""
+    torso: str = "mlp"
+    """`"conv"` puts convolutions before the linear layers, for observations that are grids."""
+    channels: tuple[int, ...] = (16,)
+    """Channels of each convolution of a conv torso; they count features, as `hidden` does."""
+    kernel: tuple[int, ...] = (3,)
+    """Side of the convolutions' kernels: one for all of them, or one each."""
+    stride: tuple[int, ...] = (1,)
+    """Step of the convolutions' kernels: one for all of them, or one each."""
+    padding: tuple[int, ...] = (0,)
+    """Zeros on each side of the convolutions' inputs: one for all of them, or one each."""
+    residual: bool = False
+    """Add to a hidden layer's activation the layer's input, where the two have one shape and the
+    input is not the observation."""
+    shared: bool = False
+    """Whether all branches' heads read one body, or each has its own."""
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) <= 0:
             raise ValueError(f"hidden is {self.hidden}: give at least one positive layer width")
-        if self.activation not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"activation {self.activation!r} is unknown: use one of {known}")
-        if self.norm not in NORMS:
-            raise ValueError(f"norm {self.norm!r} is unknown: use one of {', '.join(NORMS)}")
+        for name, known in (("activation", ACTIVATIONS), ("norm", NORMS), ("torso", TORSOS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} {getattr(self, name)!r} is unknown: use one of {', '.join(known)}"
+                )
+        self._check_widths("hidden", self.hidden)
+        if self.torso == "conv":
+            self._check_convolutions()
+        if self.residual:
+            self._check_residual()
+
+    def _check_widths(self, name: str, widths: tuple[int, ...]) -> None:
         activation = ACTIVATIONS[self.activation]
         group = math.lcm(activation.fan, activation.group)
-        if any(width % group for width in self.hidden):
+        if any(width % group for width in widths):
             raise ValueError(
-                f"hidden is {self.hidden}: {self.activation} takes units in groups, "
+                f"{name} is {widths}: {self.activation} takes units in groups, "
                 f"so widths must be multiples of {group}"
             )
+
+    def _check_convolutions(self) -> None:
+        if not self.channels or min(self.channels) <= 0:
+            raise ValueError(f"channels is {self.channels}: give at least one positive number")
+        self._check_widths("channels", self.channels)
+        for name, least in (("kernel", 1), ("stride", 1), ("padding", 0)):
+            values = getattr(self, name)
+            if len(values) not in (1, len(self.channels)):
+                raise ValueError(
+                    f"{name} is {values} for {len(self.channels)} convolutions: "
+                    "give one number for all of them, or one each"
+                )
+            if min(values) < least:
+                raise ValueError(f"{name} is {values}: it must be at least {least}")
+
+    def _check_residual(self) -> None:
+        if len(set(self.hidden)) > 1:
+            raise ValueError(
+                f"hidden is {self.hidden}: a residual network adds a layer's input to its output, "
+                "so give all hidden layers one width"
+            )
+
+    @property
+    def plain(self) -> bool:
+        """Whether hidden layers are linear, one after the other, without norms."""
+        return self.torso == "mlp" and self.norm == "none" and not self.residual
+
+    @property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """The convolutions before the linear layers; none for an MLP."""
+        if self.torso == "mlp":
+            return ()
+        count = len(self.channels)
+        columns = (
+            values if len(values) == count else values * count
+            for values in (self.kernel, self.stride, self.padding)
+        )
+        return tuple(Convolution(*row) for row in zip(self.channels, *columns, strict=True))
+
+    def inputs(self, observation_shape: Sequence[int]) -> Shape:
+        """How the first hidden layer sees an observation.
+
+        Args:
+            observation_shape: Any for an MLP, (height, width) or (height, width, channels) for
+                convolutions.
+
+        Returns:
+            (features,) or (channels, height, width).
+
+        Raises:
+            ValueError: If there is no grid to convolve over.
+        """
+        if self.torso == "mlp":
+            return (math.prod(observation_shape),)
+        if len(observation_shape) not in (2, 3):
+            raise ValueError(
+                f"torso is conv, but observations have shape {tuple(observation_shape)}: "
+                "a convolution needs (height, width, channels); use torso mlp"
+            )
+        height, width, *channels = observation_shape
+        return (*(channels or [1]), height, width)
+
+    def arrange(self, obs: Tensor) -> Tensor:
+        """Observations (M, B, *shape) of any type as floats that the first hidden layer sees.
+
+        Returns:
+            (M, B, features), or images (M, B, channels, height, width) that lie in memory sample
+            by sample, the members' next to each other, as a convolution of all members reads them.
+        """
+        kind = torch.get_default_dtype()
+        if self.torso == "mlp":
+            return obs.flatten(2).to(kind)
+        images = obs.unsqueeze(-1) if obs.dim() == 4 else obs
+        samples = images.permute(1, 0, 4, 2, 3)
+        return samples.to(kind, memory_format=torch.contiguous_format).transpose(0, 1)
+
+    def layers(self, observation_shape: Sequence[int]) -> list[LayerSpec]:
+        """The hidden layers that observations of a shape go through, in order.
+
+        Raises:
+            ValueError: If the observations do not suit the torso, or a residual network would have
+                no layer that its input can be added to.
+        """
+        shapes: list[Shape] = [self.inputs(observation_shape)]
+        for convolution in self.convolutions:
+            shapes.append(convolution.of(shapes[-1]))
+        shapes += [(width,) for width in self.hidden]
+        kinds = [*self.convolutions, *[None] * len(self.hidden)]
+        layers = [
+            LayerSpec(inputs, outputs, kind, self.residual and index > 0 and inputs == outputs)
+            for index, (kind, inputs, outputs) in enumerate(
+                zip(kinds, shapes[:-1], shapes[1:], strict=True)
+            )
+        ]
+        if self.residual and not any(layer.skip for layer in layers):
+            raise ValueError(
+                f"residual adds a layer's input to its output, but no two of the layers "
+                f"{[layer.outputs for layer in layers]} have one shape: add a hidden layer, or "
+                "convolutions that keep the grid's size"
+            )
+        return layers
 
 
 @dataclass(frozen=True)

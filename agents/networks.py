@@ -7,8 +7,7 @@ and `branch.head`, never names.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from neoteny.agents.bodies import Body, MemberLayerNorm, Observations
 from neoteny.agents.network_spec import HeadSpec, NetworkSpec
 from neoteny.agents.sparse import SparseBatch, encode
 from neoteny.agents.stacked import stacked_forward
-from neoteny.plasticity.layers import IsoLinear
+from neoteny.plasticity.layers import IsoLayer, IsoLinear
 
 __all__ = [
     "Body",
@@ -34,20 +33,27 @@ class Branch(nn.Module):
     """A body and its head; of a Gaussian policy also log standard deviations, (M, outputs).
 
     These are no weights: nothing decays, clips, perturbs or keeps them isometric.
+
+    Args:
+        body: The hidden layers, which other branches may read, too.
+        spec: What the body was made from.
+        head: The output layer.
+        members: Number of members M.
+        generators: One generator per member for the head's initial weights.
     """
 
     log_std: nn.Parameter | None
 
     def __init__(
         self,
-        inputs: int,
+        body: Body,
         spec: NetworkSpec,
         head: HeadSpec,
         members: int,
         generators: Sequence[torch.Generator],
     ) -> None:
         super().__init__()
-        self.body = Body(inputs, spec, members, generators)
+        self.body = body
         self.head = IsoLinear(
             self.body.outputs,
             head.outputs,
@@ -65,7 +71,7 @@ class Branch(nn.Module):
         self.register_parameter("log_std", spread)
 
     @property
-    def hidden(self) -> list[IsoLinear]:
+    def hidden(self) -> list[IsoLayer]:
         """The body's layers."""
         return self.body.hidden
 
@@ -85,12 +91,8 @@ class Branch(nn.Module):
             return output
         return torch.cat([output, self.log_std.unsqueeze(1).expand_as(output)], -1)
 
-    def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
-        """Draw the branch anew, in place, in the order of construction."""
-        for layer, norm in zip(self.hidden, self.body.norms, strict=True):
-            layer.reset_parameters(generators)
-            if isinstance(norm, MemberLayerNorm):
-                norm.reset_parameters()
+    def reset_head(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw what is the branch's own anew, in place."""
         self.head.reset_parameters(generators)
         if self.log_std is not None and self.log_std_init is not None:
             nn.init.constant_(self.log_std, self.log_std_init)
@@ -100,13 +102,16 @@ class Network(nn.Module):
     """Named branches over one observation, for M members at once.
 
     Args:
-        spec: The shape shared by all bodies.
-        observation_shape: Shape of one observation; it is flattened.
+        spec: What the branches' bodies look like, and whether they are one.
+        observation_shape: Shape of one observation, which an MLP flattens.
         heads: Name and shape of each branch.
         generators: One generator per member; their number is M.
         dense: Multiply binary observations out instead of summing the weights they select.
         stacked: Compute all branches together where their kind allows it; else one by one.
         precision: Type of the products' factors, float32 or bfloat16; weights stay float32.
+
+    Raises:
+        ValueError: If the observations do not suit the torso.
     """
 
     def __init__(
@@ -125,38 +130,58 @@ class Network(nn.Module):
         self.precision = precision
         self.spec = spec
         self.members = len(generators)
-        inputs = math.prod(observation_shape)
         self.branches: dict[str, Branch] = {}
+        body: Body | None = None
         for name, head in heads.items():
-            branch = Branch(inputs, spec, head, self.members, generators)
-            self.branches[name] = branch
-            self.add_module(name, branch)
+            if body is None or not spec.shared:
+                body = Body(spec, observation_shape, self.members, generators)
+            self.branches[name] = Branch(body, spec, head, self.members, generators)
+            self.add_module(name, self.branches[name])
+
+    @property
+    def bodies(self) -> list[Body]:
+        """The bodies, each once, in the order of construction."""
+        return list(dict.fromkeys(branch.body for branch in self.branches.values()))
 
     def inputs(self, obs: Observations) -> Observations:
         """Observations (M, B, *shape) of any type as the first layers take them.
 
-        Binary observations on a CPU become a :class:`SparseBatch`, all others float features
-        (M, B, inputs).
+        Binary observations of an MLP on a CPU become a :class:`SparseBatch`, all others floats, see
+        :meth:`NetworkSpec.arrange`.
         """
-        if isinstance(obs, SparseBatch):
+        listed = self.listed(obs)
+        return listed if isinstance(listed, SparseBatch) else self.spec.arrange(listed)
+
+    def listed(self, obs: Observations) -> Observations:
+        """Observations (M, B, *shape) by their ones where that is how they are taken, or as is."""
+        if isinstance(obs, SparseBatch) or not self.takes_sparse(obs):
             return obs
-        if self.takes_sparse(obs):
-            return encode(obs.flatten(0, 1), self.members)
-        return obs.flatten(2).to(torch.get_default_dtype())
+        return encode(obs.flatten(0, 1), self.members)
 
     def takes_sparse(self, obs: Tensor) -> bool:
         """Whether observations like these are listed by their ones."""
-        return not self.dense and obs.dtype == torch.bool and obs.device.type == "cpu"
+        binary = obs.dtype == torch.bool and obs.device.type == "cpu"
+        return binary and not self.dense and self.spec.torso == "mlp"
 
     def features(self, obs: Observations) -> dict[str, list[Tensor]]:
-        """Every hidden activation of every branch, each (M, B, features)."""
-        x = self.inputs(obs)
-        return {name: branch.body.features(x) for name, branch in self.branches.items()}
+        """What every hidden layer of every branch hands on, see :meth:`Body.features`."""
+        return self._per_branch(Body.features, obs)
+
+    def activations(self, obs: Observations) -> dict[str, list[Tensor]]:
+        """What every hidden layer's units do, see :meth:`Body.activations`."""
+        return self._per_branch(Body.activations, obs)
 
     def preactivations(self, obs: Observations) -> dict[str, list[Tensor]]:
-        """Every hidden layer's input to its activation, each (M, B, units)."""
+        """Every hidden layer's input to its activation, each (M, B, units, ...)."""
+        return self._per_branch(Body.preactivations, obs)
+
+    def _per_branch(
+        self, read: Callable[[Body, Observations], list[Tensor]], obs: Observations
+    ) -> dict[str, list[Tensor]]:
+        """Read every body once; branches of one body get the same list."""
         x = self.inputs(obs)
-        return {name: branch.body.preactivations(x) for name, branch in self.branches.items()}
+        found = {body: read(body, x) for body in self.bodies}
+        return {name: found[branch.body] for name, branch in self.branches.items()}
 
     def forward(self, obs: Observations) -> dict[str, Tensor]:
         """Every branch's outputs for (M, B, *shape): each (M, B, outputs)."""
@@ -177,7 +202,12 @@ class Network(nn.Module):
         with torch.autocast(
             self._device_type, self.precision, enabled=self.precision != torch.float32
         ):
-            return {name: branch(x).float() for name, branch in branches.items()}
+            bodies = dict.fromkeys(branch.body for branch in branches.values())
+            features = {body: body(x) for body in bodies}
+            return {
+                name: branch.complete(branch.head(features[branch.body])).float()
+                for name, branch in branches.items()
+            }
 
     @property
     def _device_type(self) -> str:
@@ -185,8 +215,12 @@ class Network(nn.Module):
 
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
         """Draw every weight anew, in place; parameters stay the same tensors."""
+        drawn: Body | None = None
         for branch in self.branches.values():
-            branch.reset_parameters(generators)
+            if branch.body is not drawn:
+                branch.body.reset_parameters(generators)
+            branch.reset_head(generators)
+            drawn = branch.body
 
     def weights(self) -> list[nn.Parameter]:
         """All parameters but the log standard deviations of a Gaussian policy."""
@@ -194,5 +228,10 @@ class Network(nn.Module):
         return [parameter for parameter in self.parameters() if id(parameter) not in others]
 
     def named_branch_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of each branch; gradient norms are taken over these lists."""
+        """The parameters of each branch, or all as `shared` where branches have one body.
+
+        Gradient norms are taken over these lists.
+        """
+        if self.spec.shared:
+            return {"shared": list(self.parameters())}
         return {name: list(branch.parameters()) for name, branch in self.branches.items()}

@@ -150,7 +150,7 @@ class PPO:
         obs = self._obs
         assert obs is not None
         for t in range(self.config.num_steps):
-            inputs = self.network.inputs(self._by_member(obs))
+            inputs = self.network.listed(self._by_member(obs))
             if isinstance(inputs, SparseBatch):
                 rollout.sparse.append(inputs)  # listed once, read in every epoch
             action, log_prob, value = self.act(inputs)
@@ -204,7 +204,7 @@ class PPO:
         advantage = self.advantages(rollout)
         returns = advantage + rollout.value
         if self._minibatch is None:
-            count = len(self.statistics) + 3
+            count = len(self.statistics) + 1 + len(self.network.named_branch_parameters())
             self._minibatch = Minibatch.allocate(rollout, config, self.policy, count)
         minibatch = self._minibatch
         if rollout.sparse:
@@ -222,7 +222,8 @@ class PPO:
                 self._step()
         totals = minibatch.totals / (config.num_epochs * config.num_minibatches)
         names = [f"losses/{name}" for name in self.statistics]
-        names += [f"losses/gradient_norm/{name}" for name in ("network", *self.network.branches)]
+        groups = "network", *self.network.named_branch_parameters()
+        names += [f"losses/gradient_norm/{name}" for name in groups]
         metrics = dict(zip(names, totals, strict=True))
         metrics["losses/explained_variance"] = explained_variance(rollout.value, returns)
         if (log_std := self.network.branches["policy"].log_std) is not None:

@@ -211,24 +211,44 @@ def stacked_forward(
 
     Args:
         x: (M, B, features) float, or M * B binary rows as lists of their ones.
-        branches: K branches with hidden layers of the same shapes, without norms.
+        branches: K branches with hidden layers of the same shapes, without norms, each with a body
+            of its own, or all of them heads of one body.
         activation: A name in `KERNELS`.
         dtype: Type of the products' factors, float32 or bfloat16.
 
     Returns:
         Each branch's outputs, (M, B, outputs) float32.
     """
-    head = branches[0].head
-    plan = _Plan(
-        KERNELS[activation], len(branches), len(branches[0].hidden), head.bias is not None, dtype
-    )
+    x = x if isinstance(x, SparseBatch) else x.to(dtype)
+    bodies = dict.fromkeys(branch.body for branch in branches)
+    hidden = [[(layer.weight, layer.bias) for layer in body.hidden] for body in bodies]
+    heads: list[Layer] = [(branch.head.weight, branch.head.bias) for branch in branches]
+    if len(hidden) == len(heads):
+        chains = [[*layers, head] for layers, head in zip(hidden, heads, strict=True)]
+        return _stacked(x, chains, activation, dtype)
+    sizes = [weight.shape[1] for weight, _ in heads]
+    (joint,) = _stacked(x, [[*hidden[0], _joined(heads)]], activation, dtype)
+    return joint.split(sizes, -1)
+
+
+def _joined(heads: Sequence[Layer]) -> Layer:
+    """Heads that read the same features as one layer (M, sum of out, in)."""
+    biases = [bias for _, bias in heads if bias is not None]
+    return torch.cat([weight for weight, _ in heads], 1), torch.cat(biases, 1) if biases else None
+
+
+def _stacked(
+    x: Tensor | SparseBatch, chains: Sequence[Sequence[Layer]], activation: str, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    """Apply chains of layers, each ending with a head, to one input."""
+    bias = chains[0][-1][1] is not None
+    plan = _Plan(KERNELS[activation], len(chains), len(chains[0]) - 1, bias, dtype)
     parameters = [
         parameter
-        for branch in branches
-        for layer in (*branch.hidden, branch.head)
-        for parameter in (layer.weight, layer.bias)
+        for chain in chains
+        for layer in chain
+        for parameter in layer
         if parameter is not None
     ]
-    x = x if isinstance(x, SparseBatch) else x.to(dtype)
     outputs: tuple[Tensor, ...] = _Stacked.apply(x, plan, *parameters)  # type: ignore[no-untyped-call]
     return outputs

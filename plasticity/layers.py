@@ -29,6 +29,7 @@ __all__ = [
     "Generators",
     "GroupSort",
     "IsoConv2d",
+    "IsoLayer",
     "IsoLinear",
     "MaxMin",
     "Role",
@@ -39,8 +40,12 @@ __all__ = [
 Role = Literal["hidden", "head"]
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
+CHANNELS_AT_ONCE = 8
+"""Members' input channels are filled up with zeros to a multiple of this on a CPU: its grouped
+convolutions are up to twice as fast then."""
 
-class _IsoLayer(nn.Module):
+
+class IsoLayer(nn.Module):
     """Weight, bias, role and initialisation shared by the layers below."""
 
     weight: nn.Parameter
@@ -110,7 +115,7 @@ class _IsoLayer(nn.Module):
         )
 
 
-class IsoLinear(_IsoLayer):
+class IsoLinear(IsoLayer):
     """Linear map, orthogonal at initialisation, per member.
 
     Args:
@@ -158,7 +163,7 @@ class IsoLinear(_IsoLayer):
         return out if x.dim() == 3 else out.reshape(*x.shape[:-1], self.out_features)
 
 
-class IsoConv2d(_IsoLayer):
+class IsoConv2d(IsoLayer):
     """2-D convolution, orthogonal at initialisation as (out, in * kh * kw), per member.
 
     Orthogonality of the reshaped kernel is not isometry of the convolution: its largest singular
@@ -203,14 +208,20 @@ class IsoConv2d(_IsoLayer):
         """Map (M, B, C, H, W) to (M, B, out, H', W'); without members, as `nn.Conv2d`."""
         if self.members is None:
             return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
-        members, batch = x.shape[:2]
-        # Members become groups of channels of one convolution.
+        if self.members == 1:
+            bias = None if self.bias is None else self.bias.squeeze(0)
+            alone = F.conv2d(x.squeeze(0), self.weight.squeeze(0), bias, self.stride, self.padding)
+            return alone.unsqueeze(0)
+        # Members become groups of channels of one convolution, next to each other in each sample.
+        samples, weight = x.transpose(0, 1), self.weight
+        if extra := 0 if x.is_cuda else -x.shape[2] % CHANNELS_AT_ONCE:
+            samples, weight = (F.pad(part, (0, 0, 0, 0, 0, extra)) for part in (samples, weight))
         out = F.conv2d(
-            x.transpose(0, 1).flatten(1, 2),
-            self.weight.flatten(0, 1),
+            samples.flatten(1, 2),
+            weight.flatten(0, 1),
             None if self.bias is None else self.bias.flatten(),
             self.stride,
             self.padding,
-            groups=members,
+            groups=self.members,
         )
-        return out.view(batch, members, -1, *out.shape[2:]).transpose(0, 1)
+        return out.view(len(out), self.members, -1, *out.shape[2:]).transpose(0, 1)
