@@ -48,23 +48,28 @@ def test_loss_equals_the_formulas_for_every_member():
 
 
 def sb3_twin(model, agent):
-    """Copy the weights of an SB3 MLP policy into ours."""
+    """Copy an SB3 MLP policy's parameters into ours; pairs of both."""
     policy, value = agent.network.branches["policy"], agent.network.branches["value"]
     pairs = []
+    if policy.log_std is not None:
+        pairs.append((policy.log_std, model.policy.log_std))
     for branch, net, head in (
         (policy, model.policy.mlp_extractor.policy_net, model.policy.action_net),
         (value, model.policy.mlp_extractor.value_net, model.policy.value_net),
     ):
         linears = [m for m in net if isinstance(m, torch.nn.Linear)] + [head]
-        pairs += list(zip([*branch.hidden, branch.head], linears, strict=True))
+        for ours, theirs in zip([*branch.hidden, branch.head], linears, strict=True):
+            pairs += [(ours.weight, theirs.weight), (ours.bias, theirs.bias)]
+    assert len(pairs) == len(list(model.policy.parameters()))
     with torch.no_grad():
         for ours, theirs in pairs:
-            ours.weight[0].copy_(theirs.weight)
-            ours.bias[0].copy_(theirs.bias)
+            ours[0].copy_(theirs)
     return pairs
 
 
-def test_one_update_equals_stable_baselines3(ladder, make_agent):
+@pytest.mark.parametrize("stacked", [True, False], ids=["fused", "autograd"])
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1"])
+def test_one_update_equals_stable_baselines3(name, stacked, make_agent):
     """The same weights and the same batch: our loss, gradient, clip and Adam step land on SB3's
     weights.
     """
@@ -81,7 +86,7 @@ def test_one_update_equals_stable_baselines3(ladder, make_agent):
     )
     model = ReferencePPO(
         "MlpPolicy",
-        "CartPole-v1",
+        name,
         n_steps=64,
         batch_size=64,
         n_epochs=1,
@@ -92,37 +97,28 @@ def test_one_update_equals_stable_baselines3(ladder, make_agent):
         clip_range_vf=0.1,
         seed=1,
         device="cpu",
-        policy_kwargs={"net_arch": [16, 16], "activation_fn": torch.nn.Tanh},
+        policy_kwargs={"net_arch": [16, 16], "activation_fn": torch.nn.Tanh, "log_std_init": 0.3},
     )  # SB3's value loss has no factor one half
-    agent = make_agent(ladder("both", 1), config, NetworkSpec(hidden=(16, 16), activation="tanh"))
-    agent.observation_shape = (4,)
-    from neoteny.agents.networks import HeadSpec, Network
-
-    network = Network(
-        NetworkSpec(hidden=(16, 16), activation="tanh"),
-        (4,),
-        {"policy": HeadSpec(2), "value": HeadSpec(1)},
-        [torch.Generator()],
-    )
+    spec = NetworkSpec(hidden=(16, 16), activation="tanh")
+    agent = make_agent(envs.make(name, 1), config, spec, stacked=stacked)
     learner = agent.learner
-    learner.network = network
-    learner._parameters = list(network.parameters())
     learner._groups = {"network": learner._parameters}  # SB3 clips both nets by one norm
-    learner.optimizer = torch.optim.Adam(network.parameters(), lr=1e-2, eps=1e-5)
     pairs = sb3_twin(model, agent)
     model.learn(64)  # one rollout and one update, on weights that we have copied
     buffer = model.rollout_buffer
     fields = [buffer.log_probs, buffer.values, buffer.advantages, buffer.returns, buffer.actions]
     agent._minibatch = Minibatch(
-        obs=torch.as_tensor(buffer.observations).reshape(64, 4),
+        obs=torch.as_tensor(buffer.observations).reshape(64, -1),
         fields=torch.stack([torch.as_tensor(field).flatten() for field in fields], dim=-1),
         rows=torch.arange(64).unsqueeze(0),
         totals=torch.zeros(7, 1),  # one clipping group, so one norm
     )
     agent._update()
     for ours, theirs in pairs:
-        torch.testing.assert_close(ours.weight[0], theirs.weight, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(ours.bias[0], theirs.bias, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(ours.grad[0], theirs.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(ours[0], theirs, rtol=1e-4, atol=1e-6)
+    if name == "Pendulum-v1":
+        assert (np.abs(buffer.actions) > 2).any()  # stored as they were drawn
 
 
 @pytest.mark.parametrize(
