@@ -30,6 +30,7 @@ __all__ = [
     "outgoing",
     "outgoing_magnitude",
     "redraw",
+    "require_own_outputs",
     "reset_optimizer",
     "reset_units",
     "tied",
@@ -127,8 +128,30 @@ def hidden_layers(network: Network) -> Iterator[tuple[str, int, Any]]:
                 yield name, index, layer
 
 
+def require_own_outputs(network: Network, name: str) -> None:
+    """Check that every unit's outgoing weights are its own, so that it can be taken out.
+
+    Args:
+        network: any network.
+        name: who wants to take units out.
+
+    Raises:
+        ValueError: for a residual network.
+    """
+    if network.spec.residual:
+        raise ValueError(
+            f"{name} takes single units out, but a residual network adds units up before it reads "
+            f"them, so that none has outgoing weights of its own: leave residual or {name} out"
+        )
+
+
 def outgoing(network: Network, layer: nn.Module) -> list[Any]:
-    """The layers that read a hidden layer: several if branches share it."""
+    """The layers that read a hidden layer: several if branches share it.
+
+    Raises:
+        ValueError: for a residual network.
+    """
+    require_own_outputs(network, "unit resets")
     readers: dict[int, Any] = {}
     for branch in network.branches.values():
         chain = [*branch.hidden, branch.head]
@@ -201,7 +224,8 @@ def reset_units(
     Incoming weights come from `fresh`, the bias becomes 0, the norm's affine map the identity, and
     the outgoing weights become 0 in every layer that reads the unit. Units that the activation
     sorts together are reset together, and both features of a CReLU unit. The function changes by
-    exactly what the units contributed; with `mean` their mean contribution stays, as a bias.
+    exactly what the units contributed; with `mean` their mean contribution stays, as a bias, which
+    at the borders of a padded convolution also stands for the taps that saw only zeros.
 
     Args:
         learner: owner of the network, its targets and its optimiser.
@@ -212,6 +236,9 @@ def reset_units(
         mean: (M, features) mean activations, whose contribution moves into the readers' biases;
             readers without a bias lose it.
         moments: whether to zero the optimiser's state of all these entries.
+
+    Raises:
+        ValueError: for a residual network.
 
     Returns:
         (M, units) the units that were reset: `mask`, extended to tied units.

@@ -34,6 +34,10 @@ def diagnose(
     branches together. Nothing is copied to the host. A member that is not finite gets NaN and
     touches no other.
 
+    Kernels of convolutions count as (out, in * kh * kw), positions of an image as samples. A body
+    that branches share is reported once, as the branch `shared`. In a residual network the ranks
+    are those of what a layer hands on, and a unit is dormant or dead by its own activation.
+
     Weights of `layer0` ... and `head` give gram_deviation, sigma_max, sigma_min, condition,
     weight_effective_rank, weight_stable_rank and weight_norm. Hidden activations give
     feature_effective_rank, feature_stable_rank, dormant_fraction and dead_fraction. A network with
@@ -41,7 +45,8 @@ def diagnose(
     that sorts, also gives frozen_order_fraction.
 
     Args:
-        network: has `branches`, each with `body.layers` and `head`, and `features(obs)`.
+        network: has `branches`, each with `body.layers` and `head`, and `features(obs)`; a residual
+            one also `activations(obs)`.
         probe: (M, B, *obs) observations; B of at least twice the width, or ranks are capped by it.
         scale: target squared singular value of `gram_deviation`.
         tau: threshold of `dormant_fraction`.
@@ -49,20 +54,20 @@ def diagnose(
     Returns:
         "plasticity/<branch>/<layer>/<name>" to (M,) float32.
     """
-    features = {
-        f"{branch}/layer{index}": _units_last(activations)
-        for branch, layers in network.features(probe).items()
-        for index, activations in enumerate(layers)
-    }
-    weights = _weights(network.branches)
+    owners = _owners(network.branches)
+    features = _by_layer(owners, network.features(probe))
+    units = features
+    if getattr(getattr(network, "spec", None), "residual", False):
+        units = _by_layer(owners, network.activations(probe))
+    weights = _weights(network.branches, owners)
     matrices = [*weights.values(), *features.values()]
     spectra = singular_values_of(matrices)
     report: dict[str, Tensor] = {}
     for key, sigma in zip(weights, spectra[: len(weights)], strict=True):
         report |= {f"{key}/{name}": value for name, value in _of_weight(sigma, scale).items()}
-    for (key, h), sigma in zip(features.items(), spectra[len(weights) :], strict=True):
+    for (key, h), sigma in zip(units.items(), spectra[len(weights) :], strict=True):
         report |= {f"{key}/{name}": value for name, value in _of_features(h, sigma, tau).items()}
-    report |= _order(network, probe)
+    report |= _order(network, owners, probe)
     return {f"plasticity/{key}": value.float() for key, value in report.items()}
 
 
@@ -88,12 +93,32 @@ def change_between(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
     return torch.stack(squares).sum(0).sqrt()
 
 
-def _weights(branches: Mapping[str, Any]) -> dict[str, Tensor]:
+def _owners(branches: Mapping[str, Any]) -> dict[str, str]:
+    """Name of every body in the report to a branch that has it."""
+    names: dict[int, list[str]] = {}
+    for name, branch in branches.items():
+        names.setdefault(id(branch.body), []).append(name)
+    return {found[0] if len(found) == 1 else "shared": found[0] for found in names.values()}
+
+
+def _by_layer(
+    owners: Mapping[str, str], found: Mapping[str, Sequence[Tensor]]
+) -> dict[str, Tensor]:
+    """What was found in every layer of every branch, as samples (M, B, n), by body and layer."""
+    return {
+        f"{body}/layer{index}": _units_last(values)
+        for body, branch in owners.items()
+        for index, values in enumerate(found[branch])
+    }
+
+
+def _weights(branches: Mapping[str, Any], owners: Mapping[str, str]) -> dict[str, Tensor]:
     """Weights of all layers as matrices (M, out, in)."""
     weights = {}
+    for body, branch in owners.items():
+        for index, layer in enumerate(branches[branch].body.layers):
+            weights[f"{body}/layer{index}"] = layer.weight.flatten(2)
     for name, branch in branches.items():
-        for index, layer in enumerate(branch.body.layers):
-            weights[f"{name}/layer{index}"] = layer.weight.flatten(2)
         weights[f"{name}/head"] = branch.head.weight.flatten(2)
     return weights
 
@@ -124,14 +149,13 @@ def _of_features(h: Tensor, sigma: Tensor, tau: float) -> dict[str, Tensor]:
     }
 
 
-def _order(network: Any, probe: Tensor) -> dict[str, Tensor]:
+def _order(network: Any, owners: Mapping[str, str], probe: Tensor) -> dict[str, Tensor]:
     """What GroupSort does, where the network shows its pre-activations."""
     preactivations = getattr(network, "preactivations", None)
     size = ACTIVATIONS[network.spec.activation].group if preactivations is not None else 1
     if preactivations is None or size == 1:
         return {}
     return {
-        f"{branch}/layer{index}/frozen_order_fraction": frozen_order_fraction(_units_last(z), size)
-        for branch, layers in preactivations(probe).items()
-        for index, z in enumerate(layers)
+        f"{layer}/frozen_order_fraction": frozen_order_fraction(z, size)
+        for layer, z in _by_layer(owners, preactivations(probe)).items()
     }
