@@ -1,0 +1,137 @@
+"""What interventions do, and do not do, to the log standard deviations of a Gaussian policy."""
+
+import copy
+
+import pytest
+import torch
+
+from neoteny.agents.learner import Learner
+from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.agents.policies import Gaussian
+from neoteny.plasticity.interventions import (
+    INTERVENTIONS,
+    OptimizerSettings,
+    make_interventions,
+)
+from neoteny.plasticity.surgery import write
+
+ONE = torch.ones(2)
+FAMILY = Gaussian((2,), -ONE, ONE, log_std=0.25)
+# Settings under which one acts within a few updates, with all its strength.
+SOON = {
+    "adam_rel": "period=2",
+    "adamo": "isometry=0.5",
+    "adamw": "weight_decay=1,heads=true",
+    "dash": "minibatches=2",
+    "l2": "weight=1,everything=true",
+    "l2_init": "weight=1",
+    "newton_schulz": "period=2",
+    "redo": "period=2,tau=0.5",
+    "snr": "period=2,longest=1",
+    "trac": "initial_scale=1e-3",
+    "upgd": "sigma=1,decay=1",
+    "weight_clipping": "kappa=0.1",
+}
+RESETTING = {
+    "fresh": "",
+    "head_reset": "period=2",
+    "layer_reset": "period=2",
+    "shrink_perturb": "shrink=0.5,perturb=0.5",
+    "soft_shrink_perturb": "period=1,half_life=1e-3,noise=1",
+}
+# One penalises changes of the distribution as a whole, the other averages all that is learnt.
+MEANT = {"c_chain", "hare_tortoise"}
+
+
+def make(name, settings=""):
+    heads = {"policy": HeadSpec(2, 0.01, FAMILY), "value": HeadSpec(1)}
+    return Learner(
+        lambda spec, generators: Network(spec, (6,), heads, generators),
+        NetworkSpec(hidden=(16, 8)),
+        make_interventions([f"{name}:{settings}" if settings else name]),
+        OptimizerSettings(learning_rate=1e-2),
+        (0, 1),
+    )
+
+
+def log_std(learner):
+    return learner.network.branches["policy"].log_std
+
+
+def train(learner, updates, spread=False):
+    """Fit means and values; the standard deviations too, if asked."""
+    for step in range(updates):
+        obs = torch.randn(2, 32, 6, generator=torch.Generator().manual_seed(step))
+        outputs = learner.network(obs)
+        mean, deviation = outputs["policy"].chunk(2, -1)
+        loss = (mean - obs[..., :2].sin()).square().mean((1, 2))
+        loss = loss + (outputs["value"] - obs[..., :1].sin()).square().mean((1, 2))
+        if spread:
+            loss = loss + (deviation + 1).square().mean((1, 2))
+        learner.update(loss, obs)
+
+
+@pytest.mark.parametrize("name", sorted(set(INTERVENTIONS) - set(RESETTING) - MEANT))
+def test_nothing_moves_them_but_the_loss(name):
+    learner = make(name, SOON.get(name, ""))
+    grouped = [p for group in learner.optimizer.param_groups for p in group["params"]]
+    assert sum(p is log_std(learner) for p in grouped) == 1
+    write(learner, log_std(learner), -1.3)
+    train(learner, 6)
+    learner.boundary(torch.ones(2, dtype=torch.int64))
+    train(learner, 4)
+    torch.testing.assert_close(log_std(learner).detach(), torch.full((2, 2), -1.3))
+    train(learner, 3, spread=True)
+    assert (log_std(learner) != -1.3).all()
+    assert learner.network.weights() == [
+        p for p in learner.network.parameters() if p is not log_std(learner)
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(RESETTING))
+def test_resets_bring_them_back_without_noise(name):
+    learner = make(name, RESETTING[name])
+    write(learner, log_std(learner), -1.75)
+    train(learner, 2)
+    if learner.interventions[0].needs_boundaries:
+        learner.boundary(torch.ones(2, dtype=torch.int64))
+    expected = -0.75 if name == "shrink_perturb" else 0.25  # halfway, or all the way
+    torch.testing.assert_close(log_std(learner).detach(), torch.full((2, 2), expected))
+
+
+def test_c_chain_measures_the_divergence_of_the_normal_distributions():
+    learner = make("c_chain", "weight=3,target=none")
+    batches = torch.randn(5, 2, 16, 6, generator=torch.Generator().manual_seed(3))
+    last = None
+    for index, obs in enumerate(batches):
+        penalty = learner.interventions[0].loss(learner, obs)
+        if index >= 2:
+            old, new = (
+                torch.distributions.Normal(mean, deviation.exp())
+                for mean, deviation in (
+                    network(batches[index - 2])["policy"].chunk(2, -1)
+                    for network in (last, learner.network)
+                )
+            )
+            expected = torch.distributions.kl_divergence(old, new).sum(-1).mean(1)
+            torch.testing.assert_close(penalty, 3 * expected, rtol=1e-3, atol=1e-6)
+            assert (expected > 0).all()
+        last = copy.deepcopy(learner.network)
+        with pytest.MonkeyPatch.context() as patch:  # the update is not to ask again
+            patch.setattr(learner.interventions[0], "loss", lambda *_: 0.0)
+            outputs = learner.network(obs)
+            loss = (outputs["policy"] - 1).square() + outputs["value"].square()
+            learner.update(loss.mean((1, 2)), obs)
+
+
+def test_members_begin_alike_and_depend_on_nobody():
+    learner = make("none")
+    assert (log_std(learner) == 0.25).all()
+    with torch.no_grad():
+        log_std(learner)[1] = 0.5
+    obs = torch.randn(1, 4, 6).expand(2, -1, -1)
+    outputs = learner.network.branch("policy", obs)
+    assert outputs.shape == (2, 4, 4)
+    assert outputs[..., 2:].unique(dim=1).squeeze(1).tolist() == [[0.25] * 2, [0.5] * 2]
+    outputs[0].sum().backward()
+    assert log_std(learner).grad.tolist() == [[4.0, 4.0], [0.0, 0.0]]
