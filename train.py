@@ -43,6 +43,8 @@ class ListConfig:
 
     what: tyro.conf.Positional[Literal["envs", "interventions", "streams", "presets"]]
     """What to list."""
+    name: tyro.conf.Positional[str | None] = None
+    """Name of one intervention, to explain its settings."""
     markdown: bool = False
     """Print Markdown."""
 
@@ -97,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif isinstance(config, TimelineConfig):
             timeline(config, console)
         else:
-            print_listing(config.what, console, markdown=config.markdown)
+            print_listing(config.what, console, name=config.name, markdown=config.markdown)
     except ValueError as error:
         Console(stderr=True).print(f"[red]error[/]: {error}", soft_wrap=True)
         return 2

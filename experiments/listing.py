@@ -10,25 +10,37 @@ from rich.table import Column, Table
 
 from neoteny import envs
 from neoteny.envs.datasets import DATASETS
+from neoteny.experiments import catalogue
+from neoteny.experiments.catalogue import first_line
 from neoteny.experiments.config import PRESETS
-from neoteny.plasticity.interventions import INTERVENTIONS
 from neoteny.wrappers.streams import STREAMS
 from neoteny.wrappers.supervised import KINDS, OPTIONS
 
 __all__ = ["as_markdown", "print_listing"]
 
 
-def print_listing(what: str, console: Console, *, markdown: bool = False) -> None:
+def print_listing(
+    what: str, console: Console, *, name: str | None = None, markdown: bool = False
+) -> None:
     """Print the environments, interventions, streams or presets.
 
     Args:
         what: `envs`, `interventions`, `streams` or `presets`.
         console: Where to print.
+        name: Of one intervention, to print everything about it.
         markdown: Print Markdown, as the README has it for interventions.
+
+    Raises:
+        ValueError: If there is no intervention of that name, or it is of something else.
     """
+    if name is not None:
+        if what != "interventions":
+            raise ValueError(f"{what} are listed without a name: leave out {name!r}")
+        console.print(catalogue.intervention(name))
+        return
     table = {
         "envs": _environments,
-        "interventions": _interventions,
+        "interventions": lambda: catalogue.interventions(brief=not markdown),
         "streams": _streams,
         "presets": _presets,
     }[what]()
@@ -48,10 +60,6 @@ def as_markdown(table: Table) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").split("\n")[0]
-
-
 def _environments() -> Table:
     table = Table("id", title="environments")
     for name in envs.registered():
@@ -64,10 +72,10 @@ def _streams() -> Table:
         Column("name", no_wrap=True), "what it is", "what it stresses", "options", title="streams"
     )
     for name, stream in STREAMS.items():
-        table.add_row(name, _first_line(stream), _stresses(stream), _options(stream))
+        table.add_row(name, first_line(stream), _stresses(stream), _options(stream))
     for kind, changes in KINDS.items():
         sources = "\n".join(f"{source}-{kind}" for source in DATASETS)
-        table.add_row(sources, _first_line(changes), _stresses(changes), ", ".join(OPTIONS))
+        table.add_row(sources, first_line(changes), _stresses(changes), ", ".join(OPTIONS))
     table.add_row("--stream FILE", "Your own, from a YAML or Python file.", "-", "-")
     return table
 
@@ -81,17 +89,6 @@ def _stresses(stream: object) -> str:
 def _options(stream: Callable[..., object]) -> str:
     parameters = inspect.signature(stream).parameters.values()
     return ", ".join(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-
-
-def _interventions() -> Table:
-    table = Table(
-        Column("name", no_wrap=True), "what it does", "hooks", "told of switches", "time", "source"
-    )
-    table.title = "interventions; settings are explained by the classes' fields"
-    for name, cls in INTERVENTIONS.items():
-        aware = "yes" if cls.needs_boundaries else "no"
-        table.add_row(name, _first_line(cls), cls.hooks, aware, cls.facts.cost, cls.source)
-    return table
 
 
 def _presets() -> Table:

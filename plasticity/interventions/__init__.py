@@ -63,6 +63,7 @@ __all__ = [
     "LayerNorm",
     "NoIntervention",
     "OptimizerSettings",
+    "known_intervention",
     "make_interventions",
     "make_optimizer",
     "parse_intervention",
@@ -134,14 +135,23 @@ def make_interventions(names: Sequence[str], agent: str = "ppo") -> list[Interve
     return interventions
 
 
-def parse_intervention(text: str, agent: str = "ppo") -> Intervention:
-    """Build one intervention from `name` or `name:field=value,...`, for an agent."""
-    name, _, settings = text.partition(":")
+def known_intervention(name: str) -> type[Intervention]:
+    """The class of a name.
+
+    Raises:
+        ValueError: If there is none, with the nearest name.
+    """
     if name not in INTERVENTIONS:
         near = difflib.get_close_matches(name, INTERVENTIONS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(INTERVENTIONS)}"
         raise ValueError(f"intervention {name!r} is unknown: {hint}")
-    cls = INTERVENTIONS[name]
+    return INTERVENTIONS[name]
+
+
+def parse_intervention(text: str, agent: str = "ppo") -> Intervention:
+    """Build one intervention from `name` or `name:field=value,...`, for an agent."""
+    name, _, settings = text.partition(":")
+    cls = known_intervention(name)
     return cls(**_read(cls, cls.facts.dqn if agent == "dqn" else "") | _read(cls, settings))
 
 

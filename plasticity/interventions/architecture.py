@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
@@ -23,8 +23,7 @@ class _Architecture(Intervention):
     def start(self, learner: Learner) -> None:
         """Count the hidden layers."""
         super().start(learner)
-        branches = learner.network.branches.values()
-        self.state["activity"] += float(sum(len(branch.hidden) for branch in branches))
+        self.state["activity"] += float(len(hidden_layers(learner.network)))
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.optim import Adam, AdamW, Optimizer
 
@@ -46,6 +46,10 @@ class OptimizerIntervention(Intervention):
     """One that acts through its optimiser; its activity counts the steps."""
 
     static: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.hooks = "optimizer"
 
     def after_step(self, learner: Learner, obs: Observations) -> None:
         """Count the steps."""
@@ -117,11 +121,10 @@ class AdamWIntervention(OptimizerIntervention):
 
 
 @dataclass
-class AdamOIntervention(Intervention):
+class AdamOIntervention(OptimizerIntervention):
     """Adam with a decoupled isometry step on hidden weights; the rest sees Adam only."""
 
     name: ClassVar[str] = "adamo"
-    static: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         "Rosseau, Müller, Nowé, ICML 2026, Eqs. 16, 19, 20", cost="2 products per layer"
     )

@@ -148,7 +148,7 @@ class NewtonSchulz(Timed):
 def _projected(learner: Learner) -> list[list[Tensor]]:
     """Groups of parameters that NaP keeps at a joint length."""
     groups: list[list[Tensor]] = [[layer.weight] for layer in hidden_layers(learner.network)]
-    norms = [norm for branch in learner.network.branches.values() for norm in branch.body.norms]
+    norms = [norm for body in learner.network.bodies for norm in body.norms]
     affine: list[list[Tensor]] = [list(norm.parameters()) for norm in norms]
     return groups + [group for group in affine if group]
 

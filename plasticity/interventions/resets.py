@@ -117,7 +117,8 @@ class HeadReset(Timed):
             redraw(learner, branch.head, generators)
             if branch.log_std is not None:
                 write(learner, branch.log_std, branch.log_std_init or 0.0)
-            layers = list(zip(branch.hidden, branch.body.norms, strict=True))
+        for body in learner.network.bodies:
+            layers = list(zip(body.hidden, body.norms, strict=True))
             for layer, norm in layers[max(0, len(layers) - self.hidden) :]:
                 redraw(learner, layer, generators, norm)
         self.state["activity"] += 1

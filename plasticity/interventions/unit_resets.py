@@ -18,6 +18,7 @@ from neoteny.plasticity.surgery import (
     fresh_weight,
     hidden_layers,
     outgoing_magnitude,
+    require_own_outputs,
     reset_units,
     unit_activity,
 )
@@ -63,6 +64,7 @@ class ReDo(Timed):
     def start(self, learner: Learner) -> None:
         """Refuse an activation whose units are never dormant."""
         super().start(learner)
+        require_own_outputs(learner.network, self.name)
         if learner.network.spec.activation == "deep_fourier":
             raise ValueError("redo finds no dormant units among sines and cosines: leave it out")
 
@@ -121,6 +123,7 @@ class ContinualBackprop(Intervention):
     def start(self, learner: Learner) -> None:
         """Begin with units of age 0."""
         super().start(learner)
+        require_own_outputs(learner.network, self.name)
         for branch, index, layer in hidden_layers(learner.network):
             units = layer.weight.shape[1]
             zeros = layer.weight.new_zeros(learner.network.members, units)
@@ -257,6 +260,7 @@ class SNR(Timed):
     def start(self, learner: Learner) -> None:
         """Begin without a past; refuse activations that do not fall silent."""
         super().start(learner)
+        require_own_outputs(learner.network, self.name)
         activation = learner.network.spec.activation
         if activation != "relu":
             raise ValueError(f"snr needs units that fall silent, not {activation}: use relu")

@@ -1,11 +1,19 @@
 """Hare and Tortoise, DASH and plasticity injection against independent references."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.optim import Adam
 
-from neoteny.plasticity.interventions import parse_intervention
+from neoteny.agents.learner import Learner
+from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
+from neoteny.plasticity.interventions import (
+    OptimizerSettings,
+    make_interventions,
+    parse_intervention,
+)
 
 
 def batch(step):
@@ -106,24 +114,78 @@ def test_before_the_injection_it_is_the_plain_network(activation, make_learner, 
         torch.testing.assert_close(outputs[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, "groupsort4"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_injection_preserves_the_function_and_starts_a_new_optimizer(
-    activation, bias, make_learner, train
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_injections_leave_every_bit_of_the_outputs_and_start_a_new_optimizer(
+    activation, bias, seeds, make_learner, train
 ):
-    learner = make_learner("plasticity_injection", activation=activation, bias=bias)
-    train(learner, 4)
-    before = learner.network(batch(9))
+    """Twice, and so does the target network, whose f is another than the network's."""
+    learner = make_learner(
+        "plasticity_injection:injections=2",
+        kind="dqn",
+        activation=activation,
+        bias=bias,
+        seeds=seeds,
+    )
+    target = copy.deepcopy(learner.network)
+    learner.targets = [target]
+    for round_ in range(2):
+        train(learner, 3, start=3 * round_)
+        batches = [batch(9)[:1].expand(len(seeds), -1, -1)[:, :n] for n in (1, 7, 32)]
+        outputs = [network(obs)["q"] for network in (learner.network, target) for obs in batches]
+        learner.boundary(torch.ones(len(seeds)))
+        after = [network(obs)["q"] for network in (learner.network, target) for obs in batches]
+        assert same(outputs, after)
+        assert not torch.equal(outputs[0], outputs[3])
+        assert not any(moment.any() for moment in moments(learner))
+        target.load_state_dict(learner.network.state_dict())
+        assert same(after[:3], [target(obs)["q"] for obs in batches])
+    assert (learner.interventions[0].activity == 2).all()
+    learner.boundary(torch.ones(len(seeds)))
+    assert (learner.interventions[0].activity == 2).all()
+
+
+def test_binary_observations_that_reach_the_blocks_at_once_leave_every_bit_too():
+    """Lists of ones are summed past the last hidden layer's own way of computing g."""
+    learner = Learner(
+        lambda spec, generators: Network(spec, (37,), {"q": HeadSpec(3)}, generators),
+        NetworkSpec(hidden=(16,)),
+        make_interventions(["plasticity_injection"]),
+        OptimizerSettings(learning_rate=1e-2),
+        [0, 1],
+    )
+    obs = torch.rand(2, 64, 37, generator=torch.Generator().manual_seed(0)) < 0.5
+    for _ in range(3):
+        learner.update(learner.network(obs)["q"].square().mean((1, 2)), obs)
+    before = learner.network(obs)["q"]
     learner.boundary(torch.ones(2))
-    after = learner.network(batch(9))
-    for name in before:
-        torch.testing.assert_close(after[name], before[name], rtol=1e-5, atol=2e-6)
-    assert not any(moment.any() for moment in moments(learner))
+    assert torch.equal(before, learner.network(obs)["q"])
+    learner.update(before.detach().mean((1, 2)) * learner.network(obs)["q"].mean((1, 2)), obs)
+    assert not torch.equal(before, learner.network(obs)["q"])
 
 
-def head_of(branch, block):
-    """Copies of one block's rows, biases and columns (ReLU: blocks are contiguous thirds)."""
-    n = branch.hidden[-1].weight.shape[1] // 3
+def test_a_second_injection_freezes_the_first_and_trains_its_own(make_learner, train):
+    learner = make_learner("plasticity_injection:injections=2,at=3", kind="dqn")
+    branch, blocks = learner.network.branches["q"], range(5)
+    trained = {0: 0, 1: 1, 2: 3}  # after so many injections
+    for injections, own in trained.items():
+        before = [head_of(branch, block, 5) for block in blocks]
+        train(learner, 2, start=3 * injections)
+        changed = [not same(head_of(branch, block, 5), before[block]) for block in blocks]
+        assert changed == [block == own for block in blocks]
+        train(learner, 1, start=3 * injections + 2)  # the next injection comes after this update
+    assert (learner.interventions[0].activity == 2).all()
+
+
+def test_a_residual_network_has_no_place_for_blocks():
+    with pytest.raises(ValueError, match="leave out one of the two"):
+        parse_intervention("plasticity_injection").spec(NetworkSpec((8, 8), residual=True))
+
+
+def head_of(branch, block, blocks=3):
+    """Copies of one block's rows, biases and columns (ReLU: blocks are contiguous)."""
+    n = branch.hidden[-1].weight.shape[1] // blocks
     own = slice(block * n, (block + 1) * n)
     rows, columns = branch.hidden[-1].weight[:, own], branch.head.weight[:, :, own]
     return [x.detach().clone() for x in (rows, branch.hidden[-1].bias[:, own], columns)]
@@ -193,6 +255,7 @@ def test_injected_units_of_a_sorted_group_stay_within_one_block(make_learner):
     ("text", "message"),
     [
         ("plasticity_injection:at=0", "above 0"),
+        ("plasticity_injection:injections=0", "at least 1"),
         ("dash:minibatches=0", "at least 1"),
         ("dash:alpha=0", "in \\(0, 1\\]"),
         ("dash:floor=2", "in \\[0, 1\\]"),

@@ -1,0 +1,155 @@
+"""What the registry knows about interventions: all of them in a table, or everything about one."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+
+from rich import box
+from rich.console import Group
+from rich.table import Column, Table
+from rich.text import Text
+
+from neoteny.plasticity.interventions import (
+    INTERVENTIONS,
+    Intervention,
+    known_intervention,
+    parse_intervention,
+)
+
+__all__ = ["first_line", "intervention", "interventions"]
+
+
+def first_line(thing: object) -> str:
+    """The first line of a documentation."""
+    return (inspect.getdoc(thing) or "").split("\n")[0]
+
+
+def interventions(*, brief: bool = False) -> Table:
+    """A row for each intervention.
+
+    Args:
+        brief: Put several facts into a cell, so that a terminal of 120 characters has room for all.
+    """
+    if not brief:
+        table = Table("name", "what it does", *_FACTS, "defaults")
+        for name, cls in INTERVENTIONS.items():
+            row = [first_line(cls), *facts(name).values(), ", ".join(defaults(name)) or "-"]
+            table.add_row(name, *row)
+        return table
+    table = Table(
+        Column("name", no_wrap=True),
+        Column("what it does, paper", width=30),
+        Column("hooks, needs", width=15),
+        Column("time, keeps", width=18),
+        Column("defaults (DQN's)", no_wrap=True),
+        title="interventions; list interventions NAME explains one and its settings",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 1, 0),
+    )
+    for name, cls in INTERVENTIONS.items():
+        known = facts(name)
+        cells = [
+            (first_line(cls), known["paper"]),
+            (known["hooks"].replace(", ", "\n"), f"needs {known['needs']}"),
+            (known["time"], f"keeps {known['keeps']}"),
+        ]
+        pairs = [
+            one if two.endswith(" -") else Group(one, Text(two, style="dim")) for one, two in cells
+        ]
+        table.add_row(name, *pairs, "\n".join(defaults(name)) or "-")
+    return table
+
+
+def intervention(name: str) -> Group:
+    """Everything about one: its documentation, the facts, and its settings with their defaults.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    cls = known_intervention(name)
+    known = Table.grid(Column(style="bold"), Column(), padding=(0, 2))
+    for label, value in facts(name).items():
+        known.add_row(label, value)
+    settings = Table(
+        Column("setting", no_wrap=True), "PPO, classifier", "DQN", "must be", "what it is"
+    )
+    docs, limits = field_docs(cls), field_limits(cls)
+    ours, dqn = (parse_intervention(name, agent).settings for agent in ("ppo", "dqn"))
+    for key, value in ours.items():
+        settings.add_row(key, _show(value), _show(dqn[key]), limits.get(key, "-"), docs[key])
+    parts = [Text(name, style="bold"), Text(inspect.getdoc(cls) or ""), Text(), known]
+    return Group(*parts, Text(), settings) if ours else Group(*parts)
+
+
+_FACTS = ("hooks", "needs", "keeps", "time", "paper", "not with")
+
+
+def facts(name: str) -> dict[str, str]:
+    """What the registry says of an intervention, by the names of `_FACTS`."""
+    cls = INTERVENTIONS[name]
+    others = ", ".join(sorted(conflicts(name))) or "-"
+    values = (cls.hooks, needs(name), cls.facts.state, cls.facts.cost, cls.source, others)
+    return dict(zip(_FACTS, values, strict=True))
+
+
+def needs(name: str) -> str:
+    """What an intervention is told or given beside gradients, with the agents' defaults."""
+    found = []
+    ppo, dqn = (parse_intervention(name, agent).needs_boundaries for agent in ("ppo", "dqn"))
+    if ppo or dqn:
+        found.append("switches" if ppo == dqn else f"switches ({'PPO' if ppo else 'DQN'})")
+    if INTERVENTIONS[name].facts.probe:
+        found.append("minibatch")
+    return ", ".join(found) or "-"
+
+
+def defaults(name: str) -> list[str]:
+    """The settings that are numbers, with DQN's in brackets where they differ."""
+    ours, dqn = (parse_intervention(name, agent).settings for agent in ("ppo", "dqn"))
+    return [
+        f"{key}={_show(value)}" + (f" ({_show(dqn[key])})" if dqn[key] != value else "")
+        for key, value in ours.items()
+        if not isinstance(value, bool) and (value is not None or dqn[key] is not None)
+    ]
+
+
+def conflicts(name: str) -> set[str]:
+    """What an intervention cannot be combined with, whichever of the two says so."""
+    others = {other for other, cls in INTERVENTIONS.items() if name in cls.facts.conflicts}
+    return others | INTERVENTIONS[name].facts.conflicts
+
+
+def field_docs(cls: type[Intervention]) -> dict[str, str]:
+    """The documentation that follows each field in the source of a class and its bases."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not issubclass(base, Intervention):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for here, after in zip(body.body, body.body[1:], strict=False):
+            if not (isinstance(here, ast.AnnAssign) and isinstance(here.target, ast.Name)):
+                continue
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                found[here.target.id] = " ".join(str(after.value.value).split())
+    return found
+
+
+def field_limits(cls: type[Intervention]) -> dict[str, str]:
+    """What the values of a class's fields must be."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        found |= vars(base).get("limits", {})
+    return found
+
+
+def _show(value: object) -> str:
+    """A value as it is written on the command line."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if not isinstance(value, float):
+        return str(value)
+    return re.sub(r"e([+-])0*", lambda sign: "e" + sign[1].replace("+", ""), f"{value:g}")
