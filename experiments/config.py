@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.agents import AGENTS, HYPER
+from neoteny.experiments.presets import PRESETS
 from neoteny.plasticity.interventions import Intervention, make_interventions
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 from neoteny.wrappers.supervised_files import SupervisedDefinition
@@ -47,7 +49,26 @@ class TrainConfig:
     bias: bool = True
     """Whether layers have biases."""
     hidden: tuple[int, ...] = (64, 64, 64, 64)
-    """Features of each hidden layer."""
+    """Features of each linear hidden layer."""
+    depth: int | None = None
+    """Number of linear hidden layers, all of the one width that `hidden` then gives, as in
+    `--hidden 64 --depth 64`; unset, as many as `hidden` lists."""
+    torso: Literal["mlp", "conv"] = "mlp"
+    """`conv` puts convolutions before the linear layers, for observations that are grids."""
+    channels: tuple[int, ...] = (16,)
+    """Channels of each convolution of a conv torso."""
+    kernel: tuple[int, ...] = (3,)
+    """Side of the convolutions' kernels: one for all of them, or one each."""
+    stride: tuple[int, ...] = (1,)
+    """Step of the convolutions' kernels: one for all of them, or one each."""
+    padding: tuple[int, ...] = (0,)
+    """Zeros on each side of the convolutions' inputs: one for all of them, or one each."""
+    residual: bool = False
+    """Add each hidden layer's input to its output, where the two have one shape and the input is
+    not the observation."""
+    shared: bool = False
+    """Let policy and value, or the branches of a dueling DQN, read one torso; else each has its
+    own."""
     reset_optimizer: bool = True
     """Forget Adam's moments at every task switch, in all arms alike (the paper's protocol)."""
     ppo: PPOConfig | None = None
@@ -81,7 +102,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._keep_own_hyper()
-        for name in ("seeds", "steps", "task_steps"):
+        for name in ("seeds", "steps", "task_steps", "depth"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}: it must be at least 1")
@@ -115,7 +136,29 @@ class TrainConfig:
     @property
     def network_spec(self) -> NetworkSpec:
         """The base network, before interventions change it."""
-        return NetworkSpec(hidden=self.hidden, activation=self.activation, bias=self.bias)
+        return NetworkSpec(
+            hidden=self.widths,
+            activation=self.activation,
+            bias=self.bias,
+            torso=self.torso,
+            channels=self.channels,
+            kernel=self.kernel,
+            stride=self.stride,
+            padding=self.padding,
+            residual=self.residual,
+            shared=self.shared,
+        )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of each linear hidden layer."""
+        if self.depth is None:
+            return self.hidden
+        if len(set(self.hidden)) != 1:
+            raise ValueError(
+                f"hidden is {self.hidden} and depth is {self.depth}: with a depth, give one width"
+            )
+        return self.hidden[:1] * self.depth
 
     @property
     def seed_list(self) -> list[int]:
@@ -203,6 +246,13 @@ class CompareConfig(TrainConfig):
     """Cross every arm with these activations; empty, only `activation`."""
     biases: tuple[bool, ...] = ()
     """Cross every arm with these choices of bias; empty, only `bias`."""
+    torsos: tuple[Literal["mlp", "conv"], ...] = ()
+    """Cross every arm with these torsos; empty, only `torso`."""
+    depths: tuple[int, ...] = ()
+    """Cross every arm with these numbers of layers; empty, only `depth`."""
+    residuals: tuple[bool, ...] = ()
+    """Cross every arm with and without skips, as in `--residuals True False`; empty, only
+    `residual`."""
     out: Path | None = None
     """Folder of the comparison; unset, results/runs/<env>-comparison."""
 
@@ -220,38 +270,64 @@ class CompareConfig(TrainConfig):
         return self.out or Path("results/runs") / f"{self.world.replace('/', '-')}-comparison"
 
     def arms(self) -> list[RunConfig]:
-        """One run for every combination of interventions, activation and bias."""
+        """One run for every combination of interventions and what they are crossed with."""
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
+        axes = [getattr(self, axis) or (shared[name],) for name, axis in CROSSED.items()]
         runs = []
-        for text in self.interventions:
-            for activation in self.activations or (self.activation,):
-                for bias in self.biases or (self.bias,):
-                    shared |= {"activation": activation, "bias": bias}
-                    run = RunConfig(**shared, intervention=tuple(text.split("+")))
-                    runs.append(dataclasses.replace(run, out=self.folder / run.arm))
+        for text, *values in itertools.product(self.interventions, *axes):
+            crossed = shared | dict(zip(CROSSED, values, strict=True))
+            run = RunConfig(**crossed, intervention=tuple(text.split("+")))
+            runs.append(dataclasses.replace(run, out=self.folder / run.arm))
         return runs
+
+
+CROSSED = {
+    "activation": "activations",
+    "bias": "biases",
+    "torso": "torsos",
+    "depth": "depths",
+    "residual": "residuals",
+}
+"""Fields of a run to those of a comparison that list what its arms are crossed with."""
 
 
 def arm_name(config: RunConfig) -> str:
     """Name a run after everything that distinguishes it from the default arm.
 
     Every intervention is in the name, with its settings, and so are an activation other than
-    relu and missing biases.
+    relu, missing biases, convolutions with what they were set to, a depth, skips and a shared
+    torso: "ppo-adamo-groupsort-conv16x32-depth64-residual".
     """
     parts = [config.agent, "+".join(config.intervention).replace(":", "-").replace(",", "-")]
     if config.activation != "relu":
         parts.append(config.activation)
     if not config.bias:
         parts.append("nobias")
+    if config.torso == "conv":
+        parts.append("conv" + _times(config.channels))
+        defaults = NetworkSpec()
+        for name in ("kernel", "stride", "padding"):
+            if getattr(config, name) != getattr(defaults, name):
+                parts.append(name + _times(getattr(config, name)))
+    if config.depth is not None:
+        parts.append(f"depth{config.depth}")
+        parts += [f"width{width}" for width in config.hidden[:1] if width != 64]
+    parts += [name for name in ("residual", "shared") if getattr(config, name)]
     return "-".join(parts)
+
+
+def _times(values: tuple[int, ...]) -> str:
+    return "x".join(map(str, values))
 
 
 def from_dict(values: dict[str, Any]) -> RunConfig:
     """Rebuild the configuration that :meth:`RunConfig.to_dict` stored."""
     known = {f.name for f in dataclasses.fields(RunConfig)}
-    kept = {name: value for name, value in values.items() if name in known}
-    for name in ("env_option", "hidden", "intervention"):
-        kept[name] = tuple(kept[name])
+    kept = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if name in known
+    }
     if "stream" in kept:
         kept["stream"] = Path(kept["stream"])
     hyper = AGENTS[kept["agent"]].hyper
@@ -271,60 +347,3 @@ def _literal(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-_SMALL = PPOConfig(num_envs=128, num_steps=64, num_minibatches=16, learning_rate=1e-3)
-_CONTINUOUS = PPOConfig(
-    num_envs=16,
-    num_steps=128,
-    num_epochs=10,
-    num_minibatches=16,
-    learning_rate=1e-3,
-    gamma=0.9,  # Pendulum's rewards reach -16 a step and are not normalised
-    clip_range_vf=None,
-    ent_coef=0.0,
-)
-_SUPERVISED: dict[str, Any] = {
-    "agent": "classifier",
-    "env": "digits-random-labels",
-    "classifier": ClassifierConfig(),
-    "task_steps": 38_400,
-    "steps": 80 * 38_400,
-    "reset_optimizer": False,  # nobody tells a supervised learner of a switch
-    "diagnose_every": 6,
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "cpu": {"ppo": _SMALL, "task_steps": 500_000},
-    "paper": {"ppo": PPOConfig(), "diagnose_every": 2},
-    "demo": {
-        "ppo": _SMALL,
-        "env_option": ("max_steps=1000",),  # lets episodes of Freeway end within a short task
-        "seeds": 2,
-        "task_steps": 200_000,
-        "steps": 1_600_000,
-        "diagnose_every": 5,
-    },
-    "sb3": {"ppo": _SMALL, "dqn": DQNConfig(double=False), "task_steps": 500_000},
-    "continuous": {
-        "env": "Pendulum-v1",
-        "ppo": _CONTINUOUS,
-        "hidden": (64, 64),
-        "activation": "tanh",
-        "task_steps": 200_000,
-        "steps": 200_000,
-    },
-    "supervised": _SUPERVISED | {"seeds": 2},
-    "paper-supervised": _SUPERVISED
-    | {
-        "env": "mnist-permuted",
-        "hidden": (512, 512, 512, 512),
-        "classifier": ClassifierConfig(learning_rate=1e-4),
-        "task_steps": 60_000,
-        "steps": 80 * 60_000,
-    },
-}
-"""Name to the defaults that differ: two cores, the paper's protocol, five minutes in all; the
-agents of Stable-Baselines3; continuous actions, for Pendulum and its like; loss of plasticity on
-digits in two minutes, and the paper's network, initialisation and learning rate on a supervised
-stream (its tasks' lengths and batch size are not known: an epoch, and ours)."""

@@ -1,0 +1,67 @@
+"""Named sets of defaults for runs and comparisons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neoteny.agents.classifier import ClassifierConfig
+from neoteny.agents.dqn_loss import DQNConfig
+from neoteny.agents.ppo_loss import PPOConfig
+
+__all__ = ["PRESETS"]
+
+_SMALL = PPOConfig(num_envs=128, num_steps=64, num_minibatches=16, learning_rate=1e-3)
+_CONTINUOUS = PPOConfig(
+    num_envs=16,
+    num_steps=128,
+    num_epochs=10,
+    num_minibatches=16,
+    learning_rate=1e-3,
+    gamma=0.9,  # Pendulum's rewards reach -16 a step and are not normalised
+    clip_range_vf=None,
+    ent_coef=0.0,
+)
+_SUPERVISED: dict[str, Any] = {
+    "agent": "classifier",
+    "env": "digits-random-labels",
+    "classifier": ClassifierConfig(),
+    "task_steps": 38_400,
+    "steps": 80 * 38_400,
+    "reset_optimizer": False,  # nobody tells a supervised learner of a switch
+    "diagnose_every": 6,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "cpu": {"ppo": _SMALL, "task_steps": 500_000},
+    "paper": {"ppo": PPOConfig(), "diagnose_every": 2},
+    "demo": {
+        "ppo": _SMALL,
+        "env_option": ("max_steps=1000",),  # lets episodes of Freeway end within a short task
+        "seeds": 2,
+        "task_steps": 200_000,
+        "steps": 1_600_000,
+        "diagnose_every": 5,
+    },
+    "sb3": {"ppo": _SMALL, "dqn": DQNConfig(double=False), "task_steps": 500_000},
+    "continuous": {
+        "env": "Pendulum-v1",
+        "ppo": _CONTINUOUS,
+        "hidden": (64, 64),
+        "activation": "tanh",
+        "task_steps": 200_000,
+        "steps": 200_000,
+    },
+    "supervised": _SUPERVISED | {"seeds": 2},
+    "paper-supervised": _SUPERVISED
+    | {
+        "env": "mnist-permuted",
+        "hidden": (512, 512, 512, 512),
+        "classifier": ClassifierConfig(learning_rate=1e-4),
+        "task_steps": 60_000,
+        "steps": 80 * 60_000,
+    },
+}
+"""Name to the defaults that differ: two cores, the paper's protocol, five minutes in all; the
+agents of Stable-Baselines3; continuous actions, for Pendulum and its like; loss of plasticity on
+digits in two minutes, and the paper's network, initialisation and learning rate on a supervised
+stream (its tasks' lengths and batch size are not known: an epoch, and ours)."""
