@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from _work import LIMIT
@@ -85,3 +85,20 @@ FAMILIES: Mapping[str, tuple[Game, ...]] = {
     ),
 }
 """Every family of ours, by one id each; peers only where they have the same grid."""
+
+
+def chosen(families: Iterable[str], parts: Iterable[str]) -> list[Game]:
+    """The games of families that have one of some parts in their ids; without parts, all.
+
+    Raises:
+        ValueError: If there is no such family, or no game that is asked for.
+    """
+    if unknown := set(families) - set(FAMILIES):
+        raise ValueError(f"no family {sorted(unknown)}: use {', '.join(FAMILIES)}")
+    every = [game for family in families for game in FAMILIES[family]]
+    for part in parts:
+        if not any(part in game.id for game in every):
+            ids = ", ".join(game.id for game in every)
+            raise ValueError(f"no game has {part!r} in its id: the games are {ids}")
+    parts = tuple(parts) or ("",)
+    return [game for game in every if any(part in game.id for part in parts)]

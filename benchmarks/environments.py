@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 import tyro
-from _games import FAMILIES, PEERS, Game
+from _games import FAMILIES, PEERS, Game, chosen
 from _measure import Contender, local, summarize, take_turns
 from _peer import Peer
 from _publish import Report, bars, canvas, publish
@@ -65,22 +65,6 @@ class Config:
     """Folder for the table, the CSV and the figure; unset, they are only printed."""
     quick: bool = False
     """Try everything out on tiny sizes."""
-
-    def chosen(self) -> list[Game]:
-        """The games to step.
-
-        Raises:
-            ValueError: If there is no such family, or no game that is asked for.
-        """
-        if unknown := set(self.families) - set(FAMILIES):
-            raise ValueError(f"no family {sorted(unknown)}: use {', '.join(FAMILIES)}")
-        every = [game for family in self.families for game in FAMILIES[family]]
-        for part in self.games:
-            if not any(part in game.id for game in every):
-                ids = ", ".join(game.id for game in every)
-                raise ValueError(f"no game has {part!r} in its id: the games are {ids}")
-        parts = self.games or ("",)
-        return [game for game in every if any(part in game.id for part in parts)]
 
 
 class Stage:
@@ -170,7 +154,7 @@ def draw(summary: pd.DataFrame) -> Figure:
 
 def main(config: Config) -> None:
     """Measure, print and write."""
-    games = config.chosen()
+    games = chosen(config.families, config.games)
     if config.quick:
         config = replace(config, windows=1, lanes=(16,), seconds=0.0)
     if config.threads is not None:

@@ -18,7 +18,15 @@ from neoteny.envs.minigrid import VARIANTS
 from neoteny.envs.minigrid.rooms import MultiRoom
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-PROGRAMS = ("throughput", "environments", "exactness", "scaling", "roofline", "activations")
+PROGRAMS = (
+    "throughput",
+    "environments",
+    "exactness",
+    "parts",
+    "scaling",
+    "roofline",
+    "activations",
+)
 
 
 @pytest.fixture(scope="module")
@@ -192,12 +200,13 @@ def test_every_family_is_stepped_by_one_id_that_its_reference_has(load):
     classes = {type(make(id, 1)) for id in ids if "MultiRoom" not in id}
     assert classes | {MultiRoom} >= {family for family, _ in VARIANTS.values()}
     assert classes >= {*GAMES.values()}
-    config = load("environments").Config(games=("DoorKey", "Pendulum"))
-    assert [game.id for game in config.chosen()] == ["Pendulum-v1", "MiniGrid-DoorKey-8x8-v0"]
+    chosen = load("_games").chosen
+    found = [game.id for game in chosen(games, ("DoorKey", "Pendulum"))]
+    assert found == ["Pendulum-v1", "MiniGrid-DoorKey-8x8-v0"]
     with pytest.raises(ValueError, match="no game has 'Tetris'"):
-        load("environments").Config(games=("Tetris",)).chosen()
+        chosen(games, ("Tetris",))
     with pytest.raises(ValueError, match="no family"):
-        load("environments").Config(families=("atari",)).chosen()
+        chosen(("atari",), ())
 
 
 def test_memory_counts_every_tensor_once(load):
@@ -217,6 +226,7 @@ def test_a_quick_run_gives_finite_numbers(load, program, tmp_path, capsys):
     options = {
         "throughput": {"sb3": False, "arms": ("AdamO",)},
         "environments": {"games": ("CartPole", "Breakout", "Empty")},
+        "parts": {"games": ("CartPole", "Breakout", "Fetch"), "threads": None},
         "exactness": {"games": ("CartPole", "Breakout", "Seaquest", "DoorKey")},
         "scaling": {"sweeps": ("environments", "members", "adamo")},
     }
