@@ -44,8 +44,8 @@ class Tape(TorchDispatchMode):
                     old.copy_(new)
 
 
-def agent(intervention, recorder=None):
-    env = envs.make("MinAtar-Breakout", CONFIG.num_envs, members=2)
+def agent(intervention, recorder=None, name="MinAtar-Breakout"):
+    env = envs.make(name, CONFIG.num_envs, members=2)
     spec = NetworkSpec((16, 16))
     # Lists of ones have lengths of their own; a GPU multiplies the observations out as well.
     made = make_interventions([intervention])
@@ -64,11 +64,14 @@ def train(ppo, env, iterations):
     return [value for row in metrics for value in row.values()]
 
 
-@pytest.mark.parametrize("intervention", STATIC)
-def test_replayed_updates_equal_executed_ones(intervention):
-    plain, plain_env = agent(intervention)
+@pytest.mark.parametrize(
+    ("intervention", "name"),
+    [(name, "MinAtar-Breakout") for name in STATIC] + [("adamo", "Pendulum-v1")],
+)
+def test_replayed_updates_equal_executed_ones(intervention, name):
+    plain, plain_env = agent(intervention, name=name)
     tape = Tape()
-    recorded, env = agent(intervention, lambda: tape)
+    recorded, env = agent(intervention, lambda: tape, name)
 
     class Tracked:
         def __iter__(self):
