@@ -51,7 +51,7 @@ class L2ER(Intervention):
     }
 
     weight: float = 1e-2
-    """Weight of the effective rank, its mean over a branch's layers, subtracted from the loss."""
+    """Weight of the effective rank, its mean over a body's layers, subtracted from the loss."""
     decay: float = 1e-4
     """Weight of the squared norm of the hidden weights, added to the loss."""
     every: int = 8
@@ -60,13 +60,13 @@ class L2ER(Intervention):
     """Largest number of a minibatch's samples that the rank is taken over."""
 
     def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
-        """Minus the mean effective rank over layers, summed over branches, (M,)."""
+        """Minus the mean effective rank over layers, summed over bodies, (M,)."""
         if self.weight == 0 or learner.updates % self.every:
             return 0.0
         features = learner.network.features(first_samples(obs, self.samples))
         ranks = [
             torch.stack([effective_rank(as_samples(h)) for h in layers]).mean(0)
-            for layers in features.values()
+            for layers in {id(layers): layers for layers in features.values()}.values()
         ]
         self.state["activity"] += 1
         return -self.weight * torch.stack(ranks).sum(0)
@@ -204,7 +204,9 @@ def effective_rank(features: Tensor) -> Tensor:
 
     Source: Roy & Vetterli, "The effective rank" (2007).
     """
-    small = features.mT if features.shape[1] > features.shape[2] else features
+    # A Gram matrix squares the singular values, so float32 would keep but half of their digits.
+    wide = features.double()
+    small = wide.mT if wide.shape[1] > wide.shape[2] else wide
     gram = small @ small.mT
     gram = gram / gram.diagonal(dim1=-2, dim2=-1).sum(-1).clamp(min=1e-12)[:, None, None]
     # LAPACK raises on NaN, so features that are not finite take a placeholder of rank 1.
@@ -212,11 +214,11 @@ def effective_rank(features: Tensor) -> Tensor:
     corner = torch.zeros_like(gram)
     corner[:, 0, 0] = 1.0
     squares = torch.linalg.eigvalsh(torch.where(finite, gram, corner))
-    # Below the precision of float32 an eigenvalue is noise; the clamp also stops its gradient.
-    sigma = squares.clamp(min=1e-7).sqrt()
+    # Singular values of float32 features are noise below this; the clamp also stops the gradient.
+    sigma = squares.clamp(min=1e-12).sqrt()
     p = sigma / sigma.sum(-1, keepdim=True)
-    rank: Tensor = (-(p * p.log()).sum(-1)).exp()
-    return rank
+    rank = (-(p * p.log()).sum(-1)).exp()
+    return rank.to(features.dtype)
 
 
 def _divergence(family: Family | None, old: Tensor, new: Tensor) -> Tensor:

@@ -15,14 +15,32 @@ HEADS = {
 }
 
 
+SHAPES = {"mlp": (6,), "conv": (4, 4, 2)}
+"""Torso to the shape of an observation."""
+
+
 @pytest.fixture
 def make_learner():
     """Builds a learner of one network kind with interventions given by name."""
 
-    def build(*names, kind="ppo", seeds=(0, 1), activation="relu", bias=True, lr=1e-2, **options):
+    def build(
+        *names,
+        kind="ppo",
+        seeds=(0, 1),
+        activation="relu",
+        bias=True,
+        lr=1e-2,
+        torso="mlp",
+        shared=False,
+        residual=False,
+        **options,
+    ):
+        grid = {"torso": torso, "channels": (8, 4), "kernel": (2,)} if torso == "conv" else {}
+        hidden = (8, 8) if residual else (16, 8) if torso == "mlp" else (8,)
+        spec = NetworkSpec(hidden, activation, bias, shared=shared, residual=residual, **grid)
         return Learner(
-            lambda spec, generators: Network(spec, (6,), HEADS[kind], generators),
-            NetworkSpec(hidden=(16, 8), activation=activation, bias=bias),
+            lambda spec, generators: Network(spec, SHAPES[torso], HEADS[kind], generators),
+            spec,
             make_interventions(names),
             OptimizerSettings(learning_rate=lr),
             seeds,
@@ -37,13 +55,14 @@ def train():
     """Trains a learner on a regression, with the same data for every member."""
 
     def run(learner, updates, start=0):
-        members = learner.network.members
+        network = learner.network
+        shape = SHAPES[network.spec.torso]
         for step in range(start, start + updates):
-            obs = torch.randn(32, 6, generator=torch.Generator().manual_seed(step))
-            obs = obs.expand(members, -1, -1)
-            loss = torch.zeros(members)
-            for output in learner.network(obs).values():
-                target = obs[..., : output.shape[-1]].sin()
+            obs = torch.randn(32, *shape, generator=torch.Generator().manual_seed(step))
+            obs = obs.expand(network.members, *obs.shape)
+            loss = torch.zeros(network.members)
+            for output in network(obs).values():
+                target = obs.flatten(2)[..., : output.shape[-1]].sin()
                 loss = loss + (output - target).square().mean((1, 2))
             learner.update(loss, obs)
 

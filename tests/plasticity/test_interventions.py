@@ -1,5 +1,6 @@
 """The conformance suite: what every registered intervention must satisfy."""
 
+import copy
 import itertools
 
 import pytest
@@ -28,6 +29,7 @@ SOON = {
     "snr": "period=2,longest=1",
     "soft_shrink_perturb": "period=1,half_life=50",
     "trac": "initial_scale=1e-3",
+    "weight_clipping": "kappa=0.5",
 }
 ZERO = {
     "adam": "beta1=0.9,beta2=0.999",
@@ -44,8 +46,16 @@ ZERO = {
     "weight_clipping": "kappa=inf",
 }
 REFUSED = {("snr", "groupsort"), ("snr", "crelu")}
-KINDS = [("ppo", "relu"), ("ppo", "groupsort"), ("ppo", "crelu"), ("dqn", "relu")]
-KINDS.append(("classifier", "relu"))
+# Every algorithm's branches over both torsos; the other activations, and one body for all branches,
+# where most can go wrong: in the network with two branches.
+GRID = [(kind, torso) for kind in ("ppo", "dqn", "classifier") for torso in ("mlp", "conv")]
+NETWORKS = [{"kind": kind, "torso": torso} for kind, torso in GRID]
+# Each algorithm and each torso once, where a test trains several learners: what differs between
+# algorithms is the branches, and the rest of the grid would repeat it.
+CHOSEN = [{"kind": "ppo"}, {"kind": "dqn", "torso": "conv"}, {"kind": "classifier"}]
+VARIANTS = [{"activation": "groupsort"}, {"activation": "crelu", "torso": "conv"}]
+VARIANTS += [{"shared": True}, {"shared": True, "torso": "conv"}]
+NO_SKIPS = {"continual_backprop", "plasticity_injection", "redo", "snr"}
 
 
 def soon(name):
@@ -56,16 +66,25 @@ def same(one, two):
     return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-@pytest.mark.parametrize(("kind", "activation"), KINDS)
-@pytest.mark.parametrize("name", ALL)
+def named_network(options):
+    return "-".join(value if isinstance(value, str) else key for key, value in options.items())
+
+
+over_names = pytest.mark.parametrize("name", ALL)
+over_chosen = pytest.mark.parametrize("network", CHOSEN, ids=named_network)
+over_networks = pytest.mark.parametrize("network", NETWORKS, ids=named_network)
+
+
+@pytest.mark.parametrize("network", NETWORKS + VARIANTS, ids=named_network)
+@over_names
 def test_every_parameter_is_in_one_optimizer_group_and_moves(
-    name, kind, activation, make_learner, train, snapshot
+    name, network, make_learner, train, snapshot
 ):
-    if (name, activation) in REFUSED:
+    if (name, network.get("activation")) in REFUSED:
         with pytest.raises(ValueError, match=name):
-            make_learner(name, kind=kind, activation=activation)
+            make_learner(name, **network)
         return
-    learner = make_learner(soon(name), kind=kind, activation=activation)
+    learner = make_learner(soon(name), **network)
     grouped = [p for group in learner.optimizer.param_groups for p in group["params"]]
     trainable = [p for p in learner.network.parameters() if p.requires_grad]
     assert len(grouped) == len(trainable)
@@ -77,45 +96,70 @@ def test_every_parameter_is_in_one_optimizer_group_and_moves(
         assert (old != new).flatten(1).any(1).all()
 
 
+@over_names
+def test_residual_networks_are_trained_or_refused_in_one_line(name, make_learner, train, snapshot):
+    if name in NO_SKIPS:
+        with pytest.raises(ValueError, match=f"(?s)^(?!.*\n).*{name}.*residual"):
+            make_learner(name, residual=True)
+        return
+    learner = make_learner(soon(name), residual=True)
+    learner.boundary(torch.ones(2))
+    before = snapshot(learner)
+    train(learner, 3)
+    for old, new in zip(before, learner.network.parameters(), strict=True):
+        assert new.isfinite().all()
+        assert (old != new).flatten(1).any(1).all()
+
+
+@over_networks
 @pytest.mark.parametrize("name", sorted(ZERO))
-def test_strength_zero_is_bit_identical_to_plain_adam(name, make_learner, train, snapshot):
-    plain, off = make_learner("none"), make_learner(f"{name}:{ZERO[name]}")
+def test_strength_zero_is_bit_identical_to_plain_adam(name, network, make_learner, train, snapshot):
+    plain = make_learner("none", **network)
+    off = make_learner(f"{name}:{ZERO[name]}", **network)
     for learner in (plain, off):
         train(learner, 5)
+        learner.boundary(torch.ones(2))
     assert same(snapshot(plain), snapshot(off))
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_state_survives_save_and_load(name, tmp_path, make_learner, train, snapshot):
-    one, two = make_learner(soon(name)), make_learner(soon(name))
+@over_chosen
+@over_names
+def test_state_survives_save_and_load(name, network, tmp_path, make_learner, train, snapshot):
+    one, two = (make_learner(soon(name), **network) for _ in range(2))
     train(one, 3)
     one.boundary(torch.zeros(2))
     torch.save(one.state_dict(), tmp_path / "state.pt")
     two.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     for learner in (one, two):
-        train(learner, 3, start=3)
+        train(learner, 2, start=3)
         learner.boundary(torch.ones(2))
-        train(learner, 3, start=6)
+        train(learner, 2, start=5)
     assert same(snapshot(one), snapshot(two))
-    for a, b in zip(one.interventions, two.interventions, strict=True):
-        assert torch.equal(a.activity, b.activity)
+    ours, theirs = (learner.interventions[0].state for learner in (one, two))
+    assert ours.keys() == theirs.keys()
+    assert same(ours.values(), theirs.values())
 
 
+@over_networks
 @pytest.mark.parametrize("name", [name for name in ALL if name != "none"])
-def test_activity_counter_shows_that_it_acted(name, make_learner, train):
-    learner = make_learner(soon(name))
+def test_activity_counter_shows_that_it_acted(name, network, make_learner, train):
+    learner = make_learner(soon(name), **network)
+    branch = list(learner.network.branches.values())[-1]
     with torch.no_grad():  # something to revive
-        learner.network.branches["value"].hidden[0].weight[:, 3] = 0.0
+        branch.hidden[0].weight[:, 3] = 0.0
     train(learner, 5)
     learner.boundary(torch.zeros(2))
     train(learner, 3, start=5)
     assert (learner.interventions[0].activity > 0).all()
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_two_members_equal_two_runs_of_one(name, make_learner, train):
+@over_chosen
+@over_names
+def test_two_members_equal_two_runs_of_one(name, network, make_learner, train):
     seeds = (3, 8)
-    learners = [make_learner(soon(name), seeds=chosen) for chosen in (seeds, *zip(seeds))]
+    learners = [
+        make_learner(soon(name), seeds=chosen, **network) for chosen in (seeds, *zip(seeds))
+    ]
     for learner in learners:
         train(learner, 4)
         learner.boundary(torch.zeros(learner.network.members))
@@ -128,14 +172,15 @@ def test_two_members_equal_two_runs_of_one(name, make_learner, train):
             torch.testing.assert_close(ours[member], theirs[0], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_a_member_that_is_no_longer_finite_touches_no_other(name, make_learner, train):
-    learners = [make_learner(soon(name)) for _ in range(2)]
+@over_chosen
+@over_names
+def test_a_member_that_is_no_longer_finite_touches_no_other(name, network, make_learner, train):
+    learners = [make_learner(soon(name), **network) for _ in range(2)]
     for spoilt, learner in enumerate(learners):
         train(learner, 3)
         if spoilt:
             with torch.no_grad():
-                learner.network.branches["policy"].hidden[0].weight[0] = torch.nan
+                next(iter(learner.network.branches.values())).hidden[0].weight[0] = torch.nan
         train(learner, 2, start=3)
         learner.boundary(torch.zeros(2))
         train(learner, 3, start=5)
@@ -146,9 +191,10 @@ def test_a_member_that_is_no_longer_finite_touches_no_other(name, make_learner, 
     assert torch.equal(fine.interventions[0].activity[1], spoilt.interventions[0].activity[1])
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_an_update_never_makes_the_host_wait(name, make_learner, train, host_calls):
-    learner = make_learner(name)
+@pytest.mark.parametrize("network", NETWORKS[:2], ids=named_network)  # branches add no operations
+@over_names
+def test_an_update_never_makes_the_host_wait(name, network, make_learner, train, host_calls):
+    learner = make_learner(name, **network)
     train(learner, 3)
     with host_calls() as calls:
         train(learner, 2, start=3)
@@ -157,10 +203,11 @@ def test_an_update_never_makes_the_host_wait(name, make_learner, train, host_cal
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("torso", ["mlp", "conv"])
 @pytest.mark.parametrize("name", [name for name in ALL if name != "l2_er"])  # eigenvalues wait
-def test_on_a_device_an_update_never_makes_the_host_wait(name, make_learner):
-    learner = make_learner(name, device="cuda")
-    obs = torch.randn(2, 32, 6, device="cuda")
+def test_on_a_device_an_update_never_makes_the_host_wait(name, torso, make_learner):
+    learner = make_learner(name, torso=torso, device="cuda")
+    obs = torch.randn(2, 32, *((6,) if torso == "mlp" else (4, 4, 2)), device="cuda")
     for update in range(5):
         torch.cuda.set_sync_debug_mode("error" if update > 2 else "default")
         try:
@@ -179,17 +226,80 @@ def test_those_that_need_no_boundaries_ignore_them(name, make_learner, train, sn
     assert same(before, snapshot(learner))
 
 
+@over_networks
 @pytest.mark.parametrize(
     "name", [name for name in ALL if INTERVENTIONS[name].facts.preserves_function]
 )
-def test_those_that_preserve_the_function_do(name, make_learner, train):
-    learner = make_learner(soon(name))
-    train(learner, 5)
-    obs = torch.randn(2, 16, 6)
-    before = learner.network(obs)
+def test_those_that_preserve_the_function_do_to_the_last_bit(name, network, make_learner, train):
+    learner = make_learner(soon(name), **network)
+    train(learner, 2)
+    target = copy.deepcopy(learner.network)
+    learner.targets = [target]
+    train(learner, 3, start=2)
+    obs = torch.randn(2, 16, *((6,) if network["torso"] == "mlp" else (4, 4, 2)))
+    before = [*learner.network(obs).values(), *target(obs).values()]
     learner.boundary(torch.ones(2))
-    for branch, output in learner.network(obs).items():
-        torch.testing.assert_close(output, before[branch])
+    assert same(before, [*learner.network(obs).values(), *target(obs).values()])
+    assert (learner.interventions[0].activity > 0).all()
+
+
+# What moves where the loss has no gradient, from weights that are not the initial ones.
+NOTHING, HIDDEN = frozenset(), {"hidden weight"}
+LAYERS = {f"{layer} {part}" for layer in ("hidden", "head") for part in ("weight", "bias")}
+EVERYTHING = LAYERS | {"norm"}
+TOUCHED = {
+    **dict.fromkeys(("adamo", "adamw", "muono", "scale_adamo", "l2", "parseval"), HIDDEN),
+    **dict.fromkeys(("isometry_loss", "wasserstein_init", "fire", "newton_schulz"), HIDDEN),
+    "spectral": {"hidden weight", "hidden bias"},
+    "nap": {"hidden weight", "norm"},
+    "head_reset": {"head weight", "head bias"},
+    "weight_clipping": LAYERS,
+    "dash": LAYERS,
+    "redo": EVERYTHING - {"head bias"},
+    "snr": EVERYTHING - {"head bias"},
+    # Means of units move into the next biases.
+    "continual_backprop": EVERYTHING,
+    **dict.fromkeys(("fresh", "layer_reset", "shrink_perturb", "soft_shrink_perturb"), EVERYTHING),
+    **dict.fromkeys(("hare_tortoise", "l2_init", "upgd"), EVERYTHING),
+    # The rank of features behind a norm depends on all that is before the head.
+    "l2_er": EVERYTHING - {"head weight", "head bias"},
+    **dict.fromkeys(("none", "adam", "muon", "trac", "optimizer_reset", "adam_rel"), NOTHING),
+    **dict.fromkeys(("layer_norm", "crelu", "groupsort", "deep_fourier"), NOTHING),
+}
+
+
+def roles(network):
+    """Each parameter of a network with what it is, but scales that an optimiser added."""
+    for branch in network.branches.values():
+        for layer in (*branch.hidden, branch.head):
+            yield f"{layer.role} weight", layer.weight
+            if layer.bias is not None:
+                yield f"{layer.role} bias", layer.bias
+        for norm in branch.body.norms:
+            yield from (("norm", parameter) for parameter in norm.parameters())
+
+
+@pytest.mark.parametrize("torso", ["mlp", "conv"])
+@pytest.mark.parametrize("name", sorted(TOUCHED))
+def test_it_touches_what_it_says_and_leaves_heads_biases_and_norms_else_alone(
+    name, torso, make_learner
+):
+    norms = () if name in ("nap", "layer_norm") else ("layer_norm",)
+    learner = make_learner(soon(name), *norms, torso=torso)
+    generator = torch.Generator().manual_seed(4)
+    parameters = list(roles(learner.network))
+    with torch.no_grad():
+        for _, parameter in parameters:
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    before = [parameter.detach().clone() for _, parameter in parameters]
+    obs = torch.randn(2, 32, *((6,) if torso == "mlp" else (4, 4, 2)), generator=generator)
+    for update in range(8):
+        if update == 4:
+            learner.boundary(torch.ones(2))
+        outputs = learner.network(obs).values()
+        learner.update(sum(0 * output.sum((1, 2)) for output in outputs), obs)
+    pairs = zip(parameters, before, strict=True)
+    assert {role for (role, now), old in pairs if not torch.equal(now, old)} == TOUCHED[name]
 
 
 @pytest.mark.parametrize("name", ALL)
