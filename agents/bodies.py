@@ -55,8 +55,8 @@ class MemberLayerNorm(nn.Module):
 class Body(nn.Module):
     """The hidden layers of a branch: convolutions, if any, then linear layers.
 
-    A layer maps its input x to act(norm(W x + b)), in a residual network to x + act(norm(W x + b))
-    where both have one shape. A skip adds what the layer before it made, never the observation.
+    A layer maps its input x to act(norm(W x + b)). In a residual network, the n layers for which
+    both have one shape hand on x + act(norm(W x + b)) / n; x is never the observation.
 
     Args:
         spec: Torso, widths, activation, bias, norm, skips and gain.
@@ -87,7 +87,8 @@ class Body(nn.Module):
             self.norms.append(
                 MemberLayerNorm(members, units) if spec.norm == "layer" else nn.Identity()
             )
-        self.skips = [layer.skip for layer in plan]
+        skips = sum(layer.skip for layer in plan)
+        self.shares = [1 / skips if layer.skip else None for layer in plan]
         self.flattens = [layer.flattens for layer in plan]
         self.outputs = plan[-1].outputs[0]
         self.plain = spec.plain and spec.activation in KERNELS
@@ -99,15 +100,15 @@ class Body(nn.Module):
 
     def _steps(self, x: Observations) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Pre-activation, activation and features of every layer; the next one reads the last."""
-        for layer, norm, skip, flatten in zip(
-            self.layers, self.norms, self.skips, self.flattens, strict=True
+        for layer, norm, share, flatten in zip(
+            self.layers, self.norms, self.shares, self.flattens, strict=True
         ):
             if isinstance(x, SparseBatch):
                 z = norm(sparse_linear(x, layer.weight, layer.bias))
             else:
                 z = norm(layer(x.flatten(UNITS) if flatten else x))
             h = self.activation(z, UNITS)
-            x = x + h if skip else h
+            x = h if share is None else torch.add(x, h, alpha=share)
             yield z, h, x
 
     def preactivations(self, x: Observations) -> list[Tensor]:
@@ -115,7 +116,7 @@ class Body(nn.Module):
         return [z for z, _, _ in self._steps(x)]
 
     def activations(self, x: Observations) -> list[Tensor]:
-        """What the units of each hidden layer do, without the input that a skip adds."""
+        """What the units of each hidden layer do, which a residual one hands on with its input."""
         return [h for _, h, _ in self._steps(x)]
 
     def features(self, x: Observations) -> list[Tensor]:
@@ -145,7 +146,7 @@ def _make(
     options = {
         "bias": spec.bias,
         "members": members,
-        "gain": spec.hidden_gain,
+        "gain": spec.gain,
         "role": "hidden",
         "generator": generators,
     }

@@ -12,10 +12,13 @@ from torch import Tensor
 from neoteny.agents.policies import Family
 from neoteny.plasticity.layers import ACTIVATIONS
 
-__all__ = ["NORMS", "TORSOS", "Convolution", "HeadSpec", "LayerSpec", "NetworkSpec", "Shape"]
+__all__ = ["NORMS", "PAPER_GAIN", "TORSOS", "Convolution", "HeadSpec", "LayerSpec", "NetworkSpec"]
 
 NORMS = ("none", "layer")
 TORSOS = ("mlp", "conv")
+PAPER_GAIN = math.sqrt(2.0)
+MOST_GROWTH = math.log(1e4)
+"""Logarithm of the factor by which an initial network may multiply its input."""
 
 Shape = tuple[int, ...]
 """Features (n,), or an image (channels, height, width)."""
@@ -64,7 +67,7 @@ class LayerSpec:
     convolution: Convolution | None
     """What convolves an image; none for a linear layer."""
     skip: bool
-    """Whether its input is added to its activation."""
+    """Whether it hands on its input, plus a share of its activation."""
 
     @property
     def size(self) -> int:
@@ -93,8 +96,9 @@ class NetworkSpec:
     """Whether layers, heads included, have biases."""
     norm: str = "none"
     """`"layer"` normalises each hidden layer's pre-activations."""
-    hidden_gain: float = math.sqrt(2.0)
-    """Gain of the orthogonal initialisation of hidden layers; the paper's, for every activation."""
+    hidden_gain: float | None = PAPER_GAIN
+    """Gain of the orthogonal initialisation of hidden layers: the paper's for every activation;
+    none is the activation's own, which keeps the signal's size."""
     torso: str = "mlp"
     """`"conv"` puts convolutions before the linear layers, for observations that are grids."""
     channels: tuple[int, ...] = (16,)
@@ -106,8 +110,9 @@ class NetworkSpec:
     padding: tuple[int, ...] = (0,)
     """Zeros on each side of the convolutions' inputs: one for all of them, or one each."""
     residual: bool = False
-    """Add to a hidden layer's activation the layer's input, where the two have one shape and the
-    input is not the observation."""
+    """Hand on a hidden layer's input plus 1 / n of its activation, where the two have one shape and
+    the input is not the observation; n is the number of such layers. Each adds its share, so that
+    the signal keeps its size at any depth: with full shares it doubles at every layer."""
     shared: bool = False
     """Whether all branches' heads read one body, or each has its own."""
 
@@ -154,6 +159,27 @@ class NetworkSpec:
                 f"hidden is {self.hidden}: a residual network adds a layer's input to its output, "
                 "so give all hidden layers one width"
             )
+
+    @property
+    def gain(self) -> float:
+        """Gain of the orthogonal initialisation of hidden layers."""
+        return ACTIVATIONS[self.activation].gain if self.hidden_gain is None else self.hidden_gain
+
+    def require_bounded(self) -> None:
+        """Check that the signal does not explode on its way through the initial network.
+
+        Raises:
+            ValueError: If it grows by more than `MOST_GROWTH`.
+        """
+        depth = len(self.convolutions) + len(self.hidden)
+        growth = self.gain / ACTIVATIONS[self.activation].gain
+        if self.norm != "none" or self.residual or depth * math.log(growth) < MOST_GROWTH:
+            return
+        raise ValueError(
+            f"{depth} layers of {self.activation} with gain {self.gain:.3g} multiply what they see "
+            f"by 1e{depth * math.log10(growth):.0f}: use the activation's own gain (--gain "
+            "activation), layer_norm, residual or fewer layers"
+        )
 
     @property
     def plain(self) -> bool:
@@ -213,9 +239,10 @@ class NetworkSpec:
         """The hidden layers that observations of a shape go through, in order.
 
         Raises:
-            ValueError: If the observations do not suit the torso, or a residual network would have
-                no layer that its input can be added to.
+            ValueError: If the observations do not suit the torso, a residual network would have
+                no layer whose input can be added to it, or the signal would explode.
         """
+        self.require_bounded()
         shapes: list[Shape] = [self.inputs(observation_shape)]
         for convolution in self.convolutions:
             shapes.append(convolution.of(shapes[-1]))

@@ -61,6 +61,11 @@ class Reference:
                 f"activation {spec.activation}, bias {spec.bias}: agents of Stable-Baselines3 have "
                 f"biases and one of {', '.join(ACTIVATIONS)} here"
             )
+        if not spec.plain or spec.shared:
+            raise ValueError(
+                f"torso {spec.torso}, norm {spec.norm}, residual {spec.residual}, shared "
+                f"{spec.shared}: agents of Stable-Baselines3 have separate plain MLPs here"
+            )
         self.config = config
         self.device = torch.device(worlds[0].device)
         self._settings = OptimizerSettings(

@@ -12,7 +12,7 @@ import torch
 
 from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.dqn_loss import DQNConfig
-from neoteny.agents.networks import NetworkSpec
+from neoteny.agents.network_spec import PAPER_GAIN, NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.agents import AGENTS, HYPER
 from neoteny.experiments.presets import PRESETS
@@ -53,6 +53,9 @@ class TrainConfig:
     depth: int | None = None
     """Number of linear hidden layers, all of the one width that `hidden` then gives, as in
     `--hidden 64 --depth 64`; unset, as many as `hidden` lists."""
+    gain: Literal["paper", "activation"] = "paper"
+    """Gain of the orthogonal initialisation of hidden layers: `paper` is sqrt(2) for all,
+    `activation` the one that keeps the signal's size, which deep networks need."""
     torso: Literal["mlp", "conv"] = "mlp"
     """`conv` puts convolutions before the linear layers, for observations that are grids."""
     channels: tuple[int, ...] = (16,)
@@ -64,11 +67,10 @@ class TrainConfig:
     padding: tuple[int, ...] = (0,)
     """Zeros on each side of the convolutions' inputs: one for all of them, or one each."""
     residual: bool = False
-    """Add each hidden layer's input to its output, where the two have one shape and the input is
-    not the observation."""
+    """Hand on each hidden layer's input with 1 / n of its output, in the n layers for which the two
+    have one shape and the input is not the observation."""
     shared: bool = False
-    """Let policy and value, or the branches of a dueling DQN, read one torso; else each has its
-    own."""
+    """Let policy and value, or the branches of a dueling DQN, read one torso."""
     reset_optimizer: bool = True
     """Forget Adam's moments at every task switch, in all arms alike (the paper's protocol)."""
     ppo: PPOConfig | None = None
@@ -147,6 +149,7 @@ class TrainConfig:
             padding=self.padding,
             residual=self.residual,
             shared=self.shared,
+            hidden_gain=PAPER_GAIN if self.gain == "paper" else None,
         )
 
     @property
@@ -213,7 +216,10 @@ class RunConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.make_interventions()
+        spec = self.network_spec
+        for intervention in self.make_interventions():
+            spec = intervention.spec(spec)
+        spec.require_bounded()
 
     def make_interventions(self) -> list[Intervention]:
         """New interventions, with the agent's defaults for what is not set."""
@@ -251,8 +257,7 @@ class CompareConfig(TrainConfig):
     depths: tuple[int, ...] = ()
     """Cross every arm with these numbers of layers; empty, only `depth`."""
     residuals: tuple[bool, ...] = ()
-    """Cross every arm with and without skips, as in `--residuals True False`; empty, only
-    `residual`."""
+    """Cross every arm with these choices of skips; empty, only `residual`."""
     out: Path | None = None
     """Folder of the comparison; unset, results/runs/<env>-comparison."""
 
@@ -294,9 +299,8 @@ CROSSED = {
 def arm_name(config: RunConfig) -> str:
     """Name a run after everything that distinguishes it from the default arm.
 
-    Every intervention is in the name, with its settings, and so are an activation other than
-    relu, missing biases, convolutions with what they were set to, a depth, skips and a shared
-    torso: "ppo-adamo-groupsort-conv16x32-depth64-residual".
+    Every intervention is in the name, with its settings, and so is what differs in the network,
+    as in "ppo-adamo-groupsort-nobias-conv16x32-depth8-residual".
     """
     parts = [config.agent, "+".join(config.intervention).replace(":", "-").replace(",", "-")]
     if config.activation != "relu":
@@ -312,6 +316,8 @@ def arm_name(config: RunConfig) -> str:
     if config.depth is not None:
         parts.append(f"depth{config.depth}")
         parts += [f"width{width}" for width in config.hidden[:1] if width != 64]
+    if config.gain != "paper":
+        parts.append(f"{config.gain}gain")
     parts += [name for name in ("residual", "shared") if getattr(config, name)]
     return "-".join(parts)
 

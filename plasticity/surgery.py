@@ -225,7 +225,8 @@ def reset_units(
     the outgoing weights become 0 in every layer that reads the unit. Units that the activation
     sorts together are reset together, and both features of a CReLU unit. The function changes by
     exactly what the units contributed; with `mean` their mean contribution stays, as a bias, which
-    at the borders of a padded convolution also stands for the taps that saw only zeros.
+    at the borders of a padded convolution also stands for the taps that saw only zeros. A layer's
+    norm sees the new units, too.
 
     Args:
         learner: owner of the network, its targets and its optimiser.
