@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from neoteny import envs
 from neoteny.envs.datasets import DATASETS
@@ -57,14 +61,42 @@ def as_markdown(table: Table) -> str:
         ["---"] * len(table.columns),
         *zip(*(map(str, column.cells) for column in table.columns), strict=True),
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |".replace("\n", "<br>") for row in rows)
 
 
 def _environments() -> Table:
-    table = Table("id", title="environments")
+    """A row a kind, with a line for each of its ids and below them what it is."""
+    table = Table("id", "observation", "actions", "limit")
+    table.title = "environments stepped on the device; limits in steps an episode"
+    kinds: dict[type[Any], list[Any]] = {}
     for name in envs.registered():
-        table.add_row(name)
+        # MultiRoom makes a pool of layouts, which takes seconds.
+        quick: dict[str, Any] = {"layouts": 1} if "MultiRoom" in name else {}
+        sample = envs.make(name, 1, **quick)
+        kinds.setdefault(type(sample), []).append((name.removeprefix(envs.NAMESPACE), sample))
+    for kind, members in kinds.items():
+        ids, samples = zip(*members, strict=True)
+        line = first_line(kind)
+        table.add_row(
+            Text.assemble("\n".join(ids), "\n", (line.partition(": ")[2] or line, "italic")),
+            _space(samples[0].single_observation_space),
+            "\n".join(_space(sample.single_action_space) for sample in samples),
+            "\n".join(f"{sample.max_steps or 'none'}" for sample in samples),
+            end_section=True,
+        )
+    host = ("stepped on the host, if Gymnasium or an installed package knows it", "italic")
+    table.add_row(Text.assemble("any other id\n", host), "its own", "its own", "its own")
     return table
+
+
+def _space(space: Space[Any]) -> str:
+    """A space in a few characters: a number of choices, bounds, or shape and type."""
+    if isinstance(space, Discrete):
+        return str(space.n)
+    assert isinstance(space, Box)
+    if space.shape == (1,):
+        return f"[{space.low[0]:g}, {space.high[0]:g}]"
+    return f"{'x'.join(map(str, space.shape))} {space.dtype}"
 
 
 def _streams() -> Table:

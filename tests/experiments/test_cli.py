@@ -101,7 +101,7 @@ def test_compare_writes_a_report_and_finishes_what_was_cut_short(tmp_path, capsy
 def test_lists_name_what_can_be_chosen(what, capsys):
     assert main(["list", what]) == 0
     known = {
-        "envs": "neoteny/MinAtar-Freeway-v0",
+        "envs": "MinAtar-Freeway-v0",
         "interventions": "l2_init",
         "streams": "minatar-continual",
         "presets": "paper",
