@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -101,14 +101,17 @@ class Body(nn.Module):
     def _steps(self, x: Observations) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Pre-activation, activation and features of every layer; the next one reads the last."""
         for layer, norm, share, flatten in zip(
-            self.layers, self.norms, self.shares, self.flattens, strict=True
+            self.hidden, self.norms, self.shares, self.flattens, strict=True
         ):
             if isinstance(x, SparseBatch):
                 z = norm(sparse_linear(x, layer.weight, layer.bias))
             else:
                 z = norm(layer(x.flatten(UNITS) if flatten else x))
             h = self.activation(z, UNITS)
-            x = h if share is None else torch.add(x, h, alpha=share)
+            if share is None or isinstance(x, SparseBatch):
+                x = h
+            else:
+                x = torch.add(x, h, alpha=share)
             yield z, h, x
 
     def preactivations(self, x: Observations) -> list[Tensor]:
@@ -143,7 +146,7 @@ def _make(
     generators: Sequence[torch.Generator],
 ) -> IsoLayer:
     """One hidden layer."""
-    options = {
+    options: dict[str, Any] = {
         "bias": spec.bias,
         "members": members,
         "gain": spec.gain,

@@ -228,7 +228,7 @@ def stacked_forward(
         return _stacked(x, chains, activation, dtype)
     sizes = [weight.shape[1] for weight, _ in heads]
     (joint,) = _stacked(x, [[*hidden[0], _joined(heads)]], activation, dtype)
-    return joint.split(sizes, -1)
+    return torch.split(joint, sizes, -1)
 
 
 def _joined(heads: Sequence[Layer]) -> Layer:

@@ -329,7 +329,7 @@ def _times(values: tuple[int, ...]) -> str:
 def from_dict(values: dict[str, Any]) -> RunConfig:
     """Rebuild the configuration that :meth:`RunConfig.to_dict` stored."""
     known = {f.name for f in dataclasses.fields(RunConfig)}
-    kept = {
+    kept: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in values.items()
         if name in known

@@ -213,15 +213,16 @@ class IsoConv2d(IsoLayer):
             alone = F.conv2d(x.squeeze(0), self.weight.squeeze(0), bias, self.stride, self.padding)
             return alone.unsqueeze(0)
         # Members become groups of channels of one convolution, next to each other in each sample.
-        samples, weight = x.transpose(0, 1), self.weight
-        if extra := 0 if x.is_cuda else -x.shape[2] % CHANNELS_AT_ONCE:
+        samples, weight = x.transpose(0, 1), self.weight.flatten(0, 1)
+        extra = 0 if x.is_cuda else -x.shape[2] % CHANNELS_AT_ONCE
+        if extra:
             samples, weight = (F.pad(part, (0, 0, 0, 0, 0, extra)) for part in (samples, weight))
         out = F.conv2d(
             samples.flatten(1, 2),
-            weight.flatten(0, 1),
+            weight,
             None if self.bias is None else self.bias.flatten(),
             self.stride,
             self.padding,
             groups=self.members,
         )
-        return out.view(len(out), self.members, -1, *out.shape[2:]).transpose(0, 1)
+        return out.unflatten(1, (self.members, -1)).transpose(0, 1)
