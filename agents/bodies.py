@@ -108,10 +108,7 @@ class Body(nn.Module):
             else:
                 z = norm(layer(x.flatten(UNITS) if flatten else x))
             h = self.activation(z, UNITS)
-            if share is None or isinstance(x, SparseBatch):
-                x = h
-            else:
-                x = torch.add(x, h, alpha=share)
+            x = h if share is None or isinstance(x, SparseBatch) else x + share * h
             yield z, h, x
 
     def preactivations(self, x: Observations) -> list[Tensor]:
