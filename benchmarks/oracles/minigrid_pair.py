@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import gymnasium
@@ -57,6 +58,17 @@ EXTRAS = {
 }
 
 
+@cache
+def object_code(encoding: tuple[int, int, int]) -> int:
+    """Our code of an object that the reference encodes so."""
+    return int(cells.decode(np.array(encoding)))
+
+
+def item_code(item: Any) -> int:
+    """Our code of what the reference has in a cell or in its hand."""
+    return cells.EMPTY if item is None else object_code(item.encode())
+
+
 def layout(env: MiniGrid, board: np.ndarray) -> dict[str, int]:
     """Which of a family's fixed boards this is, if there are several."""
     pool = env._pool[:, : env.area].numpy()
@@ -65,7 +77,7 @@ def layout(env: MiniGrid, board: np.ndarray) -> dict[str, int]:
 
 def read(env: MiniGrid, reference: Any, missions: dict[str, int]) -> dict[str, Any]:
     """State of a reference environment in our terms."""
-    board = cells.decode(reference.grid.encode()).T.reshape(-1)
+    board = np.array([item_code(item) for item in reference.grid.grid], np.uint8)
     place = cell_index(reference, reference.agent_pos)
     state: dict[str, Any] = {
         "pose": int(reference.agent_dir) * env.area + place,
@@ -74,10 +86,9 @@ def read(env: MiniGrid, reference: Any, missions: dict[str, int]) -> dict[str, A
     if hasattr(env, "_pool"):
         state |= layout(env, board)
     else:
-        held = reference.carrying
-        hand = cells.EMPTY if held is None else cells.decode(np.array(held.encode()))
         row = np.zeros(env.state["grid"].shape[1] * 8, np.uint8)
-        row[: env.area], row[env.area : env.area + 2] = board, (cells.WALL, hand)
+        row[: env.area] = board
+        row[env.area : env.area + 2] = cells.WALL, item_code(reference.carrying)
         state["grid"] = row.view(np.int64)
     if env.goal_words:
         state["mission"] = missions[reference.mission]

@@ -5,6 +5,7 @@ MiniGrid's object types; doors take three kinds, one per state. Colours are Mini
 """
 
 from enum import IntEnum
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -74,10 +75,16 @@ def encodings() -> NDArray[np.uint8]:
 
 def decode(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Codes of encodings (..., 3), the inverse of `encodings`."""
+    codes: NDArray[np.uint8] = _decoding()[tuple(np.moveaxis(image, -1, 0))]
+    return codes
+
+
+@cache
+def _decoding() -> NDArray[np.uint8]:
+    """Codes by type, colour and state."""
     table = np.zeros((11, 6, 3), np.uint8)
     table[tuple(encodings()[list(CODES)].T)] = CODES
-    codes: NDArray[np.uint8] = table[tuple(np.moveaxis(image, -1, 0))]
-    return codes
+    return table
 
 
 def rules() -> NDArray[np.int32]:
