@@ -26,6 +26,7 @@ PROGRAMS = (
     "scaling",
     "roofline",
     "activations",
+    "overhead",
 )
 
 
@@ -229,6 +230,7 @@ def test_a_quick_run_gives_finite_numbers(load, program, tmp_path, capsys):
         "parts": {"games": ("CartPole", "Breakout", "Fetch"), "threads": None},
         "exactness": {"games": ("CartPole", "Breakout", "Seaquest", "DoorKey")},
         "scaling": {"sweeps": ("environments", "members", "adamo")},
+        "overhead": {"interventions": ("c_chain", "redo", "plasticity_injection")},
     }
     threads = torch.get_num_threads()
     module.main(module.Config(quick=True, out=tmp_path, **options.get(program, {})))
@@ -257,6 +259,28 @@ def test_every_environment_is_compared_with_its_reference(load):
     assert (row["mismatches"], row["what differs"]) == (0, "nothing")
     with pytest.raises(ValueError, match="nothing has 'Tetris'"):
         exactness.comparisons(exactness.Config(games=("Tetris",)))
+
+
+@pytest.mark.parametrize("agent", ["ppo", "dqn", "classifier"])
+def test_edits_are_timed_apart_from_updates_and_shared_out(load, agent):
+    """Soft shrink-and-perturb edits once in a window, redo less often, fresh at switches."""
+    overhead = load("overhead")
+    names = ["none", "soft_shrink_perturb", "redo", "fresh", "nap"]
+    config = overhead.Config(agent, width=8, depth=2, batch=16, updates=4, windows=1, edits=2)
+    work, intervention = overhead.build(config, "soft_shrink_perturb:period=1")
+    assert work.run() == 4
+    assert intervention.activity.item() == 0
+    assert work.obs.shape[:2] == (1, 16)
+    assert overhead.edit_seconds(config, work, intervention) > 0
+    assert intervention.activity.item() == 3  # one that is not counted, and two
+    table, windows = overhead.measure(config, names)
+    table = table.set_index("intervention")
+    assert windows["amount"].unique().tolist() == [4]
+    assert table["edit, ms"].notna().tolist() == [False, True, True, True, False]
+    assert table["updates between edits"].notna().tolist() == [False, True, True, False, False]
+    shared = table["edit, ms"] / table["updates between edits"] / table["update, ms"]["none"]
+    expected = table["times Adam"] + shared.fillna(0)
+    assert np.allclose(table["times Adam with edits"], expected)
 
 
 def test_sb3_trains_on_the_padded_game(load):
