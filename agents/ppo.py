@@ -261,7 +261,8 @@ class PPO:
             returns,
             self.config,
         )
-        norm = self.learner.update(loss, obs)
+        parts = {"policy": statistics[0], "value": statistics[1]}
+        norm = self.learner.update(loss, obs, parts)
         norms = torch.stack([norm, *self.learner.branch_norms.values()])
         minibatch.totals += torch.cat([statistics, norms])
 
