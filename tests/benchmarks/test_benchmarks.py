@@ -27,6 +27,7 @@ PROGRAMS = (
     "roofline",
     "activations",
     "overhead",
+    "convolutions",
 )
 
 
