@@ -8,7 +8,7 @@ import re
 import textwrap
 
 from rich import box
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -43,7 +43,7 @@ def interventions(*, brief: bool = False) -> Table:
         Column("name", no_wrap=True),
         Column("what it does, paper", width=30),
         Column("hooks, needs", width=15),
-        Column("time, keeps", width=18),
+        Column("time, keeps", width=17),
         Column("defaults (DQN's)", no_wrap=True),
         title="interventions; list interventions NAME explains one and its settings",
         box=box.SIMPLE_HEAD,
@@ -80,7 +80,12 @@ def intervention(name: str) -> Group:
     ours, dqn = (parse_intervention(name, agent).settings for agent in ("ppo", "dqn"))
     for key, value in ours.items():
         settings.add_row(key, _show(value), _show(dqn[key]), limits.get(key, "-"), docs[key])
-    parts = [Text(name, style="bold"), Text(inspect.getdoc(cls) or ""), Text(), known]
+    parts: list[RenderableType] = [
+        Text(name, style="bold"),
+        Text(inspect.getdoc(cls) or ""),
+        Text(),
+        known,
+    ]
     return Group(*parts, Text(), settings) if ours else Group(*parts)
 
 

@@ -155,9 +155,9 @@ class CChain(Intervention):
             new = learner.network.branch(self._branch, state["reference"])
             churn = _divergence(branch.family, state["old"], new)
             if self.target is not None:
-                self._follow(learner, churn.detach(), self.target)
+                self._follow(learner, churn.detach().clamp(min=0), self.target)
             penalty = state["weight"] * churn
-            state["activity"] += penalty.detach()
+            state["activity"] += penalty.detach().clamp(min=0)  # round-off has either sign
         self._remember(learner, obs)
         return penalty
 
@@ -217,7 +217,7 @@ def effective_rank(features: Tensor) -> Tensor:
     # Singular values of float32 features are noise below this; the clamp also stops the gradient.
     sigma = squares.clamp(min=1e-12).sqrt()
     p = sigma / sigma.sum(-1, keepdim=True)
-    rank = (-(p * p.log()).sum(-1)).exp()
+    rank: Tensor = (-(p * p.log()).sum(-1)).exp()
     return rank.to(features.dtype)
 
 

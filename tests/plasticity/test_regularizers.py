@@ -297,6 +297,18 @@ def test_c_chains_weight_makes_the_penalty_the_target_times_the_loss(make_learne
     assert weight[0] != weight[1]
 
 
+def test_c_chains_weight_is_finite_and_positive_where_the_churn_is_round_off(make_learner):
+    """Outputs that do not change have divergences of either sign, of some 1e-9."""
+    learner = make_learner("c_chain:after=0,half_life=2", lr=1e-12)
+    for step in range(30):
+        obs = torch.randn(2, 16, 6, generator=torch.Generator().manual_seed(step))
+        learner.update(square(learner, obs), obs)
+        weight = learner.interventions[0].measured()["weight"]
+        assert (weight > 0).all()
+        assert (weight <= learner.interventions[0].state["mean_loss"] / 1e-8 + 10).all()
+    assert (learner.interventions[0].activity >= 0).all()
+
+
 def test_c_chain_compares_the_penalty_with_the_policys_own_loss(make_learner):
     """And not with the value function's, which is another branch's; unless it cannot be told."""
     obs = torch.randn(3, 2, 16, 6, generator=torch.Generator().manual_seed(1))

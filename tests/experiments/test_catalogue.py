@@ -1,0 +1,95 @@
+"""The registry as tables: everything is in them, fits, and is what the classes say."""
+
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console
+
+from neoteny.experiments import catalogue
+from neoteny.experiments.listing import print_listing
+from neoteny.plasticity.interventions import INTERVENTIONS, parse_intervention
+from neoteny.train import main
+
+
+def printed(*arguments, width=120, **options):
+    out = io.StringIO()
+    print_listing(*arguments, Console(file=out, width=width), **options)
+    return out.getvalue()
+
+
+def test_the_summary_fits_120_characters_with_every_fact():
+    text = printed("interventions")
+    assert max(map(len, text.splitlines())) <= 120
+    words = " ".join(text.split())
+    for name, cls in INTERVENTIONS.items():
+        assert name in words
+        for setting in catalogue.defaults(name):
+            assert setting in words
+        for hook in cls.hooks.split(", "):
+            assert hook.split()[-1] in words
+    assert "needs switches" in words
+    assert "keeps slow weights" in words
+
+
+def test_markdown_has_a_row_for_each_and_a_column_for_each_fact():
+    lines = printed("interventions", markdown=True).splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines]
+    assert rows[0] == ["name", "what it does", *catalogue.facts("none"), "defaults"]
+    assert [row[0] for row in rows[2:]] == list(INTERVENTIONS)
+    assert {len(row) for row in rows} == {9}
+
+
+@pytest.mark.parametrize("name", sorted(INTERVENTIONS))
+def test_one_is_explained_with_its_settings_and_both_agents_defaults(name, capsys):
+    cls = INTERVENTIONS[name]
+    text = printed("interventions", name=name, width=400)
+    assert catalogue.first_line(cls) in text
+    assert cls.facts.paper in text
+    docs = catalogue.field_docs(cls)
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            continue
+        assert docs[field.name].endswith("."), field.name
+        row = next(line for line in text.splitlines() if line.startswith(f"│ {field.name} "))
+        cells = [cell.strip() for cell in row.split("│")[1:-1]]
+        for agent, cell in zip(("ppo", "dqn"), cells[1:3], strict=True):
+            value = parse_intervention(name, agent).settings[field.name]
+            assert parse_intervention(f"{name}:{field.name}={cell}").settings[field.name] == value
+
+
+def test_needs_depend_on_the_agents_defaults():
+    assert catalogue.needs("shrink_perturb") == "switches (PPO)"  # DQN has a period
+    assert catalogue.needs("fire") == "switches"
+    assert catalogue.needs("redo") == "minibatch"
+    assert catalogue.needs("adamo") == "-"
+
+
+def test_conflicts_are_named_on_both_sides():
+    for name in INTERVENTIONS:
+        assert all(name in catalogue.conflicts(other) for other in catalogue.conflicts(name))
+    assert "nap" in catalogue.conflicts("adamw")
+
+
+def test_limits_are_those_of_a_class_and_its_bases():
+    limits = catalogue.field_limits(INTERVENTIONS["redo"])
+    assert limits == {"period": "above 0", "tau": "at least 0"}
+    for name, cls in INTERVENTIONS.items():
+        for field in catalogue.field_limits(cls):
+            with pytest.raises(ValueError, match=f"{name}:{field}=-1 must be"):
+                parse_intervention(f"{name}:{field}=-1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("interventions", "adamoo"), "did you mean 'adamo'"),
+        (("streams", "adamo"), "streams are listed without a name"),
+    ],
+)
+def test_names_that_cannot_be_listed_are_said_in_one_line(arguments, message, capsys):
+    assert main(["list", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert len(captured.err.splitlines()) == 1

@@ -1,0 +1,106 @@
+"""Every intervention in the agents themselves: their losses, replays, targets and fast paths."""
+
+import pytest
+import torch
+from gymnasium.spaces import Box
+
+from neoteny import envs
+from neoteny.agents import DQN, PPO, DQNConfig, NetworkSpec, PPOConfig
+from neoteny.agents.classifier import Classifier, ClassifierConfig
+from neoteny.plasticity.interventions import INTERVENTIONS, make_interventions
+
+# Settings under which one acts within a few updates; the others do so by default.
+SOON = {
+    "adam_rel": "period=1",
+    "c_chain": "after=0",
+    "continual_backprop": "lifetime=20,maturity=20",
+    "dash": "minibatches=1",
+    "hare_tortoise": "period=1",
+    "head_reset": "period=1",
+    "layer_reset": "period=1",
+    "newton_schulz": "period=1",
+    "optimizer_reset": "period=1",
+    "redo": "period=1,tau=0.9",
+    "shrink_perturb": "period=1",
+    "snr": "period=1,longest=1",
+    "soft_shrink_perturb": "period=1",
+    "weight_clipping": "kappa=0.5",
+}
+
+
+class Images:
+    """A supervised stream of random 6 x 6 images in three classes."""
+
+    device, classes = torch.device("cpu"), 3
+    single_observation_space = Box(0, 1, (6, 6))
+
+    def draw(self, count, batch):
+        generator = torch.Generator().manual_seed(count)
+        obs = torch.rand(count, 2, batch, 6, 6, generator=generator)
+        return Samples(self, obs, torch.randint(3, (count, 2, batch), generator=generator))
+
+    def score(self, correct, samples):
+        assert (correct <= samples).all()
+
+
+class Samples:
+    def __init__(self, stream, obs, label):
+        self.stream, self.obs, self.label = stream, obs, label
+
+    def __len__(self):
+        return len(self.obs)
+
+    def __getitem__(self, index):
+        return self.obs[index], self.label[index]
+
+
+def ppo(spec, interventions):
+    env = envs.make("MinAtar-Breakout", 8, members=2)
+    agent = PPO(env, PPOConfig(8, 8, 1, 4), spec, interventions, (0, 1))
+    return agent, lambda: agent.learn(agent.collect(env))
+
+
+def dqn(spec, interventions):
+    config = DQNConfig(
+        num_envs=8,
+        num_steps=4,
+        batch_size=16,
+        train_frequency=8,
+        learning_starts=16,
+        replay_size=256,
+        target_frequency=16,
+    )
+    env = envs.make("MinAtar-Breakout", 8, members=2)
+    agent = DQN(env, config, spec, interventions, (0, 1))
+    return agent, lambda: agent.iterate(env)
+
+
+def classifier(spec, interventions):
+    stream = Images()
+    agent = Classifier(stream, ClassifierConfig(16, 4), spec, interventions, (0, 1))
+    return agent, lambda: agent.learn(agent.collect(stream))
+
+
+@pytest.mark.parametrize("torso", ["mlp", "conv"])
+@pytest.mark.parametrize("make", [ppo, dqn, classifier], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("name", sorted(INTERVENTIONS))
+def test_agents_learn_with_it_and_it_acts(name, make, torso):
+    spec = NetworkSpec((16, 8), torso=torso, channels=(4,), kernel=(3,))
+    text = f"{name}:{SOON[name]}" if name in SOON else name
+    agent, iterate = make(spec, make_interventions([text], make.__name__))
+    learner = agent.learner
+    before = [parameter.detach().clone() for parameter in agent.network.parameters()]
+    for _ in range(2):
+        iterate()
+    if learner.interventions[0].needs_boundaries:
+        learner.boundary(torch.ones(2, dtype=torch.int64))
+    metrics = iterate()
+    assert learner.alive.all()
+    assert name == "none" or (learner.interventions[0].activity > 0).all()
+    assert all(torch.as_tensor(v).isfinite().all() for k, v in metrics.items() if "losses" in k)
+    for old, new in zip(before, agent.network.parameters(), strict=True):
+        assert new.isfinite().all()
+        if new.dim() > 2:  # biases that were reset are 0 again
+            assert (old != new).flatten(1).any(1).all()
+    for target in learner.targets:
+        assert all(parameter.isfinite().all() for parameter in target.parameters())
