@@ -1,4 +1,4 @@
-# make train · make test · make compare · make bench · make lint · make clean
+# make train · make test · make compare · make bench · make exactness · make lint · make clean
 # Everything happens in .venv, which is made on first use and reused afterwards.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test compare bench lint clean
+.PHONY: train test compare bench exactness lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py compare --preset demo --interventions none adamo:half_life=50000 --out results/runs/demo
@@ -24,6 +24,7 @@ BENCH := --out results/speed $(ARGS)
 bench: $(VENV)/.installed-dev $(PEER_PYTHON)
 	$(BIN)/python benchmarks/throughput.py --peer-python $(PEER_PYTHON) $(BENCH)
 	$(BIN)/python benchmarks/environments.py --peer-python $(PEER_PYTHON) --out results/environments $(ARGS)
+	$(BIN)/python benchmarks/parts.py --out results/environments $(ARGS)
 	$(BIN)/python benchmarks/activations.py $(BENCH)
 	$(BIN)/python benchmarks/overhead.py $(BENCH)
 	$(BIN)/python benchmarks/overhead.py --agent dqn $(BENCH)
@@ -32,6 +33,10 @@ bench: $(VENV)/.installed-dev $(PEER_PYTHON)
 	$(BIN)/python benchmarks/roofline.py $(BENCH)
 	$(BIN)/python benchmarks/roofline.py --optimizer adamo --width 256 --path bf16 $(BENCH)
 	$(BIN)/python benchmarks/scaling.py $(BENCH)
+
+# Step by step beside the reference packages, on one core: any games with ARGS="--games Seaquest FourRooms"
+exactness: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/exactness.py --out results/environments $(ARGS)
 
 $(PEERS)/bin/python:
 	$(PYTHON) -m venv $(PEERS)

@@ -25,12 +25,25 @@ import tyro
 from _games import FAMILIES, PEERS, Game, chosen
 from _measure import Contender, local, summarize, take_turns
 from _peer import Peer
-from _publish import Report, bars, canvas, publish
+from _publish import Report, canvas, publish
 from _work import stepping
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from neoteny.experiments.drawing import BASELINE_COLOUR, FAINT, GREY, PALETTE, quiet
 
 LABELS = ["game", "lanes", "contender"]
 OURS, REFERENCE = "neoteny", "reference"
+LOOKS = {
+    OURS: (PALETTE[0], "D"),
+    "gymnax": (PALETTE[1], "o"),
+    "pgx": (PALETTE[2], "o"),
+    "navix": (PALETTE[3], "o"),
+    "xminigrid": (BASELINE_COLOUR, "o"),
+    "envpool": (PALETTE[5], "s"),
+    REFERENCE: (GREY, "x"),
+}
+"""Colours and markers of contenders: round ones are compiled by JAX."""
 DRAWN = 32_768
 """Steps of all lanes together that a call does, where it may be neither short nor long."""
 SHORTEST, LONGEST = 8, 128
@@ -139,16 +152,29 @@ def beside(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(summary: pd.DataFrame) -> Figure:
-    """Steps per second on a logarithmic axis, one panel a number of lanes."""
-    lanes = summary["lanes"].unique()
-    figure, panels = canvas(1, len(lanes), 4.5 * len(lanes), 0.9 + 0.2 * len(summary) / len(lanes))
+    """Steps per second as dots with the range of the windows, one panel a number of lanes."""
+    lanes, games = summary["lanes"].unique(), summary["game"].unique()
+    figure, panels = canvas(1, len(lanes), 2.0 + 3.2 * len(lanes), 1.2 + 0.22 * len(games))
+    present = [name for name in LOOKS if name in set(summary["contender"])]
     for panel, count in zip(panels, lanes, strict=True):
-        own = summary[summary["lanes"] == count]
-        names = (own["game"] + ", " + own["contender"]).tolist()
-        bars(panel, names, own, (own["contender"] != OURS).tolist())
+        quiet(panel, ())
+        own = summary[summary["lanes"] == count].set_index("contender")
+        for name in present:
+            colour, marker = LOOKS[name]
+            rows = own.loc[own.index.intersection([name])]
+            places = [list(games).index(game) for game in rows["game"]]
+            panel.hlines(places, rows["lowest"], rows["highest"], color=colour, lw=1)
+            panel.plot(rows["median"], places, marker, color=colour, ms=5, label=name)
+        panel.set_yticks(range(len(games)), games if panel is panels[0] else [""] * len(games))
+        panel.set_ylim(len(games) - 0.5, -0.5)
+        panel.grid(axis="y", color=FAINT, lw=0.6)
+        panel.set_axisbelow(True)
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(EngFormatter(sep=" "))
         panel.set_title(f"{count:,} lanes", loc="left")
         panel.set_xlabel("env steps/s")
-        panel.set_xscale("log")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper left", ncols=len(names), frameon=False)
     return figure
 
 

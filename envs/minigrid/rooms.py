@@ -43,7 +43,6 @@ class FourRooms(MiniGrid):
         first += [_MIDDLE * _SIZE + 1, _MIDDLE * _SIZE + _MIDDLE + 1]
         self._gaps = self._table(np.array(first)[:, None])
         self._along = self._table(np.array([_SIZE, _SIZE, 1, 1])[:, None])
-        self._goal = self._table([GOAL], np.uint8)
 
     def _initial(self, draws: Tensor) -> State:
         gaps = self._gaps + self._along * rng.integer(draws[:4], _MIDDLE - 1)
@@ -59,7 +58,7 @@ class FourRooms(MiniGrid):
         worlds = self._world.expand(self.num_envs, -1).scatter(1, gaps.t(), EMPTY)
         return {
             "pose": rng.integer(draws[6], 4) * self.area + agent,
-            "grid": self._furnished(worlds, goal[:, None], self._goal),
+            "grid": worlds.scatter_(1, goal[:, None], GOAL).view(torch.int64),
         }
 
 
