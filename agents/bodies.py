@@ -149,6 +149,7 @@ def _make(
         "gain": spec.gain,
         "role": "hidden",
         "generator": generators,
+        "init": spec.init,
     }
     if layer.convolution is None:
         return IsoLinear(layer.size, units, **options)

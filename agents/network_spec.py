@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from neoteny.agents.policies import Family
+from neoteny.plasticity.initial import INITS, Init
 from neoteny.plasticity.layers import ACTIVATIONS
 
 __all__ = ["NORMS", "PAPER_GAIN", "TORSOS", "Convolution", "HeadSpec", "LayerSpec", "NetworkSpec"]
@@ -99,6 +100,9 @@ class NetworkSpec:
     hidden_gain: float | None = PAPER_GAIN
     """Gain of the orthogonal initialisation of hidden layers: the paper's for every activation;
     none is the activation's own, which keeps the signal's size."""
+    init: Init = "orthogonal"
+    """`"uniform"` draws weights and biases as torch's own layers do, heads included, without
+    regard to gains."""
     torso: str = "mlp"
     """`"conv"` puts convolutions before the linear layers, for observations that are grids."""
     channels: tuple[int, ...] = (16,)
@@ -119,7 +123,12 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) <= 0:
             raise ValueError(f"hidden is {self.hidden}: give at least one positive layer width")
-        for name, known in (("activation", ACTIVATIONS), ("norm", NORMS), ("torso", TORSOS)):
+        for name, known in (
+            ("activation", ACTIVATIONS),
+            ("norm", NORMS),
+            ("torso", TORSOS),
+            ("init", INITS),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"{name} {getattr(self, name)!r} is unknown: use one of {', '.join(known)}"
@@ -173,7 +182,13 @@ class NetworkSpec:
         """
         depth = len(self.convolutions) + len(self.hidden)
         growth = self.gain / ACTIVATIONS[self.activation].gain
-        if self.norm != "none" or self.residual or depth * math.log(growth) < MOST_GROWTH:
+        orthogonal = self.init == "orthogonal"  # the other keeps less than the signal's size
+        if (
+            not orthogonal
+            or self.norm != "none"
+            or self.residual
+            or depth * math.log(growth) < MOST_GROWTH
+        ):
             return
         raise ValueError(
             f"{depth} layers of {self.activation} with gain {self.gain:.3g} multiply what they see "

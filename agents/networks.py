@@ -62,6 +62,7 @@ class Branch(nn.Module):
             gain=head.gain,
             role="head",
             generator=generators,
+            init=spec.init,
         )
         self.family = head.family
         self.log_std_init = None if head.family is None else head.family.log_std

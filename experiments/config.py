@@ -53,6 +53,8 @@ class TrainConfig:
     depth: int | None = None
     """Number of linear hidden layers, all of the one width that `hidden` then gives, as in
     `--hidden 64 --depth 64`; unset, as many as `hidden` lists."""
+    init: Literal["orthogonal", "uniform"] = "orthogonal"
+    """How weights begin; `uniform` is torch's own way, and so that of Stable-Baselines3's DQN."""
     gain: Literal["paper", "activation"] = "paper"
     """Gain of the orthogonal initialisation of hidden layers: `paper` is sqrt(2) for all,
     `activation` the one that keeps the signal's size, which deep networks need."""
@@ -149,6 +151,7 @@ class TrainConfig:
             padding=self.padding,
             residual=self.residual,
             shared=self.shared,
+            init=self.init,
             hidden_gain=PAPER_GAIN if self.gain == "paper" else None,
         )
 
@@ -316,8 +319,8 @@ def arm_name(config: RunConfig) -> str:
     if config.depth is not None:
         parts.append(f"depth{config.depth}")
         parts += [f"width{width}" for width in config.hidden[:1] if width != 64]
-    if config.gain != "paper":
-        parts.append(f"{config.gain}gain")
+    parts += [config.init] * (config.init != "orthogonal")
+    parts += [f"{config.gain}gain"] * (config.gain != "paper")
     parts += [name for name in ("residual", "shared") if getattr(config, name)]
     return "-".join(parts)
 

@@ -21,6 +21,7 @@ from neoteny.plasticity.activations import (
     crelu,
     groupsort,
 )
+from neoteny.plasticity.initial import INITS, Init, draw_bias, draw_weight
 
 __all__ = [
     "ACTIVATIONS",
@@ -59,14 +60,18 @@ class IsoLayer(nn.Module):
         gain: float,
         role: Role,
         generator: Generators,
+        init: Init,
     ) -> None:
         super().__init__()
+        if init not in INITS:
+            raise ValueError(f"init {init!r} is unknown: use one of {', '.join(INITS)}")
         if role not in ("hidden", "head"):
             raise ValueError(f'role {role!r} is unknown; use "hidden" or "head"')
         if min(shape) < 1 or (members is not None and members < 1):
             raise ValueError(f"sizes {shape} and members={members} must be at least 1")
         self.members = members
         self.gain = gain
+        self.init: Init = init
         self.role: Role = role
         lead = () if members is None else (members,)
         self.weight = nn.Parameter(torch.empty(*lead, *shape))
@@ -77,10 +82,10 @@ class IsoLayer(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: Generators = None) -> None:
-        """Draw orthogonal weights times the gain, and zero biases, in place.
+        """Draw weights and biases in place, as `init` says; see `plasticity.initial`.
 
         Each member draws what a layer of one member draws from the same generator, so its weights
-        do not depend on M. Convolution kernels are orthogonal as (out, in * kh * kw).
+        do not depend on M.
 
         Args:
             generator: one generator per member, on any device; None draws from the global one.
@@ -98,20 +103,21 @@ class IsoLayer(nn.Module):
             raise ValueError(
                 f"{len(generators)} generators for {count} members; give one per member"
             )
-        weights = self.weight.unsqueeze(0) if self.members is None else self.weight
-        for member, source in zip(weights, generators, strict=True):
-            device = member.device if source is None else source.device
-            draw = torch.empty(member.shape, dtype=member.dtype, device=device)
-            member.copy_(nn.init.orthogonal_(draw, self.gain, generator=source))
-        if self.bias is not None:
-            self.bias.zero_()
+        for index, source in enumerate(generators):
+            weight = self.weight if self.members is None else self.weight[index]
+            device = weight.device if source is None else source.device
+            draw = torch.empty(weight.shape, dtype=weight.dtype, device=device)
+            weight.copy_(draw_weight(draw, self.init, self.gain, source))
+            if self.bias is not None:
+                bias = self.bias if self.members is None else self.bias[index]
+                bias.copy_(draw_bias(draw.new_empty(bias.shape), self.init, draw, source))
 
     def extra_repr(self) -> str:
         """Settings shown by print."""
         sizes = ", ".join(map(str, self.weight.shape[0 if self.members is None else 1 :]))
         return (
             f"{sizes}, bias={self.bias is not None}, members={self.members}, "
-            f"gain={self.gain:g}, role={self.role}"
+            f"init={self.init}, gain={self.gain:g}, role={self.role}"
         )
 
 
@@ -126,6 +132,7 @@ class IsoLinear(IsoLayer):
         gain: all singular values at initialisation.
         role: "hidden" layers are kept isometric, "head" layers are not.
         generator: one generator per member for the initial weights.
+        init: "orthogonal", or "uniform" as of `nn.Linear`.
 
     Raises:
         ValueError: for an unknown role, sizes below 1, or a wrong number of generators.
@@ -143,8 +150,9 @@ class IsoLinear(IsoLayer):
         gain: float = 1.0,
         role: Role = "hidden",
         generator: Generators = None,
+        init: Init = "orthogonal",
     ) -> None:
-        super().__init__((out_features, in_features), bias, members, gain, role, generator)
+        super().__init__((out_features, in_features), bias, members, gain, role, generator, init)
         self.in_features = in_features
         self.out_features = out_features
 
@@ -180,6 +188,7 @@ class IsoConv2d(IsoLayer):
         gain: all singular values of the reshaped kernel at initialisation.
         role: "hidden" layers are kept isometric, "head" layers are not.
         generator: one generator per member for the initial weights.
+        init: "orthogonal", or "uniform" as of `nn.Conv2d`.
 
     Raises:
         ValueError: for an unknown role, sizes below 1, or a wrong number of generators.
@@ -197,10 +206,11 @@ class IsoConv2d(IsoLayer):
         gain: float = 1.0,
         role: Role = "hidden",
         generator: Generators = None,
+        init: Init = "orthogonal",
     ) -> None:
         kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         shape = (out_channels, in_channels, *kernel)
-        super().__init__(shape, bias, members, gain, role, generator)
+        super().__init__(shape, bias, members, gain, role, generator, init)
         self.stride = stride
         self.padding = padding
 

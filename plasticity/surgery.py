@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from neoteny.plasticity.activations import ACTIVATIONS, Activation
+from neoteny.plasticity.initial import draw_bias, draw_weight
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
@@ -108,14 +109,22 @@ def fresh_weight(
         shape: (out, in, ...) of another size than the layer's.
 
     Returns:
-        (M, out, in, ...) on the layer's device; orthogonal, with singular values `layer.gain`.
+        (M, out, in, ...) on the layer's device, as `layer.init` and `layer.gain` say.
     """
     weight = layer.weight
     size = weight.shape[1:] if shape is None else shape
     draws = [torch.empty(*size, dtype=weight.dtype) for _ in generators]
     for draw, generator in zip(draws, generators, strict=True):
-        nn.init.orthogonal_(draw, layer.gain, generator=generator)
+        draw_weight(draw, layer.init, layer.gain, generator)
     return torch.stack(draws).to(weight.device)
+
+
+def _fresh_bias(layer: Any, generators: Sequence[torch.Generator]) -> Tensor:
+    """Draw what a layer's bias could have been at the start, (M, out)."""
+    draws = [torch.empty(layer.bias.shape[1:], dtype=layer.bias.dtype) for _ in generators]
+    for draw, generator in zip(draws, generators, strict=True):
+        draw_bias(draw, layer.init, layer.weight[0], generator)
+    return torch.stack(draws).to(layer.bias.device)
 
 
 def hidden_layers(network: Network) -> Iterator[tuple[str, int, Any]]:
@@ -280,7 +289,7 @@ def redraw(
     """
     write(learner, layer.weight, fresh_weight(layer, generators))
     if layer.bias is not None:
-        write(learner, layer.bias, 0.0)
+        write(learner, layer.bias, _fresh_bias(layer, generators))
     for name, parameter in () if norm is None else norm.named_parameters():
         write(learner, parameter, float(name == "weight"))
 
