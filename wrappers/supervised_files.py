@@ -74,10 +74,10 @@ class SupervisedDefinition:
         with Naming(self.name, "schedule"):
             given = self.schedule or {"kind": "Periodic"}
             if isinstance(given, Mapping):
-                more = {"period": task_steps or TASK_STEPS}
-                given = Schedule.from_dict(completed(Schedule.kinds, given, more))
+                period = {"period": task_steps or TASK_STEPS}
+                given = Schedule.from_dict(completed(Schedule.kinds, given, period))
             schedule = given.aligned(steps_per_iteration)
-        more = {
+        more: dict[str, Any] = {
             "shape": list(images.shape),
             "classes": images.classes,
             "seed": list(seeds),
