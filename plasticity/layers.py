@@ -235,4 +235,4 @@ class IsoConv2d(IsoLayer):
             self.padding,
             groups=self.members,
         )
-        return out.unflatten(1, (self.members, -1)).transpose(0, 1)
+        return torch.unflatten(out, 1, (self.members, -1)).transpose(0, 1)
