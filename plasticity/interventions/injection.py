@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from neoteny.plasticity.activations import ACTIVATIONS
+from neoteny.plasticity.initial import draw_bias, draw_weight
 from neoteny.plasticity.interventions.base import Facts, Intervention
 from neoteny.plasticity.interventions.network_resets import RECYCLING, REDRAWING
 from neoteny.plasticity.interventions.resets import period_in_updates
 from neoteny.plasticity.layers import IsoLinear
-from neoteny.plasticity.surgery import fresh_weight, write
+from neoteny.plasticity.surgery import redraw, write
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
@@ -142,7 +143,7 @@ class PlasticityInjection(Intervention):
         for branch in learner.network.branches.values():
             if id(branch.body) not in drawn:
                 for layer in branch.hidden[:-1]:
-                    write(learner, layer.weight, fresh_weight(layer, generators))
+                    redraw(learner, layer, generators)
                 self._divide(_Hidden, branch.hidden[-1], activation.group)
             self._divide(_Head, branch.head, activation.fan * activation.group)
             self._draw(learner, branch, generators, {0: 1.0}, hidden=id(branch.body) not in drawn)
@@ -216,18 +217,26 @@ class PlasticityInjection(Intervention):
         if hidden:
             layer: Any = branch.hidden[-1]
             narrow = (len(units) // self._blocks, *layer.weight.shape[2:])
-            rows, wide = fresh_weight(layer, generators, narrow), torch.zeros_like(layer.weight)
+            rows, bias = _fresh(layer, generators, narrow)
+            wide = torch.zeros_like(layer.weight)
             for block in signs:
                 wide[:, units == block] = rows
             write(learner, layer.weight, wide, masks[0].unsqueeze(1))
             if layer.bias is not None:
-                write(learner, layer.bias, 0.0, masks[0])
+                biases = torch.zeros_like(layer.bias)
+                for block in signs:
+                    biases[:, units == block] = bias
+                write(learner, layer.bias, biases, masks[0])
         head = branch.head
-        narrow = (head.weight.shape[1], len(features) // self._blocks)
-        columns, wide = fresh_weight(head, generators, narrow), torch.zeros_like(head.weight)
+        columns, bias = _fresh(
+            head, generators, (head.weight.shape[1], len(features) // self._blocks)
+        )
+        wide = torch.zeros_like(head.weight)
         for block, sign in signs.items():
             wide[:, :, features == block] = sign * columns
         write(learner, head.weight, wide, masks[1])
+        if first == 0 and head.bias is not None:  # those of g and g' are one that is learnt on
+            write(learner, head.bias, bias)
 
     def _owners(self, learner: Learner) -> tuple[Tensor, Tensor]:
         """Block of each unit of the last hidden layer (units,), and of each feature (features,)."""
@@ -265,6 +274,21 @@ class PlasticityInjection(Intervention):
         masks = {"rows": units.unsqueeze(1), "biases": units, "columns": features}
         for name, parameter in self._parameters(learner):
             yield name, parameter, masks[name.rpartition("/")[2]]
+
+
+def _fresh(
+    layer: Any, generators: list[torch.Generator], shape: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Weight (M, *shape) and bias (M, out) as a layer of this shape would begin with."""
+    weights, biases = [], []
+    for generator in generators:
+        empty = torch.empty(shape, dtype=layer.weight.dtype)
+        weights.append(draw_weight(empty, layer.init, layer.gain, generator))
+        biases.append(torch.zeros(shape[0], dtype=empty.dtype))
+        if layer.bias is not None:
+            draw_bias(biases[-1], layer.init, empty, generator)
+    device = layer.weight.device
+    return torch.stack(weights).to(device), torch.stack(biases).to(device)
 
 
 def _trained(injections: int) -> int:

@@ -33,11 +33,14 @@ def make_learner():
         torso="mlp",
         shared=False,
         residual=False,
+        init="orthogonal",
         **options,
     ):
         grid = {"torso": torso, "channels": (8, 4), "kernel": (2,)} if torso == "conv" else {}
         hidden = (8, 8) if residual else (16, 8) if torso == "mlp" else (8,)
-        spec = NetworkSpec(hidden, activation, bias, shared=shared, residual=residual, **grid)
+        spec = NetworkSpec(
+            hidden, activation, bias, shared=shared, residual=residual, init=init, **grid
+        )
         return Learner(
             lambda spec, generators: Network(spec, SHAPES[torso], HEADS[kind], generators),
             spec,

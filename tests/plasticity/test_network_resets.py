@@ -103,10 +103,11 @@ def test_dash_averages_the_first_gradients_after_a_switch_then_shrinks_once(make
 ACTIVATIONS = ["relu", "tanh", "groupsort", "crelu", "deep_fourier"]
 
 
+@pytest.mark.parametrize("init", ["orthogonal", "uniform"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_before_the_injection_it_is_the_plain_network(activation, make_learner, train):
-    learner = make_learner("plasticity_injection", activation=activation)
-    plain = make_learner(activation=activation)
+def test_before_the_injection_it_is_the_plain_network(activation, init, make_learner, train):
+    learner = make_learner("plasticity_injection", activation=activation, init=init)
+    plain = make_learner(activation=activation, init=init)
     for each in (learner, plain):
         train(each, 5)
     outputs, expected = learner.network(batch(9)), plain.network(batch(9))
@@ -116,9 +117,11 @@ def test_before_the_injection_it_is_the_plain_network(activation, make_learner, 
 
 @pytest.mark.parametrize("activation", [*ACTIVATIONS, "groupsort4"])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+@pytest.mark.parametrize(
+    ("seeds", "init"), [((0,), "orthogonal"), ((0, 1, 2), "orthogonal"), ((0, 1), "uniform")]
+)
 def test_injections_leave_every_bit_of_the_outputs_and_start_a_new_optimizer(
-    activation, bias, seeds, make_learner, train
+    activation, bias, seeds, init, make_learner, train
 ):
     """Twice, and so does the target network, whose f is another than the network's."""
     learner = make_learner(
@@ -127,6 +130,7 @@ def test_injections_leave_every_bit_of_the_outputs_and_start_a_new_optimizer(
         activation=activation,
         bias=bias,
         seeds=seeds,
+        init=init,
     )
     target = copy.deepcopy(learner.network)
     learner.targets = [target]
