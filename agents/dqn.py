@@ -24,14 +24,16 @@ from neoteny.agents.dqn_loss import (
     DQNConfig,
     dueling_values,
     epsilon_at,
+    explorations,
     explore,
     td_loss,
     td_target,
 )
+from neoteny.agents.known_loss import KnownLoss
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
-from neoteny.agents.q_values import fused_td_loss, plain_values
-from neoteny.agents.replay import Batch, unpack
+from neoteny.agents.q_values import PlainBranch
+from neoteny.agents.replay import Batch, floats, unpack
 from neoteny.envs import rng
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 
@@ -109,32 +111,35 @@ class DQN:
         self.began = 0
         """Step at which the exploration schedule began."""
         self.replay: Replay | None = None
+        self._plain: tuple[PlainBranch | None, PlainBranch | None] | None = None
 
     @property
     def network(self) -> Network:
         """The online network."""
         return self.learner.network
 
-    @property
-    def plain(self) -> bool:
-        """Whether the network is one branch of plain layers, to be computed without autograd."""
-        network = self.network
+    def _read(self, network: Network) -> PlainBranch | None:
+        """The network as one branch of plain layers, to be computed without autograd, if it is."""
         if self.config.dueling or not network.stacked or network.precision != torch.float32:
-            return False
-        return network.branches["q"].stackable
+            return None
+        branch = network.branches["q"]
+        return PlainBranch(branch, network.spec.activation) if branch.stackable else None
 
     def _features(self, obs: Tensor) -> Observations:
         """Observations (M, B, *shape) as the networks take them fastest; read by several."""
-        width = self.network.spec.hidden[0]
-        if self.network.takes_sparse(obs) and obs.numel() * width >= SPARSE_FROM:
+        if self._sparse(obs):
             return self.network.inputs(obs)
-        return obs.to(torch.get_default_dtype())
+        return floats(obs)
+
+    def _sparse(self, obs: Tensor) -> bool:
+        """Whether observations (M, B, *shape) are better listed by their ones."""
+        large = obs.numel() * self.network.spec.hidden[0] >= SPARSE_FROM
+        return large and self.network.takes_sparse(obs)
 
     def values(self, network: Network, obs: Observations) -> Tensor:
         """Q-values (M, B, A) of observations (M, B, *shape)."""
-        if self.plain and not torch.is_grad_enabled():
-            branch = network.branches["q"]
-            return plain_values(branch, network.spec.activation, network.inputs(obs))
+        if not torch.is_grad_enabled() and (plain := self._read(network)) is not None:
+            return plain.values(network.inputs(obs))
         outputs = network(obs)
         if self.config.dueling:
             return dueling_values(outputs["value"], outputs["advantage"])
@@ -148,12 +153,15 @@ class DQN:
         return explore(greedy, uniform, epsilon, self.actions)
 
     def _prepare(self, envs: Any) -> Replay:
-        """The replay, with room for as many final observations as can occur within it."""
+        """The replay, with room for as many final observations as can occur within it.
+
+        They are asked for in iterations in which any can occur.
+        """
         if self.replay is None:
             self.replay = make_replay(envs.reset()[0], self.config, self.seeds)
-        ring = self.replay.ring
-        ring.reserve(envs.max_truncations(ring.rows + self.config.num_steps))
-        envs.final_observations = ring.spare > 0
+        ring, steps = self.replay.ring, self.config.num_steps
+        ring.reserve(envs.max_truncations(ring.rows + steps))
+        envs.final_observations = envs.max_truncations(steps) > 0
         return self.replay
 
     def iterate(self, envs: Any) -> dict[str, Tensor | float]:
@@ -167,13 +175,15 @@ class DQN:
             were none, exploration and what the replay holds.
         """
         config, replay = self.config, self._prepare(envs)
+        self._plain = None
         uniform, epsilon = self._exploration()
+        explores, random = explorations(uniform, epsilon.unsqueeze(1), self.actions)
         words = self._words()
         totals = torch.zeros(len(self.statistics) + 1, self.members, device=self.device)
         before = self.learner.updates
         obs = replay.observation
-        for t in range(config.num_steps):
-            action = self.act(obs, uniform[t], epsilon[t]).flatten()
+        for explore_here, anything in zip(explores.unbind(), random.unbind(), strict=True):
+            action = torch.where(explore_here, anything, self._greedy(obs)).flatten()
             new, reward, terminated, truncated, info = envs.step(action)
             replay.add(action, reward, terminated, truncated, new, info.get("final_obs"))
             obs = new.view(self.members, -1, *self.observation_shape)
@@ -215,27 +225,66 @@ class DQN:
         every = self.config.train_frequency
         return self.step // every - (self.step - self.config.num_envs) // every
 
+    def _plain_branches(self) -> tuple[PlainBranch | None, PlainBranch | None]:
+        """The online and the target network as plain branches, as read in this iteration."""
+        if self._plain is None:
+            self._plain = self._read(self.network), self._read(self.target)
+        return self._plain
+
+    def _greedy(self, obs: Tensor) -> Tensor:
+        """Greedy actions (M, N) on observations (M, N, *shape)."""
+        plain, _ = self._plain_branches()
+        features = self._features(obs)
+        if plain is not None:
+            return plain.values(self.network.inputs(features)).argmax(-1)
+        with torch.no_grad():
+            return self.values(self.network, features).argmax(-1)
+
     def _update(self, batch: Batch) -> Tensor:
         """One gradient step; returns the statistics and the gradient's norm (5, M)."""
+        plain, target = self._plain_branches()
+        loss: Tensor | KnownLoss
+        if plain is None or target is None:
+            loss, statistics, obs = self._loss(batch)
+        else:
+            loss, statistics, obs = self._plain_loss(batch, plain, target)
+        norm = self.learner.update(loss, obs)
+        if self.learner.updates % self.config.target_updates == 0:
+            self._follow()
+        return torch.cat([statistics, norm.unsqueeze(0)])
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, Observations]:
+        """Loss (M,) and statistics (4, M), and what they were computed from."""
         obs = self._features(batch.obs)
         with torch.no_grad():
             next_obs = self._features(batch.next_obs)
             next_values = self.values(self.target, next_obs)
             online = self.values(self.network, next_obs) if self.config.double else None
             target = td_target(batch.returns, batch.discount, next_values, online)
-        loss, statistics = self._loss(obs, batch.action, target)
-        norm = self.learner.update(loss, obs)
-        if self.learner.updates % self.config.target_updates == 0:
-            self._follow()
-        return torch.cat([statistics, norm.unsqueeze(0)])
+        values = self.values(self.network, obs)
+        return *td_loss(values, batch.action, target, self.config.loss), obs
 
-    def _loss(self, obs: Observations, action: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss (M,) and statistics (4, M) of the online network."""
-        network, kind = self.network, self.config.loss
-        if not self.plain:
-            return td_loss(self.values(network, obs), action, target, kind)
-        branch, activation = network.branches["q"], network.spec.activation
-        return fused_td_loss(branch, activation, network.inputs(obs), action, target, kind)
+    def _plain_loss(
+        self, batch: Batch, plain: PlainBranch, target: PlainBranch
+    ) -> tuple[KnownLoss, Tensor, Observations]:
+        """The same of plain networks, in as few operations as it takes."""
+        rows, double, inputs = batch.action.shape[1], self.config.double, self.network.inputs
+        online: Tensor | None = None
+        if self._sparse(batch.obs):
+            obs, next_obs = self._features(batch.obs), self._features(batch.next_obs)
+            x = obs
+            online = plain.values(next_obs) if double else None
+        else:
+            both = floats(batch.both())
+            obs, next_obs = both.narrow(1, 0, rows), both.narrow(1, rows, rows)
+            x = inputs(both if double else obs)
+        next_values = target.values(inputs(next_obs))
+
+        def bootstrap(others: Tensor) -> Tensor:
+            chooses = (others if online is None else online) if double else None
+            return td_target(batch.returns, batch.discount, next_values, chooses)
+
+        return *plain.td_loss(x, batch.action, bootstrap, self.config.loss), obs
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -13,7 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["DQNConfig", "dueling_values", "epsilon_at", "explore", "td_loss", "td_target"]
+__all__ = [
+    "DQNConfig",
+    "dueling_values",
+    "epsilon_at",
+    "explorations",
+    "explore",
+    "td_loss",
+    "td_target",
+]
 
 
 @dataclass(frozen=True)
@@ -140,20 +148,26 @@ def epsilon_at(step: Tensor, lanes: int, config: DQNConfig) -> Tensor:
     return powers
 
 
-def explore(greedy: Tensor, uniform: Tensor, epsilon: Tensor | float, actions: int) -> Tensor:
-    """Replace a share of greedy actions by uniformly random ones, by a single number each.
+def explorations(uniform: Tensor, epsilon: Tensor | float, actions: int) -> tuple[Tensor, Tensor]:
+    """Where to explore and with which action, by a single number each.
 
     Args:
-        greedy: (...) int64.
         uniform: (...) in [0, 1).
         epsilon: Share of random actions, in [0, 1].
         actions: Number of actions A.
 
     Returns:
-        (...) int64; where uniform < epsilon, uniform / epsilon chooses the action.
+        (...) bool, whether uniform < epsilon, and (...) int64, the action that uniform / epsilon
+        chooses there.
     """
     random = (uniform * (actions / epsilon)).long().clamp(max=actions - 1)
-    return torch.where(uniform < epsilon, random, greedy)
+    return uniform < epsilon, random
+
+
+def explore(greedy: Tensor, uniform: Tensor, epsilon: Tensor | float, actions: int) -> Tensor:
+    """Replace a share of greedy actions (...) by uniformly random ones, see `explorations`."""
+    explores, random = explorations(uniform, epsilon, actions)
+    return torch.where(explores, random, greedy)
 
 
 def dueling_values(value: Tensor, advantage: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ interventions are on.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from neoteny.agents.known_loss import KnownLoss
 from neoteny.agents.networks import Network, NetworkSpec, Observations
 from neoteny.agents.seeding import child_generators
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings, make_optimizer
+from neoteny.plasticity.quick_adam import QuickAdam
 from neoteny.plasticity.surgery import reset_optimizer
 
 __all__ = ["Learner"]
@@ -94,30 +97,31 @@ class Learner:
         return child_generators(self.seeds, stream, index)
 
     def update(
-        self, loss: Tensor, obs: Observations, parts: Mapping[str, Tensor] | None = None
+        self, loss: Tensor | KnownLoss, obs: Observations, parts: Mapping[str, Tensor] | None = None
     ) -> Tensor:
         """Take one gradient step.
 
         Args:
-            loss: (M,) one loss per member; differentiating their sum leaves each member its own
-                gradient.
+            loss: (M,) one loss per member, perhaps with its gradient; differentiating their sum
+                leaves each member its own gradient.
             obs: (M, B, *shape) the observations that the loss was computed from, or their ones.
             parts: Branches to what the loss says of each alone, (M,); unset, all of it of all.
 
         Returns:
             (M,) gradient norm over the whole network before clipping.
         """
-        self.losses = {name: loss.detach() for name in self.network.branches} | dict(parts or {})
-        for intervention in self.interventions:
-            loss = loss + intervention.loss(self, obs)
-        for parameter in self._parameters:
-            parameter.grad = None
-        loss.sum().backward()  # type: ignore[no-untyped-call]
+        value = loss.value if isinstance(loss, KnownLoss) else loss.detach()
+        self.losses = dict.fromkeys(self.network.branches, value) | dict(parts or {})
+        penalties = [intervention.loss(self, obs) for intervention in self.interventions]
+        known = self._differentiate(loss, penalties)
         for intervention in self.interventions:
             intervention.after_backward(self, obs)
-        norm = self._clip_gradients()
+        norm = self._clip_gradients(None if known is None else known.in_a_row)
         before = [p.detach().clone() for p in self._parameters] if self.any_frozen else []
-        self.optimizer.step()
+        if isinstance(self.optimizer, QuickAdam):
+            self.optimizer.quick_step()
+        else:
+            self.optimizer.step()
         self.updates += 1
         with torch.no_grad():
             for intervention in self.interventions:
@@ -126,29 +130,50 @@ class Learner:
                 parameter.copy_(torch.where(_member_view(self.alive, parameter), parameter, old))
         return norm
 
+    def _differentiate(
+        self, loss: Tensor | KnownLoss, penalties: Sequence[Tensor | float]
+    ) -> KnownLoss | None:
+        """Give every parameter the gradient of loss and penalties, none where neither has one.
+
+        Returns:
+            The loss, if the gradients are those that it came with.
+        """
+        for parameter in self._parameters:
+            parameter.grad = None
+        if isinstance(loss, KnownLoss):
+            if not any(isinstance(penalty, Tensor) for penalty in penalties):
+                for parameter, gradient in zip(loss.parameters, loss.gradients, strict=True):
+                    parameter.grad = gradient
+                return loss
+            loss = loss.tensor()
+        for penalty in penalties:
+            loss = loss + penalty
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+        return None
+
     @torch.no_grad()
-    def _clip_gradients(self) -> Tensor:
+    def _clip_gradients(self, row: Tensor | None = None) -> Tensor:
+        """Clip the gradients, or the row (1, weights) in which all of them lie: norm (M,)."""
         groups = [[p.grad for p in group if p.grad is not None] for group in self._groups.values()]
-        norms = torch.stack(
-            [
-                torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in group]).norm(
-                    dim=0
-                )
-                for group in groups
-            ]
-        )
+        if row is not None and len(groups) == 1:
+            groups = [[row]]
+        norms = torch.stack([_norm(group) for group in groups])
         self.branch_norms = dict(zip(self._groups, norms, strict=True))  # each (M,)
-        self.alive.logical_and_(norms.isfinite().all(0))
-        scales = torch.ones_like(norms)
-        if self.max_grad_norm is not None:
+        self.alive.logical_and_((norms < math.inf).all(0))  # false for NaN as well
+        if self.max_grad_norm is None:
+            scales = torch.ones_like(norms)
+        else:
             scales = (self.max_grad_norm / (norms + 1e-6)).clamp_(max=1.0)
         bits = -self.alive.to(torch.int32)  # all of them where alive, else none
         for group, scale in zip(groups, scales, strict=True):
-            torch._foreach_mul_(group, [_member_view(scale, gradient) for gradient in group])
+            like = {gradient.dim(): gradient for gradient in group}
+            scaling = {dim: _member_view(scale, gradient) for dim, gradient in like.items()}
+            masks = {dim: _member_view(bits, gradient) for dim, gradient in like.items()}
+            torch._foreach_mul_(group, [scaling[gradient.dim()] for gradient in group])
             for gradient in group:
                 # Zero times NaN is NaN, and selecting numbers by a mask is slow on a CPU.
-                gradient.view(torch.int32).bitwise_and_(_member_view(bits, gradient))
-        total: Tensor = norms.norm(dim=0)
+                gradient.view(torch.int32).bitwise_and_(masks[gradient.dim()])
+        total: Tensor = norms[0] if len(norms) == 1 else norms.norm(dim=0)
         return total
 
     def freeze(self, alive: Sequence[bool]) -> None:
@@ -201,6 +226,15 @@ class Learner:
         self.boundaries = state["boundaries"]
         self.alive.copy_(state["alive"])
         self.any_frozen = state["any_frozen"]
+
+
+def _norm(gradients: Sequence[Tensor]) -> Tensor:
+    """Norm (M,) over all gradients (M, ...) of a member."""
+    norms: list[Tensor] = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
+    if len(norms) == 1:
+        return norms[0]
+    norm: Tensor = torch.stack(norms).norm(dim=0)
+    return norm
 
 
 def _member_view(per_member: Tensor, like: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neoteny.envs import rng
 
-__all__ = ["Batch", "Ring", "pack", "unpack"]
+__all__ = ["Batch", "Ring", "floats", "pack", "unpack"]
 
 ACTION, REWARD, TERMINATED, DONE = range(4)
 
@@ -36,6 +36,22 @@ class Batch:
     """(M, B) float, of the value of `next_obs`; 0 where the episode terminated."""
     next_obs: Tensor
     """(M, B, *shape) observations to bootstrap from, before any reset."""
+
+    def both(self) -> Tensor:
+        """(M, 2 B, *shape) all observations, then those to bootstrap from."""
+        return torch.cat([self.obs, self.next_obs], 1)
+
+
+@dataclass
+class Joined(Batch):
+    """Transitions whose observations lie next to each other."""
+
+    frames: Tensor
+    """(M, 2 B, *shape) `obs` and `next_obs`."""
+
+    def both(self) -> Tensor:
+        """The frames as they are."""
+        return self.frames
 
 
 class Ring:
@@ -74,6 +90,8 @@ class Ring:
     def _place(self) -> None:
         """Number the rows of `frames`, and say which follows which."""
         device = self.frames.device
+        self._all_frames = self.frames.view(-1, *self.shape)
+        self._all_fields = self.fields.view(-1, 4)
         member = torch.arange(self.members, device=device).unsqueeze(1)
         cells = self.rows * self.lanes
         self._of_fields = member * cells
@@ -165,20 +183,24 @@ class Ring:
             terminated: (L,) bool.
             truncated: (L,) bool.
             obs: (L, *shape) after resets.
-            final_obs: (L, *shape) before resets; None if nothing can be truncated.
+            final_obs: (L, *shape) before resets; None if nothing is truncated.
         """
         row = self.time % self.rows
         self.time += 1
         step = torch.stack([action, reward, terminated, terminated | truncated], -1)
-        self.fields[:, row] = self._by_member(step)
-        self.frames[:, self.time % self.rows] = self._by_member(obs)
-        if self.spare:
-            assert final_obs is not None
-            spare = self._first_spare + self._final * self.lanes
-            self.frames.view(-1, *self.shape).index_copy_(0, spare.flatten(), final_obs)
-            cut = self._by_member(truncated)
-            self.successor[:, row] = torch.where(cut, spare, self._after[:, row])
-            self._final.add_(cut).remainder_(self.spare)
+        self.fields.select(1, row).copy_(self._by_member(step))
+        self.frames.select(1, self.time % self.rows).copy_(self._by_member(obs))
+        if not self.spare:
+            return
+        after, successor = self._after.select(1, row), self.successor.select(1, row)
+        if final_obs is None:
+            successor.copy_(after)
+            return
+        cut = self._by_member(truncated)
+        spare = self._first_spare + self._final * self.lanes
+        _copy_rows(self._all_frames, spare.flatten(), final_obs)
+        torch.where(cut, spare, after, out=successor)
+        self._final.add_(cut).remainder_(self.spare)
 
     def sample(self, words: Tensor) -> Batch:
         """Draw transitions, uniformly and with replacement.
@@ -193,13 +215,13 @@ class Ring:
     def gather(self, position: Tensor) -> Batch:
         """Build the transitions that start at positions (M, B): row times N plus lane."""
         if self.n_steps == 1:
-            here = (position + self._of_fields).flatten()
-            fields = self.fields.view(-1, 4).index_select(0, here).view(*position.shape, 4)
+            here = self._in_members(position, self._of_fields).flatten()
+            fields = self._all_fields.index_select(0, here).view(*position.shape, 4)
             action, returns, terminated, _ = fields.unbind(-1)
-            discount = self.gamma - self.gamma * terminated
+            discount = torch.sub(self._powers[1], terminated, alpha=self.gamma)
         else:
             path = (position.unsqueeze(-1) + self._within) % (self.rows * self.lanes)
-            fields = self.fields.view(-1, 4)[path + self._of_fields.unsqueeze(-1)]
+            fields = self._all_fields[path + self._of_fields.unsqueeze(-1)]
             going = (1 - fields[..., DONE]).cumprod(-1)
             reached = torch.cat([torch.ones_like(going[..., :1]), going[..., :-1]], -1)
             returns = (reached * fields[..., REWARD] * self._powers[:-1]).sum(-1)
@@ -209,14 +231,16 @@ class Ring:
             action = fields[..., 0, ACTION]
             here = (path.gather(-1, last).squeeze(-1) + self._of_fields).flatten()
         after = self.successor.view(-1).index_select(0, here).view_as(position)
-        obs, next_obs = self._frames(torch.cat([position + self._of_frames, after], 1))
-        return Batch(obs, action.long(), returns, discount, next_obs)
+        before = self._in_members(position, self._of_frames)
+        rows = torch.cat([before, after], 1)
+        frames = self._all_frames.index_select(0, rows.flatten())
+        frames = frames.view(*rows.shape, *self.shape)
+        obs, next_obs = frames.chunk(2, 1)
+        return Joined(obs, action.long(), returns, discount, next_obs, frames)
 
-    def _frames(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Observations (M, B, *shape) twice, from rows (M, 2 B)."""
-        flat = self.frames.view(-1, *self.shape).index_select(0, rows.flatten())
-        obs, next_obs = flat.view(*rows.shape, *self.shape).chunk(2, 1)
-        return obs, next_obs
+    def _in_members(self, position: Tensor, begins: Tensor) -> Tensor:
+        """Positions (M, B) within the members as positions in the memory of all."""
+        return position if self.members == 1 else position + begins
 
     def old_share(self, since: int) -> float:
         """Share of what can be drawn that was recorded before step `since`."""
@@ -247,6 +271,22 @@ class Ring:
         self.fields[:, :used] = state["fields"].to(device)
         self.successor[:, :used] = state["successor"].to(device)
         self._final.copy_(state["final"])
+
+
+def floats(obs: Tensor) -> Tensor:
+    """Observations as networks multiply them; booleans convert fastest as the bytes they are."""
+    if obs.dtype == torch.bool:
+        obs = obs.view(torch.uint8)
+    return obs.to(torch.get_default_dtype())
+
+
+def _copy_rows(target: Tensor, index: Tensor, source: Tensor) -> None:
+    """Write rows at indices, small elements by eight where their memory allows it."""
+    target, source = target.flatten(1), source.flatten(1)
+    aligned = source.shape[1] % 8 == 0 and source.storage_offset() % 8 == 0
+    if source.element_size() == 1 and aligned:
+        target, source = target.view(torch.int64), source.view(torch.int64)
+    target.index_copy_(0, index, source)
 
 
 def pack(obs: Tensor) -> dict[str, Any]:

@@ -83,7 +83,6 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(single_observation_space, self.num_envs)
         self.action_space = batch_space(single_action_space, self.num_envs)
         self.state: State = {}
-        self._slots = torch.arange(self.slots, device=self.device)[:, None]
         self._seed(seed)
 
     @abstractmethod
@@ -200,9 +199,10 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
             done = terminated
         else:
             expired = elapsed >= self.max_steps
-            truncated = expired & ~terminated
+            truncated = expired > terminated  # and not terminated
             done = expired | terminated
         counters = {"t_env": t_env + 1, "elapsed": elapsed.masked_fill(done, 0)}
+        self._words.follow(t_env, counters["t_env"])
         after = state | after
         new = after | self._restart(done, after, draws) | counters
         return new, after, reward, terminated, truncated
@@ -218,7 +218,7 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
 
     def _draw(self, t_env: Tensor) -> Tensor:
         """Random words of one step, (slots, L) int64."""
-        return rng.bits(self._keys, t_env, self._slots)
+        return self._words.at(t_env)
 
     def _full(self, fields: State) -> State:
         """Broadcast fields as tensors of their own with leading axis L."""
@@ -229,11 +229,21 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
 
     def _seed(self, seed: int | Sequence[int | None]) -> None:
         self.seeds = member_seeds(seed, self.members)
-        self._keys = rng.lane_keys(self.seeds, self.lanes, "env", self.device)
+        keys = rng.lane_keys(self.seeds, self.lanes, "env", self.device)
+        self._words = rng.WordsAhead(keys, self.slots)
 
     def max_truncations(self, horizon: int) -> int:
-        """Upper bound on the truncations one lane can see within the next `horizon` steps."""
-        return 0 if self.max_steps is None else -(-horizon // self.max_steps)
+        """Upper bound on the truncations one lane can see within the next `horizon` steps.
+
+        On a CPU it looks at how long the lanes have played, which elsewhere would wait for the
+        device.
+        """
+        if self.max_steps is None:
+            return 0
+        if self.device.type == "cpu" and self.state and horizon <= self.max_steps:
+            longest = int(self.state["elapsed"].numpy().max())
+            return int(longest + horizon >= self.max_steps)
+        return -(-horizon // self.max_steps)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies everything a bit-exact resume needs: the state and the members' seeds."""
@@ -248,7 +258,8 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         """
         if "seeds" not in state:
             raise ValueError("state has no field 'seeds': pass what state_dict() returned")
-        expected = self._full(self._initial(self._draw(self._slots.new_zeros(self.num_envs))))
+        start = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+        expected = self._full(self._initial(self._draw(start)))
         names = {"t_env", "elapsed", *self._persistent(), *expected}
         given = set(state) - {"seeds"}
         if given != names and given:

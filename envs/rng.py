@@ -9,6 +9,7 @@ product reaches 2**63: signed overflow is undefined in compiled C++.
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -83,6 +84,55 @@ def bits(keys: Tensor, step: Tensor | int, slot: Tensor | int) -> Tensor:
     return _mix((word + slot * _SLOT) & _MASK)
 
 
+class WordsAhead:
+    """The words of a batch's steps, of which small batches hash several at once.
+
+    Lanes that all go on by one step at a time need a hash a step, which for few lanes is some
+    thirty operations on next to nothing. Here the words of the coming steps are computed together,
+    at most `ROOM` of them: the same words, from a hash that now and then is larger.
+
+    Args:
+        keys: keys from `lane_keys`, (L,) int64.
+        slots: S, words a step.
+    """
+
+    ROOM: ClassVar[dict[str, int]] = {"cpu": 1 << 14}
+    """Words that are computed at once, by type of device: what a core has at hand."""
+    ROOM_ELSEWHERE = 1 << 18
+    LONGEST = 64
+    """Most steps at once."""
+
+    def __init__(self, keys: Tensor, slots: int) -> None:
+        self._keys = keys
+        self._slots = torch.arange(slots, device=keys.device)[:, None]
+        room = self.ROOM.get(keys.device.type, self.ROOM_ELSEWHERE)
+        most = min(self.LONGEST, room // max(1, slots * len(keys)))
+        self._coming = torch.arange(max(1, most), device=keys.device)[:, None, None]
+        self._words: Sequence[Tensor] = ()
+        self._step: Tensor | None = None
+        self._place = 0
+
+    def at(self, step: Tensor) -> Tensor:
+        """Words (S, L) of the lanes' steps (L,), as `bits` gives them."""
+        if torch.compiler.is_compiling():
+            return bits(self._keys, step, self._slots)
+        known = step is self._step
+        if not known or self._place == len(self._words):
+            # Twice as far after each run without a jump, so that jumps waste little.
+            coming = self._coming[: 2 * len(self._words) if known else 1]
+            self._words = bits(self._keys, step + coming, self._slots).unbind()
+            self._step, self._place = step, 0
+        return self._words[self._place]
+
+    def follow(self, step: Tensor, following: Tensor) -> None:
+        """Says that `following` is `step` plus one in every lane.
+
+        Steps are known by the tensors that hold them, which must not be changed in place.
+        """
+        if not torch.compiler.is_compiling() and step is self._step:
+            self._step, self._place = following, self._place + 1
+
+
 def _mix(x: Tensor) -> Tensor:
     """Bijection on 32-bit words held in int64: xor-shift and multiply, twice."""
     x = x ^ (x >> 16)
@@ -112,4 +162,6 @@ def bernoulli(words: Tensor, p: float) -> Tensor:
 
 def integer(words: Tensor, n: Tensor | int) -> Tensor:
     """Maps 32-bit words to int64 in [0, n), n up to 2**31; the bias is at most n / 2**32."""
+    if isinstance(n, int) and n > 0 and n & (n - 1) == 0:
+        return words >> (33 - n.bit_length())
     return (words * n) >> 32

@@ -134,10 +134,11 @@ class MinAtar(TensorEnv):
     ) -> tuple[State, Tensor, Tensor]:
         if self._actions is not None:
             actions = self._actions.index_select(0, actions)
-        repeat = rng.bernoulli(draws[0], self.sticky)
-        action = torch.where(repeat, state["last_action"], actions)
-        after, reward, terminated = self._play(state, action, draws)
-        return after | {"last_action": action}, reward, terminated
+        if self.sticky:
+            repeat = rng.bernoulli(draws[0], self.sticky)
+            actions = torch.where(repeat, state["last_action"], actions)
+        after, reward, terminated = self._play(state, actions, draws)
+        return after | {"last_action": actions}, reward, terminated
 
     def set_channel_order(self, order: Tensor | NDArray[Any] | None) -> None:
         """Permutes the observation's channels from now on, as `channel_order` does.
@@ -179,7 +180,8 @@ class MinAtar(TensorEnv):
             observation = layer if observation is None else observation.logical_or_(layer)
         assert observation is not None
         flat = observation.view(self.num_envs, -1)
-        cells = torch.stack(self._points(state), dim=1) * self.channels + self._point_places
+        points = torch.stack(self._points(state), dim=1)
+        cells = torch.add(self._point_places, points, alpha=self.channels)
         return flat.scatter_(1, cells, True).view(self.num_envs, SIZE, SIZE, self.channels)
 
     def _table(self, values: Any) -> Tensor:

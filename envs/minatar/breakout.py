@@ -17,7 +17,7 @@ _DY = (-1, -1, 1, 1)
 _FLIP_X = (1, 0, 3, 2)
 _FLIP_Y = (3, 2, 1, 0)
 _CELLS = SIZE * SIZE
-_STATES = 4 * _CELLS
+_FLIGHTS = 4 * _CELLS * SIZE
 _WALL = (1 << 3 * SIZE) - 1
 #: Down-right from the left side, or down-left from the right side.
 _STARTS = (2 * _CELLS + 30, 3 * _CELLS + 39)
@@ -39,7 +39,8 @@ class Breakout(MinAtar):
         super().__init__(*args, **options)
         for name, table in _flight().items():
             setattr(self, f"_{name}", self._table(table))
-        self._step = self._table([0, -1, 0, 1, 0, 0])
+        step = np.array([0, -1, 0, 1, 0, 0])
+        self._moved = self._table((np.arange(SIZE) + step[:, None]).clip(0, SIZE - 1).ravel())
         self._starts = self._table(_STARTS)
         self._fresh = {
             "paddle": self._table([4]),
@@ -52,11 +53,9 @@ class Breakout(MinAtar):
         self._brick_mask = self._table(np.where(np.isin(np.arange(SIZE), (1, 2, 3)), 1023, 0))
 
     _cell: Tensor
+    _entered: Tensor
     _motion: Tensor
-    _brick: Tensor
-    _floor: Tensor
-    _from_column: Tensor
-    _to_column: Tensor
+    _lost: Tensor
 
     def _initial(self, draws: Tensor) -> State:
         ball = self._starts.index_select(0, rng.integer(draws[1], 2))
@@ -64,31 +63,28 @@ class Breakout(MinAtar):
 
     def _play(self, state: State, action: Tensor, draws: Tensor) -> tuple[State, Tensor, Tensor]:
         ball, bricks = state["ball"], state["bricks"]
-        paddle = (state["paddle"] + self._step.index_select(0, action)).clamp_(0, SIZE - 1)
-        target = self._brick.index_select(0, ball)
-        inside = (bricks & target) != 0
-        breaks = inside & ~state["strike"]
-        floor = self._floor.index_select(0, ball)
-        bricks = bricks ^ torch.where(breaks, target, 0)
-        bricks = bricks.masked_fill(floor & (bricks == 0), _WALL)
-        # The paddle is tested against the column the ball leaves, then the one it enters.
-        bounces = breaks | (self._from_column.index_select(0, ball) == paddle)
-        reverses = (self._to_column.index_select(0, ball) == paddle) & ~bounces
-        outcome = bounces * _STATES + reverses * (2 * _STATES)
+        paddle = self._moved.index_select(0, torch.add(state["paddle"], action, alpha=SIZE))
+        entered = self._entered.index_select(0, ball)
+        target = bricks & entered
+        inside = target != 0
+        breaks = inside > state["strike"]  # and it has not been inside
+        bricks = torch.where(breaks, bricks ^ target, bricks)
+        gone = (bricks | entered) == 0
+        flight = torch.add(torch.add(paddle, ball, alpha=SIZE), breaks, alpha=_FLIGHTS)
         after = {
             "paddle": paddle,
-            "ball": self._motion.index_select(0, outcome + ball),
+            "ball": self._motion.index_select(0, flight),
             "trail": self._cell.index_select(0, ball),
-            "bricks": bricks,
+            "bricks": bricks.masked_fill_(gone, _WALL),
             "strike": inside,
         }
-        return after, breaks.to(torch.float32), floor & ~(bounces | reverses)
+        return after, breaks.to(torch.float32), self._lost.index_select(0, flight)
 
     def _layer_tables(self) -> list[NDArray[np.bool_]]:
         return [bit_rows(3, len(self.game.channels))]
 
     def _codes(self, state: State) -> list[Tensor]:
-        return [(state["bricks"][:, None] >> self._brick_shift) & self._brick_mask]
+        return [(state["bricks"].unsqueeze(1) >> self._brick_shift) & self._brick_mask]
 
     def _points(self, state: State) -> list[Tensor]:
         ball = self._cell.index_select(0, state["ball"])
@@ -99,9 +95,10 @@ def _flight() -> dict[str, NDArray[np.int64 | np.bool_]]:
     """Tables over the ball's state, 100 * direction + 10 * y + x, for its next move.
 
     Returns:
-        `cell`, where it is; `motion`, its next state if it flies on, bounces and reverses
-        (3 * 400); `brick`, the bit of the brick it enters or 0; `floor`, whether it enters the
-        paddle's row, and then `from_column` and `to_column`, else -1.
+        `cell`, where it is; `entered`, the bit of the brick whose place it enters, a bit beyond the
+        wall, or 0 for the paddle's row, where an empty wall is refilled. By whether it breaks a
+        brick, its state and the paddle's column, (2, 400, 10): `motion`, its next state, and
+        `lost`, whether it has none.
     """
     direction, y, x = (axis.ravel() for axis in np.indices((4, SIZE, SIZE)))
     to_x = x + np.take(_DX, direction)
@@ -115,12 +112,18 @@ def _flight() -> dict[str, NDArray[np.int64 | np.bool_]]:
     bounce = flipped * _CELLS + y * SIZE + to_x
     reverse = (turned + 2) % 4 * _CELLS + y * SIZE + to_x
     wall = (to_y >= 1) & (to_y <= 3)
+    place = 1 << ((to_y - 1).clip(0, 2) * SIZE + to_x)
     floor = to_y >= 9
+    # The paddle is tested against the column the ball leaves, then the one it enters.
+    breaks, floor_of, paddle = np.broadcast_arrays(
+        np.array([False, True])[:, None, None], floor[:, None], np.arange(SIZE)
+    )
+    bounces = breaks | (floor_of & (x[:, None] == paddle))
+    reverses = floor_of & (to_x[:, None] == paddle) & ~bounces
+    motion = np.select([bounces, reverses], [bounce[:, None], reverse[:, None]], free[:, None])
     return {
         "cell": y * SIZE + x,
-        "motion": np.concatenate([free, bounce, reverse]),
-        "brick": np.where(wall, 1 << ((to_y - 1).clip(0, 2) * SIZE + to_x), 0),
-        "floor": floor,
-        "from_column": np.where(floor, x, -1),
-        "to_column": np.where(floor, to_x, -1),
+        "entered": np.where(wall, place, np.where(floor, 0, 1 << 3 * SIZE)),
+        "motion": motion.ravel(),
+        "lost": (floor_of & ~(bounces | reverses)).ravel(),
     }

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from neoteny.plasticity import surgery
+from neoteny.plasticity.quick_adam import QuickAdam
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
@@ -226,7 +227,7 @@ def make_optimizer(
         raise ValueError(f"interventions {' and '.join(answers)} each bring an optimiser: keep one")
     if answers:
         return next(iter(answers.values()))
-    return Adam(network.parameters(), **settings.adam)
+    return QuickAdam(network.parameters(), **settings.adam)
 
 
 def require_compatible(interventions: Sequence[Intervention]) -> None:
