@@ -90,18 +90,19 @@ def test_agents_learn_with_it_and_it_acts(name, make, torso):
     text = f"{name}:{SOON[name]}" if name in SOON else name
     agent, iterate = make(spec, make_interventions([text], make.__name__))
     learner = agent.learner
-    before = [parameter.detach().clone() for parameter in agent.network.parameters()]
-    for _ in range(2):
-        iterate()
-    if learner.interventions[0].needs_boundaries:
-        learner.boundary(torch.ones(2, dtype=torch.int64))
-    metrics = iterate()
+    weights = [parameter for parameter in agent.network.parameters() if parameter.dim() > 2]
+    before = [weight.detach().clone() for weight in weights]
+    moved = torch.zeros(len(weights), 2, dtype=torch.bool)
+    for iteration in range(3):
+        if iteration == 2 and learner.interventions[0].needs_boundaries:
+            learner.boundary(torch.ones(2, dtype=torch.int64))
+        metrics = iterate()
+        for index, (old, new) in enumerate(zip(before, weights, strict=True)):
+            moved[index] |= (old != new).flatten(1).any(1)
     assert learner.alive.all()
     assert name == "none" or (learner.interventions[0].activity > 0).all()
     assert all(torch.as_tensor(v).isfinite().all() for k, v in metrics.items() if "losses" in k)
-    for old, new in zip(before, agent.network.parameters(), strict=True):
-        assert new.isfinite().all()
-        if new.dim() > 2:  # biases that were reset are 0 again
-            assert (old != new).flatten(1).any(1).all()
+    assert all(parameter.isfinite().all() for parameter in agent.network.parameters())
+    assert moved.all()  # if not in the end: TRAC may be back where it began
     for target in learner.targets:
         assert all(parameter.isfinite().all() for parameter in target.parameters())
