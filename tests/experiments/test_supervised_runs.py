@@ -94,7 +94,7 @@ def test_each_agent_has_its_own_hyper_parameters():
         ("run --env digits-permuted", "needs --agent classifier"),
         ("run --agent classifier --env minatar-continual", "use one of digits-permuted"),
         ("run --agent classifier --env-option sticky=1", "they have data, images, tasks"),
-        ("run --agent classifier --eval-episodes 3", "the classifier has neither"),
+        ("run --agent classifier --eval-episodes 3", "the classifier has none"),
         ("run --agent ppo --preset supervised", "try --preset cpu"),
         ("run --agent clasifier", "did you mean 'classifier'"),
         ("run --agent classifier --batch-size 0", "batch_size is 0"),
