@@ -23,6 +23,7 @@ BENCH := --out results/speed $(ARGS)
 
 bench: $(VENV)/.installed-dev $(PEER_PYTHON)
 	$(BIN)/python benchmarks/throughput.py --peer-python $(PEER_PYTHON) $(BENCH)
+	$(BIN)/python benchmarks/dqn_throughput.py --peer-python $(PEER_PYTHON) $(BENCH)
 	$(BIN)/python benchmarks/environments.py --peer-python $(PEER_PYTHON) --out results/environments $(ARGS)
 	$(BIN)/python benchmarks/parts.py --out results/environments $(ARGS)
 	$(BIN)/python benchmarks/activations.py $(BENCH)

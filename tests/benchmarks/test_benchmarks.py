@@ -1,6 +1,7 @@
 """The benchmark programs: what they count, how they time, and that a quick run gives numbers."""
 
 import importlib
+import inspect
 import json
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from neoteny.envs.minigrid.rooms import MultiRoom
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 PROGRAMS = (
     "throughput",
+    "dqn_throughput",
     "environments",
     "exactness",
     "parts",
@@ -173,6 +175,26 @@ def test_ratios_are_to_the_peer_of_the_same_work(load):
     summary = pd.DataFrame({**rates, "median": [6.0, 2.0, 5.0, 10.0]})
     found = load("throughput").with_ratios(summary)
     assert found["times rejax"].tolist() == [3.0, 1.0, 0.5, 1.0]
+
+
+def test_dqn_plays_and_learns_what_its_peer_is_asked_for(load):
+    throughput, asked = load("dqn_throughput"), []
+
+    class Recorder:
+        def window(self, work, **options):
+            asked.append((work, options))
+
+    config = throughput.Config(lanes=128, steps=3, members=(2,))
+    ours, _ = throughput.contenders(config, "8x8", 32, Recorder())
+    ((work, options),) = asked
+    assert (work, options["hidden"], options["updates"]) == ("rejax_dqn", (8, 8), 4)
+    for _ in range(12):  # 4,608 steps, of which all but 4,096 are followed by updates
+        amount = ours.window().amount
+    assert amount == 128 * 3 * 2
+    work = throughput.training(replace(config, steps=36), (8,), 32, 1)
+    agent = inspect.getclosurevars(work).nonlocals["agent"]
+    work()
+    assert agent.learner.updates == (36 * 128 - throughput.STARTS) // 32 + 4
 
 
 def test_contenders_of_one_game_stand_in_one_row(load):
