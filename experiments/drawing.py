@@ -117,8 +117,7 @@ def legend(figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFram
         Line2D([], [], color=look.colour, ls=look.line, lw=2.2, label=look.label)
         for look in arms.values()
     ]
-    longest = max(len(look.label) for look in arms.values())
-    columns = max(1, min(len(handles), 110 // (longest + 8)))
+    columns = _columns(arms)
     # matplotlib fills a legend column by column; people read row by row.
     row_wise = [at for column in range(columns) for at in range(column, len(handles), columns)]
     figure.legend(
@@ -139,6 +138,16 @@ def legend(figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFram
     if seeds.max() > 1:
         text = f"mean and 95 % bootstrap interval over {text}"
     figure.text(0.99, 0.99, text, ha="right", va="top", color=GREY, fontsize=9)
+
+
+def legend_height(arms: dict[str, Look]) -> float:
+    """Inches that the rows of a legend take beyond its first two."""
+    return 0.21 * max(0, -(-len(arms) // _columns(arms)) - 2)
+
+
+def _columns(arms: dict[str, Look]) -> int:
+    longest = max(len(look.label) for look in arms.values())
+    return max(1, min(len(arms), 110 // (longest + 8)))
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -18,6 +18,7 @@ from neoteny.experiments.drawing import (
     draw_curve,
     from_zero,
     legend,
+    legend_height,
     looks,
     new_figure,
     quiet,
@@ -31,6 +32,8 @@ from neoteny.experiments.visits import visit_values
 
 MOST_PANELS = 8
 """With more tasks than this, none has a panel of its own."""
+MOST_SWITCHES = 24
+"""With more switches than this in a stream without cycles, a curve has one point a task."""
 
 DIAGNOSTICS = (
     ("gram_deviation", "Gram deviation", "log"),
@@ -56,7 +59,7 @@ def returns_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str:
     tasks = _panel_tasks(frame)
     rows = -(-len(tasks) // 2)
     with style():
-        figure = new_figure(10, 4.2 + 2.5 * rows)
+        figure = new_figure(10, 4.2 + 2.5 * rows + legend_height(arms))
         grid = figure.add_gridspec(1 + rows, 2, height_ratios=[1.35, *[1.0] * rows])
         wide = figure.add_subplot(grid[0, :])
         caption = _draw_overview(wide, frame, arms)
@@ -152,10 +155,14 @@ def _draw_overview(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> s
     switches = common_switches(frame)
     edges = bin_edges(frame, switches)
     cycles = _cycle_means(frame, "score" if column == "score" else "auc") if many else None
-    faint = 0.4 if len(switches) <= 24 else 0.25
-    quiet(panel, switches)
+    faint = 0.4 if len(switches) <= MOST_SWITCHES else 0.25
+    by_task = cycles is None and len(switches) > MOST_SWITCHES
+    breaks = switches
+    if by_task:
+        edges, breaks = np.array([0.0, *switches, float(frame["step"].max())]), []
+    quiet(panel, breaks)
     for arm, look in arms.items():
-        line = curve(frame[frame["arm"] == arm], column, edges, switches)
+        line = curve(frame[frame["arm"] == arm], column, edges, breaks)
         if cycles is None:
             draw_curve(panel, line, look)
         else:
@@ -176,6 +183,8 @@ def _draw_overview(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> s
         if cycles is not None
         else "mean over seeds with 95 % bootstrap interval"
     )
+    if by_task:
+        return f"{what} of each whole task against environment steps: {how}."
     return (
         f"{what} against environment steps: {how}; vertical lines are task switches. Points are "
         "averages over bins of steps; iterations in which no episode ended carry the last return "

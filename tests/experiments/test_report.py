@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from rich.console import Console
 from scipy import stats
 
+from neoteny.experiments import figures
 from neoteny.experiments.curves import bin_edges, common_switches, curve
 from neoteny.experiments.drawing import looks
 from neoteny.experiments.figures import diagnostic_columns, plasticity_figure, returns_figure
@@ -208,6 +209,22 @@ def test_figures_have_ink_of_every_arm(frame: pd.DataFrame, tmp_path: Path) -> N
         for look in looks(["ppo-none", "ppo-adamo", "ppo-fresh"]).values():
             colour = [int(look.colour[at : at + 2], 16) for at in (1, 3, 5)]
             assert (image == colour).all(axis=-1).sum() > 2000
+
+
+def test_many_tasks_of_one_kind_are_a_point_each(
+    frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(figures, "draw_curve", lambda panel, line, look: drawn.append(line))
+    period = frame["step"].max() / 32
+    rows = frame.assign(task_name="digits", visit=((frame["step"] - 1) // period).astype(int))
+    caption = returns_figure(rows, tmp_path / "returns.png")
+    assert "of each whole task" in caption
+    means = rows[rows["arm"] == "ppo-adamo"].groupby(["seed", "visit"])["online_return"].mean()
+    line = drawn[list(looks(list(dict.fromkeys(rows["arm"])))).index("ppo-adamo")]
+    expected = means.groupby("visit").mean().dropna()
+    assert len(expected) > figures.MOST_SWITCHES
+    np.testing.assert_allclose(line.mean, expected)
 
 
 def test_report_writes_everything_and_only_that(comparison: Path, tmp_path: Path) -> None:
