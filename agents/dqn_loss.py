@@ -7,7 +7,7 @@ dueling, Wang et al., arXiv:1511.06581; exploration per lane, Horgan et al., arX
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor
 
 __all__ = [
     "DQNConfig",
+    "TDErrors",
     "dueling_values",
     "epsilon_at",
     "explorations",
@@ -198,6 +199,19 @@ def td_target(
     return torch.addcmul(returns, discount, value)
 
 
+class TDErrors(NamedTuple):
+    """What an update found, of each sample, (..., M, B)."""
+
+    loss: Tensor
+    error: Tensor
+    value: Tensor
+    target: Tensor
+
+    def statistics(self) -> Tensor:
+        """(4, ..., M): the mean loss, absolute error, value and target."""
+        return torch.stack([self.loss, self.error.abs(), self.value, self.target]).mean(-1)
+
+
 def td_loss(values: Tensor, action: Tensor, target: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     """Temporal-difference loss of each member.
 
@@ -213,10 +227,9 @@ def td_loss(values: Tensor, action: Tensor, target: Tensor, kind: str) -> tuple[
     """
     chosen = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
     if kind == "huber":
-        loss = F.smooth_l1_loss(chosen, target, reduction="none").mean(1)
+        loss = F.smooth_l1_loss(chosen, target, reduction="none")
     else:
-        loss = 0.5 * (chosen - target).square().mean(1)
+        loss = 0.5 * (chosen - target).square()
     with torch.no_grad():
-        parts = torch.stack([(chosen - target).abs(), chosen, target]).mean(-1)
-        statistics = torch.cat([loss.unsqueeze(0), parts])
-    return loss, statistics
+        statistics = TDErrors(loss, chosen - target, chosen, target).statistics()
+    return loss.mean(1), statistics

@@ -157,15 +157,16 @@ class Learner:
         groups = [[p.grad for p in group if p.grad is not None] for group in self._groups.values()]
         if row is not None and len(groups) == 1:
             groups = [[row]]
-        norms = torch.stack([_norm(group) for group in groups])
-        self.branch_norms = dict(zip(self._groups, norms, strict=True))  # each (M,)
-        self.alive.logical_and_((norms < math.inf).all(0))  # false for NaN as well
-        if self.max_grad_norm is None:
-            scales = torch.ones_like(norms)
-        else:
-            scales = (self.max_grad_norm / (norms + 1e-6)).clamp_(max=1.0)
+        norms = [_norm(group) for group in groups]  # each (M,)
+        self.branch_norms = dict(zip(self._groups, norms, strict=True))
+        for norm in norms:
+            self.alive.logical_and_(norm < math.inf)  # false for NaN as well
         bits = -self.alive.to(torch.int32)  # all of them where alive, else none
-        for group, scale in zip(groups, scales, strict=True):
+        for group, norm in zip(groups, norms, strict=True):
+            if self.max_grad_norm is None:
+                scale = torch.ones_like(norm)
+            else:
+                scale = (self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0)
             like = {gradient.dim(): gradient for gradient in group}
             scaling = {dim: _member_view(scale, gradient) for dim, gradient in like.items()}
             masks = {dim: _member_view(bits, gradient) for dim, gradient in like.items()}
@@ -173,8 +174,7 @@ class Learner:
             for gradient in group:
                 # Zero times NaN is NaN, and selecting numbers by a mask is slow on a CPU.
                 gradient.view(torch.int32).bitwise_and_(masks[gradient.dim()])
-        total: Tensor = norms[0] if len(norms) == 1 else norms.norm(dim=0)
-        return total
+        return _norm_of(norms)
 
     def freeze(self, alive: Sequence[bool]) -> None:
         """Tell the host which members are still finite, once an iteration.
@@ -230,11 +230,15 @@ class Learner:
 
 def _norm(gradients: Sequence[Tensor]) -> Tensor:
     """Norm (M,) over all gradients (M, ...) of a member."""
-    norms: list[Tensor] = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
+    return _norm_of([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
+
+
+def _norm_of(norms: Sequence[Tensor]) -> Tensor:
+    """Norm (M,) of what has these norms (M,) in its parts."""
     if len(norms) == 1:
         return norms[0]
-    norm: Tensor = torch.stack(norms).norm(dim=0)
-    return norm
+    whole: Tensor = torch.stack(list(norms)).norm(dim=0)
+    return whole
 
 
 def _member_view(per_member: Tensor, like: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from neoteny.agents.dqn_loss import TDErrors
 from neoteny.agents.known_loss import KnownLoss
 from neoteny.agents.networks import Branch, Observations
 from neoteny.agents.sparse import SparseBatch, sum_columns, sum_rows
@@ -71,7 +72,7 @@ class PlainBranch:
 
     def td_loss(
         self, x: Observations, action: Tensor, target: Callable[[Tensor], Tensor], kind: str
-    ) -> tuple[KnownLoss, Tensor]:
+    ) -> tuple[KnownLoss, TDErrors]:
         """Temporal-difference loss with its gradient.
 
         Args:
@@ -82,7 +83,7 @@ class PlainBranch:
             kind: "huber" or "mse".
 
         Returns:
-            Loss (M,) and statistics (4, M), see :func:`~neoteny.agents.dqn_loss.td_loss`.
+            Loss (M,), and what it is made of, without gradient.
         """
         rows = action.shape[1]
         h, hidden, kept = x, [_first(x, rows)], []
@@ -97,14 +98,15 @@ class PlainBranch:
         error = chosen - wanted
         slope = error.clamp(-1.0, 1.0) if kind == "huber" else error
         loss = slope * torch.add(error, slope, alpha=-0.5)
-        statistics = torch.stack([loss, error.abs(), chosen, wanted]).mean(-1)
         grad = error.new_zeros(*action.shape, values.shape[-1])
         grad.scatter_(-1, place, (slope / rows).unsqueeze(-1))
         if self._room is None:
-            self._room = _Room(self.parameters)
+            with torch.inference_mode(False):  # the learner changes it in place, in any mode
+                self._room = _Room(self.parameters)
         self._differentiate(grad, hidden, kept, self._room.gradients)
-        known = KnownLoss(statistics[0], self.parameters, self._room.gradients, self._room.row)
-        return known, statistics
+        room = self._room
+        known = KnownLoss(loss.mean(-1), self.parameters, room.gradients, room.row)
+        return known, TDErrors(loss, error, chosen, wanted)
 
     def _differentiate(
         self,
@@ -186,5 +188,5 @@ def fused_td_loss(
     Returns:
         Loss (M,) and statistics (4, M) as of the plain function.
     """
-    loss, statistics = PlainBranch(branch, activation).td_loss(x, action, lambda _: target, kind)
-    return loss.tensor(), statistics
+    loss, errors = PlainBranch(branch, activation).td_loss(x, action, lambda _: target, kind)
+    return loss.tensor(), errors.statistics()

@@ -82,6 +82,8 @@ class Ring:
         self.fields = torch.zeros(members, rows, self.lanes, 4, device=device)
         self._final = torch.zeros(members, self.lanes, dtype=torch.int64, device=device)
         """Spare row that each lane writes to next."""
+        self._cut: set[int] = set()
+        """Rows whose successors may lie in the spare rows."""
         self._powers = torch.tensor([gamma**k for k in range(n_steps + 1)], device=device)
         self._within = torch.arange(n_steps, device=device) * self.lanes
         self._place()
@@ -192,10 +194,14 @@ class Ring:
         self.frames.select(1, self.time % self.rows).copy_(self._by_member(obs))
         if not self.spare:
             return
+        if final_obs is None and row not in self._cut:
+            return
         after, successor = self._after.select(1, row), self.successor.select(1, row)
         if final_obs is None:
+            self._cut.remove(row)
             successor.copy_(after)
             return
+        self._cut.add(row)
         cut = self._by_member(truncated)
         spare = self._first_spare + self._final * self.lanes
         _copy_rows(self._all_frames, spare.flatten(), final_obs)
@@ -271,6 +277,7 @@ class Ring:
         self.fields[:, :used] = state["fields"].to(device)
         self.successor[:, :used] = state["successor"].to(device)
         self._final.copy_(state["final"])
+        self._cut = set(range(used)) if self.spare else set()
 
 
 def floats(obs: Tensor) -> Tensor:

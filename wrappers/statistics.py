@@ -30,6 +30,10 @@ class EpisodeStatistics(MemberWrapper):
         zeros = torch.zeros((7, self.num_envs), dtype=torch.float64, device=self.device)
         self._running = zeros[:2]  # return and length of episodes under way
         self._totals = zeros[2:]  # since the last collect
+        # Rows by name, and those of whole episodes: to look them up takes as long as to add to one.
+        self._returns, self._lengths = self._running.unbind()
+        self._rows = self._totals.unbind()
+        self._whole = self._totals[: LENGTH + 1]
         self._count = 0
 
     def reset(
@@ -47,16 +51,17 @@ class EpisodeStatistics(MemberWrapper):
     def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Play one step and count it."""
         obs, reward, terminated, truncated, info = self.env.step(actions)
-        self._running[RETURN] += reward
-        self._running[LENGTH] += 1
+        self._returns.add_(reward)
+        self._lengths.add_(1)
         ended = terminated | truncated
         counted = ended
         if "cut" in info:
             counted = ended & ~info["cut"]
-            self._totals[CUT] += info["cut"]
-        self._totals[: LENGTH + 1] += self._running * counted
-        self._totals[EPISODES] += counted
-        self._totals[REWARD] += reward
+            self._rows[CUT].add_(info["cut"])
+        counts = counted.to(torch.float64)
+        self._whole.addcmul_(self._running, counts)
+        self._rows[EPISODES].add_(counts)
+        self._rows[REWARD].add_(reward)
         self._running.masked_fill_(ended, 0.0)
         self._count += 1
         return obs, reward, terminated, truncated, info
