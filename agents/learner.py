@@ -68,6 +68,8 @@ class Learner:
         self.settings = settings
         self.max_grad_norm = max_grad_norm
         self.alive = torch.ones(len(self.seeds), dtype=torch.bool, device=device)
+        bits = torch.tensor([-1, 0], dtype=torch.int32, device=device)
+        self._keep, self._drop = bits.unbind()  # all bits of a gradient, or none
         self.optimizer: Optimizer = make_optimizer(self.network, self.interventions, settings)
         for group in self.optimizer.param_groups:
             if "capturable" in group:  # no step count is read on the host
@@ -116,14 +118,14 @@ class Learner:
         known = self._differentiate(loss, penalties)
         for intervention in self.interventions:
             intervention.after_backward(self, obs)
-        norm = self._clip_gradients(None if known is None else known.in_a_row)
-        before = [p.detach().clone() for p in self._parameters] if self.any_frozen else []
-        if isinstance(self.optimizer, QuickAdam):
-            self.optimizer.quick_step()
-        else:
-            self.optimizer.step()
-        self.updates += 1
         with torch.no_grad():
+            norm = self._clip_gradients(None if known is None else known.in_a_row)
+            before = [p.detach().clone() for p in self._parameters] if self.any_frozen else []
+            if isinstance(self.optimizer, QuickAdam):
+                self.optimizer.quick_step()
+            else:
+                self.optimizer.step()
+            self.updates += 1
             for intervention in self.interventions:
                 intervention.after_step(self, obs)
             for parameter, old in zip(self._parameters, before, strict=bool(before)):
@@ -151,7 +153,6 @@ class Learner:
         loss.sum().backward()  # type: ignore[no-untyped-call]
         return None
 
-    @torch.no_grad()
     def _clip_gradients(self, row: Tensor | None = None) -> Tensor:
         """Clip the gradients, or the row (1, weights) in which all of them lie: norm (M,)."""
         groups = [[p.grad for p in group if p.grad is not None] for group in self._groups.values()]
@@ -161,7 +162,7 @@ class Learner:
         self.branch_norms = dict(zip(self._groups, norms, strict=True))
         for norm in norms:
             self.alive.logical_and_(norm < math.inf)  # false for NaN as well
-        bits = -self.alive.to(torch.int32)  # all of them where alive, else none
+        bits = torch.where(self.alive, self._keep, self._drop)
         for group, norm in zip(groups, norms, strict=True):
             if self.max_grad_norm is None:
                 scale = torch.ones_like(norm)

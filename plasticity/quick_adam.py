@@ -1,6 +1,7 @@
 """torch's Adam for networks so small that a step is mostly bookkeeping."""
 
 import torch
+from torch import Tensor
 from torch.optim import Adam
 
 __all__ = ["QuickAdam"]
@@ -16,16 +17,12 @@ class QuickAdam(Adam):
     small network. Both ways share their state and give the same numbers.
     """
 
-    @torch.no_grad()
     def quick_step(self) -> None:
-        """Take the step that :meth:`step` takes.
+        """Take the step that :meth:`step` takes, without calling hooks; needs `torch.no_grad`.
 
-        The first step, in which the state comes to be, a step that hooks wait for, and settings
-        that are refused here are left to :meth:`step` itself.
+        The first step, in which the state comes to be, and settings that are refused here are
+        left to :meth:`step` itself.
         """
-        if self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks:
-            self.step()
-            return
         work = []
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
@@ -36,8 +33,7 @@ class QuickAdam(Adam):
             if params:
                 work.append((group, params, states))
         for group, params, states in work:
-            steps = [state["step"] for state in states]
-            torch._foreach_add_(steps, 1)
+            steps = self._counted(states)
             beta1, beta2 = group["betas"]
             torch._fused_adam_(
                 params,
@@ -54,3 +50,17 @@ class QuickAdam(Adam):
                 amsgrad=False,
                 maximize=False,
             )
+
+    @staticmethod
+    def _counted(states: list[dict[str, Tensor]]) -> list[Tensor]:
+        """Each parameter's count of steps, one higher; they share their memory from now on."""
+        steps = [state["step"] for state in states]
+        whole = steps[0]._base
+        if whole is None or len(whole) != len(steps) or any(s._base is not whole for s in steps):
+            with torch.inference_mode(False):  # others change it in place, in any mode
+                whole = torch.stack(steps)
+                steps = list(whole.unbind())
+            for state, step in zip(states, steps, strict=True):
+                state["step"] = step
+        whole.add_(1)
+        return steps

@@ -34,6 +34,7 @@ class EpisodeStatistics(MemberWrapper):
         self._returns, self._lengths = self._running.unbind()
         self._rows = self._totals.unbind()
         self._whole = self._totals[: LENGTH + 1]
+        self._nothing = zeros.new_zeros(())
         self._count = 0
 
     def reset(
@@ -58,9 +59,8 @@ class EpisodeStatistics(MemberWrapper):
         if "cut" in info:
             counted = ended & ~info["cut"]
             self._rows[CUT].add_(info["cut"])
-        counts = counted.to(torch.float64)
-        self._whole.addcmul_(self._running, counts)
-        self._rows[EPISODES].add_(counts)
+        self._whole.add_(torch.where(counted, self._running, self._nothing))
+        self._rows[EPISODES].add_(counted)
         self._rows[REWARD].add_(reward)
         self._running.masked_fill_(ended, 0.0)
         self._count += 1

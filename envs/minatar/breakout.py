@@ -41,6 +41,7 @@ class Breakout(MinAtar):
             setattr(self, f"_{name}", self._table(table))
         step = np.array([0, -1, 0, 1, 0, 0])
         self._moved = self._table((np.arange(SIZE) + step[:, None]).clip(0, SIZE - 1).ravel())
+        self._one, self._none = self._table([1, 0]).float().unbind()
         self._starts = self._table(_STARTS)
         self._fresh = {
             "paddle": self._table([4]),
@@ -78,7 +79,8 @@ class Breakout(MinAtar):
             "bricks": bricks.masked_fill_(gone, _WALL),
             "strike": inside,
         }
-        return after, breaks.to(torch.float32), self._lost.index_select(0, flight)
+        reward = torch.where(breaks, self._one, self._none)
+        return after, reward, self._lost.index_select(0, flight)
 
     def _layer_tables(self) -> list[NDArray[np.bool_]]:
         return [bit_rows(3, len(self.game.channels))]

@@ -25,7 +25,8 @@ def train(optimizers, steps, seed=1, skipped=()):
             gradient = None if step in skipped else torch.randn(group[0].shape, generator=g)
             for parameter in group:
                 parameter.grad = None if gradient is None else gradient.clone()
-        optimizers[0].quick_step()
+        with torch.no_grad():
+            optimizers[0].quick_step()
         optimizers[1].step()
 
 
