@@ -18,11 +18,14 @@ class QuickAdam(Adam):
     """
 
     def quick_step(self) -> None:
-        """Take the step that :meth:`step` takes, without calling hooks; needs `torch.no_grad`.
+        """Take the step that :meth:`step` takes; needs `torch.no_grad`.
 
-        The first step, in which the state comes to be, and settings that are refused here are
-        left to :meth:`step` itself.
+        The first step, in which the state comes to be, a step that hooks wait for, and settings
+        that are refused here are left to :meth:`step` itself.
         """
+        if self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks:
+            self.step()
+            return
         work = []
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]

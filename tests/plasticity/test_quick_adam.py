@@ -60,3 +60,13 @@ def test_it_goes_on_from_a_saved_state_and_after_torchs_own_steps():
     plain.step()
     train((quick, plain), 3, seed=5)
     assert_equal(quick, plain)
+
+
+def test_hooks_are_called_as_by_torchs_own_step():
+    quick, calls = QuickAdam(parameters(), **SETTINGS), []
+    train((quick, Adam(parameters(), **SETTINGS)), 1)
+    quick.register_step_pre_hook(lambda *_: calls.append("before"))
+    quick.register_step_post_hook(lambda *_: calls.append("after"))
+    with torch.no_grad():
+        quick.quick_step()
+    assert calls == ["before", "after"]
