@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from neoteny.agents.dqn_loss import DQNConfig
-from neoteny.agents.replay import Batch, Ring, pack, unpack
+from neoteny.agents.host_ring import make_ring
+from neoteny.agents.replay import Batch, pack, unpack
 from neoteny.envs import rng
 
-__all__ = ["Archive", "Partition", "Replay", "Reservoir", "make_replay"]
+__all__ = ["Archive", "Partition", "Replay", "Reservoir", "check_switches", "make_replay"]
 
 ACTION, RETURN, DISCOUNT, VISIT = range(4)
 
@@ -35,7 +36,9 @@ class Replay:
         self.policy = config.replay_policy
         self.switched = 0
         """Step of every lane with which the current task began."""
-        self.ring = Ring(obs, len(seeds), self._ring_rows(config), config.n_steps, config.gamma)
+        self.ring = make_ring(
+            obs, len(seeds), self._ring_rows(config), config.n_steps, config.gamma
+        )
 
     def _ring_rows(self, config: DQNConfig) -> int:
         return config.replay_rows
@@ -128,7 +131,7 @@ class Archive(Replay, ABC):
         place = (self._slot(start) * self.ring.lanes + self._lane + self._base).flatten()
         fields = [batch.action, batch.returns, batch.discount]
         fields.append(torch.full_like(batch.returns, self.visit))
-        new = (batch.obs, batch.next_obs, torch.stack(fields, -1))
+        new = (batch.obs, batch.next_obs, torch.cat(fields, -1))
         for store, values in zip((self.obs, self.next_obs, self.fields), new, strict=True):
             flat = store.view(-1, *store.shape[3:])
             flat.index_copy_(0, place, values.reshape(-1, *store.shape[3:]))
@@ -154,12 +157,12 @@ class Archive(Replay, ABC):
         rows = (position + self._base).flatten()
         fields = self.fields.view(-1, 4).index_select(0, rows).view(*words.shape, 4)
         shape = self.ring.shape
-        obs, next_obs = (
+        frames = [
             store.view(-1, *shape).index_select(0, rows).view(*words.shape, *shape)
             for store in (self.obs, self.next_obs)
-        )
-        action, returns, discount, _ = fields.unbind(-1)
-        return Batch(obs, action.long(), returns, discount, next_obs)
+        ]
+        action, returns, discount, _ = torch.split(fields, 1, -1)
+        return Batch(torch.cat(frames, 1), action.long(), returns, discount)
 
     def old_share(self) -> Tensor | float:
         """Share of what can be drawn that earlier tasks left, (M,)."""
@@ -260,3 +263,17 @@ POLICIES = {"keep": Replay, "flush": Replay, "partition": Partition, "reservoir"
 def make_replay(obs: Tensor, config: DQNConfig, seeds: Sequence[int]) -> Replay:
     """The replay that the configuration asks for, empty but for the first observations."""
     return POLICIES[config.replay_policy](obs, config, seeds)
+
+
+def check_switches(envs: Any, config: DQNConfig, members: int) -> None:
+    """Refuse members that switch at different steps where a switch does something to all."""
+    acts = config.replay_policy in ("flush", "partition") or config.epsilon_restart
+    schedule = getattr(envs, "schedule", None)
+    if members == 1 or not acts or schedule is None:
+        return
+    if schedule.judged or schedule.delayed or not schedule.switch_together:
+        raise ValueError(
+            f"replay_policy {config.replay_policy} and epsilon_restart {config.epsilon_restart} "
+            f"act on all {members} members, which do not switch together here: use replay_policy "
+            "keep or reservoir and no restart, or one seed"
+        )

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import gymnasium
 import torch
 from torch import Tensor
 
-from neoteny.agents.archive import Replay, make_replay
+from neoteny.agents.archive import Replay, check_switches, make_replay
 from neoteny.agents.dqn_loss import (
     DQNConfig,
     TDErrors,
@@ -80,7 +81,7 @@ class DQN:
     ) -> None:
         if not isinstance(envs.single_action_space, gymnasium.spaces.Discrete):
             raise ValueError(f"DQN needs discrete actions, the environment has {envs.action_space}")
-        _check_switches(envs, config, len(seeds))
+        check_switches(envs, config, len(seeds))
         self.config = config
         self.seeds = tuple(seeds)
         self.members = len(seeds)
@@ -182,11 +183,12 @@ class DQN:
         uniform, epsilon = self._exploration()
         explores, random = explorations(uniform, epsilon.unsqueeze(1), self.actions)
         words = self._words()
-        tally = Tally(self.members, self.device)
+        tally = Tally(self.members, self.device, config.loss)
         before = self.learner.updates
         obs = replay.observation
         alone = self._differentiates_alone()
-        world = torch.inference_mode(alone and isinstance(envs.unwrapped, TensorEnv))
+        host = alone and not isinstance(envs.unwrapped, TensorEnv)
+        world = torch.inference_mode(False) if host else nullcontext()
         with torch.inference_mode(alone):
             for explore_here, anything in zip(explores.unbind(), random.unbind(), strict=True):
                 greedy = self._greedy(obs)
@@ -244,17 +246,16 @@ class DQN:
         small operation. What is made meanwhile cannot be changed in place later, so what stays is
         made before: replay, optimiser, gradients; or it is a TensorEnv's state, which never is.
         """
-        hooks = {hook for i in self.learner.interventions for hook in i.hooks.split(", ")}
         plain = all(branch is not None for branch in self._plain_branches())
-        return plain and not hooks & {"loss", "after_backward", "after_step"}
+        return plain and not self.learner.listened_to
 
     def _greedy(self, obs: Tensor) -> Tensor:
         """Greedy actions (M, N) on observations (M, N, *shape)."""
         plain, _ = self._plain_branches()
-        features = self._features(obs)
         if plain is not None:
-            x = features.flatten(2) if isinstance(features, Tensor) else features
+            x = self._features(obs) if self._sparse(obs) else floats(obs.flatten(2))
             return plain.values(x).argmax(-1)
+        features = self._features(obs)
         with torch.no_grad():
             return self.values(self.network, features).argmax(-1)
 
@@ -274,7 +275,7 @@ class DQN:
                 norm = self.learner.update(loss, obs)
         if self.learner.updates % self.config.target_updates == 0:
             self._follow()
-        return Update(loss.value if isinstance(loss, KnownLoss) else loss.detach(), found, norm)
+        return Update(found, norm)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, Observations]:
         """Loss (M,) and statistics (4, M), and what they were computed from."""
@@ -293,16 +294,16 @@ class DQN:
         """The same of plain networks, in as few operations as it takes."""
         rows, double = batch.action.shape[1], self.config.double
         online: Tensor | None = None
-        if self._sparse(batch.obs):
+        if self._sparse(batch.frames):
             x = obs = self._features(batch.obs)
             next_obs = self._features(batch.next_obs)
             next_values = target.values(next_obs)
             online = plain.values(next_obs) if double else None
         else:
-            both = floats(batch.both())
-            obs, features = both.narrow(1, 0, rows), both.flatten(2)
+            features = floats(batch.frames.flatten(2))
             next_values = target.values(features.narrow(1, rows, rows))
             x = features if double else features.narrow(1, 0, rows)
+            obs = floats(batch.obs) if self.learner.listened_to else x
 
         def bootstrap(others: Tensor) -> Tensor:
             chooses = (others if online is None else online) if double else None
@@ -352,17 +353,3 @@ class DQN:
             frames = unpack(state["replay"]["ring"]["frames"])[:, 0].flatten(0, 1)
             self.replay = make_replay(frames.to(self.device), self.config, self.seeds)
             self.replay.load_state_dict(state["replay"])
-
-
-def _check_switches(envs: Any, config: DQNConfig, members: int) -> None:
-    """Refuse members that switch at different steps where a switch does something to all."""
-    acts = config.replay_policy in ("flush", "partition") or config.epsilon_restart
-    schedule = getattr(envs, "schedule", None)
-    if members == 1 or not acts or schedule is None:
-        return
-    if schedule.judged or schedule.delayed or not schedule.switch_together:
-        raise ValueError(
-            f"replay_policy {config.replay_policy} and epsilon_restart {config.epsilon_restart} "
-            f"act on all {members} members, which do not switch together here: use replay_policy "
-            "keep or reservoir and no restart, or one seed"
-        )

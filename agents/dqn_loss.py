@@ -21,6 +21,7 @@ __all__ = [
     "explorations",
     "explore",
     "td_loss",
+    "td_slope",
     "td_target",
 ]
 
@@ -182,34 +183,46 @@ def td_target(
     """What the value of the action taken is moved towards.
 
     Args:
-        returns: (M, B) discounted rewards up to the bootstrap.
-        discount: (M, B) of the bootstrap, 0 where the episode has terminated.
+        returns: (M, B, 1) discounted rewards up to the bootstrap.
+        discount: (M, B, 1) of the bootstrap, 0 where the episode has terminated.
         target_values: (M, B, A) the target network's values of the observation bootstrapped from.
         online_values: (M, B, A) the online network's, which choose the action; None lets the
             target network choose, the plain rule.
 
     Returns:
-        (M, B).
+        (M, B, 1).
     """
     if online_values is None:
-        value = target_values.amax(-1)
+        value = target_values.amax(-1, keepdim=True)
     else:
-        best = online_values.argmax(-1, keepdim=True)
-        value = target_values.gather(-1, best).squeeze(-1)
+        value = target_values.gather(-1, online_values.argmax(-1, keepdim=True))
     return torch.addcmul(returns, discount, value)
 
 
 class TDErrors(NamedTuple):
-    """What an update found, of each sample, (..., M, B)."""
+    """What an update found, of each sample, (..., M, B, 1)."""
 
-    loss: Tensor
-    error: Tensor
     value: Tensor
+    """Of the action taken."""
     target: Tensor
+    """What it is moved towards."""
+    error: Tensor
+    """The value minus the target."""
 
-    def statistics(self) -> Tensor:
+    def losses(self, kind: str) -> Tensor:
+        """(..., M, B, 1), see `td_loss`."""
+        slope = td_slope(self.error, kind)
+        return slope * torch.add(self.error, slope, alpha=-0.5)
+
+    def statistics(self, kind: str) -> Tensor:
         """(4, ..., M): the mean loss, absolute error, value and target."""
-        return torch.stack([self.loss, self.error.abs(), self.value, self.target]).mean(-1)
+        parts = [self.losses(kind), self.error.abs(), self.value, self.target]
+        return torch.stack(parts).mean((-2, -1))
+
+
+def td_slope(error: Tensor, kind: str) -> Tensor:
+    """Derivative of the loss by the error, of the same shape."""
+    return error.clamp(-1.0, 1.0) if kind == "huber" else error
 
 
 def td_loss(values: Tensor, action: Tensor, target: Tensor, kind: str) -> tuple[Tensor, Tensor]:
@@ -217,19 +230,19 @@ def td_loss(values: Tensor, action: Tensor, target: Tensor, kind: str) -> tuple[
 
     Args:
         values: (M, B, A).
-        action: (M, B) int64.
-        target: (M, B), without gradient.
+        action: (M, B, 1) int64.
+        target: (M, B, 1), without gradient.
         kind: "huber" or "mse".
 
     Returns:
         Loss (M,) and statistics (4, M) without gradient: the loss, the mean absolute error, the
         mean value and the mean target.
     """
-    chosen = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    chosen = values.gather(-1, action)
     if kind == "huber":
         loss = F.smooth_l1_loss(chosen, target, reduction="none")
     else:
         loss = 0.5 * (chosen - target).square()
     with torch.no_grad():
-        statistics = TDErrors(loss, chosen - target, chosen, target).statistics()
-    return loss.mean(1), statistics
+        statistics = TDErrors(chosen, target, chosen - target).statistics(kind)
+    return loss.mean((1, 2)), statistics

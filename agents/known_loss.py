@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.nn import Parameter
 __all__ = ["KnownLoss"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class KnownLoss:
     """Losses of the members, and their gradients, of a network that differentiates itself.
 
@@ -22,19 +22,19 @@ class KnownLoss:
     takes this as it is, unless something is to be added to the loss.
     """
 
-    value: Tensor
-    """(M,) without gradient."""
+    evaluate: Callable[[], Tensor]
+    """The losses (M,) without gradient, which hardly anybody asks for."""
     parameters: Sequence[Parameter]
     gradients: Sequence[Tensor]
     """Of the members' losses with respect to each parameter, (M, ...)."""
     row: Tensor | None = None
     """(1, weights) the memory of all gradients, where one member's follow each other."""
 
-    @property
-    def in_a_row(self) -> Tensor | None:
-        """The row, if it still is what the parameters have as their gradients."""
-        pairs = zip(self.parameters, self.gradients, strict=True)
-        return self.row if all(p.grad is gradient for p, gradient in pairs) else None
+    def hand_over(self) -> None:
+        """Give the parameters their gradients."""
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
 
     def tensor(self) -> Tensor:
         """The losses (M,) as autograd knows them."""
@@ -48,7 +48,7 @@ class _Known(Function):
     @staticmethod
     def forward(ctx: Any, known: KnownLoss, *parameters: Tensor) -> Tensor:
         ctx.gradients = known.gradients
-        return known.value.clone()
+        return known.evaluate()
 
     @staticmethod
     @once_differentiable

@@ -77,14 +77,18 @@ class Learner:
         self.targets: list[Network] = []
         """Copies of the network that follow every reset of units; DQN adds its target network."""
         self.reports_losses = reports_losses
-        self.losses: dict[str, Tensor] = {}
-        """The present update's task loss of each branch, (M,)."""
+        self._loss: Tensor | KnownLoss | None = None
+        self._parts: Mapping[str, Tensor] | None = None
         self.updates = 0
         self.boundaries = 0
         self.any_frozen = False
         """Whether the host knows of a frozen member, so that updates must restore its weights."""
         self._parameters = list(self.network.parameters())
         self._groups = self._clipping_groups(clip_per_branch)
+        self._hooked = {
+            hook: [i for i in self.interventions if hook in i.hooks.split(", ")]
+            for hook in ("loss", "after_backward", "after_step")
+        }
         self.branch_norms: dict[str, Tensor] = {}
         for intervention in self.interventions:
             intervention.start(self)
@@ -93,6 +97,19 @@ class Learner:
         if per_branch:
             return self.network.named_branch_parameters()
         return {"network": self._parameters}
+
+    @property
+    def losses(self) -> dict[str, Tensor]:
+        """The last update's task loss of each branch, (M,)."""
+        if self._loss is None:
+            return {}
+        value = self._loss.evaluate() if isinstance(self._loss, KnownLoss) else self._loss
+        return dict.fromkeys(self.network.branches, value) | dict(self._parts or {})
+
+    @property
+    def listened_to(self) -> bool:
+        """Whether any intervention has a hook in an update."""
+        return any(self._hooked.values())
 
     def generators(self, stream: str, index: int) -> list[torch.Generator]:
         """One generator per member for draws on the host, from a named stream of its own."""
@@ -112,21 +129,22 @@ class Learner:
         Returns:
             (M,) gradient norm over the whole network before clipping.
         """
-        value = loss.value if isinstance(loss, KnownLoss) else loss.detach()
-        self.losses = dict.fromkeys(self.network.branches, value) | dict(parts or {})
-        penalties = [intervention.loss(self, obs) for intervention in self.interventions]
-        known = self._differentiate(loss, penalties)
-        for intervention in self.interventions:
+        self._loss = loss if isinstance(loss, KnownLoss) else loss.detach()
+        self._parts = parts
+        penalties = [intervention.loss(self, obs) for intervention in self._hooked["loss"]]
+        row = self._differentiate(loss, penalties)
+        for intervention in self._hooked["after_backward"]:
             intervention.after_backward(self, obs)
+            row = None  # the gradients may lie elsewhere now
         with torch.no_grad():
-            norm = self._clip_gradients(None if known is None else known.in_a_row)
+            norm = self._clip_gradients(row)
             before = [p.detach().clone() for p in self._parameters] if self.any_frozen else []
             if isinstance(self.optimizer, QuickAdam):
                 self.optimizer.quick_step()
             else:
                 self.optimizer.step()
             self.updates += 1
-            for intervention in self.interventions:
+            for intervention in self._hooked["after_step"]:
                 intervention.after_step(self, obs)
             for parameter, old in zip(self._parameters, before, strict=bool(before)):
                 parameter.copy_(torch.where(_member_view(self.alive, parameter), parameter, old))
@@ -134,32 +152,39 @@ class Learner:
 
     def _differentiate(
         self, loss: Tensor | KnownLoss, penalties: Sequence[Tensor | float]
-    ) -> KnownLoss | None:
+    ) -> Tensor | None:
         """Give every parameter the gradient of loss and penalties, none where neither has one.
 
         Returns:
-            The loss, if the gradients are those that it came with.
+            The row (1, weights) in which all gradients lie, if they are those of a loss that came
+            with such a row.
         """
+        added = [penalty for penalty in penalties if isinstance(penalty, Tensor)]
+        if isinstance(loss, KnownLoss) and not added:
+            if len(loss.parameters) < len(self._parameters):
+                self.optimizer.zero_grad()
+            loss.hand_over()
+            return loss.row
         for parameter in self._parameters:
             parameter.grad = None
-        if isinstance(loss, KnownLoss):
-            if not any(isinstance(penalty, Tensor) for penalty in penalties):
-                for parameter, gradient in zip(loss.parameters, loss.gradients, strict=True):
-                    parameter.grad = gradient
-                return loss
-            loss = loss.tensor()
-        for penalty in penalties:
-            loss = loss + penalty
-        loss.sum().backward()  # type: ignore[no-untyped-call]
+        total = loss.tensor() if isinstance(loss, KnownLoss) else loss
+        for penalty in added:
+            total = total + penalty
+        total.sum().backward()  # type: ignore[no-untyped-call]
         return None
 
     def _clip_gradients(self, row: Tensor | None = None) -> Tensor:
         """Clip the gradients, or the row (1, weights) in which all of them lie: norm (M,)."""
-        groups = [[p.grad for p in group if p.grad is not None] for group in self._groups.values()]
-        if row is not None and len(groups) == 1:
-            groups = [[row]]
+        if len(self._groups) > 1:
+            row = None
+        groups = [
+            [row] if row is not None else [p.grad for p in group if p.grad is not None]
+            for group in self._groups.values()
+        ]
         norms = [_norm(group) for group in groups]  # each (M,)
         self.branch_norms = dict(zip(self._groups, norms, strict=True))
+        if row is not None and self._harmless(norms[0]):
+            return norms[0]
         for norm in norms:
             self.alive.logical_and_(norm < math.inf)  # false for NaN as well
         bits = torch.where(self.alive, self._keep, self._drop)
@@ -176,6 +201,14 @@ class Learner:
                 # Zero times NaN is NaN, and selecting numbers by a mask is slow on a CPU.
                 gradient.view(torch.int32).bitwise_and_(masks[gradient.dim()])
         return _norm_of(norms)
+
+    def _harmless(self, norm: Tensor) -> bool:
+        """Whether a gradient of this norm (1,) is left as it is: on a CPU, where asking is cheap.
+
+        Just below the limit the answer is no, since round-off decides there.
+        """
+        limit = math.inf if self.max_grad_norm is None else 0.99 * self.max_grad_norm
+        return norm.device.type == "cpu" and norm.item() < limit and bool(self.alive)
 
     def freeze(self, alive: Sequence[bool]) -> None:
         """Tell the host which members are still finite, once an iteration.
@@ -231,7 +264,8 @@ class Learner:
 
 def _norm(gradients: Sequence[Tensor]) -> Tensor:
     """Norm (M,) over all gradients (M, ...) of a member."""
-    return _norm_of([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
+    flat = [g if g.dim() == 2 else g.flatten(1) for g in gradients]
+    return _norm_of([torch.linalg.vector_norm(g, dim=1) for g in flat])
 
 
 def _norm_of(norms: Sequence[Tensor]) -> Tensor:

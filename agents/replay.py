@@ -24,34 +24,28 @@ ACTION, REWARD, TERMINATED, DONE = range(4)
 
 @dataclass
 class Batch:
-    """Transitions of n steps or fewer, (M, B) of them."""
-
-    obs: Tensor
-    """(M, B, *shape) observations that actions were chosen on."""
-    action: Tensor
-    """(M, B) int64."""
-    returns: Tensor
-    """(M, B) float, the discounted sum of up to n rewards, cut where the episode ended."""
-    discount: Tensor
-    """(M, B) float, of the value of `next_obs`; 0 where the episode terminated."""
-    next_obs: Tensor
-    """(M, B, *shape) observations to bootstrap from, before any reset."""
-
-    def both(self) -> Tensor:
-        """(M, 2 B, *shape) all observations, then those to bootstrap from."""
-        return torch.cat([self.obs, self.next_obs], 1)
-
-
-@dataclass
-class Joined(Batch):
-    """Transitions whose observations lie next to each other."""
+    """Transitions of n steps or fewer, B of each member."""
 
     frames: Tensor
-    """(M, 2 B, *shape) `obs` and `next_obs`."""
+    """(M, 2 B, *shape) the observations that actions were chosen on, then those to bootstrap from,
+    before any reset."""
+    action: Tensor
+    """(M, B, 1) int64."""
+    returns: Tensor
+    """(M, B, 1) float, the discounted sum of up to n rewards, cut where the episode ended."""
+    discount: Tensor
+    """(M, B, 1) float, of the value of `next_obs`; 0 where the episode terminated."""
 
-    def both(self) -> Tensor:
-        """The frames as they are."""
-        return self.frames
+    @property
+    def obs(self) -> Tensor:
+        """(M, B, *shape) observations that actions were chosen on."""
+        return self.frames.narrow(1, 0, self.action.shape[1])
+
+    @property
+    def next_obs(self) -> Tensor:
+        """(M, B, *shape) observations to bootstrap from."""
+        rows = self.action.shape[1]
+        return self.frames.narrow(1, rows, rows)
 
 
 class Ring:
@@ -189,11 +183,27 @@ class Ring:
         """
         row = self.time % self.rows
         self.time += 1
+        self._write(row, self.time % self.rows, action, reward, terminated, truncated, obs)
+        if self.spare:
+            self._link(row, truncated, final_obs)
+
+    def _write(
+        self,
+        row: int,
+        following: int,
+        action: Tensor,
+        reward: Tensor,
+        terminated: Tensor,
+        truncated: Tensor,
+        obs: Tensor,
+    ) -> None:
+        """Put a step into a row, and what it led to into the following one."""
         step = torch.stack([action, reward, terminated, terminated | truncated], -1)
         self.fields.select(1, row).copy_(self._by_member(step))
-        self.frames.select(1, self.time % self.rows).copy_(self._by_member(obs))
-        if not self.spare:
-            return
+        self.frames.select(1, following).copy_(self._by_member(obs))
+
+    def _link(self, row: int, truncated: Tensor, final_obs: Tensor | None) -> None:
+        """Say what a row led to, and keep the final observations of lanes that were truncated."""
         if final_obs is None and row not in self._cut:
             return
         after, successor = self._after.select(1, row), self.successor.select(1, row)
@@ -241,8 +251,8 @@ class Ring:
         rows = torch.cat([before, after], 1)
         frames = self._all_frames.index_select(0, rows.flatten())
         frames = frames.view(*rows.shape, *self.shape)
-        obs, next_obs = frames.chunk(2, 1)
-        return Joined(obs, action.long(), returns, discount, next_obs, frames)
+        columns = (column.unsqueeze(-1) for column in (action.long(), returns, discount))
+        return Batch(frames, *columns)
 
     def _in_members(self, position: Tensor, begins: Tensor) -> Tensor:
         """Positions (M, B) within the members as positions in the memory of all."""

@@ -18,10 +18,8 @@ TOGETHER = 64
 class Update(NamedTuple):
     """What a gradient step leaves behind."""
 
-    loss: Tensor
-    """(M,)."""
     found: TDErrors | Tensor
-    """Errors of each sample, (M, B), or their statistics (4, M)."""
+    """Errors of each sample, (M, B, 1), or their statistics (4, M)."""
     norm: Tensor
     """(M,) gradient norm before clipping."""
 
@@ -32,9 +30,11 @@ class Tally:
     Args:
         members: M.
         device: Where the updates' tensors are.
+        kind: Of loss, "huber" or "mse".
     """
 
-    def __init__(self, members: int, device: torch.device) -> None:
+    def __init__(self, members: int, device: torch.device, kind: str) -> None:
+        self._kind = kind
         self._sums = torch.zeros(5, members, device=device)
         self._count = 0
         self._waiting: list[Update] = []
@@ -55,7 +55,7 @@ class Tally:
         waiting, self._waiting = self._waiting, []
         errors = [update.found for update in waiting if isinstance(update.found, TDErrors)]
         if errors:
-            found = TDErrors(*map(torch.stack, zip(*errors, strict=True))).statistics()
+            found = TDErrors(*map(torch.stack, zip(*errors, strict=True))).statistics(self._kind)
         else:
             found = torch.stack([u.found for u in waiting if isinstance(u.found, Tensor)], 1)
         self._sums[:4] += found.sum(1)

@@ -29,6 +29,17 @@ class Contender:
     """Figures that are known without timing, such as bytes; they go into every row."""
 
 
+def prepare(threads: int | None) -> None:
+    """Set this process up as the training command does; before anything is computed.
+
+    Args:
+        threads: For arithmetic on the CPU; None for all cores.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+
+
 def synchronize(device: str) -> None:
     """Wait until the device has done what it was asked for."""
     if torch.device(device).type == "cuda":
@@ -73,7 +84,6 @@ def take_turns(contenders: Iterable[Contender], windows: int) -> pd.DataFrame:
     Raises:
         ValueError: If there are no windows.
     """
-    torch.set_flush_denormal(True)  # as the training command does
     if windows < 1:
         raise ValueError(f"windows is {windows}: it must be at least 1")
     contenders = list(contenders)

@@ -16,7 +16,7 @@ from typing import Literal
 import pandas as pd
 import torch
 import tyro
-from _measure import Contender, local, paired_ratio, summarize, take_turns
+from _measure import Contender, local, paired_ratio, prepare, summarize, take_turns
 from _publish import Report, bars, canvas, publish, rate_columns
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -127,8 +127,7 @@ def main(config: Config) -> None:
     """Measure, print and write."""
     if config.quick:
         config = replace(config, widths=(8,), batch=16, repeats=3, windows=2)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare(config.threads)
     windows = pd.concat(
         [
             take_turns(contenders(config, width, precision), config.windows)

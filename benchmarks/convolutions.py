@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 import tyro
-from _measure import Contender, local, paired_ratio, summarize, take_turns
+from _measure import Contender, local, paired_ratio, prepare, summarize, take_turns
 from _publish import Report, bars, canvas, publish, rate_columns
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -168,8 +168,7 @@ def main(config: Config) -> None:
     """Measure, print and write."""
     if config.quick:
         config = replace(config, members=(1, 2), batches=(4,), samples=16, windows=2)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare(config.threads)
     windows = pd.concat(
         [
             take_turns(contenders(config, name, members, batch), config.windows)

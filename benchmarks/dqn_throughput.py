@@ -18,9 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-import torch
 import tyro
-from _measure import Contender, local, summarize, take_turns
+from _measure import Contender, local, paired_ratio, prepare, summarize, take_turns
 from _peer import Peer
 from _publish import Report, bars, canvas, publish, rate_columns
 from _work import LIMIT
@@ -124,14 +123,21 @@ def contenders(config: Config, network: str, every: int, peer: Peer | None) -> l
     return found
 
 
-def with_ratios(summary: pd.DataFrame) -> pd.DataFrame:
-    """Add how many times rejax's steps per second each contender reaches at the same work."""
-    summary, keys = summary.copy(), LABELS[:2]
-    rates = summary[summary["contender"] == "rejax"].set_index(keys)["median"]
-    if len(rates):
-        theirs = rates.reindex(pd.MultiIndex.from_frame(summary[keys]))
-        summary["times rejax"] = summary["median"] / theirs.to_numpy()
-    return summary
+def with_ratios(summary: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
+    """Add how many times rejax's steps per second each contender reaches at the same work.
+
+    It is the median over the windows, each against the window beside it.
+    """
+    if "rejax" not in set(windows["contender"]):
+        return summary
+    ratios = []
+    for _, row in summary.iterrows():
+        same = (windows[LABELS[:2]] == row[LABELS[:2]].tolist()).all(axis=1)
+        name = windows["contender"]
+        ratios.append(
+            paired_ratio(windows, same & (name == "rejax"), same & (name == row["contender"]))[0]
+        )
+    return summary.assign(**{"times rejax": ratios})
 
 
 def draw(summary: pd.DataFrame) -> Figure:
@@ -152,8 +158,7 @@ def main(config: Config) -> None:
         raise ValueError(f"frequencies has {wrong[0]}: give divisors of lanes, {config.lanes}")
     if config.quick:
         config = replace(config, windows=1, steps=34, networks=("8",), members=(1,))
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare(config.threads)
     with ExitStack() as stack:
         peer = None
         if config.peer_python is not None:
@@ -164,7 +169,7 @@ def main(config: Config) -> None:
             for every in config.frequencies
         ]
     windows = pd.concat(groups, ignore_index=True)
-    summary = with_ratios(summarize(windows, LABELS))
+    summary = with_ratios(summarize(windows, LABELS), windows)
     publish(
         Report(
             "dqn",

@@ -20,10 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-import torch
 import tyro
 from _games import FAMILIES, PEERS, Game, chosen
-from _measure import Contender, local, summarize, take_turns
+from _measure import Contender, local, prepare, summarize, take_turns
 from _peer import Peer
 from _publish import Report, canvas, publish
 from _work import stepping
@@ -183,8 +182,7 @@ def main(config: Config) -> None:
     games = chosen(config.families, config.games)
     if config.quick:
         config = replace(config, windows=1, lanes=(16,), seconds=0.0)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare(config.threads)
     with ExitStack() as stack:
         stage = Stage(config, stack)
         windows = pd.concat(

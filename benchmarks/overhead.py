@@ -19,7 +19,7 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 import tyro
-from _measure import Contender, local, paired_ratio, summarize, take_turns
+from _measure import Contender, local, paired_ratio, prepare, summarize, take_turns
 from _publish import Report, bars, canvas, publish
 from _work import breakout
 from matplotlib.figure import Figure
@@ -223,8 +223,7 @@ def main(config: Config) -> None:
     if config.quick:
         config = replace(config, width=16, depth=2, batch=16, updates=4, windows=2, edits=1)
     names = [BASELINE, *(name for name in names if name != BASELINE)]
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare(config.threads)
     table, windows = measure(config, names)
     title = (
         f"Time of an update of {config.agent} with each intervention: {config.depth} x "

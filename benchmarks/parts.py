@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 import tyro
 from _games import FAMILIES, Game, chosen
-from _measure import Contender, local, take_turns
+from _measure import Contender, local, prepare, take_turns
 from _publish import Report, publish
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -113,8 +113,7 @@ def main(config: Config) -> None:
     """Measure, print and write."""
     if config.quick:
         config = replace(config, windows=1, lanes=(16,), seconds=0.0)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare(config.threads)
     windows = pd.concat(
         [
             take_turns(contenders(config, game, lanes), config.windows)

@@ -24,7 +24,7 @@ import torch
 import tyro
 from _costs import Shapes, total
 from _machine import Machine
-from _measure import synchronize
+from _measure import prepare, synchronize
 from _publish import Report, canvas, publish
 from _work import Training
 from matplotlib.figure import Figure
@@ -274,8 +274,7 @@ def main(config: Config) -> None:
     """Measure, print and write."""
     if config.quick:
         config = replace(config, width=8, lanes=16, steps=4, windows=1, peak_side=64)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare(config.threads)
     env, agent = config.training.build()
     seconds = measure(config, env, agent)
     machine = Machine(config.device, config.windows, config.peak_side)

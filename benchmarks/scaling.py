@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 import tyro
-from _measure import Contender, local, paired_ratio, summarize, take_turns
+from _measure import Contender, local, paired_ratio, prepare, summarize, take_turns
 from _publish import Report, canvas, lines, publish, rate_columns
 from _work import CHANNELS, LIMIT, How, Training, stepping
 from matplotlib.figure import Figure
@@ -245,8 +245,7 @@ def main(config: Config) -> None:
     """Measure, print and write."""
     if config.quick:
         config = replace(config, **QUICK)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare(config.threads)
     found = {}
     for sweep in config.sweeps:
         found[sweep] = measure(config, sweep)

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-import torch
 import tyro
-from _measure import Contender, local, summarize, take_turns
+from _measure import Contender, local, prepare, summarize, take_turns
 from _peer import Peer
 from _publish import Report, bars, canvas, publish, rate_columns
 from _work import How, Training, sb3_training
@@ -118,8 +117,7 @@ def main(config: Config) -> None:
     """Measure, print and write."""
     if config.quick:
         config = replace(config, windows=1, lanes=32, steps=4, widths=(8,))
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare(config.threads)
     with ExitStack() as stack:
         peer = None
         if config.peer_python is not None:

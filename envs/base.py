@@ -82,6 +82,9 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         self.single_action_space = single_action_space
         self.observation_space = batch_space(single_observation_space, self.num_envs)
         self.action_space = batch_space(single_action_space, self.num_envs)
+        continuous = isinstance(single_action_space, Box)
+        self._action_type = torch.float32 if continuous else torch.int64
+        self._action_shape = self.action_space.shape
         self.state: State = {}
         self._seed(seed)
 
@@ -174,15 +177,12 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         """
         if not self.state:
             raise ResetNeeded("step was called before reset: call reset() first")
-        actions = torch.as_tensor(actions, device=self.device)
-        if actions.shape != self.action_space.shape:
+        actions = torch.as_tensor(actions, dtype=self._action_type, device=self.device)
+        if actions.shape != self._action_shape:
             raise ValueError(
-                f"actions have shape {tuple(actions.shape)}, expected {self.action_space.shape}"
+                f"actions have shape {tuple(actions.shape)}, expected {self._action_shape}"
             )
-        continuous = isinstance(self.single_action_space, Box)
-        self.state, after, reward, terminated, truncated = self._advance(
-            self.state, actions.to(torch.float32 if continuous else torch.int64)
-        )
+        self.state, after, reward, terminated, truncated = self._advance(self.state, actions)
         info = {"final_obs": self._observe(after)} if self.final_observations else {}
         return self._observe(self.state), reward, terminated, truncated, info
 
@@ -201,7 +201,7 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
             expired = elapsed >= self.max_steps
             truncated = expired > terminated  # and not terminated
             done = expired | terminated
-        counters = {"t_env": t_env + 1, "elapsed": elapsed.masked_fill(done, 0)}
+        counters = {"t_env": t_env + 1, "elapsed": elapsed.masked_fill_(done, 0)}
         self._words.follow(t_env, counters["t_env"])
         after = state | after
         new = after | self._restart(done, after, draws) | counters

@@ -167,8 +167,9 @@ class MinAtar(TensorEnv):
             shown = np.stack([padded[..., order] for order in orders])
             self._rows.append(self._table(shown.reshape(-1, SIZE * self.channels)))
             self._row_offsets.append(self._table(lane_member[:, None] * len(table)).int())
-        places = np.argsort(orders, axis=1)[:, list(self.point_channels)]
-        self._point_places = self._table(places[lane_member])
+        places = np.argsort(orders, axis=1)[:, list(self.point_channels)][lane_member]
+        first = np.arange(self.num_envs) * (SIZE * SIZE * self.channels)
+        self._point_places = self._table((places + first[:, None]).T.reshape(-1))
 
     def _observe(self, state: State) -> Tensor:
         observation: Tensor | None = None
@@ -179,10 +180,10 @@ class MinAtar(TensorEnv):
             layer = rows.index_select(0, index.view(-1))
             observation = layer if observation is None else observation.logical_or_(layer)
         assert observation is not None
-        flat = observation.view(self.num_envs, -1)
-        points = torch.stack(self._points(state), dim=1)
+        points = torch.cat(self._points(state))
         cells = torch.add(self._point_places, points, alpha=self.channels)
-        return flat.scatter_(1, cells, True).view(self.num_envs, SIZE, SIZE, self.channels)
+        filled = observation.view(-1).index_fill_(0, cells, True)
+        return filled.view(self.num_envs, SIZE, SIZE, self.channels)
 
     def _table(self, values: Any) -> Tensor:
         """Constant on the environment's device; integers become int64."""

@@ -79,16 +79,15 @@ def test_loss_gradient_and_step_equal_stable_baselines3(monkeypatch, n_steps, ma
             pairs += [(layer.weight, linear.weight), (layer.bias, linear.bias)]
     discount = 0.9 if samples.discounts is None else samples.discounts
     batch = Batch(
-        samples.observations[None],
-        samples.actions[None, :, 0],
-        samples.rewards[None, :, 0],
-        ((1 - samples.dones) * discount)[None, :, 0],
-        samples.next_observations[None],
+        torch.cat([samples.observations, samples.next_observations])[None],
+        samples.actions[None],
+        samples.rewards[None],
+        ((1 - samples.dones) * discount)[None],
     )
-    statistics = agent._update(batch)
+    found = agent._update(batch).found.statistics(config.loss)
     model.train(gradient_steps=1, batch_size=64)
     loss = model.logger.name_to_value["train/loss"]
-    assert float(statistics[0]) == pytest.approx(loss, rel=1e-5)
+    assert float(found[0]) == pytest.approx(loss, rel=1e-5)
     for ours, theirs in pairs[:6]:
         torch.testing.assert_close(ours.grad[0], theirs.grad, rtol=1e-4, atol=1e-6)
     for ours, theirs in pairs:

@@ -14,16 +14,16 @@ from neoteny.agents.sparse import SparseBatch
 def test_targets_of_plain_and_double_q_learning():
     target_values = torch.tensor([[[1.0, 5.0], [2.0, 3.0]]])
     online_values = torch.tensor([[[9.0, 0.0], [0.0, 9.0]]])
-    returns, discount = torch.tensor([[10.0, 20.0]]), torch.tensor([[0.5, 0.0]])
+    returns, discount = torch.tensor([[[10.0], [20.0]]]), torch.tensor([[[0.5], [0.0]]])
     plain = td_target(returns, discount, target_values, None)
     double = td_target(returns, discount, target_values, online_values)
-    assert plain.tolist() == [[12.5, 20.0]]  # the larger of 1 and 5; then terminated
-    assert double.tolist() == [[10.5, 20.0]]  # the online network prefers the first action
+    assert plain.tolist() == [[[12.5], [20.0]]]  # the larger of 1 and 5; then terminated
+    assert double.tolist() == [[[10.5], [20.0]]]  # the online network prefers the first action
 
 
 def test_huber_and_squared_losses_and_their_gradients():
     values = torch.tensor([[[0.0, 2.0], [0.5, 7.0]]], requires_grad=True)
-    action, target = torch.tensor([[1, 0]]), torch.tensor([[-1.0, 0.0]])
+    action, target = torch.tensor([[[1], [0]]]), torch.tensor([[[-1.0], [0.0]]])
     for kind, loss, slopes in (("huber", (2.5 + 0.125) / 2, [1, 0.5]), ("mse", 2.3125, [3, 0.5])):
         found, statistics = td_loss(values, action, target, kind)
         (grad,) = torch.autograd.grad(found.sum(), values)
@@ -43,8 +43,8 @@ def test_the_fused_loss_and_its_gradient_equal_the_plain_ones(kind, activation, 
     for parameter in network.parameters():
         parameter.data += 0.3 * torch.randn(parameter.shape, generator=g)
     obs = torch.rand(2, 40, 30, generator=g) < 0.2
-    action = torch.randint(3, (2, 40), generator=g)
-    target = 2 * torch.randn(2, 40, generator=g)
+    action = torch.randint(3, (2, 40, 1), generator=g)
+    target = 2 * torch.randn(2, 40, 1, generator=g)
     branch, x = network.branches["q"], network.inputs(obs if sparse else obs.float())
     assert isinstance(x, SparseBatch) == sparse
     plain, wanted = td_loss(network(obs.float())["q"], action, target, kind)

@@ -70,3 +70,21 @@ def test_hooks_are_called_as_by_torchs_own_step():
     with torch.no_grad():
         quick.quick_step()
     assert calls == ["before", "after"]
+
+
+def test_a_state_that_was_cleared_or_edited_is_looked_at_again():
+    quick, plain = QuickAdam(parameters(), **SETTINGS), Adam(parameters(), **SETTINGS)
+    train((quick, plain), 3)
+    for optimizer in (quick, plain):
+        optimizer.state.clear()
+    train((quick, plain), 3, seed=2)
+    for optimizer in (quick, plain):
+        for state in optimizer.state.values():
+            state["exp_avg"].zero_()
+            state["step"].zero_()
+    train((quick, plain), 3, seed=3)
+    assert_equal(quick, plain)
+    twin = copy.deepcopy(quick)
+    train((quick, plain), 2, seed=4)
+    train((twin, Adam(parameters(), **SETTINGS)), 2, seed=4)
+    assert_equal(quick, twin)
