@@ -115,6 +115,7 @@ class DQN:
         self.began = 0
         """Step at which the exploration schedule began."""
         self.replay: Replay | None = None
+        self._scratch: dict[torch.Size, Tensor] = {}
         self._plain: tuple[PlainBranch | None, PlainBranch | None] | None = None
 
     @property
@@ -249,11 +250,19 @@ class DQN:
         plain = all(branch is not None for branch in self._plain_branches())
         return plain and not self.learner.listened_to
 
+    def _flat_floats(self, obs: Tensor) -> Tensor:
+        """Features (M, B, in) of observations (M, B, *shape), in memory that is used again."""
+        flat = obs.flatten(2)
+        if flat.shape not in self._scratch:
+            with torch.inference_mode(False):
+                self._scratch[flat.shape] = torch.empty(flat.shape, device=flat.device)
+        return floats(flat, self._scratch[flat.shape])
+
     def _greedy(self, obs: Tensor) -> Tensor:
         """Greedy actions (M, N) on observations (M, N, *shape)."""
         plain, _ = self._plain_branches()
         if plain is not None:
-            x = self._features(obs) if self._sparse(obs) else floats(obs.flatten(2))
+            x = self._features(obs) if self._sparse(obs) else self._flat_floats(obs)
             return plain.values(x).argmax(-1)
         features = self._features(obs)
         with torch.no_grad():
@@ -300,7 +309,7 @@ class DQN:
             next_values = target.values(next_obs)
             online = plain.values(next_obs) if double else None
         else:
-            features = floats(batch.frames.flatten(2))
+            features = self._flat_floats(batch.frames)
             next_values = target.values(features.narrow(1, rows, rows))
             x = features if double else features.narrow(1, 0, rows)
             obs = floats(batch.obs) if self.learner.listened_to else x

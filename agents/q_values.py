@@ -33,12 +33,12 @@ class _Layer(NamedTuple):
     bias: Tensor | None
     """(M, 1, out)."""
 
-    def __call__(self, x: Observations) -> Tensor:
-        """Outputs (M, B, out) of features (M, B, in)."""
+    def __call__(self, x: Observations, out: Tensor | None = None) -> Tensor:
+        """Outputs (M, B, out) of features (M, B, in), those of floats in the memory `out`."""
         if isinstance(x, SparseBatch):
             z = sum_columns(x, self.weight)
-            return z if self.bias is None else z.add_(self.bias)
-        z = torch.bmm(x, self.transposed)
+        else:
+            z = torch.bmm(x, self.transposed, out=out)
         return z if self.bias is None else z.add_(self.bias)  # faster than baddbmm on a CPU
 
 
@@ -60,7 +60,7 @@ class PlainBranch:
         self.parameters = [p for p in parameters if p is not None]
         self.kernel = KERNELS[activation]
         *self.hidden, self.head = (_read(layer.weight, layer.bias) for layer in layers)
-        self._room: _Room | None = None
+        self._rooms: dict[tuple[int, int], _Room] = {}
 
     def values(self, x: Observations) -> Tensor:
         """Values (M, B, A) of features (M, B, in), without gradient."""
@@ -85,23 +85,23 @@ class PlainBranch:
             Loss (M,), and what it is made of, without gradient.
         """
         rows = action.shape[1]
-        h, hidden, kept = x, [_first(x, rows)], []
-        for layer in self.hidden:
-            h, needed = self.kernel.forward(layer(h))
-            hidden.append(_first(h, rows))
+        every = rows if isinstance(x, SparseBatch) else x.shape[1]
+        room = self._rooms.get((every, rows))
+        if room is None:
+            with torch.inference_mode(False):  # others change what lies in it, in any mode
+                room = self._rooms[every, rows] = _Room(self, every, rows)
+        h, hidden, kept = x, [room.first(0, x)], []
+        for index, layer in enumerate(self.hidden):
+            h, needed = self.kernel.forward(layer(h, room.outputs[index]))
+            hidden.append(room.first(index + 1, h))
             kept.append(hidden[-1] if needed is h else _first(needed, rows))
-        values = self.head(h)
+        values = self.head(h, room.outputs[-1])
         chosen = values.gather(-1, action)
         wanted = target(values.narrow(1, rows, values.shape[1] - rows))
         errors = TDErrors(chosen, wanted, chosen - wanted)
         slope = td_slope(errors.error, kind)
-        nothing = slope.new_zeros(()).expand(*action.shape[:2], values.shape[-1])
-        grad = nothing.scatter(-1, action, slope / rows)
-        if self._room is None:
-            with torch.inference_mode(False):  # the learner changes it in place, in any mode
-                self._room = _Room(self.parameters)
-        self._differentiate(grad, hidden, kept, self._room.gradients)
-        room = self._room
+        grad = torch.scatter(room.zeros, -1, action, slope / rows)
+        self._differentiate(grad, hidden, kept, room.gradients)
         return KnownLoss(
             lambda: errors.losses(kind).mean((1, 2)), self.parameters, room.gradients, room.row
         ), errors
@@ -135,16 +135,38 @@ class PlainBranch:
 
 
 class _Room:
-    """Memory for gradients, used again in every update; that of one member is one row."""
+    """Memory that is used again in every update of as many rows.
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
+    Args:
+        branch: The branch that is computed.
+        every: B + C, rows of each member.
+        rows: B, how many of them have a gradient.
+    """
+
+    def __init__(self, branch: PlainBranch, every: int, rows: int) -> None:
+        layers, like = (*branch.hidden, branch.head), branch.head.weight
+        members = len(like)
+        self.rows = rows
+        self.outputs = [like.new_empty(members, every, layer.weight.shape[1]) for layer in layers]
+        self.zeros = like.new_zeros(members, rows, like.shape[1])
         self.row: Tensor | None = None
-        self.gradients = [torch.empty_like(p, requires_grad=False) for p in parameters]
-        if len(parameters[0]) == 1:
-            sizes = [p.numel() for p in parameters]
-            self.row = parameters[0].new_empty(1, sum(sizes))
+        """(1, weights) the gradients of a single member."""
+        self.gradients = [torch.empty_like(p, requires_grad=False) for p in branch.parameters]
+        if members == 1:
+            sizes = [p.numel() for p in branch.parameters]
+            self.row = like.new_empty(1, sum(sizes))
             pieces = torch.split_with_sizes(self.row, sizes, 1)
-            self.gradients = [p.view_as(like) for p, like in zip(pieces, parameters, strict=True)]
+            pairs = zip(pieces, branch.parameters, strict=True)
+            self.gradients = [piece.view_as(parameter) for piece, parameter in pairs]
+        self._firsts: dict[int, tuple[Any, Any]] = {}
+
+    def first(self, place: int, x: Any) -> Any:
+        """The rows of `x` that have a gradient, looked up where it is the same tensor as before."""
+        known, first = self._firsts.get(place, (None, x))
+        if known is not x:
+            first = _first(x, self.rows)
+            self._firsts[place] = x, first
+        return first
 
 
 def _read(weight: Tensor, bias: Tensor | None) -> _Layer:

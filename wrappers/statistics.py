@@ -7,7 +7,7 @@ from torch import Tensor
 
 from neoteny.wrappers.members import AnyVectorEnv, MemberWrapper
 
-RETURN, LENGTH, EPISODES, CUT, REWARD = range(5)
+CUT, RETURN, LENGTH, EPISODES, REWARD = range(5)
 
 
 class EpisodeStatistics(MemberWrapper):
@@ -27,13 +27,15 @@ class EpisodeStatistics(MemberWrapper):
         super().__init__(env)
         if self.device is None:
             raise ValueError(f"{env} returns NumPy arrays; EpisodeStatistics needs a TensorEnv")
-        zeros = torch.zeros((7, self.num_envs), dtype=torch.float64, device=self.device)
-        self._running = zeros[:2]  # return and length of episodes under way
-        self._totals = zeros[2:]  # since the last collect
-        # Rows by name, and those of whole episodes: to look them up takes as long as to add to one.
-        self._returns, self._lengths = self._running.unbind()
-        self._rows = self._totals.unbind()
-        self._whole = self._totals[: LENGTH + 1]
+        zeros = torch.zeros((8, self.num_envs), dtype=torch.float64, device=self.device)
+        # First the totals since the last collect; then of the episode under way its return, its
+        # length and 1, which is what it adds to the number of episodes. They lie so that one
+        # operation reaches several, and are looked up once: that takes as long as an operation.
+        self._totals, self._running = zeros[:5], zeros[5:7]
+        self._under_way, self._length = zeros[5:], zeros[6]
+        self._under_way[2] = 1
+        self._ended, self._cut = zeros[RETURN : EPISODES + 1], zeros[CUT]
+        self._rewards = zeros[REWARD:6]  # the total and that of the episode
         self._nothing = zeros.new_zeros(())
         self._count = 0
 
@@ -52,16 +54,14 @@ class EpisodeStatistics(MemberWrapper):
     def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Play one step and count it."""
         obs, reward, terminated, truncated, info = self.env.step(actions)
-        self._returns.add_(reward)
-        self._lengths.add_(1)
+        self._rewards.add_(reward)
+        self._length.add_(1)
         ended = terminated | truncated
         counted = ended
         if "cut" in info:
             counted = ended & ~info["cut"]
-            self._rows[CUT].add_(info["cut"])
-        self._whole.add_(torch.where(counted, self._running, self._nothing))
-        self._rows[EPISODES].add_(counted)
-        self._rows[REWARD].add_(reward)
+            self._cut.add_(info["cut"])
+        self._ended.add_(torch.where(counted, self._under_way, self._nothing))
         self._running.masked_fill_(ended, 0.0)
         self._count += 1
         return obs, reward, terminated, truncated, info

@@ -154,6 +154,19 @@ def test_learning_waits_for_the_replay_and_again_after_a_flush(ladder):
     assert agent.learner.updates == 2
 
 
+def test_a_single_member_that_goes_non_finite_receives_no_gradient_any_more(ladder):
+    env = ladder("both", 16)
+    agent = make_dqn(env, dataclasses.replace(SMALL, learning_starts=16))
+    trained(env, agent, 2)
+    batch = agent.replay.sample(agent._words()[0])
+    agent._update(dataclasses.replace(batch, returns=torch.full_like(batch.returns, np.nan)))
+    assert agent.learner.alive.tolist() == [False]
+    for _ in range(2):  # also when the gradient is a finite one again
+        assert not any(p.grad.any() for p in agent.network.parameters())
+        assert all(p.isfinite().all() for p in agent.network.parameters())
+        agent._update(batch)
+
+
 def test_the_target_network_is_copied_on_time_or_follows_slowly(ladder):
     env = ladder("both", 16)
     agent = make_dqn(env, dataclasses.replace(SMALL, learning_starts=16, target_frequency=48))

@@ -9,6 +9,7 @@ from scipy import stats
 
 from neoteny.agents.archive import make_replay
 from neoteny.agents.dqn_loss import DQNConfig
+from neoteny.agents.host_ring import HostRing, make_ring
 from neoteny.agents.replay import Ring, pack, unpack
 from neoteny.envs import rng
 
@@ -65,13 +66,13 @@ def assert_equal(batch, index, wanted):
     assert final is None or torch.equal(batch.next_obs[index], final)
 
 
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize(("kind", "n"), [(Ring, 1), (Ring, 3), (HostRing, 1)])
 @pytest.mark.parametrize("members", [1, 2])
-def test_every_transition_equals_a_plain_loop_over_the_record(n, members):
+def test_every_transition_equals_a_plain_loop_over_the_record(kind, n, members):
     """While the ring wraps several times, and as room for final observations grows."""
     lanes, rows = 4, 11
     first, record = play(60, members * lanes)
-    ring = Ring(first, members, rows, n, 0.9)
+    ring = kind(first, members, rows, n, 0.9)
     compared = 0
     for t, step in enumerate(record):
         if t % 7 == 0:  # as many as truly occur within the ring from here on
@@ -107,6 +108,34 @@ def test_draws_are_uniform_over_what_the_ring_holds():
     for member in range(members):
         counts = torch.bincount(times[member] - 17, minlength=7)
         assert stats.chisquare(counts.numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32])
+def test_the_host_draws_and_keeps_the_same_numbers(dtype):
+    first, record = play(40, 6, kind=dtype)
+    rings = [kind(first, 2, 11, 1, 0.9) for kind in (Ring, HostRing)]
+    for ring in rings:
+        ring.reserve(6)
+        for step in record:
+            ring.add(*step)
+    words = rng.bits(rng.lane_keys([3, 4], 50, "replay").view(2, -1), 5, 0)
+    plain, host = (ring.sample(words) for ring in rings)
+    for name in ("frames", "obs", "next_obs", "action", "returns", "discount"):
+        ours, theirs = getattr(host, name), getattr(plain, name)
+        assert torch.equal(ours, theirs), name
+        assert ours.dtype == theirs.dtype, name
+    again = HostRing(first, 2, 11, 1, 0.9)
+    again.load_state_dict(rings[0].state_dict())
+    again.add(*record[0])
+    rings[0].add(*record[0])
+    assert torch.equal(again.sample(words).frames, rings[0].sample(words).frames)
+
+
+def test_bfloat16_and_longer_returns_are_left_to_the_tensors():
+    obs = torch.zeros(4, 2)
+    assert type(make_ring(obs, 1, 9, 1, 0.9)) is HostRing
+    assert type(make_ring(obs, 1, 9, 2, 0.9)) is Ring
+    assert type(make_ring(obs.bfloat16(), 1, 9, 1, 0.9)) is Ring
 
 
 def config(policy, **changes):
