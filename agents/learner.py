@@ -25,6 +25,9 @@ from neoteny.plasticity.surgery import reset_optimizer
 
 __all__ = ["Learner"]
 
+UPDATE_HOOKS = {"loss", "after_backward", "after_step"}
+"""The hooks that are called in every update."""
+
 
 class Learner:
     """Updates a network of M members, with interventions composed left to right.
@@ -86,8 +89,9 @@ class Learner:
         self._parameters = list(self.network.parameters())
         self._groups = self._clipping_groups(clip_per_branch)
         self._hooked = {
-            hook: [i for i in self.interventions if hook in i.hooks.split(", ")]
-            for hook in ("loss", "after_backward", "after_step")
+            hook: [i for i in self.interventions if getattr(type(i), hook) is not plain]
+            for hook, plain in vars(Intervention).items()
+            if hook in UPDATE_HOOKS
         }
         self.branch_norms: dict[str, Tensor] = {}
         for intervention in self.interventions:
@@ -108,8 +112,11 @@ class Learner:
 
     @property
     def listened_to(self) -> bool:
-        """Whether any intervention has a hook in an update."""
-        return any(self._hooked.values())
+        """Whether any intervention does more in an update than its optimiser's step.
+
+        One that only counts those steps says so in its `hooks`.
+        """
+        return any(UPDATE_HOOKS & set(i.hooks.split(", ")) for i in self.interventions)
 
     def generators(self, stream: str, index: int) -> list[torch.Generator]:
         """One generator per member for draws on the host, from a named stream of its own."""
