@@ -115,7 +115,7 @@ class DQN:
         self.began = 0
         """Step at which the exploration schedule began."""
         self.replay: Replay | None = None
-        self._scratch: dict[torch.Size, Tensor] = {}
+        self._scratch: dict[torch.Size, tuple[Tensor, Tensor]] = {}
         self._plain: tuple[PlainBranch | None, PlainBranch | None] | None = None
 
     @property
@@ -252,11 +252,13 @@ class DQN:
 
     def _flat_floats(self, obs: Tensor) -> Tensor:
         """Features (M, B, in) of observations (M, B, *shape), in memory that is used again."""
-        flat = obs.flatten(2)
-        if flat.shape not in self._scratch:
+        if obs.shape not in self._scratch:
             with torch.inference_mode(False):
-                self._scratch[flat.shape] = torch.empty(flat.shape, device=flat.device)
-        return floats(flat, self._scratch[flat.shape])
+                memory = torch.empty(obs.shape, device=obs.device)
+                self._scratch[obs.shape] = memory, memory.flatten(2)
+        memory, flat = self._scratch[obs.shape]
+        floats(obs, memory)
+        return flat
 
     def _greedy(self, obs: Tensor) -> Tensor:
         """Greedy actions (M, N) on observations (M, N, *shape)."""

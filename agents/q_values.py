@@ -97,7 +97,7 @@ class PlainBranch:
             kept.append(hidden[-1] if needed is h else _first(needed, rows))
         values = self.head(h, room.outputs[-1])
         chosen = values.gather(-1, action)
-        wanted = target(values.narrow(1, rows, values.shape[1] - rows))
+        wanted = target(room.rest if values is room.outputs[-1] else values[:, rows:])
         errors = TDErrors(chosen, wanted, chosen - wanted)
         slope = td_slope(errors.error, kind)
         grad = torch.scatter(room.zeros, -1, action, slope / rows)
@@ -148,6 +148,8 @@ class _Room:
         members = len(like)
         self.rows = rows
         self.outputs = [like.new_empty(members, every, layer.weight.shape[1]) for layer in layers]
+        self.rest = self.outputs[-1][:, rows:]
+        """The last outputs of the rows without a gradient."""
         self.zeros = like.new_zeros(members, rows, like.shape[1])
         self.row: Tensor | None = None
         """(1, weights) the gradients of a single member."""
