@@ -9,7 +9,7 @@ from torch.optim import Adam
 
 __all__ = ["QuickAdam"]
 
-REFUSED = ("amsgrad", "maximize", "differentiable", "decoupled_weight_decay")
+REFUSED = ("amsgrad", "maximize", "differentiable")
 """Settings that the quick way does without."""
 
 
@@ -52,7 +52,8 @@ class QuickAdam(Adam):
         for group, plan, grads in zip(self.param_groups, self._plans, gradients, strict=True):
             plan.counter.add_(1)
             beta1, beta2 = group["betas"]
-            torch._fused_adam_(
+            decoupled = group["decoupled_weight_decay"]
+            (torch._fused_adamw_ if decoupled else torch._fused_adam_)(
                 plan.parameters,
                 grads,
                 plan.averages,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from neoteny.plasticity.adamo import AdamO, isometry_groups
 from neoteny.plasticity.interventions.base import (
@@ -16,6 +16,7 @@ from neoteny.plasticity.interventions.base import (
     hidden_layers,
 )
 from neoteny.plasticity.isometry import effective_strength
+from neoteny.plasticity.quick_adam import QuickAdam
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,7 +82,7 @@ class TunedAdam(OptimizerIntervention):
         """Adam with these constants."""
         eps = settings.eps if self.eps is None else self.eps
         tuned = replace(settings, betas=(self.beta1, self.beta2), eps=eps)
-        return Adam(network.parameters(), **tuned.adam)
+        return QuickAdam(network.parameters(), **tuned.adam)
 
 
 @dataclass
@@ -108,7 +109,7 @@ class AdamWIntervention(OptimizerIntervention):
             {"params": decaying, "weight_decay": self._decay(settings)},
             {"params": others(network, decaying), "weight_decay": 0.0},
         ]
-        return AdamW(groups, **settings.adam)
+        return QuickAdam(groups, **settings.adam, decoupled_weight_decay=True)
 
     def strength(self, settings: OptimizerSettings) -> dict[str, float]:
         """Rate at which weights decay, per update."""

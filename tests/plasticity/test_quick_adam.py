@@ -38,7 +38,16 @@ def assert_equal(one, two):
             assert torch.equal(value, two.state[theirs][name]), name
 
 
-@pytest.mark.parametrize("changes", [{}, {"weight_decay": 0.1}, {"amsgrad": True}, {"fused": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"weight_decay": 0.1},
+        {"weight_decay": 0.1, "decoupled_weight_decay": True},
+        {"amsgrad": True},
+        {"fused": None},
+    ],
+)
 def test_every_step_equals_torchs(changes):
     quick = QuickAdam(parameters(), **SETTINGS | changes)
     plain = Adam(parameters(), **SETTINGS | changes)
