@@ -227,7 +227,7 @@ def main(config: Config) -> None:
     table, windows = measure(config, names)
     title = (
         f"Time of an update of {config.agent} with each intervention: {config.depth} x "
-        f"{config.width}, minibatches of {config.samples}, {config.members} members"
+        f"{config.width}, minibatches of {config.samples}, members: {config.members}"
     )
     publish(
         Report(
