@@ -7,6 +7,8 @@ that of the tensors, and so are the numbers.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,6 +27,14 @@ class HostRing(Ring):
 
     def _place(self) -> None:
         super()._place()
+        self._look()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._look()  # a copy has memory of its own
+
+    def _look(self) -> None:
+        """Take hold of the tensors' memory."""
         self._fields = self.fields.numpy()
         self._frames = self.frames.numpy()
         self._flat_fields, self._flat_frames = self._all_fields.numpy(), self._all_frames.numpy()

@@ -1,5 +1,6 @@
 """The replay against plain loops over recorded steps, and its draws against their distributions."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -126,9 +127,11 @@ def test_the_host_draws_and_keeps_the_same_numbers(dtype):
         assert ours.dtype == theirs.dtype, name
     again = HostRing(first, 2, 11, 1, 0.9)
     again.load_state_dict(rings[0].state_dict())
-    again.add(*record[0])
-    rings[0].add(*record[0])
-    assert torch.equal(again.sample(words).frames, rings[0].sample(words).frames)
+    copied = copy.deepcopy(rings[1])
+    for ring in (*rings, again, copied):
+        ring.add(*record[0])
+        assert torch.equal(ring.sample(words).frames, rings[0].sample(words).frames)
+        assert ring.frames.equal(rings[0].frames)
 
 
 def test_bfloat16_and_longer_returns_are_left_to_the_tensors():
