@@ -27,6 +27,15 @@ class HostCalls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def pytest_collection_modifyitems(items):
+    """Skip what needs a CUDA device where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 @pytest.fixture
 def host_calls():
     """A context manager class whose `host` lists what made the host wait."""

@@ -205,8 +205,6 @@ def test_bad_input_is_refused(call, message):
 @pytest.mark.gpu
 @pytest.mark.parametrize("id", PROBLEMS)
 def test_cuda_steps_like_the_cpu_without_waiting(id):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     env, device = make(id, 512, 2, seed=1), make(id, 512, 2, device="cuda", seed=1)
     env.reset()
     device.reset()

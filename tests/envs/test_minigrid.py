@@ -202,8 +202,6 @@ def test_bad_input_is_refused(id, options, message):
 @pytest.mark.gpu
 @pytest.mark.parametrize("id", IDS)
 def test_cuda_equals_cpu_without_waiting_for_the_device(id):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     expected, env = make(id, 64, seed=1), make(id, 64, seed=1, device="cuda")
     assert torch.equal(env.reset()[0].cpu(), expected.reset()[0])
     generator = torch.Generator().manual_seed(0)

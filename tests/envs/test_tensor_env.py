@@ -312,8 +312,6 @@ def test_compiled_step_equals_eager(id):
 @pytest.mark.gpu
 @pytest.mark.parametrize("id", GAMES)
 def test_cuda_equals_cpu_without_waiting_for_the_device(id):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     sequence = actions(2 * 64, 300)
     options = {"members": 2, "max_steps": 100, "channels": 10}
     expected = run(make(id, 64, **options), sequence)

@@ -321,7 +321,6 @@ def test_bad_settings_of_a_group():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("flags", [{"capturable": True}, {"fused": True, "capturable": True}])
 def test_a_captured_step_equals_an_eager_one(flags):
     captured, eager = (

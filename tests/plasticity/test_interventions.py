@@ -202,7 +202,6 @@ def test_an_update_never_makes_the_host_wait(name, network, make_learner, train,
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("torso", ["mlp", "conv"])
 @pytest.mark.parametrize("name", [name for name in ALL if name != "l2_er"])  # eigenvalues wait
 def test_on_a_device_an_update_never_makes_the_host_wait(name, torso, make_learner):

@@ -165,7 +165,6 @@ def test_bad_input():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_tf32_does_not_touch_the_gram():
     weight = random((256, 256), dtype=torch.float32).cuda() / 16
     precise = gram_deviation(weight)
