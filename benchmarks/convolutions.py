@@ -20,10 +20,12 @@ import torch
 import torch.nn.functional as F
 import tyro
 from _measure import Contender, local, paired_ratio, prepare, summarize, take_turns
-from _publish import Report, bars, canvas, publish, rate_columns
+from _publish import Report, canvas, publish, rate_columns
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from torch import Tensor
 
+from neoteny.experiments.drawing import GREY, PALETTE, quiet
 from neoteny.plasticity.layers import IsoConv2d
 
 LABELS = ["layer", "members", "batch", "route"]
@@ -156,11 +158,30 @@ def with_ratios(summary: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(summary: pd.DataFrame) -> Figure:
-    """Samples per second."""
-    figure, panels = canvas(1, 1, 7.0, 0.9 + 0.25 * len(summary))
-    names = summary[LABELS].astype(str).agg(", ".join, axis=1).tolist()
-    bars(panels[0], names, summary, (summary["route"] != "filled").tolist())
-    panels[0].set_xlabel("samples/s, forward and backward")
+    """Time over that of the layer's own route, one panel a layer, with the range of the windows."""
+    first, *others = ROUTES
+    cases = summary[["members", "batch"]].drop_duplicates().to_numpy().tolist()
+    layers = summary["layer"].unique()
+    figure, panels = canvas(1, len(layers), 1.5 + 2.5 * len(layers), 1.2 + 0.25 * len(cases))
+    for panel, layer in zip(panels, layers, strict=True):
+        quiet(panel, ())
+        panel.axvline(1, color=GREY, lw=1)
+        for route, colour in zip(others, PALETTE, strict=False):
+            rows = summary[(summary["layer"] == layer) & (summary["route"] == route)]
+            places = range(len(rows))
+            panel.hlines(places, rows["lowest ratio"], rows["highest ratio"], color=colour, lw=1)
+            panel.plot(rows[f"time / {first}"], places, "o", color=colour, ms=5, label=route)
+        panel.sharex(panels[0])
+        panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.set_ylim(len(cases) - 0.5, -0.5)
+        names = [f"{members} x {batch:,}" for members, batch in cases]
+        panel.set_yticks(range(len(cases)), names if panel is panels[0] else [""] * len(cases))
+        panel.set_title(layer, loc="left")
+        panel.set_xlabel(f"time, times that of {first}")
+    panels[0].set_ylabel("members x minibatch")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper left", ncols=len(names), frameon=False)
     return figure
 
 
