@@ -266,7 +266,11 @@ def make_replay(obs: Tensor, config: DQNConfig, seeds: Sequence[int]) -> Replay:
 
 
 def check_switches(envs: Any, config: DQNConfig, members: int) -> None:
-    """Refuse members that switch at different steps where a switch does something to all."""
+    """Refuse members that switch at different steps where a switch does something to all.
+
+    Raises:
+        ValueError: If they do, naming the settings and the remedy.
+    """
     acts = config.replay_policy in ("flush", "partition") or config.epsilon_restart
     schedule = getattr(envs, "schedule", None)
     if members == 1 or not acts or schedule is None:

@@ -192,14 +192,14 @@ class Learner:
         self.branch_norms = dict(zip(self._groups, norms, strict=True))
         if row is not None and self._harmless(norms[0]):
             return norms[0]
-        for norm in norms:
-            self.alive.logical_and_(norm < math.inf)  # false for NaN as well
+        together = torch.stack(norms)
+        self.alive.logical_and_((together < math.inf).all(0))  # false for NaN as well
+        if self.max_grad_norm is None:
+            scales = torch.ones_like(together)
+        else:
+            scales = (self.max_grad_norm / (together + 1e-6)).clamp_(max=1.0)
         bits = torch.where(self.alive, self._keep, self._drop)
-        for group, norm in zip(groups, norms, strict=True):
-            if self.max_grad_norm is None:
-                scale = torch.ones_like(norm)
-            else:
-                scale = (self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0)
+        for group, scale in zip(groups, scales, strict=True):
             like = {gradient.dim(): gradient for gradient in group}
             scaling = {dim: _member_view(scale, gradient) for dim, gradient in like.items()}
             masks = {dim: _member_view(bits, gradient) for dim, gradient in like.items()}
