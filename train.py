@@ -20,6 +20,7 @@ import tyro
 from rich.console import Console
 from tyro import _errors  # its hook is not public yet; constraints.txt pins the version
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
 from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.listing import print_listing
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             timeline(config, console)
         else:
             print_listing(config.what, console, name=config.name, markdown=config.markdown)
-    except ValueError as error:
+    except InputError as error:
         Console(stderr=True).print(f"[red]error[/]: {error}", soft_wrap=True)
         return 2
     except KeyboardInterrupt:
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _raise_bad_value(event: _errors.ParseErrorEvent) -> None:
     """Turn a value that a configuration refuses into one line; tyro would frame it."""
     if isinstance(event, _errors.InstantiationFailure) and event.argument is None:
-        raise ValueError(event.message)
+        raise InputError(event.message)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from torch import Tensor
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.host_ring import make_ring
 from neoteny.agents.replay import Batch, pack, unpack
+from neoteny.core.errors import InputError
 from neoteny.envs import rng
 
 __all__ = ["Archive", "Partition", "Replay", "Reservoir", "check_switches", "make_replay"]
@@ -276,7 +277,7 @@ def check_switches(envs: Any, config: DQNConfig, members: int) -> None:
     if members == 1 or not acts or schedule is None:
         return
     if schedule.judged or schedule.delayed or not schedule.switch_together:
-        raise ValueError(
+        raise InputError(
             f"replay_policy {config.replay_policy} and epsilon_restart {config.epsilon_restart} "
             f"act on all {members} members, which do not switch together here: use replay_policy "
             "keep or reservoir and no restart, or one seed"

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.agents.policies import Family, policy_family
+from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 from neoteny.plasticity.layers import GroupSort
 from neoteny.plasticity.sb3_networks import Branch, branches
@@ -118,16 +119,16 @@ def attach(
     """
     for intervention in interventions:
         if not bridged(intervention):
-            raise ValueError(
+            raise InputError(
                 f"intervention {intervention.name!r} changes the architecture, which is that of "
                 "Stable-Baselines3 here: leave it out or use --agent ppo or dqn"
             )
     policy: Any = agent.policy
     known = branches(policy)
     if any(list(branch.extractor.parameters()) for branch in known.values()):
-        raise ValueError(f"{type(policy).__name__} has layers before its MLP: use MlpPolicy")
+        raise InputError(f"{type(policy).__name__} has layers before its MLP: use MlpPolicy")
     if getattr(agent, "use_sde", False):
-        raise ValueError("use_sde is True: exploration here does not depend on the state; drop it")
+        raise InputError("use_sde is True: exploration here does not depend on the state; drop it")
     shape = tuple(agent.observation_space.shape or ())
     family = None
     if "policy" in known and isinstance(agent.action_space, Discrete | Box):
@@ -154,7 +155,7 @@ def attach(
 def _spec(known: dict[str, Branch], activation: str) -> NetworkSpec:
     widths = {tuple(layer.out_features for layer in b.hidden()) for b in known.values()}
     if len(widths) > 1:
-        raise ValueError(f"the policy's branches differ in widths, {sorted(widths)}: give them one")
+        raise InputError(f"the policy's branches differ in widths, {sorted(widths)}: give them one")
     return NetworkSpec(hidden=widths.pop(), activation=activation)
 
 

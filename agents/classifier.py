@@ -17,6 +17,7 @@ from torch import Tensor
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.agents.policies import Categorical
+from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 
 __all__ = ["Classifier", "ClassifierConfig", "cross_entropy"]
@@ -40,7 +41,7 @@ class ClassifierConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "updates_per_iteration"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
 
     @property
     def steps_per_iteration(self) -> int:

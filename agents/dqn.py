@@ -37,6 +37,7 @@ from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
 from neoteny.agents.q_values import PlainBranch
 from neoteny.agents.replay import Batch, floats, unpack
 from neoteny.agents.tally import Tally, Update
+from neoteny.core.errors import InputError
 from neoteny.envs import rng
 from neoteny.envs.base import TensorEnv
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
@@ -80,7 +81,7 @@ class DQN:
         precision: torch.dtype = torch.float32,
     ) -> None:
         if not isinstance(envs.single_action_space, gymnasium.spaces.Discrete):
-            raise ValueError(f"DQN needs discrete actions, the environment has {envs.action_space}")
+            raise InputError(f"DQN needs discrete actions, the environment has {envs.action_space}")
         check_switches(envs, config, len(seeds))
         self.config = config
         self.seeds = tuple(seeds)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neoteny.core.errors import InputError
+
 __all__ = [
     "DQNConfig",
     "TDErrors",
@@ -87,12 +89,12 @@ class DQNConfig:
             _at_least_one(name, getattr(self, name))
         for name in ("gamma", "epsilon_start", "epsilon_end", "target_rate"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must lie in [0, 1]")
+                raise InputError(f"{name} is {getattr(self, name)}: it must lie in [0, 1]")
         if self.epsilon_spread < 0:
-            raise ValueError(f"epsilon_spread is {self.epsilon_spread}: it must not be negative")
+            raise InputError(f"epsilon_spread is {self.epsilon_spread}: it must not be negative")
         room = self.largest_replay
         if room < self.learning_starts:
-            raise ValueError(
+            raise InputError(
                 f"replay_size {self.replay_size} holds {room} transitions of {self.num_envs} "
                 f"lanes, fewer than learning_starts {self.learning_starts}: raise it"
             )
@@ -129,7 +131,7 @@ class DQNConfig:
 
 def _at_least_one(name: str, value: int) -> None:
     if value <= 0:
-        raise ValueError(f"{name} is {value}: it must be at least 1")
+        raise InputError(f"{name} is {value}: it must be at least 1")
 
 
 def epsilon_at(step: Tensor, lanes: int, config: DQNConfig) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from neoteny.agents.policies import Family
+from neoteny.core.errors import InputError
 from neoteny.plasticity.initial import INITS, Init
 from neoteny.plasticity.layers import ACTIVATIONS
 
@@ -46,7 +47,7 @@ class Convolution:
         """
         height, width = image[1:]
         if self.kernel > min(height, width) + 2 * self.padding:
-            raise ValueError(
+            raise InputError(
                 f"kernel {self.kernel} is larger than the {height} x {width} grid that a "
                 f"convolution gets with padding {self.padding}: use a smaller kernel or stride, "
                 "fewer convolutions or more padding"
@@ -122,7 +123,7 @@ class NetworkSpec:
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) <= 0:
-            raise ValueError(f"hidden is {self.hidden}: give at least one positive layer width")
+            raise InputError(f"hidden is {self.hidden}: give at least one positive layer width")
         for name, known in (
             ("activation", ACTIVATIONS),
             ("norm", NORMS),
@@ -130,7 +131,7 @@ class NetworkSpec:
             ("init", INITS),
         ):
             if getattr(self, name) not in known:
-                raise ValueError(
+                raise InputError(
                     f"{name} {getattr(self, name)!r} is unknown: use one of {', '.join(known)}"
                 )
         self._check_widths("hidden", self.hidden)
@@ -143,28 +144,28 @@ class NetworkSpec:
         activation = ACTIVATIONS[self.activation]
         group = math.lcm(activation.fan, activation.group)
         if any(width % group for width in widths):
-            raise ValueError(
+            raise InputError(
                 f"{name} is {widths}: {self.activation} takes units in groups, "
                 f"so widths must be multiples of {group}"
             )
 
     def _check_convolutions(self) -> None:
         if not self.channels or min(self.channels) <= 0:
-            raise ValueError(f"channels is {self.channels}: give at least one positive number")
+            raise InputError(f"channels is {self.channels}: give at least one positive number")
         self._check_widths("channels", self.channels)
         for name, least in (("kernel", 1), ("stride", 1), ("padding", 0)):
             values = getattr(self, name)
             if len(values) not in (1, len(self.channels)):
-                raise ValueError(
+                raise InputError(
                     f"{name} is {values} for {len(self.channels)} convolutions: "
                     "give one number for all of them, or one each"
                 )
             if min(values) < least:
-                raise ValueError(f"{name} is {values}: it must be at least {least}")
+                raise InputError(f"{name} is {values}: it must be at least {least}")
 
     def _check_residual(self) -> None:
         if len(set(self.hidden)) > 1:
-            raise ValueError(
+            raise InputError(
                 f"hidden is {self.hidden}: a residual network adds a layer's input to its output, "
                 "so give all hidden layers one width"
             )
@@ -190,7 +191,7 @@ class NetworkSpec:
             or depth * math.log(growth) < MOST_GROWTH
         ):
             return
-        raise ValueError(
+        raise InputError(
             f"{depth} layers of {self.activation} with gain {self.gain:.3g} multiply what they see "
             f"by 1e{depth * math.log10(growth):.0f}: use the activation's own gain (--gain "
             "activation), layer_norm, residual or fewer layers"
@@ -229,7 +230,7 @@ class NetworkSpec:
         if self.torso == "mlp":
             return (math.prod(observation_shape),)
         if len(observation_shape) not in (2, 3):
-            raise ValueError(
+            raise InputError(
                 f"torso is conv, but observations have shape {tuple(observation_shape)}: "
                 "a convolution needs (height, width, channels); use torso mlp"
             )
@@ -270,7 +271,7 @@ class NetworkSpec:
             )
         ]
         if self.residual and not any(layer.skip for layer in layers):
-            raise ValueError(
+            raise InputError(
                 f"residual adds a layer's input to its output, but no two of the layers "
                 f"{[layer.outputs for layer in layers]} have one shape: add a hidden layer, or "
                 "convolutions that keep the grid's size"

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs import rng
 
 __all__ = ["Categorical", "Family", "Gaussian", "policy_family"]
@@ -268,11 +269,11 @@ def policy_family(
     if isinstance(space, gymnasium.spaces.Discrete):
         return Categorical(int(space.n))
     if not isinstance(space, gymnasium.spaces.Box) or space.dtype.kind != "f":
-        raise ValueError(
+        raise InputError(
             f"a policy needs discrete actions or a Box of floats, the environment has {space}"
         )
     if not math.isfinite(log_std_init):
-        raise ValueError(f"log_std_init is {log_std_init}: it must be finite, such as 0 or -1")
+        raise InputError(f"log_std_init is {log_std_init}: it must be finite, such as 0 or -1")
     low, high = space.low.ravel(), space.high.ravel()
     return Gaussian(
         tuple(space.shape),

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from neoteny.agents.policies import Family
+from neoteny.core.errors import InputError
 
 __all__ = ["PPOConfig", "explained_variance", "fused_ppo_loss", "ppo_loss"]
 
@@ -57,16 +58,16 @@ class PPOConfig:
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.steps_per_iteration % self.num_minibatches:
-            raise ValueError(
+            raise InputError(
                 f"num_minibatches {self.num_minibatches} does not divide the batch of num_envs "
                 f"{self.num_envs} x num_steps {self.num_steps} = {self.steps_per_iteration}: "
                 "choose a divisor"
             )
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must lie in [0, 1]")
+                raise InputError(f"{name} is {getattr(self, name)}: it must lie in [0, 1]")
 
     @property
     def steps_per_iteration(self) -> int:

@@ -25,6 +25,7 @@ from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.core.errors import InputError
 from neoteny.envs.sb3 import SB3VecEnv
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 from neoteny.plasticity.sb3_networks import PolicyNetworks
@@ -57,12 +58,12 @@ class Reference:
         seeds: Sequence[int],
     ) -> None:
         if spec.activation not in ACTIVATIONS or not spec.bias:
-            raise ValueError(
+            raise InputError(
                 f"activation {spec.activation}, bias {spec.bias}: agents of Stable-Baselines3 have "
                 f"biases and one of {', '.join(ACTIVATIONS)} here"
             )
         if not spec.plain or spec.shared:
-            raise ValueError(
+            raise InputError(
                 f"torso {spec.torso}, norm {spec.norm}, residual {spec.residual}, shared "
                 f"{spec.shared}: agents of Stable-Baselines3 have separate plain MLPs here"
             )
@@ -92,7 +93,7 @@ class Reference:
     def iterate(self) -> dict[str, Tensor]:
         """One iteration of every agent: its own metrics under `losses/`."""
         if self._lost:
-            raise ValueError(
+            raise InputError(
                 "a run of Stable-Baselines3 cannot be continued: start again with another --out"
             )
         rows = []
@@ -268,7 +269,7 @@ def _dqn(env: SB3VecEnv, config: DQNConfig, shared: dict[str, Any]) -> stable_ba
         "train_frequency": bool(lanes % every and every % lanes),
     }
     if wrong := [name for name, is_on in refused.items() if is_on]:
-        raise ValueError(
+        raise InputError(
             f"{wrong[0]} is {getattr(config, wrong[0])}: DQN of Stable-Baselines3 has no "
             "counterpart; use --preset sb3, or set it to what is there"
         )

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs import rng
 
 __all__ = ["Batch", "Ring", "floats", "pack", "unpack"]
@@ -61,7 +62,7 @@ class Ring:
 
     def __init__(self, obs: Tensor, members: int, rows: int, n_steps: int, gamma: float) -> None:
         if rows <= n_steps:
-            raise ValueError(f"a replay of {rows} rows holds no return over {n_steps}: enlarge it")
+            raise InputError(f"a replay of {rows} rows holds no return over {n_steps}: enlarge it")
         self.members, self.lanes = members, len(obs) // members
         self.rows, self.n_steps, self.gamma = rows, n_steps, gamma
         self.shape = obs.shape[1:]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import gymnasium
 import torch
 
+from neoteny.core.errors import InputError
 from neoteny.envs.base import TensorEnv
 from neoteny.envs.classic import PROBLEMS
 from neoteny.envs.host import HostEnv
@@ -78,7 +79,7 @@ def resolve(id: str) -> str:
     if is_host_id(id):
         return id
     known = [name.removeprefix(NAMESPACE) for name in registered()] + host_ids()
-    raise ValueError(
+    raise InputError(
         f"unknown environment {id!r}{nearest(full.removeprefix(NAMESPACE), known)}"
         " (neoteny.envs.registered() lists the ids on the device)"
     )
@@ -114,15 +115,15 @@ def make(
     """
     full = resolve(id)
     if backend not in ("device", "host", None):
-        raise ValueError(f"backend is {backend!r}: use 'device', 'host' or None")
+        raise InputError(f"backend is {backend!r}: use 'device', 'host' or None")
     if backend == "host" or (backend is None and full not in _REGISTRY):
         return HostEnv(full.removeprefix(NAMESPACE), num_envs, members, device, seed, **options)
     if full not in _REGISTRY:
-        raise ValueError(f"{full} does not run on the device: pass backend='host'")
+        raise InputError(f"{full} does not run on the device: pass backend='host'")
     cls, defaults = _REGISTRY[full]
     known = _options(cls) - (set(defaults) - {"max_steps"})
     if unknown := sorted(set(options) - known):
-        raise ValueError(f"{full} has no option {unknown[0]!r}: its options are {sorted(known)}")
+        raise InputError(f"{full} has no option {unknown[0]!r}: its options are {sorted(known)}")
     build: Callable[..., TensorEnv] = cls
     return build(num_envs, members, device, seed, **defaults | options)
 

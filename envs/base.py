@@ -14,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs import rng
 
 State = dict[str, Tensor]
@@ -135,7 +136,7 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         options = dict(options or {})
         mask = options.pop("reset_mask", None)
         if options:
-            raise ValueError(f"reset got options {sorted(options)}, but it takes only reset_mask")
+            raise InputError(f"reset got options {sorted(options)}, but it takes only reset_mask")
         if seed is not None:
             self._seed(seed)
             self.state = {}
@@ -147,7 +148,7 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         if mask is not None:
             mask = torch.as_tensor(mask, dtype=torch.bool, device=self.device)
             if mask.shape != t_env.shape:
-                raise ValueError(
+                raise InputError(
                     f"reset_mask has shape {tuple(mask.shape)}, expected ({self.num_envs},)"
                 )
             elapsed = self.state["elapsed"].masked_fill(mask, 0)
@@ -179,7 +180,7 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
             raise ResetNeeded("step was called before reset: call reset() first")
         actions = torch.as_tensor(actions, dtype=self._action_type, device=self.device)
         if actions.shape != self._action_shape:
-            raise ValueError(
+            raise InputError(
                 f"actions have shape {tuple(actions.shape)}, expected {self._action_shape}"
             )
         self.state, after, reward, terminated, truncated = self._advance(self.state, actions)
@@ -257,17 +258,17 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
             ValueError: if a field is missing, unknown or of another shape.
         """
         if "seeds" not in state:
-            raise ValueError("state has no field 'seeds': pass what state_dict() returned")
+            raise InputError("state has no field 'seeds': pass what state_dict() returned")
         start = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         expected = self._full(self._initial(self._draw(start)))
         names = {"t_env", "elapsed", *self._persistent(), *expected}
         given = set(state) - {"seeds"}
         if given != names and given:
-            raise ValueError(f"state has fields {sorted(given)}, expected {sorted(names)}")
+            raise InputError(f"state has fields {sorted(given)}, expected {sorted(names)}")
         for name in given:
             shape = expected[name].shape if name in expected else (self.num_envs,)
             if state[name].shape != shape:
-                raise ValueError(
+                raise InputError(
                     f"state field {name} has shape {tuple(state[name].shape)}, expected"
                     f" {tuple(shape)}: make the environment with the same num_envs and members"
                 )
@@ -305,7 +306,7 @@ def member_seeds(seed: int | Sequence[int | None], members: int) -> tuple[int, .
         return tuple(int(seed) + member for member in range(members))
     seeds = tuple(int(value) for value in seed if value is not None)
     if len(seeds) != members or len(seed) != members:
-        raise ValueError(
+        raise InputError(
             f"got {len(seed)} seeds for {members} members: pass one integer seed per member, or a"
             " single int"
         )
@@ -315,20 +316,20 @@ def member_seeds(seed: int | Sequence[int | None], members: int) -> tuple[int, .
 def positive(name: str, value: int) -> None:
     """Refuses what is not an integer above 0."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
-        raise ValueError(f"{name} is {value!r}: it must be an integer above 0")
+        raise InputError(f"{name} is {value!r}: it must be an integer above 0")
 
 
 def check_render_mode(mode: str | None) -> None:
     """Refuses what is neither None nor "rgb_array"."""
     if mode not in (None, "rgb_array"):
-        raise ValueError(f"render_mode is {mode!r}: use None or 'rgb_array'")
+        raise InputError(f"render_mode is {mode!r}: use None or 'rgb_array'")
 
 
 def resolve_device(device: torch.device | str) -> torch.device:
     """The device by that name; a ValueError for CUDA on a machine without it."""
     found = torch.device(device)
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
+        raise InputError(
             f"{found} asked for but torch.cuda.is_available() is False: use device='cpu'"
         )
     return found

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neoteny.core.errors import InputError
+
 __all__ = ["DATASETS", "Dataset", "load_dataset"]
 
 DATA = Path("data")
@@ -64,7 +66,7 @@ class Dataset:
             ValueError: if there are fewer, or `count` is not positive.
         """
         if not 0 < count <= len(self):
-            raise ValueError(f"images is {count}: the data set has {len(self)}, give 1 to that")
+            raise InputError(f"images is {count}: the data set has {len(self)}, give 1 to that")
         return Dataset(self.images[:count], self.labels[:count], self.classes)
 
     def to(self, device: torch.device | str) -> "Dataset":
@@ -83,7 +85,7 @@ def load_dataset(name: str, path: Path | str | None = None) -> Dataset:
         ValueError: if the name is unknown, or files are missing or not what they should be.
     """
     if name not in DATASETS:
-        raise ValueError(f"data set {name!r} is unknown: use one of {', '.join(DATASETS)}")
+        raise InputError(f"data set {name!r} is unknown: use one of {', '.join(DATASETS)}")
     return DATASETS[name](DATA if path is None else Path(path))
 
 
@@ -91,7 +93,7 @@ def _digits(_: Path) -> Dataset:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ValueError(
+        raise InputError(
             "digits come with scikit-learn, which is not there: pip install 'neoteny[supervised]'"
         ) from error
     found = load_digits()
@@ -133,7 +135,7 @@ DATASETS: dict[str, Callable[[Path], Dataset]] = {
 
 def _dataset(images: NDArray[Any], labels: NDArray[Any], classes: int) -> Dataset:
     if len(images) != len(labels):
-        raise ValueError(
+        raise InputError(
             f"{len(images)} images but {len(labels)} labels: files of two data sets are mixed"
         )
     return Dataset(
@@ -150,7 +152,7 @@ def _find(path: Path, folders: tuple[str, ...], names: tuple[str, ...]) -> Path:
             for file in (path / folder / name, path / folder / f"{name}.gz"):
                 if file.is_file():
                     return file
-    raise ValueError(
+    raise InputError(
         f"{names[0]} is not in {path.absolute()}: put the data set's files there, "
         "or name their folder with --env-option data=PATH"
     )
@@ -160,7 +162,7 @@ def _read(file: Path) -> bytes:
     try:
         return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     except (OSError, EOFError) as error:
-        raise ValueError(f"cannot read {file}: {error}; download it again") from None
+        raise InputError(f"cannot read {file}: {error}; download it again") from None
 
 
 def _idx(file: Path) -> NDArray[np.uint8]:
@@ -169,7 +171,7 @@ def _idx(file: Path) -> NDArray[np.uint8]:
     axes = content[3] if len(content) > 3 else 0
     shape = tuple(np.frombuffer(content[4 : 4 + 4 * axes], ">i4").tolist())
     if content[:3] != bytes((0, 0, _IDX_BYTES)) or len(content) != 4 + 4 * axes + math.prod(shape):
-        raise ValueError(f"{file} is no IDX file of bytes, or not whole; download it again")
+        raise InputError(f"{file} is no IDX file of bytes, or not whole; download it again")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
@@ -187,5 +189,5 @@ def _unpickle(file: Path) -> dict[bytes, Any]:
     try:
         content: dict[bytes, Any] = _ArraysOnly(BytesIO(_read(file)), encoding="bytes").load()
     except (pickle.UnpicklingError, EOFError, IndexError) as error:
-        raise ValueError(f"{file} is no batch of CIFAR: {error}; download it again") from None
+        raise InputError(f"{file} is no batch of CIFAR: {error}; download it again") from None
     return content

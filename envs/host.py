@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs import rng
 from neoteny.envs.base import member_seeds, positive, resolve_device
 from neoteny.envs.single import AnyEnv, Place, host_ids, is_host_id, make_single, nearest
@@ -80,9 +81,9 @@ class HostEnv(VectorEnv[Any, Any, Any]):
             positive("max_steps", max_steps)
             options["max_episode_steps"] = max_steps
         if vectorization not in get_args(Vectorization):
-            raise ValueError(f"vectorization is {vectorization!r}: use 'sync' or 'async'")
+            raise InputError(f"vectorization is {vectorization!r}: use 'sync' or 'async'")
         if not is_host_id(id):
-            raise ValueError(f"Gymnasium knows no environment {id!r}{nearest(id, host_ids())}")
+            raise InputError(f"Gymnasium knows no environment {id!r}{nearest(id, host_ids())}")
         self.members, self.lanes = int(members), int(num_envs)
         self.num_envs = self.members * self.lanes
         self.device = resolve_device(device)
@@ -120,7 +121,7 @@ class HostEnv(VectorEnv[Any, Any, Any]):
         options = dict(options or {})
         mask = options.pop("reset_mask", None)
         if options:
-            raise ValueError(f"reset got options {sorted(options)}, but it takes only reset_mask")
+            raise InputError(f"reset got options {sorted(options)}, but it takes only reset_mask")
         if seed is not None:
             self._seed(seed)
             self._obs = None
@@ -130,7 +131,7 @@ class HostEnv(VectorEnv[Any, Any, Any]):
             return self._begin(self._envs.reset()[0]), {}
         mask = torch.as_tensor(mask, dtype=torch.bool).cpu().numpy()
         if mask.shape != (self.num_envs,):
-            raise ValueError(f"reset_mask has shape {mask.shape}, expected ({self.num_envs},)")
+            raise InputError(f"reset_mask has shape {mask.shape}, expected ({self.num_envs},)")
         if mask.any():  # Gymnasium refuses an empty mask
             obs, _ = self._envs.reset(options={"reset_mask": mask})
             self._obs = torch.as_tensor(obs, device=self.device)
@@ -160,7 +161,7 @@ class HostEnv(VectorEnv[Any, Any, Any]):
             raise ResetNeeded("step was called before reset: call reset() first")
         actions = torch.as_tensor(actions).cpu().numpy()
         if actions.shape != self.action_space.shape:
-            raise ValueError(
+            raise InputError(
                 f"actions have shape {actions.shape}, expected {self.action_space.shape}"
             )
         obs, reward, terminated, truncated, info = self._envs.step(
@@ -228,14 +229,14 @@ class HostEnv(VectorEnv[Any, Any, Any]):
 
     def _by_lane(self, name: str, value: Any) -> list[float]:
         if name not in self._parameters:
-            raise ValueError(
+            raise InputError(
                 f"{self.id} has no parameter {name!r}: its parameters are {self._parameters}"
             )
         given = torch.as_tensor(value, dtype=torch.float64).cpu()
         if given.shape == (self.members,):
             given = given.repeat_interleave(self.lanes)
         if given.shape not in ((), (self.num_envs,)):
-            raise ValueError(
+            raise InputError(
                 f"{name} has shape {tuple(given.shape)}: pass one number, ({self.members},), one"
                 f" a member, or ({self.num_envs},), one a lane"
             )
@@ -263,7 +264,7 @@ class HostEnv(VectorEnv[Any, Any, Any]):
         if "places" not in state:
             return
         if len(state["places"]) != self.num_envs:
-            raise ValueError(
+            raise InputError(
                 f"state has {len(state['places'])} lanes, expected {self.num_envs}: make the"
                 " environment with the same num_envs and members"
             )

@@ -8,6 +8,7 @@ import torch
 from gymnasium.spaces import Discrete
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs.base import TensorEnv
 
 
@@ -27,7 +28,7 @@ class OneLane(gymnasium.Env[Any, Any]):
 
     def __init__(self, env: TensorEnv) -> None:
         if env.num_envs != 1:
-            raise ValueError(
+            raise InputError(
                 f"env has {env.num_envs} lanes: one is stepped here, gymnasium.make_vec takes more"
             )
         self.env = env

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
+
 _MASK = 0xFFFFFFFF
 # Multipliers and shifts were picked by a search over products below 2**31 for the smallest
 # avalanche bias: root mean square 2e-4 or less over all (input bit, output bit) pairs.
@@ -46,9 +48,9 @@ def lane_keys(
     """
     for seed in seeds:
         if not 0 <= seed < 2**63:
-            raise ValueError(f"seed {seed} is out of range: use an integer in [0, 2**63)")
+            raise InputError(f"seed {seed} is out of range: use an integer in [0, 2**63)")
     if lanes < 0:
-        raise ValueError(f"lanes is {lanes}: it must be at least 0")
+        raise InputError(f"lanes is {lanes}: it must be at least 0")
     name = int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=8).digest(), "little")
     base = _splitmix(np.array([int(seed) for seed in seeds], np.uint64) ^ np.uint64(name))
     index = np.arange(lanes, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -156,7 +158,7 @@ def bernoulli(words: Tensor, p: float) -> Tensor:
         ValueError: for p outside [0, 1].
     """
     if not 0.0 <= p <= 1.0:
-        raise ValueError(f"probability {p} is out of range: use a number in [0, 1]")
+        raise InputError(f"probability {p} is out of range: use a number in [0, 1]")
     return words < math.ceil(p * 2**32 - 0.5)
 
 

@@ -15,6 +15,8 @@ from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation, TransformAction, TransformObservation
 from numpy.typing import NDArray
 
+from neoteny.core.errors import InputError
+
 AnyEnv = gymnasium.Env[Any, Any]
 #: Packages that register their ids with Gymnasium only when they are imported.
 PLUGINS = ("minigrid", "ale_py")
@@ -59,7 +61,7 @@ def make_single(
     try:
         env: AnyEnv = gymnasium.make(id, **options)
     except (TypeError, ImportError, gymnasium.error.Error) as error:
-        raise ValueError(f"{id} with options {dict(options)} cannot be made: {error}") from error
+        raise InputError(f"{id} with options {dict(options)} cannot be made: {error}") from error
     return Replayable(_count_from_zero(_as_array(_select(env, observation, flatten), flatten)))
 
 
@@ -68,7 +70,7 @@ def _select(env: AnyEnv, entry: str | None, flatten: bool) -> AnyEnv:
     space = env.observation_space
     if not isinstance(space, spaces.Dict):
         if entry is not None:
-            raise ValueError(f"observation is {entry!r}, but observations are {space}, not a Dict")
+            raise InputError(f"observation is {entry!r}, but observations are {space}, not a Dict")
         return env
     if entry is None and "image" in space.spaces:
         entry = "image"
@@ -76,7 +78,7 @@ def _select(env: AnyEnv, entry: str | None, flatten: bool) -> AnyEnv:
         return TransformObservation(env, operator.itemgetter(entry), space[entry])
     if entry is None and flatten:
         return env
-    raise ValueError(
+    raise InputError(
         f"observations are a Dict of {list(space.spaces)}: pass one of them as observation=...,"
         " or flatten=True"
     )
@@ -89,10 +91,10 @@ def _as_array(env: AnyEnv, flatten: bool) -> AnyEnv:
             env = FlattenObservation(env)
         except NotImplementedError:
             message = f"observations {env.observation_space} cannot be flattened"
-            raise ValueError(message) from None
+            raise InputError(message) from None
     box = env.observation_space
     if not isinstance(box, spaces.Box):
-        raise ValueError(f"observations {box} are not supported: they have no fixed shape")
+        raise InputError(f"observations {box} are not supported: they have no fixed shape")
     if box.dtype.itemsize <= 4:
         return env
     cast = operator.methodcaller("astype", np.float32)
@@ -108,7 +110,7 @@ def _count_from_zero(env: AnyEnv) -> AnyEnv:
         shift = partial(operator.add, int(space.start))
         return TransformAction(env, shift, spaces.Discrete(int(space.n)))
     if not isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
-        raise ValueError(f"actions {space} are not supported: they are not one array")
+        raise InputError(f"actions {space} are not supported: they are not one array")
     return env
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.folders import atomic_file
 
 FORMAT = "neoteny checkpoint"
@@ -54,16 +55,16 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"there is no checkpoint {path}; check the folder given to --resume")
+        raise InputError(f"there is no checkpoint {path}; check the folder given to --resume")
     _check_archive(path)
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, OSError):
-        raise ValueError(_damaged(path, "is not a checkpoint of neoteny")) from None
+        raise InputError(_damaged(path, "is not a checkpoint of neoteny")) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(_damaged(path, "is not a checkpoint of neoteny"))
+        raise InputError(_damaged(path, "is not a checkpoint of neoteny"))
     if content.get("version") != VERSION:
-        raise ValueError(
+        raise InputError(
             f"checkpoint {path} has format version {content.get('version')}, this neoteny reads "
             f"version {VERSION}; resume it with the neoteny that wrote it (see config.json)"
         )
@@ -77,9 +78,9 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):
-        raise ValueError(_damaged(path, "is cut short or no checkpoint at all")) from None
+        raise InputError(_damaged(path, "is cut short or no checkpoint at all")) from None
     if broken is not None:
-        raise ValueError(_damaged(path, f"is damaged (record {broken} fails its checksum)"))
+        raise InputError(_damaged(path, f"is damaged (record {broken} fails its checksum)"))
 
 
 def _damaged(path: Path, what: str) -> str:
@@ -96,13 +97,13 @@ def _check(value: object, place: str) -> None:
     if type(value) in (dict, OrderedDict):
         for key, item in value.items():  # type: ignore[attr-defined]
             if type(key) not in (str, int):
-                raise ValueError(f"{place} has the key {key!r}; use str or int keys")
+                raise InputError(f"{place} has the key {key!r}; use str or int keys")
             _check(item, f"{place}[{key!r}]")
     elif type(value) in (list, tuple):
         for index, item in enumerate(value):  # type: ignore[arg-type]
             _check(item, f"{place}[{index}]")
     else:
-        raise ValueError(
+        raise InputError(
             f"{place} is a {type(value).__module__}.{type(value).__qualname__}; "
             "a checkpoint takes tensors and plain numbers, strings, dicts, lists and tuples"
         )

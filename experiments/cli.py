@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from neoteny.core.errors import InputError
 from neoteny.experiments import report as reporting
 from neoteny.experiments.agents import AGENTS, HYPER
 from neoteny.experiments.config import PRESETS, CompareConfig, RunConfig, from_dict
@@ -30,7 +31,7 @@ def preset_defaults(arguments: Sequence[str]) -> dict[str, Any]:
     preset = _value_of("--preset", arguments) or AGENTS[_known(agent or "ppo", AGENTS)].preset
     defaults = {"agent": agent or "ppo"} | PRESETS[_known(preset, PRESETS, "preset")]
     if agent is not None and AGENTS[agent].supervised != AGENTS[defaults["agent"]].supervised:
-        raise ValueError(
+        raise InputError(
             f"preset {preset!r} is for {defaults['agent']}, not for {agent}: "
             f"try --preset {AGENTS[agent].preset}"
         )
@@ -52,7 +53,7 @@ def resume_defaults(arguments: Sequence[str]) -> RunConfig | None:
     folder = Path(text)
     stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
     if not stored:
-        raise ValueError(f"{folder} holds no run to resume: name the folder above seed_0")
+        raise InputError(f"{folder} holds no run to resume: name the folder above seed_0")
     return dataclasses.replace(from_dict(read_json(stored[0])), out=folder, resume=folder)
 
 
@@ -77,7 +78,7 @@ def compare(config: CompareConfig, console: Console) -> None:
         elif (arm.folder / CHECKPOINT).exists():
             train(arm, console, resume=True)
         else:
-            raise ValueError(
+            raise InputError(
                 f"{arm.folder} holds a run that stopped before its first checkpoint: "
                 "remove it or choose another --out"
             )
@@ -102,7 +103,7 @@ def _known(name: str, names: Mapping[str, object], what: str = "agent") -> str:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
-        raise ValueError(f"{what} {name!r} is unknown: {hint}")
+        raise InputError(f"{what} {name!r} is unknown: {hint}")
     return name
 
 

@@ -14,6 +14,7 @@ from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.network_spec import PAPER_GAIN, NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.core.errors import InputError
 from neoteny.experiments.agents import AGENTS, HYPER
 from neoteny.experiments.presets import PRESETS
 from neoteny.plasticity.interventions import Intervention, make_interventions
@@ -109,18 +110,18 @@ class TrainConfig:
         for name in ("seeds", "steps", "task_steps", "depth"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f"{name} is {value}: it must be at least 1")
+                raise InputError(f"{name} is {value}: it must be at least 1")
         for name in ("first_seed", "diagnose_every", "eval_episodes"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must not be negative")
+                raise InputError(f"{name} is {getattr(self, name)}: it must not be negative")
         if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError(
+            raise InputError(
                 f"device is {self.device}, but this torch sees no CUDA: use --device cpu"
             )
         if self.cuda_graphs and not self.device.startswith("cuda"):
-            raise ValueError(f"cuda_graphs need a GPU, but device is {self.device}: leave them out")
+            raise InputError(f"cuda_graphs need a GPU, but device is {self.device}: leave them out")
         if self.cuda_graphs and self.agent != "ppo":
-            raise ValueError(f"cuda_graphs serve the agent ppo, not {self.agent}: leave them out")
+            raise InputError(f"cuda_graphs serve the agent ppo, not {self.agent}: leave them out")
         _ = self.network_spec, self.options, self.stream_definition
 
     def _keep_own_hyper(self) -> None:
@@ -161,7 +162,7 @@ class TrainConfig:
         if self.depth is None:
             return self.hidden
         if len(set(self.hidden)) != 1:
-            raise ValueError(
+            raise InputError(
                 f"hidden is {self.hidden} and depth is {self.depth}: with a depth, give one width"
             )
         return self.hidden[:1] * self.depth
@@ -188,7 +189,7 @@ class TrainConfig:
         for text in self.env_option:
             name, equals, value = text.partition("=")
             if not equals:
-                raise ValueError(f"env option {text!r} has no value: write name=value")
+                raise InputError(f"env option {text!r} has no value: write name=value")
             options[name.replace("-", "_")] = _literal(value)
         return options
 
@@ -270,7 +271,7 @@ class CompareConfig(TrainConfig):
         names = [run.arm for run in arms]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"arm {name} is given twice: name each arm once")
+                raise InputError(f"arm {name} is given twice: name each arm once")
 
     @property
     def folder(self) -> Path:

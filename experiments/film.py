@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image, ImageChops, ImageDraw, ImageFont
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.folders import atomic_file
 
 __all__ = ["Film", "check_film_path", "write_film"]
@@ -65,16 +66,16 @@ def check_film_path(path: Path) -> None:
             there or not writable.
     """
     if path.suffix not in (".gif", ".mp4"):
-        raise ValueError(f"{path} ends in {path.suffix or 'nothing'}: use .gif or .mp4")
+        raise InputError(f"{path} ends in {path.suffix or 'nothing'}: use .gif or .mp4")
     if path.suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise ValueError(
+        raise InputError(
             f"{path} needs imageio-ffmpeg: pip install imageio-ffmpeg (the extra 'video'), "
             "or write a .gif"
         )
     if not path.parent.is_dir():
-        raise ValueError(f"{path.parent} is no folder: make it, or choose another --out")
+        raise InputError(f"{path.parent} is no folder: make it, or choose another --out")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{path} cannot be written: choose another --out")
+        raise InputError(f"{path} cannot be written: choose another --out")
 
 
 def write_film(path: Path, films: Iterable[Film], fps: float) -> None:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from neoteny.core.errors import InputError
+
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.json"
 METRICS = "metrics.csv"
@@ -88,9 +90,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path}: {error}; restore it or use another folder") from None
+        raise InputError(f"cannot read {path}: {error}; restore it or use another folder") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object; restore it or use another folder")
+        raise InputError(f"{path} holds no JSON object; restore it or use another folder")
     return content
 
 
@@ -133,13 +135,13 @@ def prepare_run_folder(
     """
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; choose another --out")
+        raise InputError(f"{folder} is a file; choose another --out")
     if resume:
         _check_resumable(folder, config, ignore)
         _remove_leftovers(folder)
         return folder
     if holds_run(folder):
-        raise ValueError(
+        raise InputError(
             f"{folder} already holds a run; choose another --out "
             f"or continue it with --resume {folder}"
         )
@@ -147,7 +149,7 @@ def prepare_run_folder(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"cannot create {folder} ({reason}); choose another --out") from None
+        raise InputError(f"cannot create {folder} ({reason}); choose another --out") from None
     return folder
 
 
@@ -178,16 +180,16 @@ def difference(
 def _check_resumable(folder: Path, config: Mapping[str, Any], ignore: Collection[str]) -> None:
     stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
     if not stored:
-        raise ValueError(f"{folder} holds no run to resume; check the path or drop --resume")
+        raise InputError(f"{folder} holds no run to resume; check the path or drop --resume")
     if not (folder / CHECKPOINT).is_file():
-        raise ValueError(
+        raise InputError(
             f"{folder} has no {CHECKPOINT} (it stopped before the first one); "
             "start again with another --out"
         )
     for path in stored:
         differing = difference(read_json(path), config, ignore)
         if differing:
-            raise ValueError(
+            raise InputError(
                 f"cannot resume {folder}: its config differs ({'; '.join(differing)}); "
                 "give the stored values or choose another --out"
             )

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from neoteny import envs
+from neoteny.core.errors import InputError
 from neoteny.envs.datasets import DATASETS
 from neoteny.experiments import catalogue
 from neoteny.experiments.catalogue import first_line
@@ -39,7 +40,7 @@ def print_listing(
     """
     if name is not None:
         if what != "interventions":
-            raise ValueError(f"{what} are listed without a name: leave out {name!r}")
+            raise InputError(f"{what} are listed without a name: leave out {name!r}")
         console.print(catalogue.intervention(name))
         return
     table = {

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.folders import (
     CONFIG,
     METRICS,
@@ -80,7 +81,7 @@ class Recorder:
     ) -> None:
         reserved = sorted(set(RECORDED) & set(config) - {"command"})
         if reserved:
-            raise ValueError(f"config may not hold {reserved[0]!r}: the recorder writes that field")
+            raise InputError(f"config may not hold {reserved[0]!r}: the recorder writes that field")
         self.seeds = tuple(seeds)
         self._members = [
             _Member(seed_folder(Path(run_folder), seed), seed, config, resume_step)
@@ -163,9 +164,9 @@ class Recorder:
             raise self._wrong_shape(key, (len(value),))
         return list(value)
 
-    def _wrong_shape(self, key: str, shape: tuple[int, ...]) -> ValueError:
+    def _wrong_shape(self, key: str, shape: tuple[int, ...]) -> InputError:
         members = len(self.seeds)
-        return ValueError(
+        return InputError(
             f"{key} has shape {shape}; give one value or one for each of the {members} members"
         )
 
@@ -210,7 +211,7 @@ class _Member:
 
     def _begin(self, seed: int, config: Mapping[str, Any], table: Path) -> dict[str, Any]:
         if self._config.exists() or table.exists():
-            raise ValueError(
+            raise InputError(
                 f"{self._config.parent} already holds a run; choose another --out "
                 f"or continue it with --resume {self._config.parent.parent}"
             )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.folders import CONFIG, METRICS, difference, read_json
 from neoteny.experiments.metrics import MEASURES, normalise
 
@@ -50,7 +51,7 @@ def find_runs(folder: Path | str) -> list[Run]:
     if root.name.startswith("seed_") and (root / METRICS).is_file():
         found = [root]
     if not found:
-        raise ValueError(f"no metrics.csv below {root}; give the --out folder of a run")
+        raise InputError(f"no metrics.csv below {root}; give the --out folder of a run")
     configs = {path: _config(path) for path in found}
     arms = {path: str(configs[path].get("arm", path.parent.name)) for path in found}
     seeds = {
@@ -107,7 +108,7 @@ def frame_of(runs: list[Run]) -> pd.DataFrame:
     tables = [(read_table(run.folder / METRICS), run) for run in runs]
     frames = [_describe(table, run) for table, run in tables if len(table)]
     if not frames:
-        raise ValueError(f"{runs[0].folder.parent} has recorded nothing yet; wait for a first row")
+        raise InputError(f"{runs[0].folder.parent} has recorded nothing yet; wait for a first row")
     return pd.concat(frames, ignore_index=True)
 
 
@@ -130,7 +131,7 @@ def read_table(path: Path) -> pd.DataFrame:
     lines = text[: text.rfind("\n") + 1].splitlines()
     columns = next(csv.reader(lines[:1]), [])
     if "step" not in columns:
-        raise ValueError(f"{path}, line 1: no column 'step'; not a table of a run, remove it")
+        raise InputError(f"{path}, line 1: no column 'step'; not a table of a run, remove it")
     counted = [(number, line) for number, line in enumerate(lines[1:], start=2)]
     whole = [(number, line) for number, line in counted if _cells(line) == len(columns)]
     _warn_of(path, sorted({number for number, _ in counted} - {number for number, _ in whole}))

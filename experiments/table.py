@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.folders import write_atomically
 
 LEADING = ("step", "iteration", "task", "visit", "task_name")
@@ -39,7 +40,7 @@ class Table:
         self._file: TextIO | None = None
         if path.exists():
             if resume_step is None:
-                raise ValueError(f"{path} exists; choose another --out or continue with --resume")
+                raise InputError(f"{path} exists; choose another --out or continue with --resume")
             self._drop_after(resume_step)
 
     def append(self, row: Mapping[str, Cell]) -> None:
@@ -93,11 +94,11 @@ class Table:
         reader = csv.reader(io.StringIO(whole, newline=""))
         self.columns = next(reader, [])
         if self.columns[:1] != ["step"]:
-            raise ValueError(f"{self.path} is not a table of a run; restore it or start again")
+            raise InputError(f"{self.path} is not a table of a run; restore it or start again")
         rows: list[dict[str, str]] = []
         for cells in reader:
             if len(cells) != len(self.columns) or not cells[0].isdigit():
-                raise ValueError(
+                raise InputError(
                     f"{self.path}, line {reader.line_num}: broken row; delete the line or restore "
                     "the file"
                 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from neoteny.core.errors import InputError
 from neoteny.experiments import checkpoint
 from neoteny.experiments.config import RunConfig, TrainConfig, from_dict
 from neoteny.experiments.folders import CHECKPOINT, CONFIG, read_json
@@ -52,7 +53,7 @@ def timeline(config: TimelineConfig, console: Console) -> None:
     try:
         out = world.schedule.draw(total, config.out, names, seeds)
     except OSError as error:
-        raise ValueError(f"cannot write {config.out} ({error.strerror}): choose another") from None
+        raise InputError(f"cannot write {config.out} ({error.strerror}): choose another") from None
     console.print(f"written {out}", soft_wrap=True)
 
 
@@ -64,5 +65,5 @@ def _of_options(config: TimelineConfig) -> RunConfig:
 def _of_folder(folder: Path) -> RunConfig:
     stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
     if not stored:
-        raise ValueError(f"{folder} holds no run: name the folder above seed_0")
+        raise InputError(f"{folder} holds no run: name the folder above seed_0")
     return from_dict(read_json(stored[0]) | {"device": "cpu", "cuda_graphs": False})

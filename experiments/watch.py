@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.experiments import checkpoint
 from neoteny.experiments.agents import AGENTS
 from neoteny.experiments.config import RunConfig, from_dict
@@ -49,9 +50,9 @@ class WatchConfig:
 
     def __post_init__(self) -> None:
         if self.episodes <= 0:
-            raise ValueError(f"episodes is {self.episodes}: it must be at least 1")
+            raise InputError(f"episodes is {self.episodes}: it must be at least 1")
         if not 0 < self.fps <= 100:
-            raise ValueError(f"fps is {self.fps}: it must be above 0 and at most 100")
+            raise InputError(f"fps is {self.fps}: it must be above 0 and at most 100")
 
 
 def watch(config: WatchConfig, console: Console) -> list[float]:
@@ -75,7 +76,7 @@ def watch(config: WatchConfig, console: Console) -> list[float]:
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
     runner = Runner(run, console)
     if "rgb_array" not in getattr(runner.envs, "metadata", {}).get("render_modes", ()):
-        raise ValueError(f"{run.world} draws no frames: it has no render mode rgb_array")
+        raise InputError(f"{run.world} draws no frames: it has no render mode rgb_array")
     runner.load(checkpoint.load(folder / CHECKPOINT))
     member = run.seed_list.index(seed)
     step, task = _find_step(config.task, runner, member)
@@ -141,15 +142,15 @@ def _find_run(folder: Path) -> tuple[Path, RunConfig]:
     if not stored or not (folder / CHECKPOINT).is_file():
         below = sorted(path.parent.name for path in folder.glob(f"*/{CHECKPOINT}"))
         hint = f"name one of its runs: {', '.join(below)}" if below else "name the folder of a run"
-        raise ValueError(f"{folder} holds no {CHECKPOINT}: {hint}")
+        raise InputError(f"{folder} holds no {CHECKPOINT}: {hint}")
     values = read_json(stored[0])
     kind = AGENTS.get(values.get("agent", ""))
     if kind is None:
-        raise ValueError(f"{folder} is of the agent {values.get('agent')!r}, unknown here")
+        raise InputError(f"{folder} is of the agent {values.get('agent')!r}, unknown here")
     if kind.supervised:
-        raise ValueError(f"{folder} is of a classifier, which plays nothing: watch PPO or DQN")
+        raise InputError(f"{folder} is of a classifier, which plays nothing: watch PPO or DQN")
     if kind.policy is None:
-        raise ValueError(
+        raise InputError(
             f"{folder} is of {values['agent']}: agents of Stable-Baselines3 cannot be loaded from "
             "a checkpoint, so watch one of ppo or dqn"
         )
@@ -161,7 +162,7 @@ def _find_seed(config: WatchConfig, run: RunConfig) -> int:
     own = int(named) if named != config.folder.name and named.isdigit() else run.first_seed
     seed = own if config.seed is None else config.seed
     if seed not in run.seed_list:
-        raise ValueError(f"seed is {seed}: the run has the seeds {run.seed_list}")
+        raise InputError(f"seed is {seed}: the run has the seeds {run.seed_list}")
     return seed
 
 
@@ -203,7 +204,7 @@ def _last_step(name: str, runner: Runner, member: int) -> int:
         some = ", ".join(map(_short, names[:12])) + (", ..." if len(names) > 12 else "")
         near = [_short(names[known[text]]) for text in near]
         hint = f"did you mean {near[0]!r}?" if near else f"the run's tasks are {some}"
-        raise ValueError(f"task {name!r} is unknown: {hint}")
+        raise InputError(f"task {name!r} is unknown: {hint}")
     if len(names) == 1:
         return int(max(runner.step - runner.per_iteration, 0))
     schedule = runner.envs.schedule.members[member]
@@ -211,7 +212,7 @@ def _last_step(name: str, runner: Runner, member: int) -> int:
     ends = [*starts[1:], runner.total]
     visits = [(a, b) for a, b in zip(starts, ends, strict=True) if schedule.task(a) == task]
     if not visits:
-        raise ValueError(f"task {name!r} does not come in this run: name another")
+        raise InputError(f"task {name!r} does not come in this run: name another")
     past = [(a, min(b, runner.step)) for a, b in visits if a < runner.step]
     start, end = past[-1] if past else (visits[0][0], visits[0][0])
     return int(max(start, end - runner.per_iteration))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.agents import AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.wrappers.member_schedules import MemberSchedules
@@ -34,10 +35,10 @@ def make_world(config: RunConfig) -> EpisodeStatistics | SupervisedStream | Sepa
     if isinstance(definition, SupervisedDefinition) or (
         not definition and config.env in supervised()
     ):
-        raise ValueError(f"{config.world} is a supervised stream: it needs --agent classifier")
+        raise InputError(f"{config.world} is a supervised stream: it needs --agent classifier")
     if AGENTS[config.agent].separate:
         if config.eval_episodes:
-            raise ValueError("--eval-episodes is not there for agents of Stable-Baselines3")
+            raise InputError("--eval-episodes is not there for agents of Stable-Baselines3")
         return SeparateWorlds(
             [make_envs(replace(config, seeds=1, first_seed=seed)) for seed in config.seed_list]
         )
@@ -116,15 +117,15 @@ def make_envs(
 
 def _make_supervised(config: RunConfig) -> SupervisedStream:
     if config.eval_episodes:
-        raise ValueError("--eval-episodes are for environments: the classifier has none")
+        raise InputError("--eval-episodes are for environments: the classifier has none")
     definition = config.stream_definition
     if isinstance(definition, StreamDefinition):
-        raise ValueError(
+        raise InputError(
             f"{config.stream} is a stream of environments: the classifier needs one with data:"
         )
     known, options = OPTIONS if definition is None else FILE_OPTIONS, config.options
     if unknown := sorted(set(options) - set(known)):
-        raise ValueError(
+        raise InputError(
             f"supervised streams have no option {unknown[0]!r}; they have {', '.join(known)}"
         )
     make = partial(make_supervised, config.env) if definition is None else definition.build

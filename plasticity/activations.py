@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neoteny.core.errors import InputError
+
 # Comparators of optimal sorting networks, applied left to right.
 _NETWORKS: dict[int, tuple[tuple[int, int], ...]] = {
     2: ((0, 1),),
@@ -117,9 +119,9 @@ def groupsort(x: Tensor, dim: int = -1, size: int = 2) -> Tensor:
     Source: Anil, Lucas, Grosse, "Sorting out Lipschitz function approximation" (2019), §4.
     """
     if size not in _NETWORKS:
-        raise ValueError(f"GroupSort size {size} is not available; use 2, 4 or 8")
+        raise InputError(f"GroupSort size {size} is not available; use 2, 4 or 8")
     if x.shape[dim] % size:
-        raise ValueError(
+        raise InputError(
             f"GroupSort({size}) got {x.shape[dim]} units; use a width divisible by {size}"
         )
     if torch.compiler.is_compiling() or _transformed():
@@ -170,7 +172,7 @@ class GroupSort(nn.Module):
     def __init__(self, size: int = 2, dim: int = -1) -> None:
         super().__init__()
         if size not in _NETWORKS:
-            raise ValueError(f"GroupSort size {size} is not available; use 2, 4 or 8")
+            raise InputError(f"GroupSort size {size} is not available; use 2, 4 or 8")
         self.size = size
         self.dim = dim
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.adam import adam
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.isometry import effective_strength, isometry_step
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
 
@@ -96,7 +97,7 @@ class AdamO(Optimizer):
         capturable: bool = False,
     ) -> None:
         if foreach and fused:
-            raise ValueError("foreach and fused cannot both be True; choose one")
+            raise InputError("foreach and fused cannot both be True; choose one")
         self._plans: dict[int, _Plan] = {}
         defaults = {
             "lr": lr,
@@ -267,7 +268,7 @@ def _excluded(module: nn.Module, exclude: Iterable[nn.Module | str]) -> set[nn.M
         root = names.get(item) if isinstance(item, str) else item
         if root is None or root not in names.values():
             known = ", ".join(name for name in names if name)
-            raise ValueError(f"exclude names {item!r}, which is not in the module; it has {known}")
+            raise InputError(f"exclude names {item!r}, which is not in the module; it has {known}")
         excluded.update(root.modules())
     return excluded
 
@@ -299,14 +300,14 @@ def _check_settings(settings: dict[str, Any]) -> None:
         ("member_dims", settings["member_dims"]),
     ):
         if not 0 <= value < math.inf:
-            raise ValueError(f"{name}={value} is not a finite number >= 0; give one")
+            raise InputError(f"{name}={value} is not a finite number >= 0; give one")
     if not 0 < scale < math.inf:
-        raise ValueError(f"scale={scale} is not a finite number > 0; give one, e.g. 1.0")
+        raise InputError(f"scale={scale} is not a finite number > 0; give one, e.g. 1.0")
     if not all(0 <= beta < 1 for beta in settings["betas"]):
-        raise ValueError(f"betas={settings['betas']} are not in [0, 1); give e.g. (0.9, 0.999)")
+        raise InputError(f"betas={settings['betas']} are not in [0, 1); give e.g. (0.9, 0.999)")
     strength = effective_strength(isometry_lr, isometry)
     if strength * scale >= 1:
-        raise ValueError(
+        raise InputError(
             f"4 * lr {isometry_lr:g} * isometry {isometry:g} * scale {scale:g} = "
             f"{strength * scale:g} >= 1: the isometry step diverges; "
             f"lower isometry below {1 / (4 * isometry_lr * scale):g}"

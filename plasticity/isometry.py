@@ -17,6 +17,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
+
 
 def _matrix(weight: Tensor, member_dims: int) -> Tensor:
     """View a weight as (*members, out, in), in a precision that its Gram matrix can bear.
@@ -26,7 +28,7 @@ def _matrix(weight: Tensor, member_dims: int) -> Tensor:
     backward pass of `isometry_loss`.
     """
     if weight.dim() < member_dims + 2:
-        raise ValueError(
+        raise InputError(
             f"a weight of shape {tuple(weight.shape)} has fewer than 2 dimensions beyond "
             f"member_dims={member_dims}; leave it out or lower member_dims"
         )
@@ -101,7 +103,7 @@ def isometry_loss(
     """
     items = [weights] if isinstance(weights, Tensor) else list(weights)
     if not items:
-        raise ValueError("isometry_loss got no weights; give at least one hidden weight")
+        raise InputError("isometry_loss got no weights; give at least one hidden weight")
     return torch.stack([gram_deviation(w, scale, member_dims) for w in items]).sum(0)
 
 

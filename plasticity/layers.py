@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import (
     ACTIVATIONS,
     Activation,
@@ -64,11 +65,11 @@ class IsoLayer(nn.Module):
     ) -> None:
         super().__init__()
         if init not in INITS:
-            raise ValueError(f"init {init!r} is unknown: use one of {', '.join(INITS)}")
+            raise InputError(f"init {init!r} is unknown: use one of {', '.join(INITS)}")
         if role not in ("hidden", "head"):
-            raise ValueError(f'role {role!r} is unknown; use "hidden" or "head"')
+            raise InputError(f'role {role!r} is unknown; use "hidden" or "head"')
         if min(shape) < 1 or (members is not None and members < 1):
-            raise ValueError(f"sizes {shape} and members={members} must be at least 1")
+            raise InputError(f"sizes {shape} and members={members} must be at least 1")
         self.members = members
         self.gain = gain
         self.init: Init = init
@@ -100,7 +101,7 @@ class IsoLayer(nn.Module):
         else:
             generators = generator
         if len(generators) != count:
-            raise ValueError(
+            raise InputError(
                 f"{len(generators)} generators for {count} members; give one per member"
             )
         for index, source in enumerate(generators):

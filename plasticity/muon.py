@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.polar import QUINTIC, newton_schulz
 
@@ -51,9 +52,9 @@ class Muon(AdamO):
         **options: Any,
     ) -> None:
         if not 0 <= momentum < 1:
-            raise ValueError(f"momentum={momentum} is not in [0, 1); give e.g. 0.95")
+            raise InputError(f"momentum={momentum} is not in [0, 1); give e.g. 0.95")
         if steps < 1:
-            raise ValueError(f"steps={steps} is not at least 1; give e.g. 5")
+            raise InputError(f"steps={steps} is not at least 1; give e.g. 5")
         self.momentum = momentum
         self.steps = steps
         self.dtype = dtype

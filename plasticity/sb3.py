@@ -19,6 +19,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity import adamo
 from neoteny.plasticity.adamo import isometry_groups
 from neoteny.plasticity.diagnostics import diagnose
@@ -96,7 +97,7 @@ def exclude_heads(agent: BaseAlgorithm) -> None:
     """
     optimizer = agent.policy.optimizer
     if not isinstance(optimizer, AdamO):
-        raise ValueError(
+        raise InputError(
             f"the agent's optimiser is {type(optimizer).__name__}: give "
             "policy_kwargs=dict(optimizer_class=AdamO), or use IsometryCallback with any"
         )
@@ -140,7 +141,7 @@ class IsometryCallback(BaseCallback):
     ) -> None:
         super().__init__(verbose)
         if isometry < 0 or scale <= 0:
-            raise ValueError(f"isometry {isometry} must not be negative, scale {scale} above 0")
+            raise InputError(f"isometry {isometry} must not be negative, scale {scale} above 0")
         self.isometry = isometry
         self.isometry_lr = isometry_lr
         self.scale = scale
@@ -156,10 +157,10 @@ class IsometryCallback(BaseCallback):
     def _on_training_start(self) -> None:
         optimizer = self.model.policy.optimizer
         if isinstance(optimizer, adamo.AdamO):
-            raise ValueError("the optimiser is AdamO, which pulls by itself: drop IsometryCallback")
+            raise InputError("the optimiser is AdamO, which pulls by itself: drop IsometryCallback")
         strength = self._strength(optimizer)
         if strength * self.scale >= 1:
-            raise ValueError(f"strength {strength:g} times scale must stay below 1: lower isometry")
+            raise InputError(f"strength {strength:g} times scale must stay below 1: lower isometry")
         shapes: dict[Any, list[Tensor]] = {}
         for weight in hidden_weights(self.model.policy):
             shapes.setdefault(weight.shape, []).append(weight)
@@ -204,7 +205,7 @@ class DiagnosticsCallback(BaseCallback):
     def __init__(self, every: int = 10_000, probe: int = 512, verbose: int = 0) -> None:
         super().__init__(verbose)
         if every < 1 or probe < 1:
-            raise ValueError(f"every {every} and probe {probe} must be at least 1")
+            raise InputError(f"every {every} and probe {probe} must be at least 1")
         self.every = every
         self.probe = probe
         self._measured: int | None = None
@@ -232,7 +233,7 @@ class DiagnosticsCallback(BaseCallback):
         off_policy = isinstance(agent, OffPolicyAlgorithm)
         buffer = agent.replay_buffer if off_policy else agent.rollout_buffer
         if isinstance(buffer.observations, dict):
-            raise ValueError("diagnostics need observations that are arrays, not dictionaries")
+            raise InputError("diagnostics need observations that are arrays, not dictionaries")
         rows = buffer.size() if off_policy else buffer.buffer_size
         stored = buffer.observations[:rows].reshape(-1, *buffer.obs_shape)
         picked: np.ndarray = stored[np.linspace(0, len(stored) - 1, self.probe).astype(int)]

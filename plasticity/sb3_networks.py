@@ -14,6 +14,8 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
+from neoteny.core.errors import InputError
+
 __all__ = ["Branch", "PolicyNetworks", "branches"]
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -57,7 +59,7 @@ class Branch:
             elif found and not isinstance(module, _SHAPING):
                 found[-1] = out
         if not torch.allclose(out, self.body(self.extractor(x)), atol=1e-5):
-            raise ValueError(
+            raise InputError(
                 f"{type(self.extractor).__name__} is more than a chain of its layers: "
                 "its activations cannot be read"
             )
@@ -81,7 +83,7 @@ def branches(policy: BasePolicy) -> dict[str, Branch]:
     if isinstance(policy, DQNPolicy):
         network: Any = policy.q_net
         return {"q": Branch(network.features_extractor, network.q_net[:-1], network.q_net[-1])}
-    raise ValueError(
+    raise InputError(
         f"{type(policy).__name__} is not known: give PPO's or A2C's ActorCriticPolicy or DQNPolicy"
     )
 

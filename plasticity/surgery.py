@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS, Activation
 from neoteny.plasticity.initial import draw_bias, draw_weight
 
@@ -148,7 +149,7 @@ def require_own_outputs(network: Network, name: str) -> None:
         ValueError: for a residual network.
     """
     if network.spec.residual:
-        raise ValueError(
+        raise InputError(
             f"{name} takes single units out, but a residual network adds units up before it reads "
             f"them, so that none has outgoing weights of its own: leave residual or {name} out"
         )

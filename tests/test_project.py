@@ -11,11 +11,12 @@ import neoteny.envs
 
 ROOT = Path(neoteny.envs.__file__).parents[1]
 FLOORS = {
-    "plasticity": {"plasticity"},
-    "envs": {"envs"},
-    "wrappers": {"wrappers", "envs"},
-    "agents": {"agents", "plasticity", "envs"},
-    "experiments": {"experiments", "agents", "wrappers", "plasticity", "envs"},
+    "core": {"core"},
+    "plasticity": {"core", "plasticity"},
+    "envs": {"core", "envs"},
+    "wrappers": {"core", "wrappers", "envs"},
+    "agents": {"core", "agents", "plasticity", "envs"},
+    "experiments": {"core", "experiments", "agents", "wrappers", "plasticity", "envs"},
 }
 
 

@@ -10,6 +10,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs import rng
 from neoteny.wrappers.arrays import Table, leading, split
 from neoteny.wrappers.described import Described
@@ -109,7 +110,7 @@ class _Seeded(Change):
             if not isinstance(value, int | np.integer):
                 object.__setattr__(self, name, tuple(int(item) for item in value))
         if not self.seeds or min(self.seeds) < 0:
-            raise ValueError(f"seed must not be negative or empty, got {self.seed}; give 0 or more")
+            raise InputError(f"seed must not be negative or empty, got {self.seed}; give 0 or more")
 
     def _own(self, x: Any, lead: int) -> Any:
         """The member's index (M, 1, …) with `lead` axes, beside `x`; 0 when members share."""
@@ -122,7 +123,7 @@ class _Seeded(Change):
 
     def _check_members(self, lead: Sequence[int]) -> None:
         if self.members > 1 and tuple(lead[:1]) != (self.members,):
-            raise ValueError(
+            raise InputError(
                 f"an array with leading axes {tuple(lead)} lacks the axis of {self.members} "
                 "members; view it as (members, lanes, ...)"
             )
@@ -215,11 +216,11 @@ def only_observation(
         ValueError: the space does not fit.
     """
     if space.shape != shape:
-        raise ValueError(
+        raise InputError(
             f"{change} is for observations of shape {shape}; the environment has {space}"
         )
     if kind and (space.dtype is None or space.dtype.kind != kind):
-        raise ValueError(
+        raise InputError(
             f"{type(change).__name__} needs floating point observations, the environment has "
             f"{space}; use ObservationDropout or ObservationPermutation"
         )
@@ -232,7 +233,7 @@ def only_vector(change: Change, space: Space[Any], shape: tuple[int, ...]) -> Bo
         ValueError: the space does not fit.
     """
     if not isinstance(space, Box) or space.shape != shape:
-        raise ValueError(f"{change} is for actions of shape {shape}; the environment has {space}")
+        raise InputError(f"{change} is for actions of shape {shape}; the environment has {space}")
     return space
 
 
@@ -243,4 +244,4 @@ def only_discrete(change: Change, space: Space[Any], actions: int) -> None:
         ValueError: the space does not fit.
     """
     if not isinstance(space, Discrete) or int(space.n) != actions or int(space.start) != 0:
-        raise ValueError(f"{change} is for {actions} discrete actions; the environment has {space}")
+        raise InputError(f"{change} is for {actions} discrete actions; the environment has {space}")

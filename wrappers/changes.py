@@ -14,6 +14,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table, cast, float32, leading, level, where
 from neoteny.wrappers.change import (
     Change,
@@ -118,7 +119,7 @@ class GoalSwitch(Change):
         except ValueError:
             kind = "O"
         if kind not in "iu" or not goals:
-            raise ValueError(
+            raise InputError(
                 f"goals must be whole numbers, or positions of one length, got {goals}; "
                 "give one a task"
             )
@@ -177,7 +178,7 @@ class ActionPermutation(_Renaming):
         whole_number(actions=self.actions, tasks=self.tasks)
         self._normalise("shape")
         if self.shape not in ((), (self.actions,)):
-            raise ValueError(
+            raise InputError(
                 f"shape must be () for discrete actions or ({self.actions},) for vectors, "
                 f"got {self.shape}"
             )
@@ -193,7 +194,7 @@ class ActionPermutation(_Renaming):
             return
         box = only_vector(self, action, tuple(self.shape))
         if self.actions == 1 or len({*box.low.tolist()}) + len({*box.high.tolist()}) > 2:
-            raise ValueError(
+            raise InputError(
                 f"{self} needs several numbers within the same bounds, which could trade places; "
                 f"the environment has {action}"
             )
@@ -247,11 +248,11 @@ class StickyActions(_Seeded):
     def check(self, observation: Space[Any], action: Space[Any]) -> None:
         """See `Change.check`."""
         if action.shape != self.shape:
-            raise ValueError(
+            raise InputError(
                 f"{self} is for actions of shape {self.shape}; the environment has {action}"
             )
         if isinstance(action, Box) and not action.contains(np.zeros(self.shape, action.dtype)):
-            raise ValueError(
+            raise InputError(
                 f"{self} begins an episode with action 0, which is none; the environment has "
                 f"{action}"
             )

@@ -6,6 +6,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.members import MemberWrapper
 
 
@@ -44,4 +45,4 @@ class CheckActions(MemberWrapper):
         lanes = bad.nonzero().flatten().tolist()
         if lanes:
             value = given[lanes[0]].tolist()
-            raise ValueError(f"action {value} in lane {lanes[0]} is out of range: {known}")
+            raise InputError(f"action {value} in lane {lanes[0]} is out of range: {known}")

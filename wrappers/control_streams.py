@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.changes import Dynamics
 from neoteny.wrappers.drift import LinearDrift, Sinusoidal
 from neoteny.wrappers.modes import OnSwitch
@@ -60,7 +61,7 @@ def minigrid_goal_flip(
     env = setup.make(f"neoteny/MiniGrid-{world}-v0", encoding="onehot", **options)
     shape = env.single_observation_space.shape
     if shape[-1] < 26:
-        raise ValueError(f"world {world!r} has no goal in words; give GoToDoor, Fetch or PutNear")
+        raise InputError(f"world {world!r} has no goal in words; give GoToDoor, Fetch or PutNear")
     change = GoalPermutation(shape, tasks, setup.seeds)
     schedule = Cyclic(setup.period(TASK_STEPS), tasks)
     names = [world] + [f"{world} meaning {task}" for task in range(1, tasks)]
@@ -83,7 +84,7 @@ def cartpole_drift(
     fro in `task_steps` or, if `course` is "linear", once and for all. Further options go to it.
     """
     if course not in ("sinusoidal", "linear"):
-        raise ValueError(f"course must be sinusoidal or linear, got {course!r}")
+        raise InputError(f"course must be sinusoidal or linear, got {course!r}")
     env = setup.make("neoteny/CartPole-v1", **options)
     change = Dynamics(parameter, values)  # type: ignore[arg-type]
     period, tasks = setup.period(TASK_STEPS), len(change.values)

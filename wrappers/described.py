@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, ClassVar, Self
 
+from neoteny.core.errors import InputError
+
 
 class Described:
     """Base of a family of frozen dataclasses that are described by their fields.
@@ -44,19 +46,19 @@ class Described:
         values = dict(description)
         kind = values.pop("kind", None)
         if kind not in cls.kinds:
-            raise ValueError(f"unknown {_family(cls)} kind {kind!r}; {_nearest(kind, cls.kinds)}")
+            raise InputError(f"unknown {_family(cls)} kind {kind!r}; {_nearest(kind, cls.kinds)}")
         chosen = cls.kinds[kind]
         own = {field.name: field for field in fields(chosen) if field.init}
         for name in values:
             if name not in own:
-                raise ValueError(f"{kind} has no field {name!r}; {_nearest(name, own)}")
+                raise InputError(f"{kind} has no field {name!r}; {_nearest(name, own)}")
         for name, field in own.items():
             if name not in values and field.default is field.default_factory is MISSING:
-                raise ValueError(f"{kind} lacks its field {name!r}; add it")
+                raise InputError(f"{kind} lacks its field {name!r}; add it")
         try:
             found: Self = chosen(**{name: _rich(cls, value) for name, value in values.items()})
         except TypeError as error:
-            raise ValueError(f"{kind} does not take these values: {values} ({error})") from error
+            raise InputError(f"{kind} does not take these values: {values} ({error})") from error
         return found
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table, float64
 from neoteny.wrappers.numbers import not_negative, whole_number
 from neoteny.wrappers.schedule import Schedule, Step
@@ -105,4 +106,4 @@ class Sinusoidal(_Drift):
 
 def _at_least_two(tasks: int) -> None:
     if tasks < 2:
-        raise ValueError(f"tasks must be at least 2, got {tasks}; a drift goes from one to another")
+        raise InputError(f"tasks must be at least 2, got {tasks}; a drift goes from one to another")

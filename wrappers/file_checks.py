@@ -5,6 +5,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.change import Change
 from neoteny.wrappers.schedule import Schedule
 
@@ -21,7 +22,7 @@ class Naming:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Raise again with the place."""
         if isinstance(error, ValueError):
-            raise ValueError(f"{self.place}: {error}") from error
+            raise InputError(f"{self.place}: {error}") from error
 
 
 def check_keys(content: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -30,7 +31,7 @@ def check_keys(content: Mapping[str, Any], known: Sequence[str]) -> None:
         if key not in known:
             near = get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
-            raise ValueError(f"unknown key {key!r}; {hint}")
+            raise InputError(f"unknown key {key!r}; {hint}")
 
 
 def described(value: Any, family: type[Schedule] | type[Change]) -> Any:
@@ -39,7 +40,7 @@ def described(value: Any, family: type[Schedule] | type[Change]) -> Any:
         return value
     value = {"kind": value} if isinstance(value, str) else value
     if not isinstance(value, Mapping):
-        raise ValueError(
+        raise InputError(
             f"{value!r} must be a mapping with kind:, one of {', '.join(family.kinds)}"
         )
     if value.get("kind") not in family.kinds or "kind" not in value:
@@ -88,4 +89,4 @@ def check_type(content: Mapping[str, Any], source: str, key: str, kind: type[Any
     value = content.get(key)
     if value is not None and (not isinstance(value, kind) or isinstance(value, str)):
         wanted = "a mapping of names to values" if kind is Mapping else "a list of names"
-        raise ValueError(f"{source}: {key}: must be {wanted}, got {value!r}")
+        raise InputError(f"{source}: {key}: must be {wanted}, got {value!r}")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table
 from neoteny.wrappers.numbers import not_negative, real_levels, whole_number
 from neoteny.wrappers.schedule import Schedule, Step, aligned
@@ -105,7 +106,7 @@ class OnReturn(Schedule):
         whole_number(every=self.every, tasks=self.tasks, episodes=self.episodes)
         object.__setattr__(self, "switches", tuple(int(step) for step in self.switches))
         if any(b <= a for a, b in zip((0, *self.switches), self.switches, strict=False)):
-            raise ValueError(f"switches must ascend from 1 on, got {list(self.switches)}")
+            raise InputError(f"switches must ascend from 1 on, got {list(self.switches)}")
 
     def judge(self, step: int, mean: float) -> Self:
         """The schedule after a look at `step` has found this mean return of enough episodes."""
@@ -166,7 +167,7 @@ class Asynchronous(Schedule):
     def __post_init__(self) -> None:
         whole_number(spread=self.spread)
         if isinstance(self.base, OnReturn | Asynchronous):
-            raise ValueError(f"base cannot be {self.base}; give a schedule fixed beforehand")
+            raise InputError(f"base cannot be {self.base}; give a schedule fixed beforehand")
 
     @property
     def gradual(self) -> bool:  # type: ignore[override]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table
 from neoteny.wrappers.irregular import OnReturn
 from neoteny.wrappers.schedule import RandomOrder, Schedule
@@ -31,10 +32,10 @@ class MemberSchedules:
             schedules = [schedules] * members
         self.members = list(schedules)
         if not self.members:
-            raise ValueError("schedules is empty; give one for each member")
+            raise InputError("schedules is empty; give one for each member")
         self._distinct = {schedule.timing: schedule for schedule in self.members}
         if len({schedule.gradual for schedule in self.members}) > 1:
-            raise ValueError(f"{self}: either all members drift or none does")
+            raise InputError(f"{self}: either all members drift or none does")
 
     @staticmethod
     def random_order(

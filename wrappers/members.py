@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.member_schedules import MemberSchedules
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
@@ -26,7 +27,7 @@ class MemberWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
         super().__init__(env)
         mode = env.metadata.get("autoreset_mode")
         if mode not in (AutoresetMode.SAME_STEP, AutoresetMode.SAME_STEP.value):
-            raise ValueError(
+            raise InputError(
                 f"autoreset mode {mode} is not supported; build the environment with "
                 "autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP"
             )

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from neoteny.core.errors import InputError
 from neoteny.envs import minatar
 from neoteny.wrappers.changes import RewardFlip
 from neoteny.wrappers.member_schedules import MemberSchedules
@@ -72,9 +73,9 @@ def minatar_continual(
     games = (games,) if isinstance(games, str) else tuple(games)
     unknown = [game for game in games if game not in GAMES]
     if unknown or not games:
-        raise ValueError(f"games {list(games)}: give some of {', '.join(GAMES)}")
+        raise InputError(f"games {list(games)}: give some of {', '.join(GAMES)}")
     if action_mode not in ("paper", "native"):
-        raise ValueError(f"action_mode must be paper or native, got {action_mode!r}")
+        raise InputError(f"action_mode must be paper or native, got {action_mode!r}")
     period = setup.period(15_000_000)
     schedule = MemberSchedules.random_order(period, len(games), setup.seeds, cycles)
     minimal = [minatar.GAMES[game].game.minimal for game in games]
@@ -174,7 +175,7 @@ def minatar_five(
     games = (games,) if isinstance(games, str) else tuple(games)
     unknown = [game for game in games if game not in FIVE]
     if unknown or not games:
-        raise ValueError(f"games {list(games)}: give some of {', '.join(FIVE)}")
+        raise InputError(f"games {list(games)}: give some of {', '.join(FIVE)}")
     period = setup.period(TASK_STEPS)
     return TaskSwitch(
         [f"neoteny/MinAtar-{game}-v0" for game in games],

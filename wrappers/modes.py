@@ -2,6 +2,8 @@
 
 from typing import Literal, get_args
 
+from neoteny.core.errors import InputError
+
 OnSwitch = Literal["reset", "latch", "now"]
 
 
@@ -13,4 +15,4 @@ def check_mode(on_switch: str) -> None:
     """
     if on_switch not in get_args(OnSwitch):
         modes = ", ".join(get_args(OnSwitch))
-        raise ValueError(f"on_switch must be one of {modes}, got {on_switch!r}")
+        raise InputError(f"on_switch must be one of {modes}, got {on_switch!r}")

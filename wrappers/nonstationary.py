@@ -8,6 +8,7 @@ import torch
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import filled, where
 from neoteny.wrappers.change import Change
 from neoteny.wrappers.judge import Judge
@@ -62,7 +63,7 @@ class NonStationaryVector(MemberWrapper):
         if isinstance(schedule, Schedule):
             schedule = MemberSchedules(schedule, self.members)
         if len(schedule) != self.members:
-            raise ValueError(f"{len(schedule)} schedules for {self.members} members; give one each")
+            raise InputError(f"{len(schedule)} schedules for {self.members} members; give one each")
         self.rules = Rules(changes, self.members, gradual=schedule.gradual)
         self._adopt_spaces()
         check_parameters(env, self.rules.params(0))

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from neoteny.core.errors import InputError
+
 
 def whole_number(**values: Any) -> None:
     """Refuse what is not a whole number above 0; None passes.
@@ -17,9 +19,9 @@ def whole_number(**values: Any) -> None:
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise ValueError(f"{name} must be a whole number, got {value!r}; give at least 1")
+            raise InputError(f"{name} must be a whole number, got {value!r}; give at least 1")
         if value <= 0:
-            raise ValueError(f"{name} must be positive, got {value}; give at least 1")
+            raise InputError(f"{name} must be positive, got {value}; give at least 1")
 
 
 def real_levels(name: str, values: Any) -> tuple[float, ...]:
@@ -30,7 +32,7 @@ def real_levels(name: str, values: Any) -> tuple[float, ...]:
     """
     given = values if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
     if not given or not all(_is_real(value) for value in given):
-        raise ValueError(f"{name} must be finite numbers, one a task, got {values!r}")
+        raise InputError(f"{name} must be finite numbers, one a task, got {values!r}")
     return tuple(float(value) for value in given)
 
 
@@ -42,7 +44,7 @@ def probabilities(name: str, values: Any) -> tuple[float, ...]:
     """
     found = real_levels(name, values)
     if not all(0 <= value <= 1 for value in found):
-        raise ValueError(f"{name} must lie in [0, 1], got {values!r}")
+        raise InputError(f"{name} must lie in [0, 1], got {values!r}")
     return found
 
 
@@ -53,7 +55,7 @@ def not_negative(name: str, value: Any) -> None:
         ValueError: naming the value and its name.
     """
     if not _is_real(value) or value < 0:
-        raise ValueError(f"{name} must not be negative, got {value!r}; give 0 or more")
+        raise InputError(f"{name} must not be negative, got {value!r}; give 0 or more")
 
 
 def _is_real(value: Any) -> bool:

@@ -13,6 +13,7 @@ from gymnasium.spaces import Box
 from scipy.special import ndtri
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table, cast, leading, level, trailing
 from neoteny.wrappers.change import Seed, _Seeded, _Tabled, only_observation
 from neoteny.wrappers.numbers import not_negative, probabilities, real_levels, whole_number
@@ -28,13 +29,13 @@ class _Seen(_Seeded):
     def _normalise_shape(self) -> None:
         self._normalise("shape")
         if not self.shape:
-            raise ValueError("shape is empty; only observations with at least one axis can change")
+            raise InputError("shape is empty; only observations with at least one axis can change")
 
     def _lead(self, obs: Any) -> tuple[int, ...]:
         """The leading axes of `obs`, after a check of the others."""
         lead = tuple(obs.shape[: obs.ndim - len(self.shape)])
         if tuple(obs.shape[len(lead) :]) != self.shape:
-            raise ValueError(
+            raise InputError(
                 f"observation of shape {tuple(obs.shape)} does not end in {self.shape}"
             )
         self._check_members(lead)
@@ -73,7 +74,7 @@ class ObservationPermutation(_Seen, _Tabled):
     def __post_init__(self) -> None:
         self._normalise_shape()
         if self.over not in get_args(Axis):
-            raise ValueError(f"over must be one of {', '.join(get_args(Axis))}, got {self.over!r}")
+            raise InputError(f"over must be one of {', '.join(get_args(Axis))}, got {self.over!r}")
         whole_number(tasks=self.tasks)
         self.__dict__["_places"] = (None, None)  # what they are for, and the places
 
@@ -153,9 +154,9 @@ class GoalPermutation(ObservationPermutation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.over != "channels":
-            raise ValueError(f"over must be channels, got {self.over!r}; leave it out")
+            raise InputError(f"over must be channels, got {self.over!r}; leave it out")
         if not 0 <= self.first <= self._end - 2 < self.shape[-1] - 1:
-            raise ValueError(
+            raise InputError(
                 f"first {self.first} and last {self.last} must mark two or more of the "
                 f"{self.shape[-1]} channels that show the goal"
             )

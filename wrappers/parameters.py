@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs.single import DERIVED
 from neoteny.wrappers.arrays import filled
 from neoteny.wrappers.members import AnyVectorEnv
@@ -20,7 +21,7 @@ def check_attributes(env: gymnasium.Env[Any, Any], names: Any) -> None:
     """
     for name in names:
         if not hasattr(env.unwrapped, name):
-            raise ValueError(
+            raise InputError(
                 f"a change sets {name!r}, which {env.unwrapped} lacks; it has {_numbers(env)}"
             )
 
@@ -46,12 +47,12 @@ def check_parameters(env: AnyVectorEnv, names: Any) -> None:
         if hasattr(base, "set_parameters"):
             known = list(base.parameters)
             if name not in known:
-                raise ValueError(
+                raise InputError(
                     f"a change sets {name!r}, which {type(base).__name__} lacks; its parameters "
                     f"are {', '.join(known)}"
                 )
         elif not hasattr(base, "get_attr"):
-            raise ValueError(f"a change sets {name!r}, but {type(base).__name__} has no parameters")
+            raise InputError(f"a change sets {name!r}, but {type(base).__name__} has no parameters")
         else:
             _check_host(base, name)
 
@@ -60,7 +61,7 @@ def _check_host(base: Any, name: str) -> None:
     try:
         base.get_attr(name)
     except AttributeError as error:
-        raise ValueError(f"a change sets {name!r}, which {base} lacks") from error
+        raise InputError(f"a change sets {name!r}, which {base} lacks") from error
 
 
 def set_parameters(env: AnyVectorEnv, values: dict[str, Any], shape: tuple[int, int]) -> None:

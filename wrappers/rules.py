@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium import Space
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import where
 from neoteny.wrappers.change import HOOKS, Change
 
@@ -40,15 +41,15 @@ class Rules:
         there = SUPERVISED if supervised else ENVIRONMENT
         for change in self.changes:
             if change.members not in (1, members):
-                raise ValueError(f"{change} is for {change.members} members, not {members}")
+                raise InputError(f"{change} is for {change.members} members, not {members}")
             if change.hooks and not change.hooks & there:
                 stream = "a supervised stream" if supervised else "an environment"
-                raise ValueError(
+                raise InputError(
                     f"{change} acts on {', '.join(sorted(change.hooks))}, but {stream} has only "
                     f"{', '.join(sorted(there))}; leave it out"
                 )
             if gradual and not change.gradual:
-                raise ValueError(
+                raise InputError(
                     f"{change} knows no way between two tasks; give it a schedule that switches, "
                     "in a wrapper of its own"
                 )
@@ -69,7 +70,7 @@ class Rules:
         """
         for change in self._acting["observation"]:
             if observation.shape is None:
-                raise ValueError(
+                raise InputError(
                     f"{change} needs observations that are one array, the environment has "
                     f"{observation}; select one first, such as the image"
                 )

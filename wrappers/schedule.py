@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table, float64
 from neoteny.wrappers.described import Described
 from neoteny.wrappers.numbers import whole_number
@@ -187,10 +188,10 @@ class At(Schedule):
         object.__setattr__(self, "steps", tuple(int(step) for step in self.steps))
         whole_number(tasks=self.tasks)
         if not self.steps:
-            raise ValueError("steps is empty; give at least one step to switch at")
+            raise InputError("steps is empty; give at least one step to switch at")
         whole_number(**{"every step of a switch": min(self.steps)})
         if any(b <= a for a, b in zip(self.steps, self.steps[1:], strict=False)):
-            raise ValueError(f"steps must ascend strictly, got {list(self.steps)}; sort them")
+            raise InputError(f"steps must ascend strictly, got {list(self.steps)}; sort them")
 
     def visit(self, step: Step) -> Step:
         """See `Schedule.visit`."""
@@ -283,7 +284,7 @@ class RandomOrder(Cyclic):
         super().__post_init__()
         whole_number(cycles=self.cycles)
         if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}; give 0 or more")
+            raise InputError(f"seed must not be negative, got {self.seed}; give 0 or more")
 
     @cached_property
     def _orders(self) -> Table:

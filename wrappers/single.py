@@ -5,6 +5,7 @@ from typing import Any
 
 import gymnasium
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.change import Change
 from neoteny.wrappers.judge import Judge
 from neoteny.wrappers.member_schedules import MemberSchedules
@@ -50,9 +51,9 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         check_mode(on_switch)
         if stride <= 0:
-            raise ValueError(f"stride must be positive, got {stride}; give the number of envs")
+            raise InputError(f"stride must be positive, got {stride}; give the number of envs")
         if not 0 <= lane < stride:
-            raise ValueError(f"lane must lie in [0, {stride}), got {lane}; give stride as well")
+            raise InputError(f"lane must lie in [0, {stride}), got {lane}; give stride as well")
         self.rules = Rules(changes, gradual=schedule.gradual)
         self.changes = self.rules.changes
         self.observation_space = self.rules.check(env.observation_space, env.action_space)

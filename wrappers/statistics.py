@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.members import AnyVectorEnv, MemberWrapper
 
 CUT, RETURN, LENGTH, EPISODES, REWARD = range(5)
@@ -26,7 +27,7 @@ class EpisodeStatistics(MemberWrapper):
     def __init__(self, env: AnyVectorEnv) -> None:
         super().__init__(env)
         if self.device is None:
-            raise ValueError(f"{env} returns NumPy arrays; EpisodeStatistics needs a TensorEnv")
+            raise InputError(f"{env} returns NumPy arrays; EpisodeStatistics needs a TensorEnv")
         zeros = torch.zeros((8, self.num_envs), dtype=torch.float64, device=self.device)
         # First the totals since the last collect; then of the episode under way its return, its
         # length and 1, which is what it adds to the number of episodes. They lie so that one

@@ -11,6 +11,7 @@ import yaml
 from gymnasium.spaces import Discrete
 
 from neoteny import envs
+from neoteny.core.errors import InputError
 from neoteny.wrappers.change import Change
 from neoteny.wrappers.file_checks import (
     Naming,
@@ -135,7 +136,7 @@ class StreamDefinition:
         if len(own) > 1 or tasks == 1:
             return own
         if tasks is None:
-            raise ValueError("tasks: say how many tasks there are, such as tasks: 2")
+            raise InputError("tasks: say how many tasks there are, such as tasks: 2")
         return [own[0], *(f"{own[0]} task {task}" for task in range(1, tasks))]
 
     def _change(
@@ -171,13 +172,13 @@ def read_stream(path: Path | str) -> StreamDefinition | SupervisedDefinition:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"stream file {path} does not exist; give a .yaml or .py file")
+        raise InputError(f"stream file {path} does not exist; give a .yaml or .py file")
     if path.suffix == ".py":
         content = _run(path)
     elif path.suffix in (".yaml", ".yml"):
         content = _parse(path)
     else:
-        raise ValueError(f"stream file {path} must end in .yaml, .yml or .py")
+        raise InputError(f"stream file {path} must end in .yaml, .yml or .py")
     return define(content, path.stem, str(path))
 
 
@@ -198,7 +199,7 @@ def define(
         ValueError: a key is unknown, missing or of the wrong type; in one line.
     """
     if not isinstance(content, Mapping):
-        raise ValueError(
+        raise InputError(
             f"{source}: holds {content!r}; give keys such as environments: and schedule:"
         )
     if "data" in content:
@@ -206,7 +207,7 @@ def define(
     with Naming(source):
         check_keys(content, KEYS)
         if "environments" not in content:
-            raise ValueError(
+            raise InputError(
                 "environments is missing; name an environment or a list of them, or data: for a "
                 "supervised stream"
             )
@@ -216,7 +217,7 @@ def define(
     with Naming(source, "on_switch"):
         check_mode(mode)
         if len(tasks) > 1 and mode != "reset":
-            raise ValueError(f"must be reset for a chain of environments, got {mode!r}")
+            raise InputError(f"must be reset for a chain of environments, got {mode!r}")
     with Naming(source, "schedule"):
         schedule = described(content.get("schedule"), Schedule)
     changes = changes_in(content, source)
@@ -238,12 +239,12 @@ def _tasks(content: Any) -> tuple[Mapping[str, Any], ...]:
     """Environments as mappings with an `id` that exists."""
     items = list(content) if isinstance(content, list | tuple) else [content]
     if not items:
-        raise ValueError("is empty; name an environment, or a list of them")
+        raise InputError("is empty; name an environment, or a list of them")
     tasks = []
     for item in items:
         task = {"id": item} if isinstance(item, str) else item
         if not isinstance(task, Mapping) or not isinstance(task.get("id"), str):
-            raise ValueError(f"{item!r} is no environment; give an id, or a mapping with id:")
+            raise InputError(f"{item!r} is no environment; give an id, or a mapping with id:")
         check_keys(task, TASK_KEYS)
         tasks.append({**task, "id": envs.resolve(task["id"])})
     return tuple(tasks)
@@ -260,11 +261,11 @@ def _parse(path: Path) -> Any:
         return yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         text = " ".join(str(error).split())
-        raise ValueError(f"{path}: is not valid YAML: {text}") from error
+        raise InputError(f"{path}: is not valid YAML: {text}") from error
 
 
 def _run(path: Path) -> Any:
     found = runpy.run_path(str(path)).get("stream")
     if not callable(found):
-        raise ValueError(f"{path}: has no function stream(); define one that returns a mapping")
+        raise InputError(f"{path}: has no function stream(); define one that returns a mapping")
     return found()

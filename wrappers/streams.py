@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from neoteny import envs
+from neoteny.core.errors import InputError
 from neoteny.envs.base import member_seeds
 from neoteny.wrappers.checked import CheckActions
 from neoteny.wrappers.control_streams import (
@@ -84,7 +85,7 @@ def make_stream(
     counts = {"task_steps": task_steps, "steps_per_iteration": steps_per_iteration}
     for label, value in counts.items():
         if value is not None and value <= 0:
-            raise ValueError(f"{label} must be positive, got {value}; give at least 1")
+            raise InputError(f"{label} must be positive, got {value}; give at least 1")
     seeds = member_seeds(seed, members)
     setup = Setup(
         num_envs, torch.device(device), seeds, task_steps, steps_per_iteration, render_mode
@@ -104,7 +105,7 @@ def _build(name: str | StreamDefinition, setup: Setup, options: dict[str, Any]) 
         environment = envs.resolve(name)
     except ValueError as error:
         near = get_close_matches(name, [*STREAMS, *envs.registered()], n=1, cutoff=0.0)[0]
-        raise ValueError(
+        raise InputError(
             f"unknown stream or environment {name!r}; did you mean {near!r}?"
         ) from error
     return _single(setup, environment, options)
@@ -117,4 +118,4 @@ def _check_options(name: str, builder: Callable[..., Stream], options: dict[str,
     known = [p for p in parameters if p != "setup"]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ValueError(f"stream {name} has no option {unknown[0]!r}; it has {', '.join(known)}")
+        raise InputError(f"stream {name} has no option {unknown[0]!r}; it has {', '.join(known)}")

@@ -14,6 +14,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs import rng
 from neoteny.envs.datasets import DATASETS, Dataset, load_dataset
 from neoteny.wrappers.arrays import leading
@@ -145,7 +146,7 @@ class SupervisedStream:
         self.members = len(self.seeds)
         self.schedule = MemberSchedules(schedule, self.members)
         if self.schedule.gradual or self.schedule.judged or self.schedule.delayed:
-            raise ValueError(
+            raise InputError(
                 f"{schedule} drifts, or waits for returns or lanes: give a supervised stream a "
                 "schedule that switches by the number of samples"
             )
@@ -342,7 +343,7 @@ def make_supervised(
     """
     source, _, kind = name.partition("-")
     if source not in DATASETS or kind not in KINDS:
-        raise ValueError(
+        raise InputError(
             f"supervised stream {name!r} is unknown: use one of {', '.join(supervised())}"
         )
     whole_number(tasks=tasks, task_steps=task_steps)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from neoteny.core.errors import InputError
 from neoteny.envs.datasets import DATASETS
 from neoteny.wrappers.change import Change
 from neoteny.wrappers.file_checks import (
@@ -98,7 +99,7 @@ def define_supervised(content: Mapping[str, Any], name: str, source: str) -> Sup
     with Naming(source):
         check_keys(content, KEYS)
         if content["data"] not in DATASETS:
-            raise ValueError(
+            raise InputError(
                 f"data: {content['data']!r} is no data set; give one of {', '.join(DATASETS)}"
             )
     with Naming(source, "schedule"):

@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from neoteny import envs
+from neoteny.core.errors import InputError
 from neoteny.envs.base import member_seeds
 from neoteny.wrappers.arrays import filled
 from neoteny.wrappers.member_schedules import MemberSchedules
@@ -99,7 +100,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         **options: Any,
     ) -> None:
         if num_envs <= 0 or members <= 0:
-            raise ValueError(f"num_envs {num_envs} and members {members} must both be positive")
+            raise InputError(f"num_envs {num_envs} and members {members} must both be positive")
         self.members, self.lanes, self.num_envs = members, num_envs, num_envs * members
         self.seeds = member_seeds(seed, members)
         self.ids = list(ids)
@@ -126,13 +127,13 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         self.device: torch.device = samples[0].device  # type: ignore[attr-defined]
         for name, env in zip(self.ids, samples, strict=True):
             if env.single_observation_space != samples[0].single_observation_space:
-                raise ValueError(
+                raise InputError(
                     f"{name} has observations {env.single_observation_space}, {self.ids[0]} has "
                     f"{samples[0].single_observation_space}; pad them with an option of the "
                     "environments such as channels=10"
                 )
             if self._tables is None and env.single_action_space != samples[0].single_action_space:
-                raise ValueError(f"{self.ids} differ in their actions; give action_tables")
+                raise InputError(f"{self.ids} differ in their actions; give action_tables")
         self.single_observation_space = samples[0].single_observation_space
         if self._tables is None:
             self.single_action_space = samples[0].single_action_space
@@ -178,7 +179,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         self._next = self.schedule.next_boundary(steps)
         tasks = self.schedule.tasks(steps)
         if not 0 <= min(tasks) <= max(tasks) < len(self.ids):
-            raise ValueError(f"tasks {tasks} at step {steps}, but there are {len(self.ids)} ids")
+            raise InputError(f"tasks {tasks} at step {steps}, but there are {len(self.ids)} ids")
         self._task = filled(tasks, self.device)  # (M,)
         self._plays: list[_Play] = []  # drops the old environments before the new ones are built
         visit = self.schedule.visits(steps)[0]
@@ -304,7 +305,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         self.seeds = member_seeds(state["seeds"], self.members)
         self._begin(state["steps"])
         if len(state["plays"]) != len(self._plays):
-            raise ValueError(
+            raise InputError(
                 f"state holds {len(state['plays'])} games in play at step {self.steps}, expected "
                 f"{len(self._plays)}; build the stream with the arguments it was saved with"
             )
@@ -321,11 +322,11 @@ def _shared(schedule: Schedule | MemberSchedules, members: int) -> MemberSchedul
     if isinstance(schedule, Schedule):
         schedule = MemberSchedules(schedule, members)
     if len(schedule) != members:
-        raise ValueError(f"{len(schedule)} schedules for {members} members; give one each")
+        raise InputError(f"{len(schedule)} schedules for {members} members; give one each")
     if not schedule.switch_together:
-        raise ValueError(f"{schedule}: members must switch together; give equal periods or steps")
+        raise InputError(f"{schedule}: members must switch together; give equal periods or steps")
     if schedule.gradual or schedule.delayed or schedule.judged:
-        raise ValueError(
+        raise InputError(
             f"{schedule.members[0]} cannot switch environments: all lanes must switch at once, at "
             "steps known beforehand; use Periodic, At, Cyclic, RandomOrder or Poisson"
         )
@@ -336,13 +337,13 @@ def _checked_tables(tables: Sequence[Sequence[int]] | None, ids: int) -> Tensor 
     if tables is None:
         return None
     if len(tables) != ids or len({len(table) for table in tables}) != 1:
-        raise ValueError(f"action_tables {tables}: give {ids} tables of one length, one an id")
+        raise InputError(f"action_tables {tables}: give {ids} tables of one length, one an id")
     return torch.tensor([list(table) for table in tables])
 
 
 def _checked_orders(orders: npt.NDArray[np.int64] | None, members: int) -> Any:
     if orders is not None and (orders.ndim != 3 or len(orders) != members):
-        raise ValueError(
+        raise InputError(
             f"channel_orders has shape {orders.shape}; give (members={members}, visits, channels)"
         )
     return orders

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers.irregular import OnReturn
 from neoteny.wrappers.schedule import Schedule
 
@@ -83,7 +84,7 @@ def draw(
     figure = picture(shown, total, names, labels)
     kind = Path(path).suffix.lstrip(".")
     if kind not in figure.canvas.get_supported_filetypes():
-        raise ValueError(f"{path} ends in {kind or 'nothing'}: use .png, .pdf or .svg")
+        raise InputError(f"{path} ends in {kind or 'nothing'}: use .png, .pdf or .svg")
     figure.savefig(path, dpi=150)
     return Path(path)
 

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs import rng
 from neoteny.envs.base import State, TensorEnv, check_render_mode
 
@@ -74,10 +75,10 @@ class ClassicControl(TensorEnv):
         render_mode: Literal["rgb_array"] | None = None,
     ) -> None:
         if precision not in get_args(Precision):
-            raise ValueError(f"precision is {precision!r}: use one of {get_args(Precision)}")
+            raise InputError(f"precision is {precision!r}: use one of {get_args(Precision)}")
         check_render_mode(render_mode)
         if render_mode and importlib.util.find_spec("pygame") is None:
-            raise ValueError("render_mode='rgb_array' needs pygame: pip install pygame-ce")
+            raise InputError("render_mode='rgb_array' needs pygame: pip install pygame-ce")
         self.slots = len(self.starts)
         self._drawn: Any = self.reference(render_mode=render_mode)  # type: ignore[call-arg]
         super().__init__(
@@ -111,12 +112,12 @@ class ClassicControl(TensorEnv):
         """
         for name, value in values.items():
             if name not in self.parameters:
-                raise ValueError(
+                raise InputError(
                     f"{type(self).__name__} has no parameter {name!r}: its parameters are"
                     f" {list(self.parameters)}"
                 )
             if not isinstance(value, Tensor) and not np.isfinite(value).all():
-                raise ValueError(f"{name} is {value}: it must be finite")
+                raise InputError(f"{name} is {value}: it must be finite")
             self.parameters[name].copy_(self._by_lane(name, value))
 
     def _by_lane(self, name: str, value: Any) -> Tensor:
@@ -128,7 +129,7 @@ class ClassicControl(TensorEnv):
             return given.repeat_interleave(self.lanes, output_size=self.num_envs)
         if given.shape in ((), (self.num_envs,)):
             return given
-        raise ValueError(
+        raise InputError(
             f"{name} has shape {tuple(given.shape)}: pass one number, ({self.members},), one a"
             f" member, or ({self.num_envs},), one a lane"
         )

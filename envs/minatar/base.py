@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs import rng
 from neoteny.envs.base import State, TensorEnv, check_render_mode
 from neoteny.envs.minatar.render import draw
@@ -92,12 +93,12 @@ class MinAtar(TensorEnv):
         render_mode: str | None = None,
     ) -> None:
         if not 0.0 <= sticky <= 1.0:
-            raise ValueError(f"sticky is {sticky}: it must be a probability in [0, 1]")
+            raise InputError(f"sticky is {sticky}: it must be a probability in [0, 1]")
         check_render_mode(render_mode)
         native = len(self.game.channels)
         self.channels = native if channels is None else channels
         if self.channels < native:
-            raise ValueError(
+            raise InputError(
                 f"channels is {channels}, but {self.game.name} has {native}: pass at least {native}"
             )
         actions = self.game.minimal if minimal_actions else tuple(range(6))
@@ -152,12 +153,12 @@ class MinAtar(TensorEnv):
         identity = np.arange(self.channels)
         given = identity if order is None else _numpy(order)
         if given.shape not in ((self.channels,), (self.members, self.channels)):
-            raise ValueError(
+            raise InputError(
                 f"channel_order has shape {given.shape}, expected ({self.members}, {self.channels})"
             )
         orders = np.broadcast_to(given, (self.members, self.channels)).astype(np.int64)
         if not (np.sort(orders, axis=1) == identity).all():
-            raise ValueError(f"channel_order is not a permutation of 0 to {self.channels - 1}")
+            raise InputError(f"channel_order is not a permutation of 0 to {self.channels - 1}")
         self.channel_order = torch.from_numpy(orders.copy()).to(self.device)
         lane_member = np.repeat(np.arange(self.members), self.lanes)
         self._rows, self._row_offsets = [], []

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs.base import State, TensorEnv, check_render_mode
 from neoteny.envs.minigrid import cells
 from neoteny.envs.minigrid.cells import EMPTY, EVENT, MOVE, NOTHING, UNSEEN, WALL, WIN
@@ -84,7 +85,7 @@ class MiniGrid(TensorEnv):
         render_mode: str | None = None,
     ) -> None:
         if encoding not in _ENCODINGS:
-            raise ValueError(f"encoding is {encoding!r}: use one of {_ENCODINGS}")
+            raise InputError(f"encoding is {encoding!r}: use one of {_ENCODINGS}")
         check_render_mode(render_mode)
         self.width, self.height, self.area = width, height, width * height
         self.encoding, self.render_mode = encoding, render_mode

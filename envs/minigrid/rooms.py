@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs import rng
 from neoteny.envs.base import State
 from neoteny.envs.minigrid.base import MiniGrid
@@ -145,7 +146,7 @@ class MultiRoom(MiniGrid):
         **options: Any,
     ) -> None:
         if layouts < 1:
-            raise ValueError(f"layouts is {layouts}: the pool needs at least 1")
+            raise InputError(f"layouts is {layouts}: the pool needs at least 1")
         self.slots = 6 + rooms - 1
         super().__init__(self._side, self._side, 20 * rooms, *args, **options)
         boards, doors, ends = _chains(self._side, rooms, room_size, layouts)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.diagnostics.spectra import (
     condition_number,
@@ -86,7 +87,7 @@ def change_between(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
         ValueError: if the two lists differ in length.
     """
     if len(before) != len(after):
-        raise ValueError(f"{len(before)} tensors before and {len(after)} after; give the same ones")
+        raise InputError(f"{len(before)} tensors before and {len(after)} after; give the same ones")
     squares = [
         (new - old).flatten(1).square().sum(1) for old, new in zip(before, after, strict=True)
     ]

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.architecture import (
     CReLUNet,
     DeepFourier,
@@ -129,7 +130,7 @@ def make_interventions(names: Sequence[str], agent: str = "ppo") -> list[Interve
     seen: set[str] = set()
     for intervention in interventions:
         if intervention.name in seen:
-            raise ValueError(f"intervention {intervention.name!r} is given twice: name it once")
+            raise InputError(f"intervention {intervention.name!r} is given twice: name it once")
         seen.add(intervention.name)
     require_compatible(interventions)
     return interventions
@@ -144,7 +145,7 @@ def known_intervention(name: str) -> type[Intervention]:
     if name not in INTERVENTIONS:
         near = difflib.get_close_matches(name, INTERVENTIONS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(INTERVENTIONS)}"
-        raise ValueError(f"intervention {name!r} is unknown: {hint}")
+        raise InputError(f"intervention {name!r} is unknown: {hint}")
     return INTERVENTIONS[name]
 
 
@@ -163,7 +164,7 @@ def _read(cls: type[Intervention], settings: str) -> dict[str, Any]:
     for part in filter(None, settings.split(",")):
         key, _, value = part.partition("=")
         if key not in known:
-            raise ValueError(
+            raise InputError(
                 f"intervention {cls.name!r} has no field {key!r}: "
                 f"its fields are {', '.join(known) or 'none'}"
             )
@@ -185,4 +186,4 @@ def _convert(name: str, key: str, value: str, kind: object) -> object:
             except ValueError:
                 break
     wanted = " or ".join(getattr(k, "__name__", str(k)) for k in kinds)
-    raise ValueError(f"{name}:{key}={value!r} does not fit: give a {wanted}")
+    raise InputError(f"{name}:{key}={value!r} does not fit: give a {wanted}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class GroupSortNet(_Architecture):
 
     def __post_init__(self) -> None:
         if self.size not in (2, 4, 8):
-            raise ValueError(f"groupsort:size={self.size} is not available; use 2, 4 or 8")
+            raise InputError(f"groupsort:size={self.size} is not available; use 2, 4 or 8")
 
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
         """The same widths with sorted groups."""

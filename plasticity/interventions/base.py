@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity import surgery
 from neoteny.plasticity.quick_adam import QuickAdam
 
@@ -65,9 +66,9 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         if self.learning_rate < 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}: it must not be negative")
+            raise InputError(f"learning_rate is {self.learning_rate}: it must not be negative")
         if self.eps < 0:
-            raise ValueError(f"adam_eps is {self.eps}: it must not be negative")
+            raise InputError(f"adam_eps is {self.eps}: it must not be negative")
 
     @property
     def fused(self) -> bool:
@@ -87,7 +88,7 @@ class OptimizerSettings:
     def updates(self, steps: float) -> int:
         """Whole updates, at least one, in a period of `steps` environment steps."""
         if not steps > 0:
-            raise ValueError(
+            raise InputError(
                 f"period={steps:g} must be above 0: environment steps between two edits"
             )
         return max(1, round(steps * self.updates_per_step))
@@ -95,7 +96,7 @@ class OptimizerSettings:
     def rate(self, half_life: float) -> float:
         """Rate r per update of a decay exp(-r t) that halves in `half_life` environment steps."""
         if not half_life > 0:
-            raise ValueError(
+            raise InputError(
                 f"half_life={half_life:g}: a half-life in environment steps must be above 0"
             )
         return math.log(2) / (half_life * self.updates_per_step)
@@ -164,7 +165,7 @@ class Intervention:
             for name, rule in vars(cls).get("limits", {}).items():
                 value = getattr(self, name)
                 if value is not None and not RULES[rule](value):
-                    raise ValueError(f"{self.name}:{name}={value:g} must be {rule}")
+                    raise InputError(f"{self.name}:{name}={value:g} must be {rule}")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -224,7 +225,7 @@ def make_optimizer(
         if (optimizer := intervention.optimizer(network, settings)) is not None
     }
     if len(answers) > 1:
-        raise ValueError(f"interventions {' and '.join(answers)} each bring an optimiser: keep one")
+        raise InputError(f"interventions {' and '.join(answers)} each bring an optimiser: keep one")
     if answers:
         return next(iter(answers.values()))
     return QuickAdam(network.parameters(), **settings.adam)
@@ -238,7 +239,7 @@ def require_compatible(interventions: Sequence[Intervention]) -> None:
     """
     for one, other in itertools.permutations(interventions, 2):
         if other.name in one.facts.conflicts:
-            raise ValueError(
+            raise InputError(
                 f"interventions {one.name!r} and {other.name!r} are in conflict: keep one"
             )
 

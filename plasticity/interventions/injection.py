@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.initial import draw_bias, draw_weight
 from neoteny.plasticity.interventions.base import Facts, Intervention
@@ -126,7 +127,7 @@ class PlasticityInjection(Intervention):
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
         """Make room for the blocks."""
         if spec.residual:
-            raise ValueError(
+            raise InputError(
                 f"{self.name} widens the last hidden layer, to which a residual network cannot add "
                 "the layer before it: leave out one of the two"
             )
@@ -136,7 +137,7 @@ class PlasticityInjection(Intervention):
         """Give the network the weights that it would have had without the blocks."""
         super().start(learner)
         if learner.network.spec.norm != "none":
-            raise ValueError(f"{self.name} needs hidden layers without norms: set norm=none")
+            raise InputError(f"{self.name} needs hidden layers without norms: set norm=none")
         generators = learner.generators("init", 0)
         activation = ACTIVATIONS[learner.network.spec.activation]
         drawn: set[int] = set()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.base import Facts, OptimizerSettings, hidden_layers
 from neoteny.plasticity.interventions.optimizers import OptimizerIntervention, others
 from neoteny.plasticity.isometry import effective_strength
@@ -51,7 +52,7 @@ class MuonIntervention(OptimizerIntervention):
         layers = hidden_layers(network)
         inner = [la.weight for la in layers if self.first_layer or id(la) not in firsts]
         if not inner:
-            raise ValueError(
+            raise InputError(
                 f"{self.name} leaves out the first layer, and the network has no other: "
                 f"set {self.name}:first_layer=true"
             )

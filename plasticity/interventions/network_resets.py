@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.base import Facts, Intervention, OptimizerSettings
 from neoteny.plasticity.interventions.resets import Timed, period_in_updates, whole_iterations
 from neoteny.plasticity.surgery import hidden_layers, twins
@@ -105,7 +106,7 @@ class SoftShrinkPerturb(Timed):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.period is None:
-            raise ValueError(f"{self.name}:period=none gives it no time to act; give steps")
+            raise InputError(f"{self.name}:period=none gives it no time to act; give steps")
 
     def factors(self, settings: OptimizerSettings) -> tuple[float, float]:
         """Factors of the old parameters and of the draw, for one period."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.base import (
     Facts,
     Intervention,
@@ -131,11 +132,11 @@ class CChain(Intervention):
         known = learner.network.branches
         names = [name for name in ("policy", "logits", "q") if name in known]
         if not names:
-            raise ValueError(
+            raise InputError(
                 f"c_chain compares a policy, logits or q, not {', '.join(known)}: leave it out"
             )
         if self.target is not None and not learner.reports_losses:
-            raise ValueError(
+            raise InputError(
                 f"c_chain:target={self.target:g} is relative to losses that this agent keeps to "
                 "itself: set c_chain:target=none"
             )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS, Activation
 from neoteny.plasticity.diagnostics.units import dormant_mask
 from neoteny.plasticity.interventions.base import Facts, Intervention, as_samples, first_samples
@@ -59,14 +60,14 @@ class ReDo(Timed):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.period is None:
-            raise ValueError("redo:period=none: it judges units on a minibatch; give steps")
+            raise InputError("redo:period=none: it judges units on a minibatch; give steps")
 
     def start(self, learner: Learner) -> None:
         """Refuse an activation whose units are never dormant."""
         super().start(learner)
         require_own_outputs(learner.network, self.name)
         if learner.network.spec.activation == "deep_fourier":
-            raise ValueError("redo finds no dormant units among sines and cosines: leave it out")
+            raise InputError("redo finds no dormant units among sines and cosines: leave it out")
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
         """Recycle the dormant units of every hidden layer, all judged before any is changed."""
@@ -255,7 +256,7 @@ class SNR(Timed):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.period is None:
-            raise ValueError("snr:period=none: silences end at no switch; give steps")
+            raise InputError("snr:period=none: silences end at no switch; give steps")
 
     def start(self, learner: Learner) -> None:
         """Begin without a past; refuse activations that do not fall silent."""
@@ -263,7 +264,7 @@ class SNR(Timed):
         require_own_outputs(learner.network, self.name)
         activation = learner.network.spec.activation
         if activation != "relu":
-            raise ValueError(f"snr needs units that fall silent, not {activation}: use relu")
+            raise InputError(f"snr needs units that fall silent, not {activation}: use relu")
         for branch, index, layer in hidden_layers(learner.network):
             silence = layer.weight.new_zeros(layer.weight.shape[:2])
             self.state[f"{branch}/{index}/silence"] = silence
