@@ -21,6 +21,7 @@ A mismatch is a step of one lane in which anything differs.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -33,11 +34,13 @@ import numpy as np
 import pandas as pd
 import tyro
 from _publish import Report, publish
+
+from neoteny.envs.classic import PROBLEMS
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from oracles import classic_pair, minatar_pair, minigrid_pair
 from oracles.seaquest_pair import SeaquestPair
 from oracles.tally import Tally
-
-from neoteny.envs.classic import PROBLEMS
 
 AFTER = 4
 """Steps of MinAtar after a rare state."""

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from neoteny.envs import make, registered
 from neoteny.envs.minatar import GAMES
@@ -24,12 +23,8 @@ PROGRAMS = (
     "dqn_throughput",
     "environments",
     "exactness",
-    "parts",
     "scaling",
-    "roofline",
-    "activations",
     "overhead",
-    "convolutions",
 )
 
 
@@ -39,86 +34,6 @@ def load():
     sys.path.insert(0, str(FOLDER))
     yield importlib.import_module
     sys.path.remove(str(FOLDER))
-
-
-@pytest.fixture
-def shapes(load):
-    """Counts of a small iteration whose observations are multiplied out."""
-    return load("_costs").Shapes(
-        members=2,
-        lanes=16,
-        steps=4,
-        epochs=3,
-        minibatches=4,
-        inputs=1000,
-        width=8,
-        depth=4,
-        outputs=(3, 1),
-        ones=None,
-        state_bytes=100,
-    )
-
-
-def counted(load, operations, part):
-    return load("_costs").total((o for o in operations if o.part == part), "flops")
-
-
-def test_products_are_counted_as_by_the_closed_forms(load, shapes):
-    weights = 2 * (1000 * 8 + 3 * 8 * 8) + 8 * (3 + 1)
-    hidden = 2 * 3 * 8 * 8 + 8 * (3 + 1)
-    members, batch, updates = 2, 16, 12
-    iteration = shapes.iteration
-    assert shapes.batch == batch
-    assert shapes.updates == updates
-    forward = 2 * members * batch * weights
-    assert counted(load, iteration, "forward") == updates * forward
-    assert counted(load, iteration, "backward") == updates * 2 * members * batch * (
-        weights + hidden  # gradients of all weights, and of all inputs but the observations
-    )
-    assert counted(load, iteration, "act") == 4 * forward  # as many lanes as rows
-    assert counted(load, iteration, "optimizer") == 0
-
-
-@pytest.mark.parametrize("activation", ["relu", "groupsort"])
-@pytest.mark.parametrize("path", ["dense", "no-compile"])
-def test_products_are_those_that_torch_counts(load, activation, path):
-    training = load("_work").Training(8, 3, 16, 4, 2, activation=activation, path=path)
-    env, agent = replace(training, path="dense").build()
-    if path == "no-compile":
-        agent.network.stacked = False
-    roofline = load("roofline")
-    config = roofline.Config(width=8, depth=3, path="dense")
-    shapes = roofline.shapes(config, env, agent, agent.collect(env))
-    obs = torch.rand(2, 16, 10, 10, 10).round().bool()
-    with FlopCounterMode(display=False) as forward:
-        outputs = agent.network(obs)
-    with FlopCounterMode(display=False) as backward:
-        sum(output.sum() for output in outputs.values()).backward()
-    operations = shapes.iteration
-    assert counted(load, operations, "forward") == shapes.updates * forward.get_total_flops()
-    assert counted(load, operations, "backward") == shapes.updates * backward.get_total_flops()
-    assert shapes.parameters == sum(p.numel() for p in agent.network.parameters())
-
-
-def test_listed_ones_are_added_and_adamo_multiplies(load, shapes):
-    dense = counted(load, shapes.iteration, "forward")
-    sparse = counted(load, replace(shapes, ones=20.0).iteration, "forward")
-    rows = 2 * 2 * 16  # members, branches, samples
-    assert dense - sparse == 12 * rows * 8 * (2 * 1000 - 20)
-    adamo = replace(shapes, isometry=True).iteration
-    # Two products a hidden weight, both with the smaller side twice.
-    assert counted(load, adamo, "optimizer") == 12 * 4 * 4 * (8 * 8 * 1000 + 3 * 8 * 8 * 8)
-
-
-def test_adam_moves_28_bytes_a_parameter_and_clipping_12(load, shapes):
-    moved = load("_costs").total(shapes.optimizer(), "bytes")
-    assert moved == 12 * 40 * shapes.parameters
-
-
-def test_a_product_moves_its_factors_and_its_result_once(load):
-    product = load("_costs").Product(3, 5, 7, 11, "bf16")
-    assert product.flops == 2 * 3 * 5 * 7 * 11
-    assert product.bytes == 3 * 2 * (5 * 7 + 7 * 11 + 5 * 11)
 
 
 def test_windows_take_turns_and_the_first_is_not_counted(load):
@@ -250,7 +165,6 @@ def test_a_quick_run_gives_finite_numbers(load, program, tmp_path, capsys):
     options = {
         "throughput": {"sb3": False, "arms": ("AdamO",)},
         "environments": {"games": ("CartPole", "Breakout", "Empty")},
-        "parts": {"games": ("CartPole", "Breakout", "Fetch"), "threads": None},
         "exactness": {"games": ("CartPole", "Breakout", "Seaquest", "DoorKey")},
         "scaling": {"sweeps": ("environments", "members", "adamo")},
         "overhead": {"interventions": ("c_chain", "redo", "plasticity_injection")},
