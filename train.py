@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
-from tyro import _errors  # its hook is not public yet; constraints.txt pins the version
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
 from neoteny.core.errors import InputError
 from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
@@ -81,14 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ]
             | Annotated[ListConfig, tyro.conf.subcommand("list")]
         )
-        with _errors.on_parse_error(_raise_bad_value):
-            config = tyro.cli(
-                commands,  # type: ignore[arg-type]
-                args=arguments,
-                prog="train.py",
-                description="Train agents in changing worlds; compare what keeps them plastic.",
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands),
-            )
+        config = tyro.cli(
+            commands,
+            args=arguments,
+            prog="train.py",
+            description="Train agents in changing worlds; compare what keeps them plastic.",
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands),
+            registry=_refusing(),
+        )
         if isinstance(config, RunConfig):
             run(config, console)
         elif isinstance(config, CompareConfig):
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             timeline(config, console)
         else:
             print_listing(config.what, console, name=config.name, markdown=config.markdown)
-    except InputError as error:
+    except (InputError, _Refused) as error:
         Console(stderr=True).print(f"[red]error[/]: {error}", soft_wrap=True)
         return 2
     except KeyboardInterrupt:
@@ -109,10 +109,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _raise_bad_value(event: _errors.ParseErrorEvent) -> None:
-    """Turn a value that a configuration refuses into one line; tyro would frame it."""
-    if isinstance(event, _errors.InstantiationFailure) and event.argument is None:
-        raise InputError(event.message)
+class _Refused(Exception):
+    """Carries the InputError of a configuration past tyro, which frames every ValueError."""
+
+
+def _refusing() -> ConstructorRegistry:
+    """Constructors of tyro's own for dataclasses, but with errors that it leaves alone."""
+    registry = ConstructorRegistry()
+    asking = False
+
+    @registry.struct_rule
+    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+        nonlocal asking
+        if asking or not is_dataclass(info.type):
+            return None
+        asking = True
+        try:
+            spec = ConstructorRegistry.get_struct_spec(info)
+        finally:
+            asking = False
+        if not isinstance(spec, StructConstructorSpec):
+            return None
+        construct = spec.instantiate
+
+        def instantiate(*args: object, **values: object) -> object:
+            try:
+                return construct(*args, **values)
+            except InputError as error:
+                raise _Refused(str(error)) from error
+
+        return replace(spec, instantiate=instantiate)
+
+    return registry
 
 
 if __name__ == "__main__":
