@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
 from neoteny.core.errors import InputError
 from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
 from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.console import open_console, print_error
 from neoteny.experiments.listing import print_listing
 from neoteny.experiments.timeline import TimelineConfig, timeline
 from neoteny.experiments.watch import WatchConfig, watch
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, 2 for bad input, or 130 when interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    console = Console()
+    console = open_console()
     try:
         stored = resume_defaults(arguments)
         defaults = preset_defaults(arguments)
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print_listing(config.what, console, name=config.name, markdown=config.markdown)
     except (InputError, _Refused) as error:
-        Console(stderr=True).print(f"[red]error[/]: {error}", soft_wrap=True)
+        print_error(error)
         return 2
     except KeyboardInterrupt:
         return 130

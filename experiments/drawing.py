@@ -114,13 +114,14 @@ def from_zero(*panels: Axes) -> None:
 def legend(figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFrame) -> None:
     """Title and arms above the panels on the left, how to read them on the right."""
     handles = [
-        Line2D([], [], color=look.colour, ls=look.line, lw=2.2, label=look.label)
+        Line2D([], [], color=look.colour, ls=look.line, lw=2.2, label="arm")
         for look in arms.values()
     ]
+    names = [look.label for look in arms.values()]
     columns = _columns(arms)
     # matplotlib fills a legend column by column; people read row by row.
     row_wise = [at for column in range(columns) for at in range(column, len(handles), columns)]
-    figure.legend(
+    drawn = figure.legend(
         handles=[handles[at] for at in row_wise],
         loc="outside upper left",
         ncols=columns,
@@ -132,12 +133,14 @@ def legend(figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFram
         handlelength=2.2,
         columnspacing=1.8,
     )
+    for text, at in zip(drawn.get_texts(), row_wise, strict=True):
+        text.set_text(names[at])  # as a label, a name that begins with _ would be left out
     seeds = frame.groupby("arm")["seed"].nunique()
     count = f"{seeds.min()}" if seeds.nunique() == 1 else f"{seeds.min()} to {seeds.max()}"
-    text = f"{count} seed{'s' if count != '1' else ''}"
+    how = f"{count} seed{'s' if count != '1' else ''}"
     if seeds.max() > 1:
-        text = f"mean and 95 % bootstrap interval over {text}"
-    figure.text(0.99, 0.99, text, ha="right", va="top", color=GREY, fontsize=9)
+        how = f"mean and 95 % bootstrap interval over {how}"
+    figure.text(0.99, 0.99, how, ha="right", va="top", color=GREY, fontsize=9)
 
 
 def legend_height(arms: dict[str, Look]) -> float:
@@ -160,6 +163,7 @@ def style() -> AbstractContextManager[None]:
     """Font sizes for everything drawn inside the block."""
     return rc_context(
         {
+            "text.parse_math": False,  # a name may hold dollars
             "font.size": 9.5,
             "axes.titlesize": 10.5,
             "axes.labelsize": 9.5,

@@ -27,7 +27,7 @@ from neoteny.experiments.drawing import (
     style,
 )
 from neoteny.experiments.metrics import bootstrap, mean
-from neoteny.experiments.runs import display_name
+from neoteny.experiments.runs import display_name, display_names
 from neoteny.experiments.visits import visit_values
 
 MOST_PANELS = 8
@@ -63,10 +63,11 @@ def returns_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str:
         grid = figure.add_gridspec(1 + rows, 2, height_ratios=[1.35, *[1.0] * rows])
         wide = figure.add_subplot(grid[0, :])
         caption = _draw_overview(wide, frame, arms)
+        names = display_names(tasks)
         for index, task in enumerate(tasks):
             panel = figure.add_subplot(grid[1 + index // 2, index % 2])
             _draw_task(panel, frame[frame["task_name"] == task], arms)
-            panel.set_title(display_name(task), loc="left", color=INK)
+            panel.set_title(names[task], loc="left", color=INK)
             if index % 2 == 0:
                 panel.set_ylabel(_measure(frame))
             if index >= len(tasks) - 2:

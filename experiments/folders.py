@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from neoteny.core.errors import InputError
+from neoteny.core.text import read_text
 
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.json"
@@ -88,8 +89,8 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: the file is not readable or not a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
         raise InputError(f"cannot read {path}: {error}; restore it or use another folder") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no JSON object; restore it or use another folder")

@@ -50,7 +50,7 @@ def print_listing(
         "presets": _presets,
     }[what]()
     if markdown:
-        console.print(as_markdown(table), markup=False, soft_wrap=True)
+        console.print(as_markdown(table), soft_wrap=True)
     else:
         console.print(table)
 

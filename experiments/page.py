@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as html_escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from neoteny.core.text import visible
 from neoteny.experiments.folders import RECORDED
 from neoteny.experiments.runs import Run
 from neoteny.experiments.summary import PER_TASK
@@ -81,7 +83,7 @@ def page(
     short = labels(list(firsts))
     configs = {short[arm]: firsts[arm].config for arm in in_order(list(firsts))}
     images = "".join(map(_figure, illustrations))
-    remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in notes(table))
+    remarks = "".join(f'<p class="note">{_safe(note)}</p>' for note in notes(table))
     tasks = "".join(
         f'<h2>{raw_unit(table).capitalize()} {what}</h2><div class="scroll">{_numbers(texts)}</div>'
         for kind, what in PER_TASK.items()
@@ -92,9 +94,9 @@ def page(
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)} · neoteny</title>
+<title>{_safe(title)} · neoteny</title>
 <style>{_CSS}</style>
-<h1>{escape(title)}</h1>
+<h1>{_safe(title)}</h1>
 <p class="lead">{_count(len(table), "arm")}, {_count(members, "run")}</p>
 <h2>Summary</h2>
 <div class="scroll">{_numbers(readable(table))}</div>
@@ -113,13 +115,18 @@ def page(
 """
 
 
+def _safe(text: str) -> str:
+    """A text that a browser shows as it is."""
+    return html_escape(visible(text, keep="\n"))
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _figure(illustration: Illustration) -> str:
     data = base64.b64encode(illustration.path.read_bytes()).decode()
-    caption = escape(illustration.caption)
+    caption = _safe(illustration.caption)
     return (
         f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
         f"<figcaption>{caption}</figcaption></figure>"
@@ -130,12 +137,12 @@ def _numbers(table: pd.DataFrame) -> str:
     """A table of texts; the interval of a cell is set in grey."""
     rows = [
         [
-            escape(text).replace("[", '<span class="interval">[').replace("]", "]</span>")
+            re.sub(r" (\[[^\[\]]+\])$", r' <span class="interval">\1</span>', _safe(text))
             for text in row
         ]
         for row in table.itertuples(index=False)
     ]
-    return _table([escape(str(name)) for name in table.columns], rows)
+    return _table([_safe(str(name)) for name in table.columns], rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
@@ -150,7 +157,7 @@ def _commands(runs: Sequence[Run]) -> str:
     found = []
     for run in runs:
         found += [run.config.get("command"), *(part.get("command") for part in _resumed(run))]
-    return escape("\n".join(dict.fromkeys(command for command in found if command)))
+    return _safe("\n".join(dict.fromkeys(command for command in found if command)))
 
 
 def _resumed(run: Run) -> list[Mapping[str, Any]]:
@@ -164,7 +171,7 @@ def _configuration(configs: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for field in fields:
         values = {arm: _shown(config.get(field)) for arm, config in configs.items()}
-        rows.append([escape(field), _merged(values)])
+        rows.append([_safe(field), _merged(values)])
     return _table(["field", "value"], rows, "text")
 
 
@@ -176,15 +183,15 @@ def _environment(configs: Mapping[str, Mapping[str, Any]]) -> str:
             values = {
                 arm: _shown((config.get(part) or {}).get(name)) for arm, config in configs.items()
             }
-            rows.append([escape(name), _merged(values)])
+            rows.append([_safe(name), _merged(values)])
     return _table(["what", "value"], rows, "text")
 
 
 def _merged(values: Mapping[str, str]) -> str:
     if len(set(values.values())) == 1:
-        return f"<code>{escape(next(iter(values.values())))}</code>"
+        return f"<code>{_safe(next(iter(values.values())))}</code>"
     return "<br>".join(
-        f"{escape(arm)}: <code>{escape(value)}</code>" for arm, value in values.items()
+        f"{_safe(arm)}: <code>{_safe(value)}</code>" for arm, value in values.items()
     )
 
 

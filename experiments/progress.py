@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from neoteny.core.text import shortened, visible
 from neoteny.experiments.metrics import MEASURES
 
 __all__ = ["Progress"]
@@ -30,22 +31,22 @@ class Progress:
 
     def __init__(self, console: Console, name: str, total: int, start: int = 0) -> None:
         self.console = console
-        self.name = name
+        self.name = shortened(visible(name), 60)
         self.total = total
         self._start = start
         self._bar = RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-            TextColumn("{task.fields[sps]:,.0f} steps/s"),
-            TextColumn("{task.fields[measure]} {task.fields[value]:.2f}"),
-            TextColumn("{task.fields[task_names]}"),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps", markup=False),
+            TextColumn("{task.fields[sps]:,.0f} steps/s", markup=False),
+            TextColumn("{task.fields[measure]} {task.fields[value]:.2f}", markup=False),
+            TextColumn("{task.fields[task_names]}", markup=False),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
         self._id = self._bar.add_task(
-            name,
+            self.name,
             total=total,
             completed=start,
             sps=0.0,
@@ -81,7 +82,7 @@ class Progress:
             if math.isfinite(value):
                 self._values[member] = value
         mean = sum(self._values.values()) / len(self._values) if self._values else math.nan
-        playing = ", ".join(dict.fromkeys(tasks))
+        playing = shortened(visible(", ".join(dict.fromkeys(tasks))), 80)
         sps = host["charts/SPS"][0]
         self._bar.update(
             self._id,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from neoteny.core.errors import InputError
+from neoteny.core.text import visible
 from neoteny.experiments.folders import (
     CONFIG,
     METRICS,
@@ -253,7 +256,13 @@ def _tag(key: str) -> str:
 def _markdown(config: Mapping[str, Any]) -> str:
     """A configuration as a Markdown table."""
     rows = [
-        f"| {key} | `{value if isinstance(value, str) else json.dumps(value, default=str)}` |"
+        f"| {_escaped(key)} | "
+        f"{_escaped(value if isinstance(value, str) else json.dumps(value, default=str))} |"
         for key, value in config.items()
     ]
     return "\n".join(["| field | value |", "| --- | --- |", *rows])
+
+
+def _escaped(text: str) -> str:
+    """A text that Markdown shows as it is, in one line."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|])", r"\\\1", escape(visible(text), quote=False))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from neoteny.core.text import shortened, visible
 from neoteny.experiments.figures import plasticity_figure, returns_figure
 from neoteny.experiments.folders import write_atomically
 from neoteny.experiments.page import Illustration, page
@@ -49,8 +50,8 @@ def write_report(folder: Path | str) -> Report:
     runs = find_runs(root)
     frame = frame_of(runs)
     table = summary(frame)
-    names = {str(run.config.get("env", root.name)) for run in runs}
-    title = ", ".join(sorted(names))
+    names = {str(run.config.get("env", root.resolve().name)) for run in runs}
+    title = shortened(visible(", ".join(sorted(names))), 100)
     csv_path, visits_path = root / "summary.csv", root / "visits.csv"
     write_atomically(csv_path, table.to_csv(index=False))
     write_atomically(visits_path, visit_values(frame).to_csv(index=False))

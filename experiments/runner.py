@@ -10,9 +10,11 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from neoteny.core.text import visible
 from neoteny.experiments import checkpoint
 from neoteny.experiments.agents import AGENTS, Probe
 from neoteny.experiments.config import RunConfig
+from neoteny.experiments.console import caution
 from neoteny.experiments.evaluation import evaluate
 from neoteny.experiments.folders import CHECKPOINT, prepare_run_folder
 from neoteny.experiments.interrupt import StopRequest
@@ -159,10 +161,11 @@ class Runner:
                 f"{value:,.0f} environment steps"
             )
             if value > length:
-                self.console.print(
-                    f"[yellow]warning[/]: that is longer than a task ({length:,} steps), "
+                caution(
+                    self.console,
+                    f"that is longer than a task ({length:,} steps), "
                     f"so {intervention} hardly acts; raise its strength, for instance "
-                    f"{intervention}:half_life={length // 4}"
+                    f"{intervention}:half_life={length // 4}",
                 )
 
     def _iterate(self, recorder: Recorder) -> dict[str, list[float]]:
@@ -237,7 +240,7 @@ class Runner:
         metrics = {}
         playing = torch.tensor(tasks, device=self.agent.device)
         for task in dict.fromkeys(tasks):
-            name = self.envs.task_names[task].replace(" ", "_")
+            name = visible(self.envs.task_names[task]).replace(" ", "_")
             for statistic in ("episodic_return", "episodic_length"):
                 value = statistics[statistic]
                 metrics[f"tasks/{name}/{statistic}"] = value.where(playing == task, torch.nan)
@@ -248,10 +251,11 @@ class Runner:
         now = [bool(value) for value in alive]
         for seed, was, still in zip(self.config.seed_list, self._alive, now, strict=True):
             if was and not still:
-                self.console.print(
-                    f"[yellow]warning[/]: seed {seed} has a non-finite gradient at step "
+                caution(
+                    self.console,
+                    f"seed {seed} has a non-finite gradient at step "
                     f"{self.step:,} and is frozen; "
-                    "the other members go on"
+                    "the other members go on",
                 )
         self._alive = now
         self.agent.learner.freeze(now)

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ import numpy as np
 import pandas as pd
 
 from neoteny.core.errors import InputError
+from neoteny.core.text import distinct, read_text, shortened, visible
 from neoteny.experiments.folders import CONFIG, METRICS, difference, read_json
 from neoteny.experiments.metrics import MEASURES, normalise
 
 TEXT_COLUMNS = ("task_name",)
+LONGEST = 40
+"""Characters of a task's name in tables and figures."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def find_runs(folder: Path | str) -> list[Run]:
     if not found:
         raise InputError(f"no metrics.csv below {root}; give the --out folder of a run")
     configs = {path: _config(path) for path in found}
-    arms = {path: str(configs[path].get("arm", path.parent.name)) for path in found}
+    arms = {path: visible(str(configs[path].get("arm", path.parent.name))) for path in found}
     seeds = {
         path: int(configs[path].get("seed", path.name.removeprefix("seed_"))) for path in found
     }
@@ -61,7 +64,7 @@ def find_runs(folder: Path | str) -> list[Run]:
     for path in found:
         alike = [other for other in found if arms[other] == arms[path]]
         one = _one_arm([(seeds[other], configs[other]) for other in alike])
-        arm = arms[path] if one else path.parent.relative_to(root).as_posix()
+        arm = arms[path] if one else visible(path.parent.relative_to(root).as_posix())
         runs.append(Run(path, arm, seeds[path], configs[path]))
     return sorted(runs, key=lambda run: (run.arm, run.folder.parent, run.seed))
 
@@ -127,7 +130,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Warns:
         UserWarning: a row is broken; an unfinished last line is left out without a word.
     """
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_text(path)
     lines = text[: text.rfind("\n") + 1].splitlines()
     columns = next(csv.reader(lines[:1]), [])
     if "step" not in columns:
@@ -151,9 +154,20 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def display_name(task: str) -> str:
-    """A task's name for people: ``"neoteny/MinAtar-SpaceInvaders-v0"`` → ``"Space Invaders"``."""
+    """A task's name for people: ``"neoteny/MinAtar-SpaceInvaders-v0"`` → ``"Space Invaders"``.
+
+    Long ones are cut in the middle.
+    """
     short = re.sub(r"-v\d+$", "", task.rpartition("/")[2]).removeprefix("MinAtar-")
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", short)
+    return shortened(visible(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", short)), LONGEST)
+
+
+def display_names(tasks: Iterable[str]) -> dict[str, str]:
+    """Names for people, all different: tasks that would share one keep their whole names."""
+    shown = {task: display_name(task) for task in sorted(set(tasks))}
+    alike = [task for task in shown if list(shown.values()).count(shown[task]) > 1]
+    whole = distinct([shortened(visible(task), LONGEST) for task in alike])
+    return shown | dict(zip(alike, whole, strict=True))
 
 
 def _cells(line: str) -> int:

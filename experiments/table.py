@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from neoteny.core.errors import InputError
+from neoteny.core.text import read_text, visible
 from neoteny.experiments.folders import write_atomically
 
 LEADING = ("step", "iteration", "task", "visit", "task_name")
@@ -89,7 +90,7 @@ class Table:
 
     def _rows(self) -> list[dict[str, str]]:
         """The file's rows; a last line that a killed process left unfinished is dropped."""
-        text = self.path.read_text(encoding="utf-8")
+        text = read_text(self.path)
         whole = text[: text.rfind("\n") + 1]
         reader = csv.reader(io.StringIO(whole, newline=""))
         self.columns = next(reader, [])
@@ -110,7 +111,7 @@ def _cell(value: Cell | None) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, str):
-        return " ".join(value.splitlines())
+        return visible(value)
     return repr(value)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from neoteny.experiments.runs import display_name
+from neoteny.experiments.runs import display_names
 from neoteny.experiments.summary import PER_TASK
 from neoteny.experiments.visits import labels
 
@@ -81,8 +81,10 @@ def per_task(table: pd.DataFrame, kind: str) -> pd.DataFrame:
         One row per arm, one column a task that has any, under readable names.
     """
     columns = {"arm": list(labels(table["arm"].tolist()).values())}
-    for column in table.columns[table.columns.str.startswith(f"{kind}/")]:
-        columns[display_name(str(column).removeprefix(f"{kind}/"))] = _numbers(table[column])
+    found = table.columns[table.columns.str.startswith(f"{kind}/")]
+    tasks = {str(column).removeprefix(f"{kind}/"): column for column in found}
+    names = display_names(tasks)
+    columns |= {names[task]: _numbers(table[column]) for task, column in tasks.items()}
     return _without_blanks(columns)
 
 

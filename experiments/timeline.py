@@ -49,7 +49,7 @@ def timeline(config: TimelineConfig, console: Console) -> None:
     names = [name.removeprefix("neoteny/") for name in world.task_names]
     seeds = [f"seed {seed}" for seed in run.seed_list]
     table = world.schedule.timeline(total, names, seeds)
-    console.print(table, markup=False, highlight=False, soft_wrap=True)
+    console.print(table, soft_wrap=True)
     try:
         out = world.schedule.draw(total, config.out, names, seeds)
     except OSError as error:

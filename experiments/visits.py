@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from neoteny.core.text import distinct, shortened
 from neoteny.experiments.metrics import Array, normalise, plasticity_gap
 
 EVALUATION = "eval/episodic_return"
@@ -14,6 +15,8 @@ EVALUATION = "eval/episodic_return"
 
 BASELINE = "none"
 ORACLE = "fresh"
+LONGEST = 48
+"""Characters of an arm's label; longer ones are cut in the middle, and numbered where alike."""
 
 
 def is_arm(name: str, role: str) -> bool:
@@ -60,7 +63,10 @@ def labels(arms: Sequence[str]) -> dict[str, str]:
     while len(arms) > 1 and len({tuple(word[: common + 1]) for word in words}) == 1:
         common += 1
     cut = min(common, *(len(word) - 1 for word in words)) if len(words) > 1 else 0
-    return {arm: "-".join(word[cut:]) for arm, word in zip(arms, words, strict=True)}
+    short = {arm: "-".join(word[cut:]) for arm, word in zip(arms, words, strict=True)}
+    in_turn = sorted(arms)  # the same numbers whatever the order of the arms
+    shown = distinct([shortened(short[arm], LONGEST) for arm in in_turn])
+    return {arm: shown[in_turn.index(arm)] for arm in arms}
 
 
 def visit_values(frame: pd.DataFrame) -> pd.DataFrame:

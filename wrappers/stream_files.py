@@ -12,6 +12,7 @@ from gymnasium.spaces import Discrete
 
 from neoteny import envs
 from neoteny.core.errors import InputError
+from neoteny.core.text import read_text
 from neoteny.wrappers.change import Change
 from neoteny.wrappers.file_checks import (
     Naming,
@@ -258,7 +259,7 @@ def _base(schedule: Schedule) -> Schedule:
 
 def _parse(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
         text = " ".join(str(error).split())
         raise InputError(f"{path}: is not valid YAML: {text}") from error

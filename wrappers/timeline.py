@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from neoteny.core.errors import InputError
+from neoteny.core.text import shortened, visible
 from neoteny.wrappers.irregular import OnReturn
 from neoteny.wrappers.schedule import Schedule
 
@@ -46,7 +47,8 @@ def table(schedule: Schedule, total: int, names: Sequence[str] = ()) -> str:
     visits = _visits(schedule, total)
     named = _named(schedule, total, names)
     rows = [
-        f"{visit:>6} {task:>6} {start:>14,} {end:>14,}" + (f"  {names[task]}" if named else "")
+        f"{visit:>6} {task:>6} {start:>14,} {end:>14,}"
+        + (f"  {visible(names[task])}" if named else "")
         for visit, (task, start, end) in enumerate(visits[:ROWS])
     ]
     head = f"{'visit':>6} {'task':>6} {'from step':>14} {'to step':>14}"
@@ -81,7 +83,8 @@ def draw(
         ValueError: the suffix is of no format that matplotlib writes.
     """
     shown = [schedules] if isinstance(schedules, Schedule) else list(schedules)[:PANELS]
-    figure = picture(shown, total, names, labels)
+    with rc_context({"text.parse_math": False}):  # a name may hold dollars
+        figure = picture(shown, total, names, labels)
     kind = Path(path).suffix.lstrip(".")
     if kind not in figure.canvas.get_supported_filetypes():
         raise InputError(f"{path} ends in {kind or 'nothing'}: use .png, .pdf or .svg")
@@ -106,7 +109,7 @@ def picture(
             _bars(panel, schedule, total, names)
         right = ", ".join([*labels[index : index + 1], *_notes(schedule)])
         panel.set_title(right, fontsize=9, loc="right", color=_GREY)
-        left = _shortened(repr(schedule), max(30, 110 - len(right)))
+        left = shortened(repr(schedule), max(30, 110 - len(right)))
         panel.set_title(left, fontsize=9, loc="left", color=_INK)
     panels[-1].set_xlabel("environment steps of one member", color=_INK)
     panels[-1].set_xlim(0, total)
@@ -132,7 +135,7 @@ def _bars(panel: Axes, schedule: Schedule, total: int, names: Sequence[str]) -> 
         panel.axvline(edge, color=_FAINT, linewidth=0.7, zorder=0)
     panel.set_ylim(count - 0.4, -0.6)  # the first task on top, as in the table
     if _named(schedule, total, names) and count <= NAMED:
-        panel.set_yticks(range(count), [_shortened(name, 30) for name in names[:count]])
+        panel.set_yticks(range(count), [shortened(visible(name), 30) for name in names[:count]])
     else:
         panel.set_ylabel("task", color=_INK)
         panel.yaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -193,7 +196,3 @@ def _delays(schedule: Schedule) -> Any:
     """(lanes,) steps by which the lanes that are drawn come after the first."""
     delays = schedule.delays(LANES)
     return np.zeros(1, np.int64) if delays is None else delays
-
-
-def _shortened(text: str, limit: int = 100) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -188,7 +188,7 @@ def test_numbers_read_back_to_the_same_bits(tmp_path: Path) -> None:
     table.close()
     rows = _rows(tmp_path / "metrics.csv")
     assert [float(row["x"]) for row in rows] == numbers.tolist()
-    assert rows[0]["text"] == 'a, "b" c'
+    assert rows[0]["text"] == r'a, "b"\nc'
 
 
 @pytest.mark.gpu

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from rich.console import Console
 from scipy import stats
 
 from neoteny.experiments import figures
+from neoteny.experiments.console import PlainConsole
 from neoteny.experiments.curves import bin_edges, common_switches, curve
 from neoteny.experiments.drawing import looks
 from neoteny.experiments.figures import diagnostic_columns, plasticity_figure, returns_figure
@@ -302,3 +304,36 @@ def test_terminal_table_fits_with_whole_numbers(frame: pd.DataFrame, width: int)
         for text in column.to_numpy().ravel():
             assert all(word in words for word in text.split())
     assert "Fewer than 10 seeds" in " ".join(lines)
+
+
+LONG = "long " * 1000
+STRANGE = ("$x_1$", "_hidden", "<b>bold</b>", "a\nb\x1b[31m", "[red]c[/]", LONG, LONG + "long")
+
+
+@pytest.mark.filterwarnings("error")
+def test_strange_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    for arm in STRANGE:
+        for seed in (0, 1):
+            folder = tmp_path / str(STRANGE.index(arm)) / f"seed_{seed}"
+            folder.mkdir(parents=True)
+            rows = ["10,0,0,1.0", "20,1,1,2.0"]
+            header = "step,task,visit,charts/episodic_return"
+            (folder / "metrics.csv").write_text("\n".join([header, *rows, ""]))
+            names = [STRANGE[0], STRANGE[3]]
+            config = {"arm": arm, "task_names": names, "steps": 20, "seed": seed, "env": arm}
+            (folder / "config.json").write_text(json.dumps(config))
+    made = write_report(tmp_path)
+    assert LONG in made.summary["arm"].tolist()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<b>" not in page
+    assert "\x1b" not in page
+    for shown in ("$x_1$", "&lt;b&gt;bold&lt;/b&gt;", r"a\nb\x1b[31m", "[red]c[/]", "_hidden"):
+        assert f"<td>{shown}</td>" in page
+    assert "final/$x_1$" in made.summary
+    console = PlainConsole(width=300, file=io.StringIO())
+    print_summary(console, made.summary)
+    assert "[red]c[/]" in console.file.getvalue()
+    assert max(map(len, console.file.getvalue().splitlines())) <= 300
+    cells = readable(made.summary)["arm"].tolist()
+    assert len(set(cells)) == len(STRANGE)
+    assert max(map(len, cells)) < 60

@@ -1,0 +1,102 @@
+import io
+import os
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+from tensorboard.plugin_util import markdown_to_safe_html
+
+from neoteny.core.errors import InputError
+from neoteny.experiments import folders
+from neoteny.experiments.console import PlainConsole, caution, print_error
+from neoteny.experiments.progress import Progress
+from neoteny.experiments.recorder import _markdown
+from neoteny.experiments.runs import read_table
+from neoteny.experiments.table import Table as RunTable
+from neoteny.wrappers.stream_files import read_stream
+
+NASTY = "[red]a[/] :smile: [/x] 12 'b' http://c"
+
+
+def _printed(*texts: object, width: int = 200) -> str:
+    console = PlainConsole(file=io.StringIO(), width=width, force_terminal=True)
+    for text in texts:
+        console.print(text, soft_wrap=True)
+    return console.file.getvalue()
+
+
+def test_texts_are_printed_as_they_are_in_lines_and_tables() -> None:
+    assert _printed(NASTY) == NASTY + "\n"
+    table = Table(NASTY, title=NASTY, title_style="none")
+    table.add_row(NASTY)
+    assert _printed(table).count(NASTY) == 3
+    assert _printed("a\x1b[31mb\r") == "a\\x1b[31mb\\r\n"
+
+
+def test_errors_and_warnings_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error(f"{NASTY}\nmore")
+    assert capsys.readouterr().err == f"error: {NASTY}\\nmore\n"
+    console = PlainConsole(file=io.StringIO(), width=20)
+    caution(console, f"{NASTY}\nmore")
+    assert console.file.getvalue() == f"warning: {NASTY}\\nmore\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_shows_names_as_they_are(terminal: bool) -> None:
+    console = PlainConsole(file=io.StringIO(), width=250, force_terminal=terminal)
+    with Progress(console, "[red]arm[/]", 10) as progress:
+        host = {"charts/episodic_return": [1.0], "charts/SPS": [2.0]}
+        progress.update(10, host, ["t[/b]\n" + "x" * 5000])
+        progress._bar.refresh()
+    text = console.file.getvalue()
+    assert "[red]arm[/]" in text
+    assert "t[/b]\\nxxx" in text
+    assert max(map(len, text.split("\n"))) < 600
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        NASTY,
+        "a|b `c` *d* _e_ [l](javascript:1)",
+        "<script>x</script> &amp; \\| \\n",
+        "a__b__ # h",
+    ],
+)
+def test_tensorboard_shows_a_configuration_as_it_is(value: str) -> None:
+    page = markdown_to_safe_html(_markdown({"key": value}))
+    cells = page.split("<td>")[1:]
+    assert [unescape(cell.split("</td>")[0]) for cell in cells] == ["key", value]
+
+
+def test_files_of_runs_in_another_encoding_are_named(tmp_path: Path) -> None:
+    latin = tmp_path / "metrics.csv"
+    latin.write_bytes(b"step,task_name\n1,caf\xe9\n")
+    for read in (read_table, lambda path: RunTable(path, resume_step=1), folders.read_json):
+        with pytest.raises(InputError, match=r"metrics\.csv is not UTF-8 text .byte 0xe9 at"):
+            read(latin)
+    stream = tmp_path / "stream.yaml"
+    stream.write_bytes(b"environments: CartPole-v1\nname: caf\xe9\n")
+    with pytest.raises(InputError, match=r"stream\.yaml is not UTF-8 text .byte 0xe9 at"):
+        read_stream(stream)
+
+
+def test_utf_8_is_read_and_printed_whatever_the_locale(tmp_path: Path) -> None:
+    """In the C locale, without Python's UTF-8 mode and with ASCII at standard output."""
+    member = tmp_path / "Größe" / "seed_0"
+    member.mkdir(parents=True)
+    (member / "metrics.csv").write_text("step,charts/episodic_return\n10,1.0\n", encoding="utf-8")
+    (member / "config.json").write_text('{"arm": "ppo-größe", "steps": 10}', encoding="utf-8")
+    train = Path(folders.__file__).parents[1] / "train.py"
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, str(train), "report", os.fsencode(tmp_path / "Größe")],
+        env=os.environ | locale | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"gr\xf6\xdfe" in done.stdout
+    assert "ppo-größe" in (tmp_path / "Größe" / "summary.csv").read_text(encoding="utf-8")
