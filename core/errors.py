@@ -1,6 +1,6 @@
-"""The one error for what a user gave wrongly."""
+"""The errors that are shown to a user on one line, without a traceback."""
 
-__all__ = ["InputError"]
+__all__ = ["InputError", "RunError"]
 
 
 class InputError(ValueError):
@@ -9,4 +9,13 @@ class InputError(ValueError):
     The message is one whole line that names the value and the fix. The command line prints it
     without a traceback and exits with code 2; every other exception keeps its traceback, since it
     is a fault of this package or of foreign code.
+    """
+
+
+class RunError(RuntimeError):
+    """A run cannot go on, through no fault of its code or of what the user gave.
+
+    The disk is full, the run's folder is gone, or no member has finite weights any more. The
+    message is one whole line that says what is left and what to do; the command line prints it and
+    exits with code 1.
     """

@@ -15,7 +15,9 @@ from neoteny.core.errors import InputError
 from neoteny.experiments import report as reporting
 from neoteny.experiments.agents import AGENTS, HYPER
 from neoteny.experiments.config import PRESETS, CompareConfig, RunConfig, from_dict
-from neoteny.experiments.folders import CHECKPOINT, CONFIG, holds_run, read_json
+from neoteny.experiments.folders import CONFIG, has_checkpoint, read_json
+from neoteny.experiments.lock import FolderLock
+from neoteny.experiments.runner import check_startable
 from neoteny.experiments.runner import run as train
 
 __all__ = ["compare", "preset_defaults", "report", "resume_defaults", "run"]
@@ -45,7 +47,7 @@ def resume_defaults(arguments: Sequence[str]) -> RunConfig | None:
     """The configuration of the run named by `--resume`, or None.
 
     Raises:
-        ValueError: If the folder holds no run.
+        InputError: If the folder holds no run.
     """
     text = _value_of("--resume", arguments)
     if text is None:
@@ -61,7 +63,7 @@ def run(config: RunConfig, console: Console) -> None:
     """Train one arm and say where its curves are."""
     if config.resume is not None:
         config = dataclasses.replace(config, out=config.resume)
-    train(config, console, resume=config.resume is not None)
+    train(config, console, resume=config.resume is not None and has_checkpoint(config.folder))
     console.print(f"written to {config.folder}", soft_wrap=True)
     _print_tensorboard(config.folder, console)
 
@@ -72,17 +74,13 @@ def compare(config: CompareConfig, console: Console) -> None:
     An arm that was cut short goes on from its checkpoint, so the same command finishes an
     interrupted comparison.
     """
+    FolderLock.require_free(config.folder)
     for arm in config.arms():
-        if not holds_run(arm.folder):
-            train(arm, console)
-        elif (arm.folder / CHECKPOINT).exists():
-            train(arm, console, resume=True)
-        else:
-            raise InputError(
-                f"{arm.folder} holds a run that stopped before its first checkpoint: "
-                "remove it or choose another --out"
-            )
-    report(config.folder, console)
+        check_startable(arm, resume=has_checkpoint(arm.folder))
+    with FolderLock(config.folder):
+        for arm in config.arms():
+            train(arm, console, resume=has_checkpoint(arm.folder))
+        report(config.folder, console)
 
 
 def report(folder: Path, console: Console) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -97,8 +97,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run can be continued in a folder."""
+    return (folder / CHECKPOINT).is_file()
+
+
 def holds_run(folder: Path) -> bool:
-    """Whether a run, or a comparison of runs, lies in a folder.
+    """Whether a run that has begun, or a comparison of runs, lies in a folder.
+
+    A run that was stopped before its first checkpoint has measured nothing: its config.json alone
+    does not count, so that the same command can start it again.
 
     Args:
         folder: any path.
@@ -107,51 +115,65 @@ def holds_run(folder: Path) -> bool:
         True if a checkpoint, a config.json or a metrics.csv is there or up to two levels below.
     """
     return any(
-        next(folder.glob(level + name), None) is not None
+        not (name == CONFIG and level == "*/" and path.parent.name.startswith("seed_"))
         for level in ("", "*/", "*/*/")
         for name in RUN_FILES
+        for path in folder.glob(level + name)
     )
 
 
-def prepare_run_folder(
-    out: Path | str,
+def check_run_folder(
+    folder: Path,
     config: Mapping[str, Any],
     resume: bool = False,
     ignore: Collection[str] = (),
-) -> Path:
-    """Create a run's folder, or check that an existing one may be continued.
+) -> None:
+    """Make sure that a run may be started in a folder, or that the one there may be continued.
 
     Args:
-        out: the run's folder.
-        config: the run's whole configuration, as it will be stored in every config.json.
+        folder: the run's folder; on starting it need not exist.
+        config: the run's configuration, or a part of what is stored in every config.json.
         resume: continue the run that lies there.
         ignore: fields of the configuration that may differ on resume.
 
-    Returns:
-        The folder, which exists.
-
     Raises:
-        ValueError: a run lies there and ``resume`` is off; nothing lies there and it is on; the
-            stored configuration differs; the folder cannot be made.
+        InputError: a run lies there and ``resume`` is off; nothing lies there and it is on; the
+            stored configuration differs; the name cannot be one of a folder.
     """
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; choose another --out")
-    if resume:
-        _check_resumable(folder, config, ignore)
-        _remove_leftovers(folder)
-        return folder
-    if holds_run(folder):
-        raise InputError(
-            f"{folder} already holds a run; choose another --out "
-            f"or continue it with --resume {folder}"
-        )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file; choose another --out")
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"cannot create {folder} ({reason}); choose another --out") from None
-    return folder
+        raise InputError(f"cannot use {folder} ({reason}); choose another --out") from None
+    if resume:
+        _check_resumable(folder, config, ignore)
+    elif holds_run(folder):
+        raise InputError(
+            f"{folder} already holds a run; choose another --out or "
+            + (
+                f"continue it with --resume {folder}"
+                if has_checkpoint(folder)
+                else f"restore its {CHECKPOINT}, without which it cannot go on"
+            )
+        )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a process that was killed left half done.
+
+    These are temporary files and, without a checkpoint, what was written before the first one.
+
+    Args:
+        folder: the run's folder, which no other process writes to.
+    """
+    unfinished = [f".{name}.*.tmp" for name in RUN_FILES]
+    for name in unfinished:
+        _remove(folder.glob(name))
+    if not has_checkpoint(folder):
+        unfinished += [CONFIG, "events.out.tfevents.*"]
+    for name in unfinished:
+        _remove(folder.glob(f"seed_*/{name}"))
 
 
 def difference(
@@ -182,13 +204,13 @@ def _check_resumable(folder: Path, config: Mapping[str, Any], ignore: Collection
     stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
     if not stored:
         raise InputError(f"{folder} holds no run to resume; check the path or drop --resume")
-    if not (folder / CHECKPOINT).is_file():
+    if not has_checkpoint(folder):
         raise InputError(
-            f"{folder} has no {CHECKPOINT} (it stopped before the first one); "
-            "start again with another --out"
+            f"{folder} has no {CHECKPOINT}; restore it or start again with another --out"
         )
     for path in stored:
-        differing = difference(read_json(path), config, ignore)
+        content = read_json(path)
+        differing = difference(content, content | dict(config), ignore)
         if differing:
             raise InputError(
                 f"cannot resume {folder}: its config differs ({'; '.join(differing)}); "
@@ -196,12 +218,9 @@ def _check_resumable(folder: Path, config: Mapping[str, Any], ignore: Collection
             )
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a process that was killed while writing."""
-    for name in RUN_FILES:
-        for level in ("", "seed_*/"):
-            for path in folder.glob(f"{level}.{name}.*.tmp"):
-                path.unlink(missing_ok=True)
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from neoteny.experiments.agents import AGENTS, Probe
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
 from neoteny.experiments.evaluation import evaluate
-from neoteny.experiments.folders import CHECKPOINT, prepare_run_folder
+from neoteny.experiments.folders import CHECKPOINT, check_run_folder, remove_leftovers
 from neoteny.experiments.interrupt import StopRequest
+from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.worlds import make_world
@@ -53,11 +54,24 @@ def run(config: RunConfig, console: Console, *, resume: bool = False) -> Runner:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.set_flush_denormal(True)  # second moments of dead units decay below 1e-38
+    check_startable(config, resume=resume)
     runner = Runner(config, console)
-    if resume:
-        runner.load(checkpoint.load(config.folder / CHECKPOINT, config.device))
     runner.train(resumed=resume)
     return runner
+
+
+def check_startable(config: RunConfig, *, resume: bool = False) -> None:
+    """Check what can be checked of a run's folder before anything is built or written.
+
+    Args:
+        config: What to train and where to write.
+        resume: Continue the run in `config.folder`.
+
+    Raises:
+        InputError: If another process writes there, or the folder does not fit the configuration.
+    """
+    FolderLock.require_free(config.folder)
+    check_run_folder(config.folder, config.to_dict(), resume, RESUMABLE_WITH)
 
 
 class Runner:
@@ -117,15 +131,27 @@ class Runner:
         }
 
     def train(self, *, resumed: bool = False) -> None:
-        """Run the remaining iterations, recording each and checkpointing from time to time.
+        """Run to the last step, recording each iteration and checkpointing from time to time.
+
+        Args:
+            resumed: Go on from the checkpoint in the run's folder.
 
         Raises:
+            InputError: If the folder is another process's or does not fit, or the checkpoint is
+                damaged.
             KeyboardInterrupt: After a SIGINT or SIGTERM, once the iteration is over and saved.
         """
-        config, description = self.config, self.description()
-        folder = prepare_run_folder(
-            config.folder, description, resume=resumed, ignore=(*RESUMABLE_WITH, "boundaries")
-        )
+        folder, description = self.config.folder, self.description()
+        with FolderLock(folder):
+            check_run_folder(folder, description, resumed, (*RESUMABLE_WITH, "boundaries"))
+            remove_leftovers(folder)
+            if resumed:
+                self.load(checkpoint.load(folder / CHECKPOINT, self.config.device))
+            self._train(description, resumed)
+
+    def _train(self, description: dict[str, Any], resumed: bool) -> None:
+        """The remaining iterations, in a folder that is this process's."""
+        config, folder = self.config, self.config.folder
         if self.iteration >= self.iterations:
             self.console.print(f"{config.arm}: all {self.total:,} steps are done")
             return

@@ -5,9 +5,9 @@ import pytest
 
 from neoteny.experiments.folders import (
     atomic_file,
+    check_run_folder,
     difference,
-    holds_run,
-    prepare_run_folder,
+    remove_leftovers,
     write_atomically,
     write_json,
 )
@@ -27,54 +27,57 @@ def _content(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_new_folder_is_made_with_parents(tmp_path: Path) -> None:
-    folder = prepare_run_folder(tmp_path / "a" / "b", CONFIG)
-    assert folder == tmp_path / "a" / "b"
-    assert folder.is_dir()
-    assert not holds_run(folder)
-
-
 def test_empty_or_unrelated_folder_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    prepare_run_folder(tmp_path, CONFIG)
+    check_run_folder(tmp_path, CONFIG)
+    remove_leftovers(tmp_path)
+    check_run_folder(tmp_path / "not" / "there", CONFIG)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize(
     "place",
-    ["checkpoint.pt", "seed_0/metrics.csv", "seed_0/config.json", "ppo-none/seed_0/metrics.csv"],
+    [
+        "checkpoint.pt",
+        "config.json",
+        "seed_0/metrics.csv",
+        "ppo-none/seed_0/config.json",
+        "ppo-none/seed_0/metrics.csv",
+    ],
 )
 def test_folder_with_a_run_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / place).write_text("old")
     before = _content(tmp_path)
     with pytest.raises(ValueError, match="already holds a run") as caught:
-        prepare_run_folder(tmp_path, CONFIG)
+        check_run_folder(tmp_path, CONFIG)
     message = str(caught.value)
     assert str(tmp_path) in message
     assert "--out" in message
-    assert f"--resume {tmp_path}" in message
+    assert (f"--resume {tmp_path}" in message) == (place == "checkpoint.pt")
     assert "\n" not in message
     assert _content(tmp_path) == before
 
 
 def test_a_second_arm_beside_the_first_is_accepted(tmp_path: Path) -> None:
     _stored_run(tmp_path / "ppo-none")
-    prepare_run_folder(tmp_path / "ppo-adamo", CONFIG)
+    check_run_folder(tmp_path / "ppo-adamo", CONFIG)
 
 
 def test_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ValueError, match="is a file"):
-        prepare_run_folder(tmp_path / "out", CONFIG)
-    with pytest.raises(ValueError, match=r"cannot create .*choose another --out"):
-        prepare_run_folder(tmp_path / "out" / "below", CONFIG)
+        check_run_folder(tmp_path / "out", CONFIG)
+    with pytest.raises(ValueError, match=r"cannot use .*name too long.*choose another --out"):
+        check_run_folder(tmp_path / ("x" * 300), CONFIG)
 
 
 def test_resume_with_the_same_config(tmp_path: Path) -> None:
     _stored_run(tmp_path)
     before = _content(tmp_path)
-    assert prepare_run_folder(tmp_path, CONFIG, resume=True) == tmp_path
+    check_run_folder(tmp_path, CONFIG, resume=True)
+    remove_leftovers(tmp_path)
     assert _content(tmp_path) == before
 
 
@@ -83,30 +86,40 @@ def test_resume_removes_what_a_killed_process_left(tmp_path: Path) -> None:
     before = _content(tmp_path)
     (tmp_path / ".checkpoint.pt.123.tmp").write_bytes(b"half")
     (tmp_path / "seed_3" / ".metrics.csv.123.tmp").write_bytes(b"half")
-    prepare_run_folder(tmp_path, CONFIG, resume=True)
+    remove_leftovers(tmp_path)
     assert _content(tmp_path) == before
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
+    _stored_run(tmp_path)
+    (tmp_path / "checkpoint.pt").unlink()
+    (tmp_path / "seed_3" / "events.out.tfevents.1.host.2.0").write_bytes(b"half")
+    (tmp_path / "seed_3" / "notes.txt").write_text("mine")
+    check_run_folder(tmp_path, CONFIG)
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["notes.txt"]
 
 
 def test_resume_names_every_differing_field(tmp_path: Path) -> None:
     _stored_run(tmp_path)
     given = {**CONFIG, "steps": 200, "ppo": {"lr": 0.2, "clip": None}, "new": True}
     with pytest.raises(ValueError, match="config differs") as caught:
-        prepare_run_folder(tmp_path, given, resume=True)
+        check_run_folder(tmp_path, given, resume=True)
     message = str(caught.value)
     assert "steps: stored 100, given 200" in message
     assert "ppo.lr: stored 0.1, given 0.2" in message
     assert "new: stored nothing, given true" in message
     assert "hidden" not in message
-    assert prepare_run_folder(tmp_path, given, resume=True, ignore=("steps", "ppo", "new"))
+    check_run_folder(tmp_path, given, resume=True, ignore=("steps", "ppo", "new"))
 
 
 def test_resume_without_a_run_or_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no run to resume"):
-        prepare_run_folder(tmp_path / "nothing", CONFIG, resume=True)
+        check_run_folder(tmp_path / "nothing", CONFIG, resume=True)
     _stored_run(tmp_path)
     (tmp_path / "checkpoint.pt").unlink()
     with pytest.raises(ValueError, match=r"no checkpoint\.pt"):
-        prepare_run_folder(tmp_path, CONFIG, resume=True)
+        check_run_folder(tmp_path, CONFIG, resume=True)
 
 
 def test_difference_sees_what_json_sees() -> None:
