@@ -6,9 +6,9 @@ samples of the present task as they come: online accuracy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from torch import Tensor
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.agents.policies import Categorical
-from neoteny.core.errors import InputError
+from neoteny.core.options import check_fields
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 
 __all__ = ["Classifier", "ClassifierConfig", "cross_entropy"]
@@ -38,10 +38,14 @@ class ClassifierConfig:
     max_grad_norm: float | None = None
     """Largest gradient norm; none disables clipping."""
 
+    limits: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("batch_size", "updates_per_iteration"), "at least 1"),
+        **dict.fromkeys(("learning_rate", "adam_eps"), "at least 0"),
+        "max_grad_norm": "above 0",
+    }
+
     def __post_init__(self) -> None:
-        for name in ("batch_size", "updates_per_iteration"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        check_fields(self)
 
     @property
     def steps_per_iteration(self) -> int:

@@ -6,14 +6,16 @@ dueling, Wang et al., arXiv:1511.06581; exploration per lane, Horgan et al., arX
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.core.options import check_fields
 
 __all__ = [
     "DQNConfig",
@@ -82,16 +84,17 @@ class DQNConfig:
     epsilon_restart: bool = False
     """Begin the fall anew at every task switch."""
 
+    limits: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("num_envs", "num_steps", "batch_size", "train_frequency"), "at least 1"),
+        **dict.fromkeys(("learning_starts", "n_steps", "target_frequency"), "at least 1"),
+        **dict.fromkeys(("replay_size", "replay_parts", "epsilon_steps"), "at least 1"),
+        **dict.fromkeys(("learning_rate", "adam_eps", "epsilon_spread"), "at least 0"),
+        **dict.fromkeys(("gamma", "epsilon_start", "epsilon_end", "target_rate"), "in [0, 1]"),
+        "max_grad_norm": "above 0",
+    }
+
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "batch_size", "train_frequency", "learning_starts"):
-            _at_least_one(name, getattr(self, name))
-        for name in ("n_steps", "target_frequency", "replay_parts", "epsilon_steps"):
-            _at_least_one(name, getattr(self, name))
-        for name in ("gamma", "epsilon_start", "epsilon_end", "target_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must lie in [0, 1]")
-        if self.epsilon_spread < 0:
-            raise InputError(f"epsilon_spread is {self.epsilon_spread}: it must not be negative")
+        check_fields(self)
         room = self.largest_replay
         if room < self.learning_starts:
             raise InputError(
@@ -127,11 +130,6 @@ class DQNConfig:
     def target_updates(self) -> int:
         """Gradient steps between two moves of the target network."""
         return max(1, round(self.target_frequency / self.train_frequency))
-
-
-def _at_least_one(name: str, value: int) -> None:
-    if value <= 0:
-        raise InputError(f"{name} is {value}: it must be at least 1")
 
 
 def epsilon_at(step: Tensor, lanes: int, config: DQNConfig) -> Tensor:

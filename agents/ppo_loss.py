@@ -6,8 +6,9 @@ details of PPO".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from neoteny.agents.policies import Family
 from neoteny.core.errors import InputError
+from neoteny.core.options import check_fields
 
 __all__ = ["PPOConfig", "explained_variance", "fused_ppo_loss", "ppo_loss"]
 
@@ -55,19 +57,21 @@ class PPOConfig:
     """Initial logarithm of a Gaussian policy's standard deviations, where actions are continuous;
     in the units of the action."""
 
+    limits: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("num_envs", "num_steps", "num_epochs", "num_minibatches"), "at least 1"),
+        **dict.fromkeys(("learning_rate", "adam_eps", "ent_coef", "vf_coef"), "at least 0"),
+        **dict.fromkeys(("gamma", "gae_lambda"), "in [0, 1]"),
+        **dict.fromkeys(("clip_range", "clip_range_vf", "max_grad_norm"), "above 0"),
+    }
+
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        check_fields(self)
         if self.steps_per_iteration % self.num_minibatches:
             raise InputError(
                 f"num_minibatches {self.num_minibatches} does not divide the batch of num_envs "
                 f"{self.num_envs} x num_steps {self.num_steps} = {self.steps_per_iteration}: "
                 "choose a divisor"
             )
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must lie in [0, 1]")
 
     @property
     def steps_per_iteration(self) -> int:

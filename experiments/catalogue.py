@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from neoteny.core.options import limits_of
 from neoteny.plasticity.interventions import (
     INTERVENTIONS,
     Intervention,
@@ -76,7 +77,7 @@ def intervention(name: str) -> Group:
     settings = Table(
         Column("setting", no_wrap=True), "PPO, classifier", "DQN", "must be", "what it is"
     )
-    docs, limits = field_docs(cls), field_limits(cls)
+    docs, limits = field_docs(cls), limits_of(cls)
     ours, dqn = (parse_intervention(name, agent).settings for agent in ("ppo", "dqn"))
     for key, value in ours.items():
         settings.add_row(key, _show(value), _show(dqn[key]), limits.get(key, "-"), docs[key])
@@ -140,14 +141,6 @@ def field_docs(cls: type[Intervention]) -> dict[str, str]:
                 continue
             if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
                 found[here.target.id] = " ".join(str(after.value.value).split())
-    return found
-
-
-def field_limits(cls: type[Intervention]) -> dict[str, str]:
-    """What the values of a class's fields must be."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        found |= vars(base).get("limits", {})
     return found
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import types
-import typing
 from collections.abc import Sequence
 from typing import Any
 
 from neoteny.core.errors import InputError
+from neoteny.core.names import hint, require_known
+from neoteny.core.options import Text
 from neoteny.plasticity.interventions.architecture import (
     CReLUNet,
     DeepFourier,
@@ -142,10 +141,7 @@ def known_intervention(name: str) -> type[Intervention]:
     Raises:
         ValueError: If there is none, with the nearest name.
     """
-    if name not in INTERVENTIONS:
-        near = difflib.get_close_matches(name, INTERVENTIONS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(INTERVENTIONS)}"
-        raise InputError(f"intervention {name!r} is unknown: {hint}")
+    require_known("intervention", name, INTERVENTIONS)
     return INTERVENTIONS[name]
 
 
@@ -157,33 +153,16 @@ def parse_intervention(text: str, agent: str = "ppo") -> Intervention:
 
 
 def _read(cls: type[Intervention], settings: str) -> dict[str, Any]:
-    """Read `field=value,...` into values of the fields' types."""
-    kinds = typing.get_type_hints(cls)
+    """Read `field=value,...` into texts, which the class fits to the fields' types."""
     known = [f.name for f in dataclasses.fields(cls) if f.init]
     values: dict[str, Any] = {}
     for part in filter(None, settings.split(",")):
-        key, _, value = part.partition("=")
+        key, equals, value = part.partition("=")
         if key not in known:
-            raise InputError(
-                f"intervention {cls.name!r} has no field {key!r}: "
-                f"its fields are {', '.join(known) or 'none'}"
-            )
-        values[key] = _convert(cls.name, key, value, kinds[key])
+            raise InputError(f"intervention {cls.name!r} has no field {key!r}: " + hint(key, known))
+        if not equals:
+            raise InputError(f"{cls.name}:{key} has no value: write {cls.name}:{key}=...")
+        if key in values:
+            raise InputError(f"{cls.name}:{key} is given twice: give it once")
+        values[key] = Text(value)
     return values
-
-
-def _convert(name: str, key: str, value: str, kind: object) -> object:
-    """Read a value of a field's declared type from text."""
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    if type(None) in kinds and value == "none":
-        return None
-    if bool in kinds and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    for number in (int, float):
-        if number in kinds:
-            try:
-                return number(value)
-            except ValueError:
-                break
-    wanted = " or ".join(getattr(k, "__name__", str(k)) for k in kinds)
-    raise InputError(f"{name}:{key}={value!r} does not fit: give a {wanted}")

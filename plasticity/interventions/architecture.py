@@ -89,6 +89,7 @@ class GroupSortNet(_Architecture):
     """Units that are sorted together: 2, 4 or 8."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.size not in (2, 4, 8):
             raise InputError(f"groupsort:size={self.size} is not available; use 2, 4 or 8")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from neoteny.core.errors import InputError
+from neoteny.core.options import check_fields
 from neoteny.plasticity import surgery
 from neoteny.plasticity.quick_adam import QuickAdam
 
@@ -39,18 +40,6 @@ __all__ = [
 
 HOOKS = ("spec", "optimizer", "loss", "after_backward", "after_step", "boundary")
 
-RULES: dict[str, Callable[[float], bool]] = {
-    "above 0": lambda value: value > 0,
-    "at least 0": lambda value: value >= 0,
-    "at least 1": lambda value: value >= 1,
-    "at least 2": lambda value: value >= 2,
-    "between 0 and 1": lambda value: 0 < value < 1,
-    "in [0, 1]": lambda value: 0 <= value <= 1,
-    "in [0, 1)": lambda value: 0 <= value < 1,
-    "in (0, 1]": lambda value: 0 < value <= 1,
-}
-"""What the value of a field can be required to be, in the words of the refusal."""
-
 
 @dataclass(frozen=True)
 class OptimizerSettings:
@@ -64,11 +53,14 @@ class OptimizerSettings:
     updates_per_iteration: int = 1
     """Gradient steps between two collections of experience; rare edits wait for the last one."""
 
+    limits: ClassVar[Mapping[str, str]] = {
+        "learning_rate": "at least 0",
+        "eps": "at least 0",
+        "betas": "in [0, 1)",
+    }
+
     def __post_init__(self) -> None:
-        if self.learning_rate < 0:
-            raise InputError(f"learning_rate is {self.learning_rate}: it must not be negative")
-        if self.eps < 0:
-            raise InputError(f"adam_eps is {self.eps}: it must not be negative")
+        check_fields(self)
 
     @property
     def fused(self) -> bool:
@@ -142,8 +134,8 @@ class Intervention:
     """Whether its hooks run the same operations on the same memory at every update, whatever the
     number of the update, so that a CUDA graph may replay them."""
     limits: ClassVar[Mapping[str, str]] = {}
-    """Field to what its value must be, one of `RULES`; none is always allowed where it is a value.
-    A subclass adds to those of its bases."""
+    """Field to what its value must be, see `neoteny.core.options`; a subclass adds to those of its
+    bases."""
     # Not a field and not a ClassVar: an instance whose settings replace boundaries by a period
     # sets it to False.
     needs_boundaries = False
@@ -161,11 +153,7 @@ class Intervention:
             cls.needs_boundaries = cls.facts.needs_boundary
 
     def __post_init__(self) -> None:
-        for cls in type(self).__mro__:
-            for name, rule in vars(cls).get("limits", {}).items():
-                value = getattr(self, name)
-                if value is not None and not RULES[rule](value):
-                    raise InputError(f"{self.name}:{name}={value:g} must be {rule}")
+        check_fields(self, f"{self.name}:{{}}={{}}")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class WeightClipping(Intervention):
     name: ClassVar[str] = "weight_clipping"
     static: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts("Elsayed, Lan, Lyle, Mahmood, arXiv:2407.01704", cost="2 passes")
-    limits: ClassVar[Mapping[str, str]] = {"kappa": "above 0"}
+    limits: ClassVar[Mapping[str, str]] = {"kappa": "above 0, or inf"}
 
     kappa: float = 3.0
     """Multiple of 1 / sqrt(inputs); below 3 it cuts into an orthogonal initialisation."""

@@ -337,8 +337,8 @@ def test_two_optimizers_are_refused_and_others_compose(make_learner, train):
     [
         ("adamoo", "did you mean 'adamo'"),
         ("adamo:lambda=1", "has no field 'lambda'"),
-        ("adamo:isometry=much", "give a float"),
-        ("adamo:isometry", "give a float"),
+        ("adamo:isometry=much", "must be a finite number"),
+        ("adamo:isometry", "has no value: write adamo:isometry="),
         ("weight_clipping:kappa=0", "must be above 0"),
         ("fire:period=-1", "must be above 0"),
         ("l2_er:every=0", "at least 1"),

@@ -1,0 +1,57 @@
+"""Names that were not found, and those that may have been meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from neoteny.core.errors import InputError
+
+__all__ = ["closest", "hint", "require_known"]
+
+MOST = 12
+"""Names that a hint lists; of more it says that there are more."""
+
+
+def closest(name: object, known: Iterable[str], count: int = 1) -> list[str]:
+    """The known names that are most like another one, whatever their case and namespace.
+
+    Args:
+        name: As it was given.
+        known: Names that there are.
+        count: At most so many are returned.
+
+    Returns:
+        The best first; empty if none is alike.
+    """
+    plain: dict[str, str] = {}
+    for one in known:
+        plain.setdefault(_plain(one), one)
+    wanted = _plain(str(name)[:200])
+    if wanted in plain:
+        return [plain[wanted]]
+    return [plain[found] for found in get_close_matches(wanted, plain, count, cutoff=0.7)]
+
+
+def hint(name: object, known: Iterable[str]) -> str:
+    """What to use in place of an unknown name: the nearest one, or those that there are."""
+    known = list(known)
+    if near := closest(name, known):
+        return f"did you mean {near[0]!r}?"
+    listed = ", ".join(known[:MOST]) + (", ..." if len(known) > MOST else "")
+    return f"use one of {listed}" if known else "there is none"
+
+
+def require_known(what: str, name: object, known: Mapping[str, object] | Iterable[str]) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        InputError: Naming the nearest one.
+    """
+    known = list(known)
+    if not isinstance(name, str) or name not in known:
+        raise InputError(f"{what} {name!r} is unknown: {hint(name, known)}")
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("neoteny/").replace("-", "_").lower()

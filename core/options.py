@@ -1,0 +1,292 @@
+"""Values of options, fitted to the types and limits that dataclasses and functions declare.
+
+Whatever a user gives, as text on the command line, in a file or in Python, goes through here:
+a dataclass calls `check_fields` when it is made, and `fit` serves what is no dataclass. A field's
+type is its annotation; the limits of numbers are in the class's `limits`, field to rule, a rule
+being "at least 1", "above 0", "in [0, 1)", "from 1 to 1,000" or "above 0, or inf". A type of its
+own may have a class method `from_text`, which reads a `Text` or returns None.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import numpy as np
+
+from neoteny.core.errors import InputError
+from neoteny.core.names import closest
+
+__all__ = ["LARGEST", "Text", "allows", "check_fields", "fit", "limits_of", "read_text"]
+
+LARGEST = 2**53
+"""Whole numbers that are options are at most this, so that floats and int64 hold them exactly."""
+
+WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+"""What can stand for true and false."""
+
+
+class Text(str):
+    """A value as it was typed, to be read once the type that is wanted is known."""
+
+
+def check_fields(value: Any, label: str = "{} is {}: it") -> None:
+    """Fit every field of a dataclass to its type and limit, in place; call it first of all.
+
+    Args:
+        value: An instance, frozen or not.
+        label: How a refusal begins: a field's name and its value come in the place of `{}`.
+
+    Raises:
+        InputError: Naming the field, its value and what is wanted.
+    """
+    kind: Any = type(value)
+    rules = limits_of(kind)
+    for name, hint in _hints(kind).items():
+        given = getattr(value, name)
+        found = fit(name, given, hint, rules.get(name), label)
+        if found is not given:
+            object.__setattr__(value, name, found)
+
+
+def fit(
+    name: str, value: Any, hint: Any, rule: str | None = None, label: str = "{} is {}: it"
+) -> Any:
+    """A value of the type that an annotation asks for, within its limit.
+
+    A whole float is taken for an int, a list for a tuple, and one number for a tuple of one.
+
+    Args:
+        name: Of the option.
+        value: As given; of a `Text`, what it says.
+        hint: The annotation.
+        rule: The limit of a number, and of each one in a sequence; none is within all limits.
+        label: How a refusal begins, see `check_fields`.
+
+    Raises:
+        InputError: If it does not fit.
+    """
+    try:
+        found = _fit(value, hint)
+        for number in found if isinstance(found, tuple) else (found,):
+            _check_limit(number, rule)
+    except _Misfit as wanted:
+        raise InputError(f"{label.format(name, show(value))} must be {wanted}") from None
+    return found
+
+
+def _check_limit(value: Any, rule: str | None) -> None:
+    if not isinstance(value, int | float):
+        return
+    if math.isinf(value) and not (rule or "").endswith(" or inf"):
+        raise _Misfit("a finite number")
+    if rule is not None and not allows(rule, value):
+        raise _Misfit(rule)
+
+
+def show(value: Any) -> str:
+    """A value as a message has it: short, in one line, numbers and typed text without quotes."""
+    if isinstance(value, float):
+        return f"{value:g}" if type(value) is float else str(value)
+    try:
+        text = repr(str(value) if isinstance(value, str) else value)
+    except ValueError:  # Python writes no whole numbers of more than 4,300 digits
+        text = "a number too long to show"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def limits_of(cls: type[Any]) -> dict[str, str]:
+    """The limits that a class and its bases declare, field to rule."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        found |= vars(base).get("limits", {})
+    return found
+
+
+def allows(rule: str, value: float) -> bool:
+    """Whether a number is within a limit, such as "at least 1", "in [0, 1)", "above 0, or inf"."""
+    low, open_below, high, open_above = _interval(rule)
+    above = value > low if open_below else value >= low
+    return above and (value < high if open_above else value <= high)
+
+
+@lru_cache(maxsize=256)
+def _interval(rule: str) -> tuple[float, bool, float, bool]:
+    """Lowest number, whether it is left out, highest, whether it is left out."""
+    words = rule.removesuffix(", or inf").replace(",", "")
+    if found := re.fullmatch(r"(at least|above) (\S+)", words):
+        return float(found[2]), found[1] == "above", math.inf, False
+    if found := re.fullmatch(r"(between|from) (\S+) (?:and|to) (\S+)", words):
+        outside = found[1] == "between"
+        return float(found[2]), outside, float(found[3]), outside
+    found = re.fullmatch(r"in ([\[(])(\S+) (\S+)([\])])", words)
+    assert found, f"{rule!r} is no limit"
+    return float(found[2]), found[1] == "(", float(found[3]), found[4] == ")"
+
+
+class _Misfit(Exception):
+    """Says what would have fitted, in words that follow "must be"."""
+
+
+@lru_cache(maxsize=256)
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """The annotations of the fields that a dataclass is made with."""
+    if not is_dataclass(cls):
+        return {}
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls) if field.init}
+
+
+def _fit(value: Any, hint: Any) -> Any:
+    """The value as the annotation wants it; raises _Misfit."""
+    origin = get_origin(hint)
+    if hint in _SIMPLE:
+        return _SIMPLE[hint](value)
+    if origin in _GENERIC:
+        return _GENERIC[origin](value, get_args(hint))
+    kind = origin or hint
+    if isinstance(value, Text) and hasattr(kind, "from_text"):
+        value = kind.from_text(value)
+    if isinstance(kind, type) and not isinstance(value, kind):
+        raise _Misfit(f"a {kind.__name__}")
+    return value
+
+
+def _fit_anything(value: Any) -> Any:
+    return read_text(value) if isinstance(value, Text) else value
+
+
+def _fit_none(value: Any) -> None:
+    if value is not None and not (isinstance(value, Text) and value.lower() == "none"):
+        raise _Misfit("none")
+
+
+def _fit_bool(value: Any) -> bool:
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, str) and value.lower() in WORDS:
+        return WORDS[value.lower()]
+    raise _Misfit("true or false")
+
+
+def _fit_int(value: Any) -> int:
+    number = _number(value)
+    if number is None or not float(number).is_integer():
+        raise _Misfit("a whole number")
+    if abs(number) > LARGEST:
+        raise _Misfit(f"at most {LARGEST:,}")
+    return int(number)
+
+
+def _fit_float(value: Any) -> float:
+    number = _number(value)
+    if number is None or math.isnan(number):
+        raise _Misfit("a finite number")
+    return value if isinstance(value, float) else float(number)
+
+
+def _number(value: Any) -> int | float | None:
+    """A number, or None for what is none; too large an int is infinite."""
+    if isinstance(value, Text):
+        value = read_text(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return None
+    whole = isinstance(value, int | np.integer)
+    if whole and abs(int(value)) > 10**300:
+        return math.inf
+    return int(value) if whole else float(value)
+
+
+def _fit_str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Misfit("a text")
+    return str(value)
+
+
+def _fit_path(value: Any) -> Path:
+    if not isinstance(value, str | Path) or "\0" in str(value):
+        raise _Misfit("a path")
+    return Path(value)
+
+
+def _fit_union(value: Any, choices: tuple[Any, ...]) -> Any:
+    if isinstance(value, Text) and "," in value:  # a list rather than a text with commas
+        choices = tuple(sorted(choices, key=lambda hint: get_origin(hint) not in _SEQUENCES))
+    wanted = []
+    for hint in choices:
+        try:
+            return _fit(value, hint)
+        except _Misfit as misfit:
+            wanted.append(str(misfit))
+    raise _Misfit(" or ".join(dict.fromkeys(wanted)))
+
+
+def _fit_choice(value: Any, choices: tuple[Any, ...]) -> Any:
+    for choice in choices:
+        if value == choice and isinstance(value, bool) == isinstance(choice, bool):
+            return choice
+    near = closest(value, [choice for choice in choices if isinstance(choice, str)])
+    listed = ", ".join(map(str, choices))
+    raise _Misfit(f"one of {listed}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def _fit_sequence(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    if isinstance(value, Text):
+        value = [Text(part) for part in value.split(",") if part] if "," in value else value
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    items = list(value) if isinstance(value, list | tuple | range) else [value]
+    if len(kinds) == 1 or (len(kinds) == 2 and kinds[1] is Ellipsis):
+        return tuple(_fit(item, kinds[0]) for item in items)
+    if len(items) != len(kinds):
+        raise _Misfit(f"{len(kinds)} values")
+    return tuple(_fit(item, kind) for item, kind in zip(items, kinds, strict=True))
+
+
+def _fit_mapping(value: Any, kinds: tuple[Any, ...]) -> Any:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise _Misfit("a mapping of names to values")
+    return value
+
+
+_SIMPLE: dict[Any, Callable[[Any], Any]] = {
+    Any: _fit_anything,
+    None: _fit_none,
+    type(None): _fit_none,
+    bool: _fit_bool,
+    int: _fit_int,
+    float: _fit_float,
+    str: _fit_str,
+    Path: _fit_path,
+}
+_SEQUENCES: tuple[Any, ...] = (tuple, list, Sequence)
+_GENERIC: dict[Any, Callable[[Any, tuple[Any, ...]], Any]] = {
+    Annotated: lambda value, args: _fit(value, args[0]),
+    Union: _fit_union,
+    types.UnionType: _fit_union,
+    Literal: _fit_choice,
+    Mapping: _fit_mapping,
+    dict: _fit_mapping,
+    **dict.fromkeys(_SEQUENCES, _fit_sequence),
+}
+
+
+def read_text(text: str) -> Any:
+    """Read true, false, none, a number, a comma-separated list or else the text itself."""
+    if "," in text:
+        return tuple(read_text(part) for part in text.split(",") if part)
+    if text.lower() in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return str(text)
