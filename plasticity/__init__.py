@@ -1,6 +1,7 @@
 """Keeping networks plastic: isometric layers, AdamO, interventions and diagnostics."""
 
-from neoteny.plasticity.adamo import AdamO, isometry_groups
+from neoteny.plasticity.adamo import AdamO
+from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.isometry import (
     effective_strength,
     gram_deviation,

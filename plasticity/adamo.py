@@ -7,25 +7,53 @@ decay, so that both terms are evaluated at the weights the gradient was computed
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from numbers import Real
 from operator import is_
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
+from torch.optim import Adam
 from torch.optim.adam import adam
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.isometry import effective_strength, isometry_step
-from neoteny.plasticity.layers import IsoConv2d, IsoLinear
-
-_PLAIN_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+from neoteny.plasticity.isometry import (
+    as_maps,
+    effective_strength,
+    isometry_step,
+    require_full_precision,
+)
 
 # Stacking equal shapes saves kernel launches and costs a copy, which on CPU loses above this size.
 _STACK_NUMEL = {"cpu": 1 << 15}
 _STACK_NUMEL_DEFAULT = 1 << 20
+
+Move = Callable[[], None]
+
+_CAPTURE_CHECK = "_accelerator_graph_capture_health_check"
+if not hasattr(Adam, _CAPTURE_CHECK):  # torch < 2.10
+    _CAPTURE_CHECK = "_cuda_graph_capture_health_check"
+
+_ADAM_SETTINGS = (
+    "lr",
+    "eps",
+    "weight_decay",
+    "decoupled_weight_decay",
+    "amsgrad",
+    "maximize",
+    "foreach",
+    "fused",
+    "capturable",
+    "differentiable",
+)
+_NAMES = ("params", "param_names")
+"""What a group holds, rather than its settings."""
+
+_SHAPING = ("member_dims", "blocks", "foreach")
+"""Settings that say which parameters take their isometry step together."""
 
 
 @dataclass
@@ -33,29 +61,33 @@ class _Plan:
     """Which parameters of a group take their isometry step together, and for which parameters."""
 
     params: list[Tensor]
-    member_dims: int
-    foreach: bool | None
+    shaping: list[Any]
     buckets: list[list[Tensor]]
 
-    def fits(self, params: list[Tensor], group: dict[str, Any]) -> bool:
+    def fits(self, params: list[Tensor], shaping: list[Any]) -> bool:
         return (
             len(params) == len(self.params)
-            and self.member_dims == group["member_dims"]
-            and self.foreach == group["foreach"]
+            and self.shaping == shaping
             and all(map(is_, params, self.params))
         )
 
 
-class AdamO(Optimizer):
+class AdamO(Adam):
     """Adam on the task's loss, with a decoupled step towards isometric weights.
 
     Every parameter with at least two dimensions beyond `member_dims` takes the isometry step; give
-    groups with `isometry=0` (see `isometry_groups`) to leave heads, norms or embeddings out. A
-    parameter without a gradient is left alone, as AdamW leaves it without decay. With `isometry=0`
-    the result is bit-identical to `torch.optim.Adam` with the same flags.
+    groups with `isometry=0` (see `isometry_groups`) to leave heads, norms or embeddings out. An
+    optimiser that is handed bare parameters cannot know which of them are heads and pulls them all:
+    as `optimizer_class` of Stable-Baselines3 use `neoteny.plasticity.sb3.AdamO`. A parameter
+    without a gradient is left alone, as AdamW leaves it without decay. With `isometry=0` the result
+    is bit-identical to `torch.optim.Adam` with the same flags.
 
     Each singular value takes the step sigma <- sigma (1 - a (sigma^2 - scale)) with
-    a = 4 * lr * isometry: see `effective_strength` and `half_life`.
+    a = 4 * lr * isometry: see `effective_strength` and `half_life`. Every step looks at the
+    settings again, whoever changed them (a schedule, a loaded state), and what cannot work is
+    refused before any weight moves; a learning rate that is a tensor on an accelerator is not
+    read, so that the host never waits: keep 4 * lr * isometry * scale below 1 there. Loading the
+    state of a `torch.optim.Adam` takes over its flags and keeps the settings that are ours.
 
     Args:
         params: parameters, or groups of them with any of the settings below.
@@ -68,16 +100,25 @@ class AdamO(Optimizer):
         isometry_lr: step size of the isometry step; None follows the group's current `lr`.
         scale: target squared singular value.
         member_dims: number of leading member axes of every parameter in the group.
+        blocks: number of maps that are stacked along the outputs of every parameter in the group,
+            such as a convolution's groups; see `as_maps`.
         decoupled_weight_decay: take the decay out of the gradient.
         foreach: as in Adam; False also takes the isometry step one parameter at a time.
         fused: as in Adam.
+        amsgrad: as in Adam.
+        maximize: as in Adam; the isometry step goes the same way.
         capturable: as in Adam; with it no step reads a tensor on the host.
+        differentiable: as in Adam, without an isometry step.
 
     Raises:
-        ValueError: for a negative setting, scale <= 0, or a * scale >= 1, which diverges.
+        ValueError: for a setting out of range, a * scale >= 1, which diverges, weights in half
+            precision, in which the isometry step would be lost in rounding, and `differentiable`
+            with an isometry step.
 
     Source: "Preserving Plasticity in Continual Learning via Dynamical Isometry", §4.4, Eqs. 19-20.
     """
+
+    _step_supports_amp_scaling = False  # a GradScaler unscales, and leaves out steps, by itself
 
     def __init__(
         self,
@@ -86,34 +127,49 @@ class AdamO(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
-        isometry: float = 1e-3,
+        isometry: float = 0.05,
         isometry_lr: float | None = None,
         scale: float = 1.0,
         member_dims: int = 0,
+        blocks: int = 1,
         *,
-        decoupled_weight_decay: bool = False,
         foreach: bool | None = None,
         fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+        amsgrad: bool = False,
+        maximize: bool = False,
         capturable: bool = False,
+        differentiable: bool = False,
     ) -> None:
         if foreach and fused:
             raise InputError("foreach and fused cannot both be True; choose one")
         self._plans: dict[int, _Plan] = {}
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
+        self._own = {
             "isometry": isometry,
             "isometry_lr": isometry_lr,
             "scale": scale,
             "member_dims": member_dims,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "foreach": foreach,
-            "fused": fused,
-            "capturable": capturable,
+            "blocks": blocks,
         }
-        super().__init__(params, defaults)
+        adam_settings: dict[str, Any] = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+        }
+        _check_settings({**adam_settings, **self._own})
+        super().__init__(
+            params,
+            **adam_settings,
+            foreach=foreach,
+            fused=fused,
+            decoupled_weight_decay=decoupled_weight_decay,
+            amsgrad=amsgrad,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+        )
+        self._step_supports_amp_scaling = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Check a group's settings, then add it.
@@ -124,18 +180,28 @@ class AdamO(Optimizer):
         Raises:
             ValueError: for settings that cannot work; see the class.
         """
+        self.defaults.update(self.__dict__.pop("_own", {}))  # Adam's constructor has only its own
         _check_settings({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._plans = {}
-        # A checkpoint of torch.optim.Adam lacks the keys that are only ours.
-        for group in self.param_groups:
-            for key, value in self.defaults.items():
-                group.setdefault(key, value)
 
-    @torch.no_grad()
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore a state, also one of `torch.optim.Adam`.
+
+        Args:
+            state_dict: what `state_dict` returned; settings that a group of it lacks stay as they
+                are here.
+        """
+        ours, theirs = self.param_groups, state_dict["param_groups"]
+        if len(ours) == len(theirs):  # else torch says what is wrong
+            kept = ({k: v for k, v in group.items() if k not in _NAMES} for group in ours)
+            groups = [{**own, **saved} for own, saved in zip(kept, theirs, strict=True)]
+            state_dict = {**state_dict, "param_groups": groups}
+        super().load_state_dict(state_dict)
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take the isometry step, then Adam's.
 
@@ -144,133 +210,57 @@ class AdamO(Optimizer):
 
         Returns:
             What the closure returned, or None.
+
+        Raises:
+            ValueError: for settings that cannot work; no weight has moved then.
         """
+        getattr(self, _CAPTURE_CHECK)()
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for index, group in enumerate(self.param_groups):
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
-            if group["isometry"] != 0:
-                self._isometry_step(index, group, params)
-            self._adam_step(group, params)
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            moves = [self._prepare(group) for group in self.param_groups]
+            pulls = [
+                self._prepare_pull(index, group, params)
+                for index, (group, (params, _)) in enumerate(
+                    zip(self.param_groups, moves, strict=True)
+                )
+            ]
+            for pull, (_, move) in zip(pulls, moves, strict=True):
+                pull()
+                move()
         return loss
 
-    def _isometry_step(self, index: int, group: dict[str, Any], params: list[Tensor]) -> None:
-        plan = self._plans.get(index)
-        if plan is None or not plan.fits(params, group):
-            plan = _Plan(
-                params, group["member_dims"], group["foreach"], list(_buckets(params, group))
-            )
-            self._plans[index] = plan
-        lr = group["lr"] if group["isometry_lr"] is None else group["isometry_lr"]
-        strength = lr * (4.0 * group["isometry"])
-        if isinstance(strength, Tensor):
-            strength = strength.squeeze()
-        for bucket in plan.buckets:
-            isometry_step(bucket, strength, group["scale"], group["member_dims"])
+    def _prepare(self, group: dict[str, Any]) -> tuple[list[Tensor], Move]:
+        """A group's parameters that have gradients, and Adam's step of them.
 
-    def _adam_step(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        states = [self.state[p] or self._start_state(p, group) for p in params]
+        What Adam refuses is refused here.
+        """
+        params: list[Tensor] = []
+        rest: Any = [[], [], [], [], []]  # gradients, moments and counts
+        has_complex = self._init_group(group, params, *rest)  # type: ignore[no-untyped-call]
         beta1, beta2 = group["betas"]
-        adam(
-            params,
-            [p.grad for p in params if p.grad is not None],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-            foreach=group["foreach"],
-            capturable=group["capturable"],
-            fused=group["fused"],
-            decoupled_weight_decay=group["decoupled_weight_decay"],
-            amsgrad=False,
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
+        settings: dict[str, Any] = {name: group[name] for name in _ADAM_SETTINGS}
+        settings |= {"has_complex": has_complex, "beta1": beta1, "beta2": beta2}
+        move = partial(adam, params, *rest, **settings)
+        return params, move if params else _stay
 
-    def _start_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        # As in Adam: the step count stays on the host unless the kernels need it on the device.
-        on_device = group["capturable"] or group["fused"]
-        double = torch.get_default_dtype() == torch.float64 and not group["fused"]
-        state: dict[str, Tensor] = self.state[param]
-        state["step"] = torch.zeros(
-            (),
-            dtype=torch.float64 if double else torch.float32,
-            device=param.device if on_device else "cpu",
-        )
-        state["exp_avg"] = torch.zeros_like(param)
-        state["exp_avg_sq"] = torch.zeros_like(param)
-        return state
-
-
-def isometry_groups(
-    module: nn.Module, exclude: Iterable[nn.Module | str] = ()
-) -> list[dict[str, Any]]:
-    """Split a module's trainable parameters into groups for `AdamO` by the role of their layer.
-
-    Hidden weights are those of `IsoLinear` and `IsoConv2d` with role "hidden", and those of plain
-    `nn.Linear` and `nn.Conv*d`, which declare no role: exclude output heads among them. Everything
-    else (biases, norms, embeddings, heads, excluded modules) goes into one group with isometry 0. A
-    weight shared between a hidden layer and anything else counts as excluded.
-
-    Args:
-        module: the network.
-        exclude: modules, or their names in `module.named_modules()`; what they hold is left out.
-
-    Returns:
-        Parameter groups: hidden weights (one group per number of member axes, if any) without an
-        `isometry` key, so that the optimiser's own holds; then the rest, if any, with isometry 0.
-
-    Raises:
-        ValueError: if `exclude` names something that is not in the module.
-    """
-    excluded = _excluded(module, exclude)
-    hidden: dict[nn.Parameter, int] = {}
-    rest: dict[nn.Parameter, None] = {}
-    for layer in module.modules():
-        member_dims = None if layer in excluded else _hidden_member_dims(layer)
-        for name, param in layer.named_parameters(recurse=False):
-            if not param.requires_grad:
-                continue
-            if name == "weight" and member_dims is not None:
-                hidden[param] = member_dims
-            else:
-                rest[param] = None
-    groups: list[dict[str, Any]] = []
-    for member_dims in sorted(set(hidden.values())):
-        params = [p for p, dims in hidden.items() if dims == member_dims and p not in rest]
-        if params:
-            groups.append({"params": params, "member_dims": member_dims})
-    if rest:
-        groups.append({"params": list(rest), "isometry": 0.0})
-    return groups
-
-
-def _hidden_member_dims(layer: nn.Module) -> int | None:
-    """Member axes of a hidden layer's weight; None for every other module."""
-    if isinstance(layer, IsoLinear | IsoConv2d):
-        return (0 if layer.members is None else 1) if layer.role == "hidden" else None
-    return 0 if isinstance(layer, _PLAIN_LAYERS) else None
-
-
-def _excluded(module: nn.Module, exclude: Iterable[nn.Module | str]) -> set[nn.Module]:
-    """The modules to leave out, with their descendants."""
-    names = dict(module.named_modules())
-    excluded: set[nn.Module] = set()
-    for item in [exclude] if isinstance(exclude, nn.Module | str) else exclude:
-        root = names.get(item) if isinstance(item, str) else item
-        if root is None or root not in names.values():
-            known = ", ".join(name for name in names if name)
-            raise InputError(f"exclude names {item!r}, which is not in the module; it has {known}")
-        excluded.update(root.modules())
-    return excluded
+    def _prepare_pull(self, index: int, group: dict[str, Any], params: list[Tensor]) -> Move:
+        """The isometry step of a group's parameters; what cannot work is refused here."""
+        if group["isometry"] == 0 or not params:
+            return _stay
+        shaping = [group[name] for name in _SHAPING]
+        plan = self._plans.get(index)
+        if plan is None or not plan.fits(params, shaping):
+            plan = _Plan(params, shaping, list(_buckets(params, group)))
+            for bucket in plan.buckets:
+                as_maps(bucket[0], group["member_dims"], group["blocks"])
+            self._plans[index] = plan
+        strength = _strength(group, params)
+        for bucket in plan.buckets:
+            require_full_precision(bucket[0])
+        return partial(_pull, plan.buckets, strength, group)
 
 
 def _buckets(params: list[Tensor], group: dict[str, Any]) -> Iterator[list[Tensor]]:
@@ -287,24 +277,55 @@ def _buckets(params: list[Tensor], group: dict[str, Any]) -> Iterator[list[Tenso
             yield bucket
 
 
-def _check_settings(settings: dict[str, Any]) -> None:
-    """Raise ValueError for settings that cannot work, naming the value and the fix."""
-    lr, isometry, scale = float(settings["lr"]), settings["isometry"], settings["scale"]
+def _stay() -> None:
+    """No step."""
+
+
+def _pull(buckets: list[list[Tensor]], strength: float | Tensor, group: dict[str, Any]) -> None:
+    for bucket in buckets:
+        isometry_step(bucket, strength, group["scale"], group["member_dims"], group["blocks"])
+
+
+def _strength(group: dict[str, Any], params: list[Tensor]) -> float | Tensor:
+    """Effective strength of a group's isometry step.
+
+    Raises:
+        ValueError: if it diverges, as far as the host can see without waiting, or Adam's step
+            cannot follow it.
+    """
+    lr = group["lr"] if group["isometry_lr"] is None else group["isometry_lr"]
+    strength: float | Tensor = lr * (4.0 * group["isometry"])
+    if isinstance(strength, Tensor):
+        strength = strength.squeeze()
+    seen = not isinstance(strength, Tensor) or strength.device.type == "cpu"
+    if seen and not (group["scale"] > 0 and 0 <= strength * group["scale"] < 1):
+        check_pull(group)
+    if group["differentiable"]:
+        raise InputError("the isometry step is not differentiated: set isometry=0")
+    on_host = group["capturable"] and not group["fused"] and not torch.compiler.is_compiling()
+    if on_host and any(param.device.type == "cpu" for param in params):
+        raise InputError("capturable=True needs parameters on an accelerator: set it to False")
+    return strength
+
+
+def check_pull(settings: dict[str, Any]) -> float:
+    """Effective strength of an isometry step.
+
+    Args:
+        settings: `lr`, a number or a tensor with one, `isometry_lr`, `isometry` and `scale`.
+
+    Raises:
+        ValueError: if one is out of range or the step diverges; it names the value and the fix.
+    """
+    lr, scale, isometry = settings["lr"], settings["scale"], settings["isometry"]
+    if isinstance(lr, Tensor):
+        if lr.numel() != 1:
+            raise InputError(f"lr has shape {tuple(lr.shape)}: a tensor lr has one element")
+        lr = lr.item()
     isometry_lr = lr if settings["isometry_lr"] is None else settings["isometry_lr"]
-    for name, value in (
-        ("lr", lr),
-        ("eps", settings["eps"]),
-        ("weight_decay", settings["weight_decay"]),
-        ("isometry", isometry),
-        ("isometry_lr", isometry_lr),
-        ("member_dims", settings["member_dims"]),
-    ):
-        if not 0 <= value < math.inf:
-            raise InputError(f"{name}={value} is not a finite number >= 0; give one")
-    if not 0 < scale < math.inf:
-        raise InputError(f"scale={scale} is not a finite number > 0; give one, e.g. 1.0")
-    if not all(0 <= beta < 1 for beta in settings["betas"]):
-        raise InputError(f"betas={settings['betas']} are not in [0, 1); give e.g. (0.9, 0.999)")
+    _check_numbers({"lr": lr, "isometry": isometry, "isometry_lr": isometry_lr})
+    if not (_is_number(scale) and 0 < scale < math.inf):
+        raise InputError(f"scale={scale!r} is not a finite number > 0; give one, e.g. 1.0")
     strength = effective_strength(isometry_lr, isometry)
     if strength * scale >= 1:
         raise InputError(
@@ -312,3 +333,32 @@ def _check_settings(settings: dict[str, Any]) -> None:
             f"{strength * scale:g} >= 1: the isometry step diverges; "
             f"lower isometry below {1 / (4 * isometry_lr * scale):g}"
         )
+    return strength
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    """Raise ValueError for settings that cannot work, naming the value and the fix."""
+    check_pull(settings)
+    _check_numbers({name: settings[name] for name in ("eps", "weight_decay")})
+    for name, least in (("member_dims", 0), ("blocks", 1)):
+        count: Any = settings[name]
+        if not (_is_number(count) and isinstance(count, int) and count >= least):
+            raise InputError(f"{name}={count!r} is not a whole number >= {least}; give one")
+    betas = settings["betas"]
+    if not (isinstance(betas, Sequence) and len(betas) == 2 and all(map(_is_rate, betas))):
+        raise InputError(f"betas={betas!r} are not two numbers in [0, 1); give e.g. (0.9, 0.999)")
+
+
+def _check_numbers(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if not (_is_number(value) and 0 <= value < math.inf):
+            raise InputError(f"{name}={value!r} is not a finite number >= 0; give one")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_rate(value: Any) -> bool:
+    """Whether it is a number, or a tensor with one, in [0, 1)."""
+    return (isinstance(value, Tensor) or _is_number(value)) and bool(0 <= value < 1)

@@ -8,24 +8,39 @@ its smaller side and s the target squared singular value,
 The gradient has one form for wide and tall weights. A step of strength a = 4 * lr * isometry maps
 every singular value to sigma * (1 - a (sigma^2 - s)): near sqrt(s) the error shrinks by 1 - 2 a s a
 step, the step diverges for a s >= 1, and exact zeros stay. Convolution kernels are taken as
-(out, in * kh * kw). Leading member axes are never mixed.
+(out, in * kh * kw). Leading member axes are never mixed, nor are the groups of a convolution, which
+are given as `blocks`. For complex weights the transpose is the conjugate one.
 """
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
 
+HALVES = (torch.float16, torch.bfloat16)
+_WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 
-def _matrix(weight: Tensor, member_dims: int) -> Tensor:
-    """View a weight as (*members, out, in), in a precision that its Gram matrix can bear.
 
-    Half precisions are widened to float32. Where TF32 products are switched on, float64 is used
-    instead of switching them off: a flag flipped here would be global, and would not cover the
-    backward pass of `isometry_loss`.
+def as_maps(weight: Tensor, member_dims: int = 0, blocks: int = 1) -> Tensor:
+    """View a weight as the linear maps that it holds.
+
+    Args:
+        weight: (*members, out, in, ...); axes after `in` are flattened into it.
+        member_dims: number of leading member axes.
+        blocks: number of maps of one size that are stacked along `out`, each with outputs of its
+            own: a convolution's groups, or the 3 projections in `in_proj_weight` of
+            `nn.MultiheadAttention`.
+
+    Returns:
+        (*members, out, in), or (*members, blocks, out / blocks, in) with more than one block.
+
+    Raises:
+        ValueError: if the weight has fewer than two dimensions beyond `member_dims`, or `out` is
+            not a multiple of `blocks`.
     """
     if weight.dim() < member_dims + 2:
         raise InputError(
@@ -33,10 +48,29 @@ def _matrix(weight: Tensor, member_dims: int) -> Tensor:
             f"member_dims={member_dims}; leave it out or lower member_dims"
         )
     matrix = weight.flatten(member_dims + 1)
-    if matrix.dtype in (torch.float16, torch.bfloat16):
+    if blocks == 1:
+        return matrix
+    rows, left = divmod(weight.shape[member_dims], blocks)
+    if left:
+        raise InputError(
+            f"a weight of shape {tuple(weight.shape)} does not hold blocks={blocks} maps of one "
+            f"size; give a divisor of {weight.shape[member_dims]}"
+        )
+    return torch.unflatten(matrix, member_dims, (blocks, rows))
+
+
+def _matrix(weight: Tensor, member_dims: int, blocks: int) -> Tensor:
+    """The maps of a weight, in a precision that their Gram matrices can bear.
+
+    Half precisions are widened to float32. Where TF32 products are switched on, float64 is used
+    instead of switching them off: a flag flipped here would be global, and would not cover the
+    backward pass of `isometry_loss`.
+    """
+    matrix = as_maps(weight, member_dims, blocks)
+    if matrix.dtype in HALVES:
         matrix = matrix.float()
-    if matrix.is_cuda and matrix.dtype == torch.float32 and _tf32():
-        matrix = matrix.double()
+    if matrix.is_cuda and matrix.dtype in _WIDER and _tf32():
+        matrix = matrix.to(_WIDER[matrix.dtype])
     return matrix
 
 
@@ -48,43 +82,55 @@ def _tf32() -> bool:
         return bool(matmul.allow_tf32)
 
 
+def _unrounded(matrix: Tensor) -> AbstractContextManager[object]:
+    """A context in which autocast does not round the factors of products."""
+    kind = matrix.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
 def _deviation(matrix: Tensor, scale: float) -> Tensor:
     """Gram matrix of the smaller side less scale * I, shape (*members, n, n)."""
-    with torch.autocast(matrix.device.type, enabled=False):
+    with _unrounded(matrix):
         wide = matrix.shape[-2] <= matrix.shape[-1]
-        gram = matrix @ matrix.mT if wide else matrix.mT @ matrix
+        gram = matrix @ matrix.mH if wide else matrix.mH @ matrix
     gram.diagonal(dim1=-2, dim2=-1).sub_(scale)
     return gram
 
 
 def _direction(matrix: Tensor, deviation: Tensor) -> Tensor:
     """W W^T W - s W from W and its Gram deviation, shape of `matrix`."""
-    if matrix.shape[-2] <= matrix.shape[-1]:
-        return deviation @ matrix
-    return matrix @ deviation
+    with _unrounded(matrix):
+        return deviation @ matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix @ deviation
 
 
-def gram_deviation(weight: Tensor, scale: float = 1.0, member_dims: int = 0) -> Tensor:
+def gram_deviation(
+    weight: Tensor, scale: float = 1.0, member_dims: int = 0, blocks: int = 1
+) -> Tensor:
     """Squared Frobenius distance of the smaller Gram matrix from scale * I: the penalty R.
 
     Args:
         weight: (*members, out, in, ...) float; axes after `in` are flattened into it.
         scale: target squared singular value, > 0.
         member_dims: number of leading member axes.
+        blocks: number of maps stacked along `out`, see `as_maps`; their penalties are added.
 
     Returns:
         (*members,) float, one penalty a member.
 
     Raises:
-        ValueError: if the weight has fewer than two dimensions beyond `member_dims`.
+        ValueError: if the weight has too few dimensions, or does not hold so many blocks.
 
     Source: "Preserving Plasticity ... via Dynamical Isometry", Eq. 16 (no 1/2, no normalisation).
     """
-    return _deviation(_matrix(weight, member_dims), scale).square().sum((-2, -1))
+    deviation = _deviation(_matrix(weight, member_dims, blocks), scale)
+    if deviation.is_complex():
+        deviation = torch.view_as_real(deviation).flatten(-2)
+    penalty = deviation.square().sum((-2, -1))
+    return penalty if blocks == 1 else penalty.sum(-1)
 
 
 def isometry_loss(
-    weights: Tensor | Iterable[Tensor], scale: float = 1.0, member_dims: int = 0
+    weights: Tensor | Iterable[Tensor], scale: float = 1.0, member_dims: int = 0, blocks: int = 1
 ) -> Tensor:
     """Sum of `gram_deviation` over weights: the penalty to add to a loss (coupled isometry).
 
@@ -92,38 +138,43 @@ def isometry_loss(
         weights: one weight or several, each (*members, out, in, ...), all with the same members.
         scale: target squared singular value, > 0.
         member_dims: number of leading member axes.
+        blocks: number of maps stacked along `out` in every weight, see `as_maps`.
 
     Returns:
         (*members,) float.
 
     Raises:
-        ValueError: if there is no weight, or one has too few dimensions.
+        ValueError: if there is no weight, one has too few dimensions, or does not hold so many
+            blocks.
 
     Source: "Preserving Plasticity ... via Dynamical Isometry", §4.2.
     """
     items = [weights] if isinstance(weights, Tensor) else list(weights)
     if not items:
         raise InputError("isometry_loss got no weights; give at least one hidden weight")
-    return torch.stack([gram_deviation(w, scale, member_dims) for w in items]).sum(0)
+    return torch.stack([gram_deviation(w, scale, member_dims, blocks) for w in items]).sum(0)
 
 
-def isometry_grad(weight: Tensor, scale: float = 1.0, member_dims: int = 0) -> Tensor:
+def isometry_grad(
+    weight: Tensor, scale: float = 1.0, member_dims: int = 0, blocks: int = 1
+) -> Tensor:
     """Closed-form gradient of `gram_deviation`: 4 (W W^T W - scale W).
 
     Args:
         weight: (*members, out, in, ...) float.
         scale: target squared singular value, > 0.
         member_dims: number of leading member axes.
+        blocks: number of maps stacked along `out`, see `as_maps`.
 
     Returns:
         Tensor of the shape and dtype of `weight`.
 
     Raises:
-        ValueError: if the weight has fewer than two dimensions beyond `member_dims`.
+        ValueError: if the weight has too few dimensions, or does not hold so many blocks.
 
     Source: derived from Eq. 16 of "Preserving Plasticity ... via Dynamical Isometry".
     """
-    matrix = _matrix(weight, member_dims)
+    matrix = _matrix(weight, member_dims, blocks)
     direction = _direction(matrix, _deviation(matrix, scale))
     return (4 * direction).reshape(weight.shape).to(weight.dtype)
 
@@ -134,6 +185,7 @@ def isometry_step(
     strength: float | Tensor,
     scale: float = 1.0,
     member_dims: int = 0,
+    blocks: int = 1,
 ) -> None:
     """Move weights of one shape, in place, by -strength (W W^T W - scale W).
 
@@ -144,11 +196,18 @@ def isometry_step(
         strength: a = 4 * lr * isometry; a 0-dim tensor is never read by the host.
         scale: target squared singular value, > 0.
         member_dims: number of leading member axes.
+        blocks: number of maps stacked along `out`, see `as_maps`.
+
+    Raises:
+        ValueError: for weights in half precision, in which so small a step is lost in rounding; if
+            they have too few dimensions, or do not hold so many blocks.
 
     Source: "Preserving Plasticity ... via Dynamical Isometry", §4.4.
     """
+    require_full_precision(weights[0])
+    stacked = member_dims > 0 or blocks > 1
     matrices = [
-        _matrix(w, member_dims).flatten(0, -3) if member_dims else _matrix(w, 0)[None]
+        _matrix(w, member_dims, blocks).flatten(0, -3) if stacked else _matrix(w, 0, 1)[None]
         for w in weights
     ]
     matrix = torch.cat(matrices) if len(matrices) > 1 else matrices[0]
@@ -158,6 +217,15 @@ def isometry_step(
     updates = torch.split(update, matrices[0].shape[0]) if len(matrices) > 1 else (update,)
     for weight, part in zip(weights, updates, strict=True):
         weight.sub_(part.reshape(weight.shape))
+
+
+def require_full_precision(weight: Tensor) -> None:
+    """Raise ValueError for a weight in which an isometry step would be lost in rounding."""
+    if weight.dtype in HALVES:
+        raise InputError(
+            f"a weight of {weight.dtype} loses the isometry step, which is smaller than its "
+            "rounding: keep weights in float32 and compute under torch.autocast, or set isometry=0"
+        )
 
 
 def effective_strength(learning_rate: float, isometry: float) -> float:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.adamo import AdamO
+from neoteny.plasticity.adamo import AdamO, Move
+from neoteny.plasticity.isometry import as_maps
 from neoteny.plasticity.polar import QUINTIC, newton_schulz
 
 __all__ = ["Muon"]
@@ -55,34 +57,42 @@ class Muon(AdamO):
             raise InputError(f"momentum={momentum} is not in [0, 1); give e.g. 0.95")
         if steps < 1:
             raise InputError(f"steps={steps} is not at least 1; give e.g. 5")
-        self.momentum = momentum
-        self.steps = steps
-        self.dtype = dtype
-        super().__init__(params, isometry=isometry, **options)
+        own = {"momentum": momentum, "newton_schulz_steps": steps, "precision": str(dtype)}
+        super().__init__([{**own, **group} for group in params], isometry=isometry, **options)
+        self.defaults.update(own)
 
-    def _adam_step(self, group: dict[str, Any], params: list[Tensor]) -> None:
+    def _prepare(self, group: dict[str, Any]) -> tuple[list[Tensor], Move]:
         if not group.get("muon"):
-            super()._adam_step(group, params)
-            return
-        shapes: dict[torch.Size, list[Tensor]] = {}
+            return super()._prepare(group)
+        params = [p for p in group["params"] if p.grad is not None]
+        if any(p.grad.is_sparse for p in params):
+            raise InputError("Muon does not support sparse gradients: leave the weight out")
+        return params, partial(self._muon_steps, group, params)
+
+    def _muon_steps(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        shapes: dict[Any, list[Tensor]] = {}
         for param in params:
-            shapes.setdefault(param.shape, []).append(param)
+            shapes.setdefault((param.shape, param.dtype, param.device), []).append(param)
         for bucket in shapes.values():
             self._muon_step(group, bucket)
 
     def _muon_step(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Step weights of one shape."""
         gradients = [p.grad for p in params if p.grad is not None]
+        momentum = group["momentum"]
         moments = []
         for param in params:
             state: dict[str, Tensor] = self.state[param]
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = torch.zeros_like(param)
             moments.append(state["momentum_buffer"])
-        torch._foreach_lerp_(moments, gradients, 1 - self.momentum)
-        directions = torch._foreach_lerp(gradients, moments, self.momentum)
-        matrices = torch.stack([d.flatten(group["member_dims"] + 1) for d in directions])
-        updates = newton_schulz(matrices.to(self.dtype), self.steps, QUINTIC)
+        torch._foreach_lerp_(moments, gradients, 1 - momentum)
+        directions = torch._foreach_lerp(gradients, moments, momentum)
+        matrices = torch.stack(
+            [as_maps(d, group["member_dims"], group["blocks"]) for d in directions]
+        )
+        dtype = getattr(torch, group["precision"].removeprefix("torch."))
+        updates = newton_schulz(matrices.to(dtype), group["newton_schulz_steps"], QUINTIC)
         out, inputs = matrices.shape[-2:]
         lr = group["lr"]
         scale = lr * math.sqrt(max(1.0, out / inputs))

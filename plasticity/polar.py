@@ -55,10 +55,10 @@ def newton_schulz(
     """
     a, b, c = coefficients
     tall = matrix.shape[-2] > matrix.shape[-1]
-    x: Tensor = matrix.mT if tall else matrix
+    x: Tensor = matrix.mH if tall else matrix
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=eps)
     for _ in range(steps):
-        gram = x @ x.mT
+        gram = x @ x.mH
         polynomial = b * gram if c == 0 else b * gram + c * (gram @ gram)
         x = a * x + polynomial @ x
-    return x.mT if tall else x
+    return x.mH if tall else x

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Dict
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -21,9 +22,9 @@ from torch import Tensor, nn
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity import adamo
-from neoteny.plasticity.adamo import isometry_groups
 from neoteny.plasticity.diagnostics import diagnose
-from neoteny.plasticity.isometry import effective_strength, half_life, isometry_step
+from neoteny.plasticity.groups import isometry_groups
+from neoteny.plasticity.isometry import half_life, isometry_step
 from neoteny.plasticity.sb3_networks import PolicyNetworks, branches
 
 __all__ = [
@@ -37,13 +38,23 @@ __all__ = [
 
 def _groups(policy: BasePolicy) -> list[dict[str, Any]]:
     """The parameters that are trained, split by role; see `isometry_groups`."""
+    heads = [branch.head for branch in branches(policy).values()]
     trained = policy.q_net if isinstance(policy, DQNPolicy) else policy
-    return isometry_groups(trained, [branch.head for branch in branches(policy).values()])
+    return isometry_groups(trained, heads)
+
+
+def _hidden(policy: BasePolicy) -> list[dict[str, Any]]:
+    """The groups of `_groups` that are hidden weights."""
+    return [group for group in _groups(policy) if "isometry" not in group]
 
 
 def hidden_weights(policy: BasePolicy) -> list[nn.Parameter]:
-    """The weights of all hidden layers, extractors included, each once; heads are left out."""
-    return [p for group in _groups(policy) if "isometry" not in group for p in group["params"]]
+    """The weights of all hidden layers, extractors included, each once; heads are left out.
+
+    Raises:
+        ValueError: if the policy is not known.
+    """
+    return [p for group in _hidden(policy) for p in group["params"]]
 
 
 class AdamO(adamo.AdamO):
@@ -59,11 +70,6 @@ class AdamO(adamo.AdamO):
         >>> exclude_heads(agent)
     """
 
-    def __init__(self, params: Any, lr: float | Tensor = 1e-3, **settings: Any) -> None:
-        super().__init__(params, lr, **settings)
-        # A hook, since torch would call the hooks of an overridden `step` twice.
-        self._refusal = self.register_step_pre_hook(_refuse)
-
     def split(self, groups: Sequence[dict[str, Any]]) -> None:
         """Replace the one group by several, each with `positions` in it and what is its own."""
         whole = self.param_groups[0]
@@ -71,7 +77,6 @@ class AdamO(adamo.AdamO):
         self.param_groups = [
             {**whole, **own, "params": [params[at] for at in own["positions"]]} for own in groups
         ]
-        self._refusal.remove()
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Restore a state; roles that were known when it was saved are known again."""
@@ -80,13 +85,13 @@ class AdamO(adamo.AdamO):
             self.split([{"positions": group["positions"]} for group in groups])
         super().load_state_dict(state_dict)
 
-
-def _refuse(optimizer: Any, *_: Any) -> None:
-    if any(group["isometry"] for group in optimizer.param_groups):
-        raise RuntimeError(
-            "AdamO was not told which layers are heads: call "
-            "neoteny.plasticity.sb3.exclude_heads(agent) before agent.learn"
-        )
+    def _prepare(self, group: dict[str, Any]) -> tuple[list[Tensor], adamo.Move]:
+        if group["isometry"] and "positions" not in group:
+            raise RuntimeError(
+                "AdamO was not told which layers are heads: call "
+                "neoteny.plasticity.sb3.exclude_heads(agent) before agent.learn"
+            )
+        return super()._prepare(group)
 
 
 def exclude_heads(agent: BaseAlgorithm) -> None:
@@ -95,11 +100,13 @@ def exclude_heads(agent: BaseAlgorithm) -> None:
     Raises:
         ValueError: if the agent's optimiser is another one, or its policy is not known.
     """
+    groups = _groups(agent.policy)
     optimizer = agent.policy.optimizer
     if not isinstance(optimizer, AdamO):
         raise InputError(
             f"the agent's optimiser is {type(optimizer).__name__}: give "
-            "policy_kwargs=dict(optimizer_class=AdamO), or use IsometryCallback with any"
+            "policy_kwargs=dict(optimizer_class=neoteny.plasticity.sb3.AdamO), or use "
+            "IsometryCallback with any"
         )
     if "positions" in optimizer.param_groups[0]:
         return
@@ -107,10 +114,10 @@ def exclude_heads(agent: BaseAlgorithm) -> None:
     optimizer.split(
         [
             {
-                **{key: value for key, value in group.items() if key == "isometry"},
+                **{key: value for key, value in group.items() if key != "params"},
                 "positions": [place[id(p)] for p in group["params"]],
             }
-            for group in _groups(agent.policy)
+            for group in groups
         ]
     )
 
@@ -119,7 +126,8 @@ class IsometryCallback(BaseCallback):
     """Pulls all hidden weights towards isometry, before every step of whatever optimiser there is.
 
     With Adam this is AdamO: both terms are taken at the same weights, and the pull is neither in
-    the moments nor clipped. Heads, biases and norms are left alone.
+    the moments nor clipped. Heads, biases and norms are left alone. It acts during the call of
+    `learn` that it is given to, however that ends.
 
     Args:
         isometry: penalty coefficient lambda.
@@ -129,7 +137,8 @@ class IsometryCallback(BaseCallback):
 
     Raises:
         ValueError: for settings out of range; at the start of training, if the policy is not
-            known, the optimiser is AdamO already, or the pull is so strong that it diverges.
+            known, or the optimiser is AdamO already; there and before any step, if the pull is so
+            strong that it diverges.
     """
 
     def __init__(
@@ -140,50 +149,63 @@ class IsometryCallback(BaseCallback):
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
-        if isometry < 0 or scale <= 0:
-            raise InputError(f"isometry {isometry} must not be negative, scale {scale} above 0")
         self.isometry = isometry
         self.isometry_lr = isometry_lr
         self.scale = scale
-        self._weights: list[list[Tensor]] = []
+        self._groups: list[dict[str, Any]] = []
         self._handle: Any = None
+        self._started: float | None = None
+        adamo.check_pull(self._pull_settings(0.0))
 
-    def _strength(self, optimizer: Any) -> float:
-        lr = self.isometry_lr
-        return effective_strength(
-            optimizer.param_groups[0]["lr"] if lr is None else lr, self.isometry
-        )
+    def _pull_settings(self, lr: float) -> dict[str, Any]:
+        return {
+            "lr": lr,
+            "isometry": self.isometry,
+            "isometry_lr": self.isometry_lr,
+            "scale": self.scale,
+        }
 
     def _on_training_start(self) -> None:
+        groups = _hidden(self.model.policy)
         optimizer = self.model.policy.optimizer
         if isinstance(optimizer, adamo.AdamO):
             raise InputError("the optimiser is AdamO, which pulls by itself: drop IsometryCallback")
-        strength = self._strength(optimizer)
-        if strength * self.scale >= 1:
-            raise InputError(f"strength {strength:g} times scale must stay below 1: lower isometry")
-        shapes: dict[Any, list[Tensor]] = {}
-        for weight in hidden_weights(self.model.policy):
-            shapes.setdefault(weight.shape, []).append(weight)
-        self._weights = list(shapes.values())
+        strength = adamo.check_pull(self._pull_settings(optimizer.param_groups[0]["lr"]))
+        self._groups = [
+            group | {"params": same} for group in groups for same in _alike(group["params"])
+        ]
+        if self._handle is not None:
+            self._handle.remove()  # of a call that ended by an exception
         self._handle = optimizer.register_step_pre_hook(self._pull)
+        self._started = self.model.start_time
         if strength:
             half = half_life(strength, self.scale)
             self.logger.record("isometry/half_life_updates", half, exclude="stdout")
         self.logger.record("isometry/strength", strength, exclude="stdout")
 
-    @torch.no_grad()
     def _pull(self, optimizer: Any, *_: Any) -> None:
-        strength = self._strength(optimizer)
-        for weights in self._weights:
-            moving = [weight for weight in weights if weight.grad is not None]
+        # A call of `learn` that ends by an exception does not tell its callbacks.
+        if self.model.start_time != self._started:
+            return
+        strength = adamo.check_pull(self._pull_settings(optimizer.param_groups[0]["lr"]))
+        for group in self._groups:
+            moving = [weight for weight in group["params"] if weight.grad is not None]
             if strength and moving:
-                isometry_step(moving, strength, self.scale)
+                isometry_step(moving, strength, self.scale, 0, group.get("blocks", 1))
 
     def _on_step(self) -> bool:
         return True
 
     def _on_training_end(self) -> None:
         self._handle.remove()
+
+
+def _alike(weights: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Weights of one shape and type together."""
+    shapes: dict[Any, list[Tensor]] = {}
+    for weight in weights:
+        shapes.setdefault((weight.shape, weight.dtype), []).append(weight)
+    return list(shapes.values())
 
 
 class DiagnosticsCallback(BaseCallback):
@@ -198,8 +220,8 @@ class DiagnosticsCallback(BaseCallback):
         verbose: as for all callbacks.
 
     Raises:
-        ValueError: at the first measurement, if the policy is not known, is more than a chain of
-            layers, or observations are dictionaries.
+        ValueError: at the start of training, if the policy is not known or observations are
+            dictionaries; at the first measurement, if it is more than a chain of layers.
     """
 
     def __init__(self, every: int = 10_000, probe: int = 512, verbose: int = 0) -> None:
@@ -209,6 +231,13 @@ class DiagnosticsCallback(BaseCallback):
         self.every = every
         self.probe = probe
         self._measured: int | None = None
+
+    def _on_training_start(self) -> None:
+        branches(self.model.policy)  # refuses what is not known
+        if isinstance(self.model.observation_space, Dict):
+            raise InputError("diagnostics need observations that are arrays, not dictionaries")
+        if self._measured is not None and self.num_timesteps < self._measured:
+            self._measured = None  # steps are counted anew
 
     def _on_step(self) -> bool:
         return True
@@ -232,8 +261,6 @@ class DiagnosticsCallback(BaseCallback):
         agent: Any = self.model
         off_policy = isinstance(agent, OffPolicyAlgorithm)
         buffer = agent.replay_buffer if off_policy else agent.rollout_buffer
-        if isinstance(buffer.observations, dict):
-            raise InputError("diagnostics need observations that are arrays, not dictionaries")
         rows = buffer.size() if off_policy else buffer.buffer_size
         stored = buffer.observations[:rows].reshape(-1, *buffer.obs_shape)
         picked: np.ndarray = stored[np.linspace(0, len(stored) - 1, self.probe).astype(int)]

@@ -15,10 +15,12 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from neoteny.core.errors import InputError
+from neoteny.plasticity.groups import CONVOLUTIONS
+from neoteny.plasticity.isometry import as_maps
 
 __all__ = ["Branch", "PolicyNetworks", "branches"]
 
-_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_WEIGHTED = (nn.Linear, *CONVOLUTIONS)
 _SHAPING = (nn.Flatten, nn.Identity, nn.Dropout)
 
 
@@ -88,6 +90,16 @@ def branches(policy: BasePolicy) -> dict[str, Branch]:
     )
 
 
+def _matrix(module: Any) -> Tensor:
+    """A layer's weight; of several groups of a convolution the block-diagonal map they make."""
+    weight: Tensor = module.weight.detach()
+    blocks = getattr(module, "groups", 1)
+    if blocks == 1:
+        return weight
+    whole: Tensor = torch.block_diag(*as_maps(weight, 0, blocks))  # type: ignore[no-untyped-call]
+    return whole
+
+
 @dataclass(frozen=True)
 class _Layer:
     """The same layer of M policies."""
@@ -96,7 +108,7 @@ class _Layer:
 
     @property
     def weight(self) -> Tensor:
-        return torch.stack([module.weight.detach() for module in self.modules])
+        return torch.stack([_matrix(module) for module in self.modules])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.optim import Optimizer
 
-from neoteny.plasticity.adamo import AdamO, isometry_groups
+from neoteny.plasticity.adamo import AdamO
+from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.interventions.base import (
     Facts,
     Intervention,

@@ -53,6 +53,42 @@ def test_either_gram_side_gives_the_gradient(shape, member_dims):
         torch.testing.assert_close(isometry_grad(weight.detach(), 2.0, member_dims), gradient)
 
 
+BLOCKS = [((6, 4), 0, 2), ((6, 4), 0, 6), ((4, 2, 3, 3), 0, 2), ((3, 8, 2, 2), 1, 4)]
+
+
+@pytest.mark.parametrize(("shape", "member_dims", "blocks"), BLOCKS)
+def test_blocks_are_maps_of_their_own(shape, member_dims, blocks):
+    weight = random(shape).requires_grad_()
+    parts = weight.chunk(blocks, member_dims)
+    penalty = gram_deviation(weight, 1.5, member_dims, blocks)
+    alone = sum(gram_deviation(part, 1.5, member_dims) for part in parts)
+    torch.testing.assert_close(penalty, alone)
+    torch.testing.assert_close(isometry_loss(weight, 1.5, member_dims, blocks), alone)
+    (gradient,) = torch.autograd.grad(penalty.sum(), weight)
+    closed = isometry_grad(weight.detach(), 1.5, member_dims, blocks)
+    torch.testing.assert_close(closed, gradient, rtol=1e-12, atol=1e-12)
+    expected = weight.detach() - 0.1 / 4 * gradient
+    moved = [weight.detach().clone() for _ in range(2)]
+    isometry_step(moved, 0.1, 1.5, member_dims, blocks)
+    for one in moved:
+        torch.testing.assert_close(one, expected)
+    with pytest.raises(ValueError, match=f"does not hold blocks={blocks + 5} maps of one size"):
+        gram_deviation(weight, 1.5, member_dims, blocks + 5)
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (7, 4), (4, 2, 3, 3)])
+def test_complex_weights_by_autograd_and_singular_values(shape):
+    weight = random(shape, dtype=torch.complex128).requires_grad_()
+    penalty = gram_deviation(weight, 1.5)
+    singular = torch.linalg.svdvals(weight.detach().flatten(1))
+    torch.testing.assert_close(penalty.detach(), (singular.square() - 1.5).square().sum())
+    (gradient,) = torch.autograd.grad(penalty, weight)
+    torch.testing.assert_close(isometry_grad(weight.detach(), 1.5), gradient)
+    moved = weight.detach().clone()
+    isometry_step([moved], torch.tensor(0.1), 1.5)
+    torch.testing.assert_close(moved, weight.detach() - 0.1 / 4 * gradient)
+
+
 def test_penalty_is_that_of_the_smaller_gram_without_factors():
     weight = with_singular_values([2.0, 0.5], 2, 5)
     expected = torch.tensor((4 - 1) ** 2 + (0.25 - 1) ** 2, dtype=torch.float64)
@@ -141,7 +177,12 @@ def test_half_precision_and_autocast_use_float32_products():
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(gram_deviation(weight), gram_deviation(weight.clone()))
         inside = gram_deviation(weight)
+        gradient, moved = isometry_grad(weight), weight.clone()
+        isometry_step([moved], 0.1)
     assert torch.equal(inside, gram_deviation(weight))
+    assert torch.equal(gradient, isometry_grad(weight))
+    isometry_step([weight], 0.1)
+    assert torch.equal(moved, weight)
     half = weight.bfloat16()
     assert torch.equal(gram_deviation(half), gram_deviation(half.float()))
     assert isometry_grad(half).dtype == torch.bfloat16

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from neoteny.plasticity.adamo import AdamO, isometry_groups
+from neoteny.plasticity.adamo import AdamO
+from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
 
 
@@ -82,3 +83,92 @@ def test_the_head_moves_as_under_adam():
         if not torch.equal(a, b)
     }
     assert different == {"conv.weight", "hidden.weight"}
+
+
+CONVOLUTIONS = [
+    (nn.Conv1d, (8, 12, 3)),
+    (nn.Conv2d, (8, 12, 3)),
+    (nn.Conv3d, (8, 12, 2)),
+    (nn.ConvTranspose1d, (8, 12, 3)),
+    (nn.ConvTranspose2d, (12, 8, (2, 3))),
+    (nn.ConvTranspose3d, (8, 12, 2)),
+]
+
+
+def maps_of(conv):
+    """Each group's map from a patch of its inputs to its outputs (transposed: and back)."""
+    rows = len(conv.weight) // conv.groups
+    return [part.flatten(1) for part in conv.weight.detach().split(rows)]
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize(("kind", "sizes"), CONVOLUTIONS)
+def test_each_group_of_a_convolution_becomes_isometric_by_itself(kind, sizes, groups):
+    torch.manual_seed(1)
+    conv = kind(*sizes, groups=groups)
+    optimizer = AdamO(isometry_groups(conv), lr=0.1, isometry=0.5, scale=2.0)
+    assert optimizer.param_groups[0]["blocks"] == groups
+    for _ in range(1500):
+        for param in conv.parameters():
+            param.grad = torch.zeros_like(param)
+        optimizer.step()
+    for one in maps_of(conv):
+        singular = torch.linalg.svdvals(one)
+        torch.testing.assert_close(singular, torch.full_like(singular, 2**0.5), atol=1e-3, rtol=0)
+
+
+def test_a_depthwise_convolution_alone_gives_what_its_channels_would_give():
+    torch.manual_seed(2)
+    conv = nn.Conv2d(5, 5, 3, groups=5, bias=False)
+    channels = [nn.Parameter(part.detach().clone()) for part in conv.weight.split(1)]
+    pair = [AdamO(isometry_groups(conv), isometry=0.5), AdamO(channels, isometry=0.5)]
+    for step in range(20):
+        set_gradients([conv.weight], step)
+        for param, gradient in zip(channels, conv.weight.grad.split(1), strict=True):
+            param.grad = gradient
+        for optimizer in pair:
+            optimizer.step()
+    torch.testing.assert_close(conv.weight.detach(), torch.cat([c.detach() for c in channels]))
+
+
+def test_attention_holds_a_map_each_for_queries_keys_and_values():
+    attention = nn.MultiheadAttention(8, 2)
+    names = names_of(attention, isometry_groups(attention))
+    assert names[:2] == [{"out_proj.weight"}, {"in_proj_weight"}]
+    assert [group.get("blocks", 1) for group in isometry_groups(attention)] == [1, 3, 1]
+    other = nn.MultiheadAttention(8, 2, kdim=6, vdim=4)
+    alone = {"q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"}
+    assert names_of(other, isometry_groups(other))[0] == alone
+    assert names_of(attention, isometry_groups(attention, exclude=[attention]))[0] == {
+        name for name, _ in attention.named_parameters()
+    }
+    optimizer = AdamO(isometry_groups(attention), lr=0.1, isometry=0.5)
+    for _ in range(800):
+        attention.in_proj_weight.grad = torch.zeros_like(attention.in_proj_weight)
+        optimizer.step()
+    for part in attention.in_proj_weight.detach().split(8):
+        torch.testing.assert_close(part @ part.T, torch.eye(8), atol=1e-3, rtol=0)
+
+
+def test_reparametrised_recurrent_and_embedding_weights_are_left_out():
+    net = nn.ModuleList(
+        [
+            nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)),
+            nn.utils.parametrizations.orthogonal(nn.Linear(4, 4)),
+            nn.LSTM(4, 4),
+            nn.Embedding(4, 4),
+            nn.Bilinear(2, 3, 4),
+            nn.BatchNorm1d(4),
+        ]
+    )
+    groups = isometry_groups(net)
+    assert [group.get("isometry") for group in groups] == [0.0]
+    assert len(groups[0]["params"]) == len(list(net.parameters()))
+
+
+def test_a_weight_tied_between_layers_is_pulled_once():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    net[1].weight = net[0].weight
+    hidden, rest = isometry_groups(net)
+    assert hidden["params"] == [net[0].weight]
+    assert len(rest["params"]) == 2

@@ -1,6 +1,8 @@
 """What optimisers and their clocks do, against torch's own optimisers and autograd."""
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -120,6 +122,44 @@ def test_muon_steps_kernels_as_matrices_and_members_apart():
         Muon([{"params": [weight], "muon": True, "member_dims": 1, "lr": 0.1}]).step()
     whole, first, second = (weight.detach() for weight in weights)
     torch.testing.assert_close(whole.flatten(2), torch.cat([first, second]))
+
+
+def test_muon_steps_the_groups_of_a_convolution_apart():
+    kernel = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(4))
+    gradient = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(5))
+    together = torch.nn.Parameter(kernel.clone())
+    apart = [torch.nn.Parameter(part.clone()) for part in kernel.split(2)]
+    together.grad = gradient
+    for part, own in zip(apart, gradient.split(2), strict=True):
+        part.grad = own
+    shared = {"muon": True, "lr": 0.1}
+    Muon([{"params": [together], "blocks": 3, **shared}], isometry=0.1).step()
+    Muon([{"params": apart, **shared}], isometry=0.1).step()
+    torch.testing.assert_close(together.detach(), torch.cat([part.detach() for part in apart]))
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_of_muon_keeps_its_settings(how):
+    weight = torch.nn.Parameter(torch.randn(4, 6, generator=torch.Generator().manual_seed(0)))
+    group = {"params": [weight], "muon": True, "lr": 0.1}
+    optimizer = Muon([group], momentum=0.5, steps=3, dtype=torch.bfloat16, isometry=0.1)
+    other = how(optimizer)
+    twin = other.param_groups[0]["params"][0]
+    for step in range(3):
+        value = torch.randn(4, 6, generator=torch.Generator().manual_seed(step + 1))
+        for one, parameter in ((optimizer, weight), (other, twin)):
+            parameter.grad = value.clone()
+            one.step()
+    assert torch.equal(weight, twin)
+
+
+def test_muon_refuses_sparse_gradients_before_anything_moves():
+    weights = [torch.nn.Parameter(torch.ones(3, 3)) for _ in range(2)]
+    optimizer = Muon([{"params": [w], "muon": True} for w in weights], isometry=0.1)
+    weights[0].grad, weights[1].grad = torch.ones(3, 3), torch.eye(3).to_sparse()
+    with pytest.raises(ValueError, match="does not support sparse gradients"):
+        optimizer.step()
+    assert torch.equal(weights[0], torch.ones(3, 3))
 
 
 def test_muons_update_is_near_orthogonal_and_blind_to_the_gradients_scale():
