@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, RunError
 from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
 from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.console import open_console, print_error
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the program's name; unset, the process's own.
 
     Returns:
-        Exit code: 0, 2 for bad input, or 130 when interrupted.
+        Exit code: 0; 1 for a run that could not go on; 2 for bad input; 130 when stopped by a
+        signal. A fault of the program's own keeps its traceback, with exit code 1.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = open_console()
@@ -101,10 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             timeline(config, console)
         else:
             print_listing(config.what, console, name=config.name, markdown=config.markdown)
-    except (InputError, _Refused) as error:
+    except (InputError, _Refused, RunError) as error:
         print_error(error)
-        return 2
-    except KeyboardInterrupt:
+        return 1 if isinstance(error, RunError) else 2
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "interrupted", file=sys.stderr)
         return 130
     return 0
 

@@ -1,6 +1,6 @@
 """The errors that are shown to a user on one line, without a traceback."""
 
-__all__ = ["InputError", "RunError"]
+__all__ = ["FrozenError", "InputError", "RunError"]
 
 
 class InputError(ValueError):
@@ -19,3 +19,7 @@ class RunError(RuntimeError):
     message is one whole line that says what is left and what to do; the command line prints it and
     exits with code 1.
     """
+
+
+class FrozenError(RunError):
+    """No member of a run has finite gradients any more; other runs may still go on."""

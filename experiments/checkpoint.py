@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.folders import atomic_file
+from neoteny.experiments.folders import atomic_file, storing
 
 FORMAT = "neoteny checkpoint"
-VERSION = 1
+VERSION = 2
 
 _PLAIN = (type(None), bool, int, float, str, torch.Tensor, torch.nn.Parameter)
 
@@ -31,11 +31,17 @@ def save(path: Path | str, state: dict[str, Any]) -> None:
         state: nested dicts, lists and tuples of tensors, numbers, strings and None.
 
     Raises:
-        ValueError: the state holds something else, named by its place in the state.
+        InputError: the state holds something else, named by its place in the state.
+        RunError: the file cannot be written.
     """
     _check(state, "state")
-    with atomic_file(Path(path)) as file:
-        torch.save({"format": FORMAT, "version": VERSION, "state": state}, file)
+    with storing(Path(path)), atomic_file(Path(path)) as file:
+        try:
+            torch.save({"format": FORMAT, "version": VERSION, "state": state}, file)
+        except RuntimeError as error:  # torch's, when the file could not be written
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]:

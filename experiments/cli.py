@@ -11,14 +11,16 @@ from typing import Any
 
 from rich.console import Console
 
-from neoteny.core.errors import InputError
+from neoteny.core.errors import FrozenError, InputError, RunError
 from neoteny.experiments import report as reporting
 from neoteny.experiments.agents import AGENTS, HYPER
 from neoteny.experiments.config import PRESETS, CompareConfig, RunConfig, from_dict
+from neoteny.experiments.console import caution
 from neoteny.experiments.folders import CONFIG, has_checkpoint, read_json
+from neoteny.experiments.interrupt import Stopped
 from neoteny.experiments.lock import FolderLock
-from neoteny.experiments.runner import check_startable
 from neoteny.experiments.runner import run as train
+from neoteny.experiments.store import check_startable
 
 __all__ = ["compare", "preset_defaults", "report", "resume_defaults", "run"]
 
@@ -77,10 +79,19 @@ def compare(config: CompareConfig, console: Console) -> None:
     FolderLock.require_free(config.folder)
     for arm in config.arms():
         check_startable(arm, resume=has_checkpoint(arm.folder))
+    failed = []
     with FolderLock(config.folder):
         for arm in config.arms():
-            train(arm, console, resume=has_checkpoint(arm.folder))
+            try:
+                train(arm, console, resume=has_checkpoint(arm.folder))
+            except FrozenError as error:
+                caution(console, str(error))
+                failed.append(arm.arm)
+            except Stopped as error:
+                raise Stopped(f"{error}, or give the same command again") from None
         report(config.folder, console)
+    if failed:
+        raise RunError(f"stopped with non-finite gradients in all members: {', '.join(failed)}")
 
 
 def report(folder: Path, console: Console) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, RunError
 from neoteny.core.text import read_text
 
 CHECKPOINT = "checkpoint.pt"
@@ -21,7 +21,7 @@ CONFIG = "config.json"
 METRICS = "metrics.csv"
 RUN_FILES = (CHECKPOINT, CONFIG, METRICS)
 
-RECORDED = ("seed", "command", "versions", "hardware", "resumed")
+RECORDED = ("seed", "run", "command", "versions", "hardware", "resumed")
 """What the recorder adds to a member's config.json; never part of the comparison on resume."""
 
 
@@ -36,6 +36,54 @@ def seed_folder(run_folder: Path, seed: int) -> Path:
         ``run_folder/seed_<seed>``.
     """
     return run_folder / f"seed_{seed}"
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Say which file of a run the operating system did not take.
+
+    Args:
+        path: the file that the block writes.
+
+    Raises:
+        RunError: the disk is full, the folder is gone or may not be written to, or the like.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write {path} ({error.strerror or error})") from error
+
+
+class Appended:
+    """A file that grows: every write reaches the operating system whole, or raises.
+
+    Args:
+        path: the file, made if it is not there.
+
+    Raises:
+        RunError: the file cannot be opened, or on writing, cannot grow.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with storing(path):
+            self._file = path.open("ab", buffering=0)
+
+    def write(self, content: bytes) -> None:
+        """Append bytes."""
+        with storing(self.path):
+            left = memoryview(content)
+            while left:
+                left = left[self._file.write(left) :]
+
+    def sync(self) -> None:
+        """Force what was written to the disk."""
+        with storing(self.path):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 @contextmanager
@@ -60,7 +108,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 

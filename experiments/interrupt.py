@@ -6,13 +6,21 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-__all__ = ["StopRequest"]
+__all__ = ["StopRequest", "Stopped"]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
+class Stopped(KeyboardInterrupt):
+    """A run has stopped as a signal asked it to; the message says how to continue."""
 
 
 class StopRequest:
-    """Turns the first SIGINT or SIGTERM into a request; a second one acts as it always did.
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a request; a second acts as it always did.
+
+    A signal that this process was started to ignore, as by ``nohup``, stays ignored.
 
     In the middle of an iteration the environments are ahead of the network, so a checkpoint taken
     there could not be continued bit for bit. Outside the main thread it does nothing.
@@ -24,7 +32,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {s: signal.signal(s, self._request) for s in SIGNALS}  # type: ignore[misc]
+            heeded = [s for s in SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
+            self._before = {s: signal.signal(s, self._request) for s in heeded}  # type: ignore[misc]
         return self
 
     def __exit__(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-import warnings
+import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -15,17 +15,20 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard import summary
 
 from neoteny.core.errors import InputError
 from neoteny.core.text import visible
+from neoteny.experiments.events import Events
 from neoteny.experiments.folders import (
+    CHECKPOINT,
     CONFIG,
     METRICS,
     RECORDED,
     difference,
     read_json,
     seed_folder,
+    storing,
     write_json,
 )
 from neoteny.experiments.provenance import command, hardware, versions
@@ -62,17 +65,19 @@ class Recorder:
 
     Use it as a context manager, or call `close`. Rows reach the operating system in `record`
     and the disk in `flush`: call `flush` before saving a checkpoint, so that the rows up to a
-    checkpoint are never missing.
+    checkpoint are never missing, and keep `state_dict` in it, so that they are never others.
 
     Args:
-        run_folder: the run's folder, from `prepare_run_folder`.
+        run_folder: the run's folder, which no other process writes to.
         seeds: (M,) the members' seeds.
         config: the run's configuration, stored in every config.json.
-        resume_step: the step of the checkpoint that is continued; rows after it are dropped.
+        resumed: the `state_dict` in the checkpoint that is continued; rows after it are dropped.
             None starts a new run.
 
     Raises:
-        ValueError: the config uses a reserved field, or a new run would overwrite another.
+        InputError: the config uses a reserved field, a new run would overwrite another, or the
+            files of a member do not go with the checkpoint.
+        RunError: a file cannot be written; `record` and `flush` raise it as well.
     """
 
     def __init__(
@@ -80,16 +85,29 @@ class Recorder:
         run_folder: Path | str,
         seeds: Sequence[int],
         config: Mapping[str, Any],
-        resume_step: int | None = None,
+        resumed: Mapping[str, Any] | None = None,
     ) -> None:
         reserved = sorted(set(RECORDED) & set(config) - {"command"})
         if reserved:
             raise InputError(f"config may not hold {reserved[0]!r}: the recorder writes that field")
         self.seeds = tuple(seeds)
-        self._members = [
-            _Member(seed_folder(Path(run_folder), seed), seed, config, resume_step)
-            for seed in self.seeds
-        ]
+        self._run = uuid.uuid4().hex if resumed is None else resumed["run"]
+        self._step = 0 if resumed is None else resumed["step"]
+        self._members = [_Member(seed_folder(Path(run_folder), seed), seed) for seed in self.seeds]
+        with ExitStack() as opened:
+            opened.callback(self.close)
+            self._open(config, resumed)
+            opened.pop_all()
+
+    def _open(self, config: Mapping[str, Any], resumed: Mapping[str, Any] | None) -> None:
+        if resumed is None:
+            for member in self._members:
+                member.begin(self._run, config)
+            return
+        for index, member in enumerate(self._members):
+            member.check(self._run, self._step, resumed["rows"][index], resumed["digests"][index])
+        for member in self._members:
+            member.go_on(self._step, config)
 
     def record(
         self,
@@ -116,6 +134,7 @@ class Recorder:
         for index, member in enumerate(self._members):
             numbers = {key: column[index] for key, column in host.items()}
             member.write(step, numbers, {key: word[index] for key, word in words.items()})
+        self._step = step
         return {key: [float(value) for value in column] for key, column in host.items()}
 
     def flush(self) -> None:
@@ -123,8 +142,17 @@ class Recorder:
         for member in self._members:
             member.flush()
 
+    def state_dict(self) -> dict[str, Any]:
+        """What binds a checkpoint to the rows so far: the run, the step, and all rows' digests."""
+        return {
+            "run": self._run,
+            "step": self._step,
+            "rows": [member.table.count for member in self._members],
+            "digests": [member.table.digest for member in self._members],
+        }
+
     def close(self) -> None:
-        """Flush and close all files."""
+        """Close all files, which the operating system has whole."""
         for member in self._members:
             member.close()
 
@@ -177,75 +205,86 @@ class Recorder:
 class _Member:
     """The files of one member: config.json, metrics.csv and TensorBoard's events."""
 
-    def __init__(
-        self, folder: Path, seed: int, config: Mapping[str, Any], resume_step: int | None
-    ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.seed = seed
+        self.table: Table
         self._config = folder / CONFIG
-        table = folder / METRICS
-        if resume_step is None:
-            stored = self._begin(seed, config, table)
-        else:
-            stored = self._resume(resume_step, config, table)
-        self._table = Table(table, resume_step)
-        self._writer = SummaryWriter(
-            str(folder),
-            purge_step=None if resume_step is None else resume_step + 1,
-            flush_secs=10,
-        )
-        if resume_step is None:
-            self._writer.add_text("config", _markdown(stored), 0)
-            self._writer.add_custom_scalars(CUSTOM_SCALARS)
+        self._events: Events
+        self._files = ExitStack()
 
-    def write(self, step: int, numbers: Mapping[str, float], words: Mapping[str, str]) -> None:
-        row: dict[str, Cell] = {"step": step, **numbers, **words}
-        self._table.append(row)
-        for key, value in numbers.items():
-            if math.isfinite(value):
-                self._writer.add_scalar(_tag(key), value, step)
-
-    def flush(self) -> None:
-        self._table.flush()
-        self._writer.flush()
-
-    def close(self) -> None:
-        self._table.close()
-        self._writer.close()
-
-    def _begin(self, seed: int, config: Mapping[str, Any], table: Path) -> dict[str, Any]:
-        if self._config.exists() or table.exists():
+    def begin(self, run: str, config: Mapping[str, Any]) -> None:
+        """Make the files of a new run."""
+        metrics = self.folder / METRICS
+        if self._config.exists() or metrics.exists():
             raise InputError(
-                f"{self._config.parent} already holds a run; choose another --out "
-                f"or continue it with --resume {self._config.parent.parent}"
+                f"{self.folder} already holds a run; choose another --out "
+                f"or continue it with --resume {self.folder.parent}"
             )
         stored = {
             **config,
-            "seed": seed,
+            "seed": self.seed,
+            "run": run,
             "command": config.get("command", command()),
             "versions": versions(),
             "hardware": hardware(),
         }
-        write_json(self._config, stored)
-        return stored
+        with storing(self._config):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self._config, stored)
+        self.table = Table(metrics)
+        self._start_events(0)
+        self._events.summary(0, summary.text("config", _markdown(stored)))
+        self._events.summary(0, summary.custom_scalars(CUSTOM_SCALARS))
 
-    def _resume(self, resume_step: int, config: Mapping[str, Any], table: Path) -> dict[str, Any]:
+    def check(self, run: str, step: int, rows: int, digest: str) -> None:
+        """Make sure that config.json and metrics.csv are those that a checkpoint goes with."""
+        if read_json(self._config).get("run") != run:
+            raise InputError(
+                f"{self._config} is of another run than {CHECKPOINT}; restore the one or the other"
+            )
+        self.table = Table(self.folder / METRICS, step)
+        if (self.table.count, self.table.digest) != (rows, digest):
+            found = f"{self.table.count} found" if self.table.count != rows else "one was changed"
+            raise InputError(
+                f"{self.table.path} does not go with {CHECKPOINT}, which needs {rows} rows up to "
+                f"step {step} ({found}); restore it or start again with another --out"
+            )
+
+    def go_on(self, step: int, config: Mapping[str, Any]) -> None:
         """Note in config.json where and on what the run went on, and what was changed."""
         stored = read_json(self._config)
-        if not table.exists():
-            warnings.warn(
-                f"{table} is missing: its curve will begin at step {resume_step}", stacklevel=4
-            )
         part = {
-            "step": resume_step,
+            "step": step,
             "changed": difference(stored, config),
             "command": command(),
             "versions": versions(),
             "hardware": hardware(),
         }
         given = {key: value for key, value in config.items() if key != "command"}
-        stored |= {**given, "resumed": [*stored.get("resumed", []), part]}
-        write_json(self._config, stored)
-        return stored
+        before = stored.get("resumed")
+        stored |= {**given, "resumed": [*(before if isinstance(before, list) else []), part]}
+        with storing(self._config):
+            write_json(self._config, stored)
+        self.table.drop_rest()
+        self._start_events(step + 1)
+
+    def _start_events(self, step: int) -> None:
+        self._events = Events(self.folder, step)
+        self._files.callback(self._events.close)
+        self._files.callback(self.table.close)
+
+    def write(self, step: int, numbers: Mapping[str, float], words: Mapping[str, str]) -> None:
+        row: dict[str, Cell] = {"step": step, **numbers, **words}
+        self.table.append(row)
+        self._events.scalars(step, {_tag(key): value for key, value in numbers.items()})
+
+    def flush(self) -> None:
+        self.table.flush()
+        self._events.flush()
+
+    def close(self) -> None:
+        self._files.close()
 
 
 def _tag(key: str) -> str:

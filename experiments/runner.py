@@ -10,27 +10,20 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from neoteny.core.errors import FrozenError
 from neoteny.core.text import visible
-from neoteny.experiments import checkpoint
 from neoteny.experiments.agents import AGENTS, Probe
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
 from neoteny.experiments.evaluation import evaluate
-from neoteny.experiments.folders import CHECKPOINT, check_run_folder, remove_leftovers
-from neoteny.experiments.interrupt import StopRequest
-from neoteny.experiments.lock import FolderLock
+from neoteny.experiments.interrupt import Stopped, StopRequest
 from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import Recorder
+from neoteny.experiments.store import Store, check_startable
 from neoteny.experiments.worlds import make_world
 from neoteny.plasticity.diagnostics import change_between, diagnose
 
 __all__ = ["Runner", "run"]
-
-RESUMABLE_WITH = (
-    *("steps", "device", "threads", "checkpoint_minutes"),
-    *("dense", "compile", "cuda_graphs"),
-)
-"""Fields that may change between a run and its continuation."""
 
 PROBE = 512
 """Observations per member that diagnostics are measured on."""
@@ -58,20 +51,6 @@ def run(config: RunConfig, console: Console, *, resume: bool = False) -> Runner:
     runner = Runner(config, console)
     runner.train(resumed=resume)
     return runner
-
-
-def check_startable(config: RunConfig, *, resume: bool = False) -> None:
-    """Check what can be checked of a run's folder before anything is built or written.
-
-    Args:
-        config: What to train and where to write.
-        resume: Continue the run in `config.folder`.
-
-    Raises:
-        InputError: If another process writes there, or the folder does not fit the configuration.
-    """
-    FolderLock.require_free(config.folder)
-    check_run_folder(config.folder, config.to_dict(), resume, RESUMABLE_WITH)
 
 
 class Runner:
@@ -139,41 +118,48 @@ class Runner:
         Raises:
             InputError: If the folder is another process's or does not fit, or the checkpoint is
                 damaged.
-            KeyboardInterrupt: After a SIGINT or SIGTERM, once the iteration is over and saved.
+            RunError: If a file cannot be written, or all members are frozen; the last checkpoint
+                stays whole.
+            Stopped: After a signal, once the iteration is over and saved.
         """
-        folder, description = self.config.folder, self.description()
-        with FolderLock(folder):
-            check_run_folder(folder, description, resumed, (*RESUMABLE_WITH, "boundaries"))
-            remove_leftovers(folder)
-            if resumed:
-                self.load(checkpoint.load(folder / CHECKPOINT, self.config.device))
-            self._train(description, resumed)
+        with Store(self.config, self.description()) as store:
+            state = store.read(resumed=resumed)
+            if state is not None:
+                self.load(state)
+            self._require_alive()
+            if self.iteration >= self.iterations:
+                self.console.print(f"{self.config.arm}: all {self.total:,} steps are done")
+                return
+            self._announce()
+            store.open()
+            self._train(store)
 
-    def _train(self, description: dict[str, Any], resumed: bool) -> None:
+    def _train(self, store: Store) -> None:
         """The remaining iterations, in a folder that is this process's."""
-        config, folder = self.config, self.config.folder
-        if self.iteration >= self.iterations:
-            self.console.print(f"{config.arm}: all {self.total:,} steps are done")
-            return
-        self._announce()
-        resume_step = self.step if resumed else None
         saved = time.monotonic()
         with (
-            Recorder(folder, config.seed_list, description, resume_step) as recorder,
-            Progress(self.console, config.arm, self.total, self.step) as progress,
+            Progress(self.console, self.config.arm, self.total, self.step) as progress,
             StopRequest() as stop,
         ):
-            self.save(recorder)  # a run that is killed at once can be resumed as well
-            while self.iteration < self.iterations and not stop.requested:
-                host = self._iterate(recorder)
+            store.save(self.state_dict())  # a run that is killed at once can be resumed as well
+            while self.iteration < self.iterations and not stop.requested and any(self._alive):
+                host = self._iterate(store.recorder)
                 progress.update(self.step, host, self._task_names())
-                if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-                    self.save(recorder)
+                if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+                    store.save(self.state_dict())
                     saved = time.monotonic()
-            self.save(recorder)
+            store.save(self.state_dict())
+        self._require_alive()
         if stop.requested:
-            self.console.print(f"stopped at step {self.step:,}: continue with --resume {folder}")
-            raise KeyboardInterrupt
+            raise Stopped(f"stopped at step {self.step:,}: continue with --resume {store.folder}")
+
+    def _require_alive(self) -> None:
+        """Stop a run that learns nothing any more."""
+        if not any(self._alive):
+            raise FrozenError(
+                f"{self.config.arm} stopped at step {self.step:,}: all its members have "
+                "non-finite gradients; lower its learning rate or its interventions' strengths"
+            )
 
     def _announce(self) -> None:
         """Print each effective strength, and warn where it cannot act within a task."""
@@ -280,8 +266,7 @@ class Runner:
                 caution(
                     self.console,
                     f"seed {seed} has a non-finite gradient at step "
-                    f"{self.step:,} and is frozen; "
-                    "the other members go on",
+                    f"{self.step:,} and is frozen" + "; the other members go on" * any(now),
                 )
         self._alive = now
         self.agent.learner.freeze(now)
@@ -303,11 +288,6 @@ class Runner:
         """A name for each task; where there is but one, it stands for all variants."""
         names = self.envs.task_names
         return [names[task] if len(names) > 1 else names[0] for task in tasks]
-
-    def save(self, recorder: Recorder) -> None:
-        """Write a checkpoint that a resume continues from bit for bit on the same CPU."""
-        recorder.flush()
-        checkpoint.save(self.config.folder / CHECKPOINT, self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Position, environment and agent."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
-import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
 
 from neoteny.core.errors import InputError
 from neoteny.core.text import read_text, visible
-from neoteny.experiments.folders import write_atomically
+from neoteny.experiments.folders import Appended, storing, write_atomically
 
 LEADING = ("step", "iteration", "task", "visit", "task_name")
 """The first columns, in this order; the rest follow in order of appearance."""
@@ -28,21 +28,38 @@ class Table:
 
     Args:
         path: the file; created with the first row.
-        resume_step: keep the rows of an existing file up to this step and drop the others.
-            None starts a new file.
+        resume_step: keep the rows of an existing file up to this step; the others are dropped
+            by `drop_rest`. None starts a new file.
 
     Raises:
-        ValueError: the file exists and ``resume_step`` is None.
+        InputError: the file exists and ``resume_step`` is None, or it is not a table of a run.
     """
 
     def __init__(self, path: Path, resume_step: int | None = None) -> None:
         self.path = path
         self.columns: list[str] = []
-        self._file: TextIO | None = None
+        self.count = 0
+        """Rows so far."""
+        self._digest = hashlib.sha256()
+        self._file: Appended | None = None
+        self._kept: list[dict[str, str]] = []
         if path.exists():
             if resume_step is None:
                 raise InputError(f"{path} exists; choose another --out or continue with --resume")
-            self._drop_after(resume_step)
+            self._kept = [row for row in self._rows() if int(row["step"]) <= resume_step]
+            for row in self._kept:
+                self._count(row)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all rows so far: of their columns and cells, wherever columns stand."""
+        return self._digest.hexdigest()
+
+    def drop_rest(self) -> None:
+        """Rewrite an existing file without the rows after ``resume_step``."""
+        if self.path.exists():
+            self._rewrite(self._kept)
+        self._kept = []
 
     def append(self, row: Mapping[str, Cell]) -> None:
         """Write one row; columns that it lacks stay blank, new ones extend the header.
@@ -53,23 +70,28 @@ class Table:
         new = [column for column in row if column not in self.columns]
         if new:
             self._extend(new)
+        cells = {column: _cell(row.get(column)) for column in self.columns}
         if self._file is None:
-            # The buffer holds any row whole, so that each row is one write.
-            self._file = self.path.open("a", encoding="utf-8", newline="", buffering=1 << 20)
-        self._file.write(_line([_cell(row.get(column)) for column in self.columns]))
-        self._file.flush()
+            self._file = Appended(self.path)
+        self._file.write(_line(list(cells.values())).encode())
+        self._count(cells)
 
     def flush(self) -> None:
         """Force the rows to the disk."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            self._file.sync()
 
     def close(self) -> None:
-        """Flush and close the file."""
+        """Close the file."""
         if self._file is not None:
-            self.flush()
             self._file.close()
             self._file = None
+
+    def _count(self, cells: Mapping[str, str]) -> None:
+        """Add a row to the digest; blanks are left out, since later columns put them anywhere."""
+        self.count += 1
+        text = "\0".join(f"{column}={cells[column]}" for column in sorted(cells) if cells[column])
+        self._digest.update(f"{text}\n".encode())
 
     def _extend(self, new: list[str]) -> None:
         """Rewrite the whole file under a longer header: rare, and never half done."""
@@ -79,14 +101,12 @@ class Table:
             *(column for column in LEADING if column in new or column in self.columns),
             *(column for column in [*self.columns, *new] if column not in LEADING),
         ]
-        lines = [_line([row.get(column, "") for column in self.columns]) for row in rows]
-        write_atomically(self.path, _line(self.columns) + "".join(lines))
+        self._rewrite(rows)
 
-    def _drop_after(self, step: int) -> None:
-        rows = self._rows()
-        kept = [row for row in rows if int(row["step"]) <= step]
-        lines = [_line([row[column] for column in self.columns]) for row in kept]
-        write_atomically(self.path, _line(self.columns) + "".join(lines))
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        lines = [_line([row.get(column, "") for column in self.columns]) for row in rows]
+        with storing(self.path):
+            write_atomically(self.path, _line(self.columns) + "".join(lines))
 
     def _rows(self) -> list[dict[str, str]]:
         """The file's rows; a last line that a killed process left unfinished is dropped."""
@@ -98,7 +118,7 @@ class Table:
             raise InputError(f"{self.path} is not a table of a run; restore it or start again")
         rows: list[dict[str, str]] = []
         for cells in reader:
-            if len(cells) != len(self.columns) or not cells[0].isdigit():
+            if len(cells) != len(self.columns) or not re.fullmatch("[0-9]{1,18}", cells[0]):
                 raise InputError(
                     f"{self.path}, line {reader.line_num}: broken row; delete the line or restore "
                     "the file"

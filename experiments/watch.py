@@ -15,13 +15,13 @@ from rich.console import Console
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.experiments import checkpoint
 from neoteny.experiments.agents import AGENTS
 from neoteny.experiments.config import RunConfig, from_dict
 from neoteny.experiments.evaluation import play
 from neoteny.experiments.film import Film, check_film_path, write_film
 from neoteny.experiments.folders import CHECKPOINT, CONFIG, read_json
 from neoteny.experiments.runner import Runner
+from neoteny.experiments.store import read_checkpoint
 from neoteny.experiments.worlds import make_envs
 from neoteny.wrappers.statistics import EpisodeStatistics
 
@@ -77,7 +77,7 @@ def watch(config: WatchConfig, console: Console) -> list[float]:
     runner = Runner(run, console)
     if "rgb_array" not in getattr(runner.envs, "metadata", {}).get("render_modes", ()):
         raise InputError(f"{run.world} draws no frames: it has no render mode rgb_array")
-    runner.load(checkpoint.load(folder / CHECKPOINT))
+    runner.load(read_checkpoint(folder, runner.description()))
     member = run.seed_list.index(seed)
     step, task = _find_step(config.task, runner, member)
     out = config.out or folder / f"watch-{_file_name(task)}-seed_{seed}.gif"

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.table import Table
 
@@ -137,10 +139,12 @@ def test_resumed_table_is_that_of_an_uninterrupted_run(tmp_path: Path, torn: str
     with Recorder(tmp_path / "whole", [0, 1], CONFIG) as recorder:
         _record(recorder, 1, 9)
     with Recorder(tmp_path / "cut", [0, 1], CONFIG) as recorder:
-        _record(recorder, 1, 7)
+        _record(recorder, 1, 5)
+        saved = recorder.state_dict()
+        _record(recorder, 5, 7)
     with (tmp_path / "cut" / "seed_0" / "metrics.csv").open("a") as file:
         file.write(torn)
-    with Recorder(tmp_path / "cut", [0, 1], CONFIG, resume_step=40) as recorder:
+    with Recorder(tmp_path / "cut", [0, 1], CONFIG, saved) as recorder:
         _record(recorder, 5, 9)
     for seed in ("seed_0", "seed_1"):
         wanted = (tmp_path / "whole" / seed / "metrics.csv").read_bytes()
@@ -152,21 +156,84 @@ def test_resumed_table_is_that_of_an_uninterrupted_run(tmp_path: Path, torn: str
 def test_resume_is_noted_in_the_config(tmp_path: Path) -> None:
     with Recorder(tmp_path, [0], CONFIG) as recorder:
         _record_one(recorder)
-    with Recorder(tmp_path, [0], {**CONFIG, "steps": 200}, resume_step=1):
-        pass
+        saved = recorder.state_dict()
+    with Recorder(tmp_path, [0], {**CONFIG, "steps": 200}, saved) as recorder:
+        assert recorder.state_dict() == saved
     stored = json.loads((tmp_path / "seed_0" / "config.json").read_text())
     assert stored["steps"] == 200
     assert stored["seed"] == 0
+    assert stored["run"] == saved["run"]
     assert [(part["step"], part["changed"]) for part in stored["resumed"]] == [
         (1, ["steps: stored 100, given 200"])
     ]
 
 
-def test_resume_without_a_table_warns(tmp_path: Path) -> None:
-    with Recorder(tmp_path, [0], CONFIG):
-        pass
-    with pytest.warns(UserWarning, match=r"metrics\.csv is missing.*step 5"):
-        Recorder(tmp_path, [0], CONFIG, resume_step=5).close()
+def _lines(change: str, lines: list[str]) -> list[str]:
+    """A table of a header and six rows, changed."""
+    return {
+        "cut": lines[:-3],
+        "hole": lines[:3] + lines[4:],
+        "doubled": lines + lines[1:],
+        "each row doubled": [lines[0], *(line for line in lines[1:] for _ in range(2))],
+        "swapped": [*lines[:2], lines[3], lines[2], *lines[4:]],
+        "a digit": [*lines[:2], lines[2].replace("0.5", "0.6"), *lines[3:]],
+        "another column's": [lines[0].replace("b", "c"), *lines[1:]],
+        "no rows": lines[:1],
+        "empty": [],
+    }[change]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("cut", "hole", "doubled", "each row doubled", "swapped", "a digit", "another column's"),
+        *("no rows", "empty"),
+    ],
+)
+def test_rows_that_are_not_the_checkpoints_are_refused(tmp_path: Path, change: str) -> None:
+    with Recorder(tmp_path, [0, 1], CONFIG) as recorder:
+        for step in range(1, 7):
+            recorder.record(step, {"a": step / 10 + 0.5, "b": 0.5, "x": -1.0})
+            if step == 5:
+                saved = recorder.state_dict()
+    path = tmp_path / "seed_1" / "metrics.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(_lines(change, lines)))
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*.*")}
+    with pytest.raises(InputError, match=r"seed_1/metrics\.csv") as refused:
+        Recorder(tmp_path, [0, 1], CONFIG, saved)
+    assert "\n" not in str(refused.value)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*.*")} == before
+    path.write_text("".join(lines))
+    Recorder(tmp_path, [0, 1], CONFIG, saved).close()
+    assert path.read_text() == "".join(lines[:-1])
+
+
+def test_missing_rows_and_another_runs_files_are_refused(tmp_path: Path) -> None:
+    saved = {}
+    for name in ("one", "other"):
+        with Recorder(tmp_path / name, [0], CONFIG) as recorder:
+            _record_one(recorder)
+            saved[name] = recorder.state_dict()
+    with pytest.raises(InputError, match=r"config\.json is of another run"):
+        Recorder(tmp_path / "one", [0], CONFIG, saved["other"])
+    (tmp_path / "one" / "seed_0" / "metrics.csv").unlink()
+    with pytest.raises(InputError, match=r"needs 1 rows up to step 1 \(0 found\)"):
+        Recorder(tmp_path / "one", [0], CONFIG, saved["one"])
+
+
+def test_digests_do_not_depend_on_when_columns_appeared(tmp_path: Path) -> None:
+    tables = [Table(tmp_path / f"{name}.csv") for name in ("late", "early")]
+    for step in range(1, 4):
+        tables[0].append({"step": step, "x": 0.5} | ({"task": 1, "y": "a, b"} if step > 1 else {}))
+        late = {"task": 1, "y": "a, b"} if step > 1 else {"task": math.nan, "y": ""}
+        tables[1].append({"y": late["y"], "step": step, "x": 0.5, "task": late["task"]})
+    for table in tables:
+        table.close()
+    assert tables[0].digest == tables[1].digest
+    again = Table(tmp_path / "late.csv", 3)
+    assert (again.count, again.digest) == (3, tables[0].digest)
+    assert Table(tmp_path / "late.csv", 2).digest != again.digest
 
 
 def test_table_names_a_broken_line(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import torch
 from rich.console import Console
 
 from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.core.errors import FrozenError
 from neoteny.experiments import checkpoint
 from neoteny.experiments.config import CompareConfig, RunConfig, from_dict
 from neoteny.experiments.runner import Runner, run
+from neoteny.train import main
 
 TINY = PPOConfig(num_envs=8, num_steps=16, num_epochs=2, num_minibatches=2)  # 128 steps each
 CONSOLE = Console(quiet=True)
@@ -74,6 +76,12 @@ def test_resume_is_bit_exact(tmp_path, cut):
         )
 
 
+def heed_signals():
+    """Take back what a shell in the background or nohup had its children ignore."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(out):
     """A run of 30 iterations in another process, stopped by the caller once it is under way."""
     arguments = ["run", "--intervention", "adamo", "l2_init", "--seeds", "2", "--first-seed", "26"]
@@ -83,9 +91,10 @@ def start(out):
     arguments += ["--checkpoint-minutes", "0.001", "--out"]
     process = subprocess.Popen(
         [sys.executable, "-m", "neoteny.train", *arguments, str(out)],
-        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=heed_signals,
     )
     table = out / "seed_26" / "metrics.csv"
     deadline = time.monotonic() + 120
@@ -96,17 +105,18 @@ def start(out):
     return process
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_resumes_to_the_same_numbers(tmp_path, how):
     whole = config(tmp_path, out=tmp_path / "whole", steps=128 * 30)
     run(whole, CONSOLE)
     out = tmp_path / "stopped"
     process = start(out)
     process.send_signal(how)
-    said, _ = process.communicate()
+    _, said = process.communicate()
     if how != signal.SIGKILL:
         assert process.returncode == 130
-        assert "continue with --resume" in said
+        assert f"continue with --resume {out}" in said
+        assert len(said.splitlines()) == 1
     assert 0 < checkpoint.load(out / "checkpoint.pt")["iteration"] < 30
     stored = dataclasses.replace(whole, out=out, resume=out)
     run(stored, CONSOLE, resume=True)
@@ -181,6 +191,46 @@ def test_a_non_finite_member_is_reported_frozen_and_leaves_the_other_alone(tmp_p
         assert torch.equal(mine[0], start)
     assert numbers(tmp_path / "sick", 26)["charts/alive"].tolist() == [0.0] * 10
     assert numbers(tmp_path / "sick", 27)["charts/alive"].tolist() == [1.0] * 10
+
+
+def make_sick(monkeypatch, sick):
+    """Have the value heads of the arms that `sick` picks begin with infinite weights."""
+    build = Runner.__init__
+
+    def build_sick(self, setup, console):
+        build(self, setup, console)
+        if sick(setup):
+            with torch.no_grad():
+                self.agent.network.branches["value"].head.weight.fill_(float("inf"))
+
+    monkeypatch.setattr(Runner, "__init__", build_sick)
+
+
+def test_a_run_stops_at_once_when_all_members_are_frozen(tmp_path, monkeypatch):
+    make_sick(monkeypatch, lambda setup: True)
+    setup = config(tmp_path, intervention=("none",))
+    for resume in (False, True):
+        with pytest.raises(FrozenError, match=r"ppo-none stopped at step 128: all its members"):
+            run(setup, CONSOLE, resume=resume)
+    for seed in (26, 27):
+        assert numbers(setup.folder, seed)["charts/alive"].tolist() == [0.0]
+    assert checkpoint.load(setup.folder / "checkpoint.pt")["alive"] == [False, False]
+
+
+def test_a_comparison_goes_on_past_an_arm_that_froze_and_names_it(tmp_path, monkeypatch, capsys):
+    make_sick(monkeypatch, lambda setup: setup.intervention == ("none",))
+    arguments = ["compare", "--interventions", "none", "adamo", "--hidden", "8", "--steps", "256"]
+    arguments += ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--task-steps", "128"]
+    arguments += ["--num-minibatches", "2", "--out", str(tmp_path)]
+    for _ in range(2):
+        assert main(arguments) == 1
+        captured = capsys.readouterr()
+        assert captured.err == (
+            "error: stopped with non-finite gradients in all members: ppo-none\n"
+        )
+        assert len(numbers(tmp_path / "ppo-none", 0)) == 1
+        assert len(numbers(tmp_path / "ppo-adamo", 0)) == 4
+        assert (tmp_path / "report.html").exists()
 
 
 def test_configuration_survives_json_and_names_every_arm(tmp_path):

@@ -1,0 +1,170 @@
+"""The folder of a run while a process trains it: held, checked, and written to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from neoteny.core.errors import FrozenError, InputError, RunError
+from neoteny.experiments import checkpoint
+from neoteny.experiments.config import RunConfig
+from neoteny.experiments.folders import (
+    CHECKPOINT,
+    check_run_folder,
+    difference,
+    remove_leftovers,
+)
+from neoteny.experiments.lock import FolderLock
+from neoteny.experiments.recorder import Recorder
+
+__all__ = ["Store", "check_startable", "read_checkpoint"]
+
+RESUMABLE_WITH = (
+    *("steps", "device", "threads", "checkpoint_minutes"),
+    *("dense", "compile", "cuda_graphs"),
+)
+"""Fields that may change between a run and its continuation."""
+
+IGNORED = (*RESUMABLE_WITH, "boundaries")
+"""What a description may differ in besides: boundaries follow from the steps."""
+
+
+def check_startable(config: RunConfig, *, resume: bool = False) -> None:
+    """Check what can be checked of a run's folder before anything is built or written.
+
+    Args:
+        config: What to train and where to write.
+        resume: Continue the run in `config.folder`.
+
+    Raises:
+        InputError: If another process writes there, or the folder does not fit the configuration.
+    """
+    FolderLock.require_free(config.folder)
+    check_run_folder(config.folder, config.to_dict(), resume, RESUMABLE_WITH)
+
+
+def read_checkpoint(
+    folder: Path, description: Mapping[str, Any], device: str = "cpu"
+) -> dict[str, Any]:
+    """Read a run's checkpoint, if it goes with the configuration.
+
+    Args:
+        folder: The run's folder.
+        description: The configuration and what follows from it.
+        device: Where tensors go.
+
+    Returns:
+        The state that was saved.
+
+    Raises:
+        InputError: If it is damaged, or was saved with another configuration.
+    """
+    path = folder / CHECKPOINT
+    state = checkpoint.load(path, device)
+    if not isinstance(state, dict) or not {"config", "records"} <= state.keys():
+        raise InputError(f"checkpoint {path} is of no run; restore a copy of it")
+    if differing := difference(json.loads(state["config"]), description, IGNORED):
+        raise InputError(
+            f"checkpoint {path} is of another configuration ({'; '.join(differing)}); "
+            "give the stored values or restore the file"
+        )
+    return state
+
+
+class Store:
+    """Holds a run's folder and writes its records and checkpoints.
+
+    Use it as a context manager.
+
+    Args:
+        config: What is trained and where to write.
+        description: The configuration and what follows from it, for config.json.
+
+    Raises:
+        InputError: On entering, if another process writes there.
+        RunError: On leaving with one: what is left of the run is added to its message.
+    """
+
+    def __init__(self, config: RunConfig, description: dict[str, Any]) -> None:
+        self.folder = config.folder
+        self.recorder: Recorder
+        self._config = config
+        self._description = description
+        self._lock = FolderLock(config.folder)
+        self._records: dict[str, Any] | None = None
+        self._saved: int | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Store:
+        self._stack.enter_context(self._lock)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+        if isinstance(error, RunError) and not isinstance(error, FrozenError):
+            raise RunError(f"{error}; {self._what_is_left()}") from error
+
+    def read(self, *, resumed: bool) -> dict[str, Any] | None:
+        """Check the folder, tidy it and read the checkpoint.
+
+        Args:
+            resumed: Go on with the run that lies there.
+
+        Returns:
+            The state that was saved, or None for a new run.
+
+        Raises:
+            InputError: If the folder or the checkpoint does not fit.
+        """
+        check_run_folder(self.folder, self._description, resumed, IGNORED)
+        remove_leftovers(self.folder)
+        if not resumed:
+            return None
+        state = read_checkpoint(self.folder, self._description, self._config.device)
+        self._records, self._saved = state["records"], state["records"]["step"]
+        return state
+
+    def open(self) -> None:
+        """Open the records, and drop rows after the checkpoint.
+
+        Raises:
+            InputError: If the rows are not those of the checkpoint.
+            RunError: If a file cannot be written.
+        """
+        seeds = self._config.seed_list
+        self.recorder = self._stack.enter_context(
+            Recorder(self.folder, seeds, self._description, self._records)
+        )
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint, bound to the configuration and the rows that it goes with.
+
+        Args:
+            state: What a resume continues from.
+
+        Raises:
+            RunError: If it cannot be written; the previous checkpoint stays.
+        """
+        self._lock.check()
+        self.recorder.flush()
+        records = self.recorder.state_dict()
+        config = json.dumps(self._description, default=str)
+        checkpoint.save(self.folder / CHECKPOINT, state | {"config": config, "records": records})
+        self._saved = records["step"]
+
+    def _what_is_left(self) -> str:
+        if self._saved is None:
+            return "nothing was measured: once that is mended, give the same command again"
+        return (
+            f"the checkpoint of step {self._saved:,} is kept: once that is mended, go on with "
+            f"--resume {self.folder}"
+        )
