@@ -234,8 +234,10 @@ class _Member:
             write_json(self._config, stored)
         self.table = Table(metrics)
         self._start_events(0)
-        self._events.summary(0, summary.text("config", _markdown(stored)))
-        self._events.summary(0, summary.custom_scalars(CUSTOM_SCALARS))
+        text = summary.text("config", _markdown(stored))  # type: ignore[no-untyped-call]
+        self._events.summary(0, text)
+        layout = summary.custom_scalars(CUSTOM_SCALARS)  # type: ignore[no-untyped-call]
+        self._events.summary(0, layout)
 
     def check(self, run: str, step: int, rows: int, digest: str) -> None:
         """Make sure that config.json and metrics.csv are those that a checkpoint goes with."""
