@@ -1,0 +1,72 @@
+"""A wheel, without its checkout: it holds one package and trains from any folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy
+import pytest
+
+import neoteny.envs
+
+ROOT = Path(neoteny.envs.__file__).parents[1]
+TINY = "--num-envs 4 --num-steps 8 --num-epochs 1 --num-minibatches 2 --hidden 8 --steps 128"
+
+
+def run(*command, cwd):
+    """Run a program that has to succeed, without what points at the checkout."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    # From a copy, since setuptools would ship whatever lies in a build/lib of the checkout.
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in run("git", "ls-files", "-co", "--exclude-standard", cwd=ROOT).splitlines():
+        if (ROOT / name).is_file() and not name.startswith("results/"):
+            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / "source" / name)
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder]
+    run(*pip, folder / "source", cwd=folder)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_a_wheel_installs_one_name_and_every_source_file(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    packages = {name.split("/")[0] for name in names}
+    assert packages == {"neoteny", wheel.name.split("-py3")[0] + ".dist-info"}
+    shipped = {name.removeprefix("neoteny/") for name in names if name.endswith(".py")}
+    folders = {name.split("/")[0] for name in shipped} - {"train.py"}
+    assert not folders & {"tests", "benchmarks", "docs", "results"}
+    sources = {
+        str(path.relative_to(ROOT)) for name in folders for path in (ROOT / name).rglob("*.py")
+    }
+    assert shipped == sources | {"train.py"}
+    assert "neoteny/py.typed" in names
+
+
+@pytest.mark.slow
+def test_a_wheel_trains_from_another_folder(wheel, tmp_path):
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", "--no-deps", wheel, cwd=tmp_path)
+    # The dependencies of this environment, without what its .pth files add: the checkout.
+    paths = run(python, "-c", "import site; print(site.getsitepackages()[0])", cwd=tmp_path)
+    Path(paths.strip(), "dependencies.pth").write_text(str(Path(numpy.__file__).parents[1]))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    where = run(python, "-c", "import neoteny.agents as a; print(a.__file__)", cwd=elsewhere)
+    assert where.startswith(str(tmp_path))
+    run(tmp_path / "venv/bin/neoteny", "run", *TINY.split(), "--out", "here", cwd=elsewhere)
+    assert "return" in (elsewhere / "here/seed_0/metrics.csv").read_text()
+    assert [path.name for path in elsewhere.iterdir()] == ["here"]
