@@ -1,4 +1,4 @@
-# make train · make test · make compare · make bench · make exactness · make lint · make clean
+# make train · make test · make versions · make compare · make bench · make exactness · make lint · make clean
 # Everything happens in .venv, which is made on first use and reused afterwards.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test compare bench exactness lint clean
+.PHONY: train test versions compare bench exactness lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py compare --preset demo --interventions none adamo:half_life=50000 --out results/runs/demo
@@ -38,8 +38,13 @@ $(PEERS)/bin/python:
 	$(PYTHON) -m venv $(PEERS)
 	$@ -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]' || (rm -rf $(PEERS); exit 1)
 
+# One process for each core, each with one thread: small tensors gain nothing from more
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m "not slow and not gpu"
+
+# The fast tests on the lowest and the newest versions: make versions ARGS="python3.12 --bounds newest"
+versions:
+	$(PYTHON) tests/versions.py $(or $(ARGS),$(PYTHON))
 
 # mypy cannot follow the import hook of an editable install; a link shows it the package.
 lint: $(VENV)/.installed-dev

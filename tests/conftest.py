@@ -1,5 +1,11 @@
 """What the tests of all packages share."""
 
+import os
+
+# Before torch is imported: what runs side by side has one thread each
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
