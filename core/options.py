@@ -9,6 +9,7 @@ own may have a class method `from_text`, which reads a `Text` or returns None.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import types
@@ -24,7 +25,18 @@ import numpy as np
 from neoteny.core.errors import InputError
 from neoteny.core.names import closest
 
-__all__ = ["LARGEST", "Text", "allows", "check_fields", "fit", "limits_of", "read_text"]
+__all__ = [
+    "LARGEST",
+    "Text",
+    "allows",
+    "check_fields",
+    "fit",
+    "fit_all",
+    "keywords",
+    "limits_of",
+    "read_text",
+    "show",
+]
 
 LARGEST = 2**53
 """Whole numbers that are options are at most this, so that floats and int64 hold them exactly."""
@@ -80,6 +92,29 @@ def fit(
     except _Misfit as wanted:
         raise InputError(f"{label.format(name, show(value))} must be {wanted}") from None
     return found
+
+
+def keywords(*functions: Callable[..., Any]) -> dict[str, Any]:
+    """The keyword-only parameters of functions, name to annotation."""
+    found: dict[str, Any] = {}
+    for function in functions:
+        hints = typing.get_type_hints(function)
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                found.setdefault(parameter.name, hints.get(parameter.name, Any))
+    return found
+
+
+def fit_all(values: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by name, each fitted to the annotation of its name where there is one.
+
+    Raises:
+        InputError: Naming the one that does not fit.
+    """
+    return {
+        name: fit(name, value, hints[name]) if name in hints else value
+        for name, value in values.items()
+    }
 
 
 def _check_limit(value: Any, rule: str | None) -> None:

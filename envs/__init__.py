@@ -5,7 +5,6 @@ environments of tensors or, with the option `numpy=True`, of arrays; `gymnasium.
 as a single environment.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ import gymnasium
 import torch
 
 from neoteny.core.errors import InputError
+from neoteny.core.options import fit, fit_all, keywords
 from neoteny.envs.base import TensorEnv
 from neoteny.envs.classic import PROBLEMS
 from neoteny.envs.host import HostEnv
@@ -114,29 +114,20 @@ def make(
         ValueError: for an unknown id or option, or a value out of range.
     """
     full = resolve(id)
-    if backend not in ("device", "host", None):
-        raise InputError(f"backend is {backend!r}: use 'device', 'host' or None")
+    backend = fit("backend", backend, Literal["device", "host"] | None)
     if backend == "host" or (backend is None and full not in _REGISTRY):
-        return HostEnv(full.removeprefix(NAMESPACE), num_envs, members, device, seed, **options)
+        options = fit_all(options, keywords(HostEnv.__init__))
+        own = {name: fit(name, value, Any) for name, value in options.items()}
+        return HostEnv(full.removeprefix(NAMESPACE), num_envs, members, device, seed, **own)
     if full not in _REGISTRY:
         raise InputError(f"{full} does not run on the device: pass backend='host'")
     cls, defaults = _REGISTRY[full]
-    known = _options(cls) - (set(defaults) - {"max_steps"})
+    hints = keywords(*[vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)])
+    known = set(hints) - (set(defaults) - {"max_steps"})
     if unknown := sorted(set(options) - known):
         raise InputError(f"{full} has no option {unknown[0]!r}: its options are {sorted(known)}")
     build: Callable[..., TensorEnv] = cls
-    return build(num_envs, members, device, seed, **defaults | options)
-
-
-def _options(cls: type[TensorEnv]) -> set[str]:
-    """Keyword-only parameters of the constructors along the class hierarchy."""
-    parameters = [
-        parameter
-        for base in cls.__mro__
-        if "__init__" in vars(base)
-        for parameter in inspect.signature(vars(base)["__init__"]).parameters.values()
-    ]
-    return {found.name for found in parameters if found.kind is inspect.Parameter.KEYWORD_ONLY}
+    return build(num_envs, members, device, seed, **defaults | fit_all(options, hints))
 
 
 for _name, _game in GAMES.items():

@@ -1,6 +1,6 @@
 """The base of all changes, and of those that draw tables from a seed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -14,9 +14,11 @@ from neoteny.core.errors import InputError
 from neoteny.envs import rng
 from neoteny.wrappers.arrays import Table, leading, split
 from neoteny.wrappers.described import Described
+from neoteny.wrappers.schedule import MOST_TASKS
 
 HOOKS = ("observation", "action", "reward", "label", "params")
 Seed = int | Sequence[int]
+MOST_NUMBERS = 2**28  # of a table, 2 GiB
 
 
 class Change(Described):
@@ -91,26 +93,22 @@ class Change(Described):
 class _Seeded(Change):
     """A change whose field `seed` is an int, or a sequence of M ints, one a member."""
 
+    limits: ClassVar[Mapping[str, str]] = {"seed": "at least 0"}
     seed: Seed
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """(M,) seeds, or the one that all members share."""
-        return (int(self.seed),) if isinstance(self.seed, int | np.integer) else tuple(self.seed)
+        return (self.seed,) if isinstance(self.seed, int) else tuple(self.seed)
 
     @property
     def members(self) -> int:
         """M, the number of seeds."""
         return len(self.seeds)
 
-    def _normalise(self, *names: str) -> None:
-        """Turn sequences into tuples, which hash and compare, and check the seeds."""
-        for name in ("seed", *names):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer):
-                object.__setattr__(self, name, tuple(int(item) for item in value))
-        if not self.seeds or min(self.seeds) < 0:
-            raise InputError(f"seed must not be negative or empty, got {self.seed}; give 0 or more")
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        some("seed", self.seeds)
 
     def _own(self, x: Any, lead: int) -> Any:
         """The member's index (M, 1, …) with `lead` axes, beside `x`; 0 when members share."""
@@ -158,11 +156,17 @@ class _Tabled(_Seeded):
     as they are. With `keep_first`, task 0 changes nothing.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"tasks": MOST_TASKS}
     tasks: int
     keep_first: bool
 
     def _rows(self, draw: Callable[[np.random.Generator], Any], plain: Any) -> Table:
         """(M * tasks, n) rows from `draw`, `plain` for a kept task 0."""
+        if (count := self.members * self.tasks * len(plain)) > MOST_NUMBERS:
+            raise InputError(
+                f"{type(self).__name__} draws {count:,} numbers for {self.tasks:,} tasks, more "
+                f"than {MOST_NUMBERS:,}: lower tasks, after which they come again"
+            )
         rows = [
             plain if task == 0 and self.keep_first else draw(np.random.default_rng([seed, task]))
             for seed in self.seeds
@@ -183,6 +187,16 @@ class _Tabled(_Seeded):
         following = values[self._index(x, whole + 1, lead)]
         part = leading(part, lead)
         return found + (following - found) * (part if isinstance(part, float) else part[..., None])
+
+
+def some(name: str, values: Sequence[Any]) -> None:
+    """Refuse an empty sequence.
+
+    Raises:
+        InputError: Naming it.
+    """
+    if not values:
+        raise InputError(f"{name} is empty; give one a task")
 
 
 def chance(words: Any, p: Any) -> Any:

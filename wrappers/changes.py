@@ -3,7 +3,7 @@
 Every change is a pure function of a task index, the same on NumPy and on every device.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -24,8 +24,8 @@ from neoteny.wrappers.change import (
     chance,
     only_discrete,
     only_vector,
+    some,
 )
-from neoteny.wrappers.numbers import probabilities, real_levels, whole_number
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class RewardScale(Change):
     gradual: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "factors", real_levels("factors", self.factors))
+        super().__post_init__()
+        some("factors", self.factors)
 
     @cached_property
     def _table(self) -> Table:
@@ -85,7 +86,8 @@ class Dynamics(Change):
     gradual: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", real_levels("values", self.values))
+        super().__post_init__()
+        some("values", self.values)
 
     @cached_property
     def _table(self) -> Table:
@@ -112,6 +114,7 @@ class GoalSwitch(Change):
     parameter: str = "goal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         goals = tuple(tuple(g) if isinstance(g, Sequence) else g for g in self.goals)
         object.__setattr__(self, "goals", goals)
         try:
@@ -168,6 +171,7 @@ class ActionPermutation(_Renaming):
         ValueError: a count is not positive, a seed negative, or the shape another one.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"actions": "at least 1", "shape": "at least 1"}
     actions: int
     tasks: int
     seed: Seed = 0
@@ -175,8 +179,7 @@ class ActionPermutation(_Renaming):
     shape: Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        whole_number(actions=self.actions, tasks=self.tasks)
-        self._normalise("shape")
+        super().__post_init__()
         if self.shape not in ((), (self.actions,)):
             raise InputError(
                 f"shape must be () for discrete actions or ({self.actions},) for vectors, "
@@ -229,6 +232,7 @@ class StickyActions(_Seeded):
     Source: Machado et al., "Revisiting the Arcade Learning Environment", 2018, section 5.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"probabilities": "in [0, 1]", "shape": "at least 1"}
     probabilities: tuple[float, ...]
     seed: Seed = 0
     shape: Sequence[int] = ()
@@ -237,9 +241,8 @@ class StickyActions(_Seeded):
     remembers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        found = probabilities("probabilities", self.probabilities)
-        object.__setattr__(self, "probabilities", found)
-        self._normalise("shape")
+        super().__post_init__()
+        some("probabilities", self.probabilities)
 
     @cached_property
     def _table(self) -> Table:
@@ -283,14 +286,11 @@ class LabelPermutation(_Renaming):
         ValueError: a count is not positive, or a seed negative.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"classes": "at least 1"}
     classes: int
     tasks: int
     seed: Seed = 0
     keep_first: bool = True
-
-    def __post_init__(self) -> None:
-        whole_number(classes=self.classes, tasks=self.tasks)
-        self._normalise()
 
     @cached_property
     def _table(self) -> Table:
@@ -317,6 +317,7 @@ class LabelNoise(_Seeded):
         ValueError: a fraction is outside [0, 1], `classes` not positive, or a seed negative.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"classes": "at least 1", "fractions": "in [0, 1]"}
     classes: int
     fractions: tuple[float, ...]
     seed: Seed = 0
@@ -324,9 +325,8 @@ class LabelNoise(_Seeded):
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        whole_number(classes=self.classes)
-        object.__setattr__(self, "fractions", probabilities("fractions", self.fractions))
-        self._normalise()
+        super().__post_init__()
+        some("fractions", self.fractions)
 
     @cached_property
     def _table(self) -> Table:

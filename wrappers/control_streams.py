@@ -38,9 +38,7 @@ def minigrid_doors(
         setup.device,
         setup.seeds,
         task_names=worlds,
-        encoding=encoding,
-        **options,
-        **setup.rendering,
+        **setup.complete(options, encoding=encoding),
     )
 
 
@@ -58,7 +56,7 @@ def minigrid_goal_flip(
     the world, the actions and the rewards stay as they are. With two tasks the meanings change
     to and fro. Further options go to the world.
     """
-    env = setup.make(f"neoteny/MiniGrid-{world}-v0", encoding="onehot", **options)
+    env = setup.make(f"neoteny/MiniGrid-{world}-v0", **setup.complete(options, encoding="onehot"))
     shape = env.single_observation_space.shape
     if shape[-1] < 26:
         raise InputError(f"world {world!r} has no goal in words; give GoToDoor, Fetch or PutNear")
@@ -83,8 +81,6 @@ def cartpole_drift(
     is always a little out of date. Any parameter of CartPole can drift through any values, to and
     fro in `task_steps` or, if `course` is "linear", once and for all. Further options go to it.
     """
-    if course not in ("sinusoidal", "linear"):
-        raise InputError(f"course must be sinusoidal or linear, got {course!r}")
     env = setup.make("neoteny/CartPole-v1", **options)
     change = Dynamics(parameter, values)  # type: ignore[arg-type]
     period, tasks = setup.period(TASK_STEPS), len(change.values)

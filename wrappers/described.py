@@ -1,28 +1,48 @@
 """Schedules and changes as plain values: written to JSON or YAML and read back."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from neoteny.core.errors import InputError
+from neoteny.core.names import hint, require_known
+from neoteny.core.options import check_fields
+
+PACKAGE = __name__.partition(".")[0] + "."
 
 
 class Described:
     """Base of a family of frozen dataclasses that are described by their fields.
 
     A direct subclass is the root of a family; the classes below it that do not begin with an
-    underscore are its kinds.
+    underscore are its kinds. Fields are checked by their types and the `limits` of the class, see
+    `neoteny.core.options`; a `__post_init__` of a class's own calls this one first.
     """
 
     kinds: ClassVar[dict[str, type[Any]]]
+    limits: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if Described in cls.__bases__:
             cls.kinds = {}
         elif not cls.__name__.startswith("_"):
+            known = cls.kinds.get(cls.__name__)
+            if (
+                known
+                and known.__module__.startswith(PACKAGE)
+                and known.__module__ != cls.__module__
+            ):
+                raise InputError(
+                    f"{_family(cls)} kind {cls.__name__!r} is there already: give the class "
+                    "another name"
+                )
             cls.kinds[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def to_dict(self) -> dict[str, Any]:
         """A description made of JSON types, read back by `from_dict`."""
@@ -45,26 +65,24 @@ class Described:
         """
         values = dict(description)
         kind = values.pop("kind", None)
-        if kind not in cls.kinds:
-            raise InputError(f"unknown {_family(cls)} kind {kind!r}; {_nearest(kind, cls.kinds)}")
+        require_known(f"{_family(cls)} kind", kind, cls.kinds)
         chosen = cls.kinds[kind]
         own = {field.name: field for field in fields(chosen) if field.init}
         for name in values:
             if name not in own:
-                raise InputError(f"{kind} has no field {name!r}; {_nearest(name, own)}")
+                raise InputError(f"{kind} has no field {name!r}: {hint(name, own)}")
         for name, field in own.items():
             if name not in values and field.default is field.default_factory is MISSING:
                 raise InputError(f"{kind} lacks its field {name!r}; add it")
-        try:
-            found: Self = chosen(**{name: _rich(cls, value) for name, value in values.items()})
-        except TypeError as error:
-            raise InputError(f"{kind} does not take these values: {values} ({error})") from error
+        found: Self = chosen(**{name: _rich(cls, value) for name, value in values.items()})
         return found
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Described):
         return value.to_dict()
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
@@ -76,8 +94,3 @@ def _rich(cls: type[Described], value: Any) -> Any:
 
 def _family(cls: type[Described]) -> str:
     return next(base for base in cls.__mro__ if Described in base.__bases__).__name__.lower()
-
-
-def _nearest(name: Any, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"

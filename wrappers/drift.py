@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -9,12 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table, float64
-from neoteny.wrappers.numbers import not_negative, whole_number
 from neoteny.wrappers.schedule import Schedule, Step
 
 ROUND = 4096
+PASSED = "from 2 to 100,000"  # a drift goes from one task to another
 
 
 class _Drift(Schedule):
@@ -53,14 +53,14 @@ class LinearDrift(_Drift):
         ValueError: a count is not positive, there are fewer than 2 tasks, or `start` is negative.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {
+        "steps": "at least 1",
+        "tasks": PASSED,
+        "start": "at least 0",
+    }
     steps: int
     tasks: int = 2
     start: int = 0
-
-    def __post_init__(self) -> None:
-        whole_number(steps=self.steps, tasks=self.tasks)
-        _at_least_two(self.tasks)
-        not_negative("start", self.start)
 
     def phase(self, step: Step) -> Any:
         """See `Schedule.phase`."""
@@ -85,12 +85,9 @@ class Sinusoidal(_Drift):
         ValueError: `period` is not positive, or there are fewer than 2 tasks.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"period": "at least 1", "tasks": PASSED}
     period: int
     tasks: int = 2
-
-    def __post_init__(self) -> None:
-        whole_number(period=self.period, tasks=self.tasks)
-        _at_least_two(self.tasks)
 
     @cached_property
     def _wave(self) -> Table:
@@ -102,8 +99,3 @@ class Sinusoidal(_Drift):
         place = step % self.period * ROUND // self.period
         found = self._wave.like(step)[place]
         return found if isinstance(found, Tensor | np.ndarray) else float(found)
-
-
-def _at_least_two(tasks: int) -> None:
-    if tasks < 2:
-        raise InputError(f"tasks must be at least 2, got {tasks}; a drift goes from one to another")

@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
+
 from neoteny.core.errors import InputError
+from neoteny.core.names import require_known
+from neoteny.core.options import show
 from neoteny.wrappers.change import Change
 from neoteny.wrappers.schedule import Schedule
 
+LONGEST = 100
+
 
 class Naming:
-    """Puts the place in front of the message of a ValueError raised inside."""
+    """Puts the place in front of the message of an InputError raised inside."""
 
     def __init__(self, *place: str) -> None:
         self.place = ": ".join(place)
@@ -21,17 +26,14 @@ class Naming:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Raise again with the place."""
-        if isinstance(error, ValueError):
+        if isinstance(error, InputError):
             raise InputError(f"{self.place}: {error}") from error
 
 
 def check_keys(content: Mapping[str, Any], known: Sequence[str]) -> None:
     """Refuse keys that are not `known`, naming the nearest one."""
     for key in content:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
-            raise InputError(f"unknown key {key!r}; {hint}")
+        require_known("key", key, known)
 
 
 def described(value: Any, family: type[Schedule] | type[Change]) -> Any:
@@ -41,10 +43,9 @@ def described(value: Any, family: type[Schedule] | type[Change]) -> Any:
     value = {"kind": value} if isinstance(value, str) else value
     if not isinstance(value, Mapping):
         raise InputError(
-            f"{value!r} must be a mapping with kind:, one of {', '.join(family.kinds)}"
+            f"{show(value)} must be a mapping with kind:, one of {', '.join(family.kinds)}"
         )
-    if value.get("kind") not in family.kinds or "kind" not in value:
-        family.from_dict(value)  # says what is wrong
+    require_known(f"{family.__name__.lower()} kind", value.get("kind"), family.kinds)
     own = [field.name for field in fields(family.kinds[value["kind"]])]
     check_keys(value, ["kind", *own])
     return dict(value)
@@ -58,7 +59,7 @@ def completed(
     inner = {
         key: completed(kinds, value, more)
         for key, value in given.items()
-        if isinstance(value, Mapping) and value.get("kind") in kinds
+        if isinstance(value, Mapping) and str(value.get("kind")) in kinds
     }
     return {key: value for key, value in more.items() if key in own} | {**given, **inner}
 
@@ -67,6 +68,8 @@ def plain(value: Any) -> Any:
     """A part of a definition in JSON types."""
     if isinstance(value, Schedule | Change):
         return value.to_dict()
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -80,13 +83,35 @@ def changes_in(content: Mapping[str, Any], source: str) -> tuple[Any, ...]:
     checked = []
     for index, change in enumerate(given):
         with Naming(source, f"changes[{index}]"):
+            if change is None:
+                raise InputError("is empty; give a kind such as RewardFlip, or leave it out")
             checked.append(described(change, Change))
     return tuple(checked)
 
 
-def check_type(content: Mapping[str, Any], source: str, key: str, kind: type[Any]) -> None:
-    """Refuse a mapping or a list of the wrong type; a key left out passes."""
-    value = content.get(key)
-    if value is not None and (not isinstance(value, kind) or isinstance(value, str)):
-        wanted = "a mapping of names to values" if kind is Mapping else "a list of names"
-        raise InputError(f"{source}: {key}: must be {wanted}, got {value!r}")
+def texts(content: Mapping[str, Any], source: str, key: str) -> tuple[str, ...]:
+    """A list of texts, each short enough for a table; one that is left out is empty."""
+    given = content.get(key)
+    if given is not None and not isinstance(given, list | tuple):
+        raise InputError(f"{source}: {key}: must be a list of names, got {show(given)}")
+    return tuple(text(name, source, key) for name in given or ())
+
+
+def text(value: Any, source: str, key: str) -> str:
+    """A name of at most 100 letters that can be printed, in one line."""
+    value = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= LONGEST:
+        raise InputError(
+            f"{source}: {key}: must be of 1 to {LONGEST} printable letters, got {show(value)}"
+        )
+    return value
+
+
+def options_in(content: Mapping[str, Any], source: str) -> Mapping[str, Any] | None:
+    """The options of a file or of a task in it: a mapping of names to values, or None."""
+    value = content.get("options")
+    if value is not None and not isinstance(value, Mapping):
+        raise InputError(
+            f"{source}: options: must be a mapping of names to values, got {show(value)}"
+        )
+    return value

@@ -1,18 +1,25 @@
 """Schedules whose switches nobody knows beforehand, or that lanes make one after another."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.core.options import show
 from neoteny.wrappers.arrays import Table
-from neoteny.wrappers.numbers import not_negative, real_levels, whole_number
-from neoteny.wrappers.schedule import Schedule, Step, aligned
+from neoteny.wrappers.schedule import (
+    MOST_SWITCHES,
+    MOST_TASKS,
+    Schedule,
+    Step,
+    aligned,
+    next_time,
+    passed,
+)
 
 
 @dataclass(frozen=True)
@@ -33,15 +40,18 @@ class Poisson(Schedule):
         ValueError: a count is not positive, or `seed` is negative.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {
+        "period": "at least 1",
+        "tasks": MOST_TASKS,
+        "seed": "at least 0",
+        "every": "at least 1",
+        "switches": f"from 1 to {MOST_SWITCHES:,}",
+    }
     period: int
     tasks: int | None = None
     seed: int = 0
     every: int = 1
     switches: int = 1024
-
-    def __post_init__(self) -> None:
-        whole_number(period=self.period, tasks=self.tasks, every=self.every, switches=self.switches)
-        not_negative("seed", self.seed)
 
     @cached_property
     def _times(self) -> Table:
@@ -51,7 +61,7 @@ class Poisson(Schedule):
 
     def visit(self, step: Step) -> Step:
         """See `Schedule.visit`."""
-        visit: Step = _passed(self._times, step)
+        visit: Step = passed(self._times, step)
         return visit
 
     def task(self, step: Step) -> Step:
@@ -61,9 +71,7 @@ class Poisson(Schedule):
 
     def next_boundary(self, step: int) -> int | None:
         """See `Schedule.next_boundary`."""
-        times = self._times.values
-        place = int(np.searchsorted(times, step, side="right"))
-        return int(times[place]) if place < len(times) else None
+        return next_time(self._times, step)
 
     @property
     def timing(self) -> tuple[Any, ...]:
@@ -95,6 +103,12 @@ class OnReturn(Schedule):
         ValueError: a count is not positive, or the switches do not ascend.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {
+        "every": "at least 1",
+        "tasks": MOST_TASKS,
+        "episodes": "at least 1",
+        "switches": "at least 1",
+    }
     threshold: float
     every: int
     tasks: int | None = None
@@ -102,11 +116,9 @@ class OnReturn(Schedule):
     switches: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        real_levels("threshold", self.threshold)
-        whole_number(every=self.every, tasks=self.tasks, episodes=self.episodes)
-        object.__setattr__(self, "switches", tuple(int(step) for step in self.switches))
-        if any(b <= a for a, b in zip((0, *self.switches), self.switches, strict=False)):
-            raise InputError(f"switches must ascend from 1 on, got {list(self.switches)}")
+        super().__post_init__()
+        if any(b <= a for a, b in zip(self.switches, self.switches[1:], strict=False)):
+            raise InputError(f"switches is {show(self.switches)}: it must ascend; sort them")
 
     def judge(self, step: int, mean: float) -> Self:
         """The schedule after a look at `step` has found this mean return of enough episodes."""
@@ -120,7 +132,7 @@ class OnReturn(Schedule):
 
     def visit(self, step: Step) -> Step:
         """See `Schedule.visit`."""
-        visit: Step = _passed(self._times, step)
+        visit: Step = passed(self._times, step)
         return visit
 
     def task(self, step: Step) -> Step:
@@ -130,7 +142,7 @@ class OnReturn(Schedule):
 
     def next_boundary(self, step: int) -> int | None:
         """First switch after `step` among those that have happened."""
-        return next((switch for switch in self.switches if switch > step), None)
+        return next_time(self._times, step)
 
     def next_check(self, step: int) -> int | None:
         """See `Schedule.next_check`."""
@@ -161,11 +173,12 @@ class Asynchronous(Schedule):
         ValueError: `spread` is not positive, or `base` waits for returns or is asynchronous.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"spread": "at least 1"}
     base: Schedule
     spread: int
 
     def __post_init__(self) -> None:
-        whole_number(spread=self.spread)
+        super().__post_init__()
         if isinstance(self.base, OnReturn | Asynchronous):
             raise InputError(f"base cannot be {self.base}; give a schedule fixed beforehand")
 
@@ -202,11 +215,3 @@ class Asynchronous(Schedule):
     def aligned(self, every: int) -> Self:
         """See `Schedule.aligned`."""
         return replace(self, base=self.base.aligned(every))
-
-
-def _passed(times: Table, step: Any) -> Any:
-    """How many of the ascending `times` (K,) are at or before `step`."""
-    if isinstance(step, Tensor):
-        return torch.searchsorted(times.like(step), step.contiguous(), right=True)
-    found = np.searchsorted(times.values, step, side="right")
-    return int(found) if isinstance(step, int) else found

@@ -74,8 +74,6 @@ def minatar_continual(
     unknown = [game for game in games if game not in GAMES]
     if unknown or not games:
         raise InputError(f"games {list(games)}: give some of {', '.join(GAMES)}")
-    if action_mode not in ("paper", "native"):
-        raise InputError(f"action_mode must be paper or native, got {action_mode!r}")
     period = setup.period(15_000_000)
     schedule = MemberSchedules.random_order(period, len(games), setup.seeds, cycles)
     minimal = [minatar.GAMES[game].game.minimal for game in games]
@@ -94,10 +92,7 @@ def minatar_continual(
             {"max_steps": PAPER_LIMITS[game] if max_steps == "paper" else max_steps}
             for game in games
         ],
-        channels=CHANNELS,
-        sticky=sticky,
-        ramping=ramping,
-        **setup.rendering,
+        **setup.complete({}, channels=CHANNELS, sticky=sticky, ramping=ramping),
     )
 
 
@@ -185,8 +180,5 @@ def minatar_five(
         setup.device,
         setup.seeds,
         task_names=games,
-        channels=CHANNELS,
-        max_steps=max_steps,
-        **options,
-        **setup.rendering,
+        **setup.complete(options, channels=CHANNELS, max_steps=max_steps),
     )

@@ -1,10 +1,10 @@
 """What a task changes in what the agent sees."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table, cast, leading, level, trailing
-from neoteny.wrappers.change import Seed, _Seeded, _Tabled, only_observation
-from neoteny.wrappers.numbers import not_negative, probabilities, real_levels, whole_number
+from neoteny.wrappers.change import Seed, _Seeded, _Tabled, only_observation, some
 
 Axis = Literal["features", "pixels", "channels"]
 
@@ -24,10 +23,11 @@ Axis = Literal["features", "pixels", "channels"]
 class _Seen(_Seeded):
     """A change of observations (*lead, *shape)."""
 
+    limits: ClassVar[Mapping[str, str]] = {"shape": "at least 1"}
     shape: Sequence[int]
 
-    def _normalise_shape(self) -> None:
-        self._normalise("shape")
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.shape:
             raise InputError("shape is empty; only observations with at least one axis can change")
 
@@ -72,10 +72,7 @@ class ObservationPermutation(_Seen, _Tabled):
     keep_first: bool = True
 
     def __post_init__(self) -> None:
-        self._normalise_shape()
-        if self.over not in get_args(Axis):
-            raise InputError(f"over must be one of {', '.join(get_args(Axis))}, got {self.over!r}")
-        whole_number(tasks=self.tasks)
+        super().__post_init__()
         self.__dict__["_places"] = (None, None)  # what they are for, and the places
 
     @cached_property
@@ -196,11 +193,7 @@ class ObservationOffset(_Seen, _Tabled):
     seed: Seed = 0
     keep_first: bool = True
     gradual: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        self._normalise_shape()
-        whole_number(tasks=self.tasks)
-        not_negative("std", self.std)
+    limits: ClassVar[Mapping[str, str]] = {"std": "at least 0"}
 
     @cached_property
     def _table(self) -> Table:
@@ -244,11 +237,7 @@ class ObservationDropout(_Seen, _Tabled):
     fraction: float = 0.2
     seed: Seed = 0
     keep_first: bool = True
-
-    def __post_init__(self) -> None:
-        self._normalise_shape()
-        whole_number(tasks=self.tasks)
-        probabilities("fraction", self.fraction)
+    limits: ClassVar[Mapping[str, str]] = {"fraction": "in [0, 1]"}
 
     @cached_property
     def _table(self) -> Table:
@@ -283,11 +272,11 @@ class ObservationNoise(_Seen):
     seed: Seed = 0
     gradual: ClassVar[bool] = True
     random: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, str]] = {"stds": "at least 0"}
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stds", real_levels("stds", self.stds))
-        not_negative("stds", min(self.stds))
-        self._normalise_shape()
+        super().__post_init__()
+        some("stds", self.stds)
 
     @cached_property
     def _levels(self) -> Table:

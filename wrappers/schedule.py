@@ -6,7 +6,7 @@ belongs to the old task.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +14,18 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.core.options import show
 from neoteny.wrappers.arrays import Table, float64
 from neoteny.wrappers.described import Described
-from neoteny.wrappers.numbers import whole_number
 
 Step = TypeVar("Step", int, npt.NDArray[Any], Tensor)
+MOST_TASKS = "from 1 to 100,000"
+MOST_SWITCHES = 1_000_000  # in a run
+MOST_DRAWN = 100_000  # tasks of all orders
 CYCLE_SEED_STRIDE = 7919  # the paper draws the order of cycle c from default_rng(seed + 7919 c)
 
 
@@ -96,10 +100,18 @@ class Schedule(Described, ABC):
 
         Returns:
             Ascending steps b with 0 < b < total.
+
+        Raises:
+            InputError: There are more than 1,000,000.
         """
         found: list[int] = []
         step = self.next_boundary(0)
         while step is not None and step < total:
+            if len(found) == MOST_SWITCHES:
+                raise InputError(
+                    f"the task is switched more than {MOST_SWITCHES:,} times in {total:,} steps: "
+                    "give a longer period or fewer steps"
+                )
             found.append(step)
             step = self.next_boundary(step)
         return found
@@ -141,11 +153,9 @@ class Periodic(Schedule):
         ValueError: `period` or `tasks` is not positive.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"period": "at least 1", "tasks": MOST_TASKS}
     period: int
     tasks: int | None = None
-
-    def __post_init__(self) -> None:
-        whole_number(period=self.period, tasks=self.tasks)
 
     def visit(self, step: Step) -> Step:
         """See `Schedule.visit`."""
@@ -181,23 +191,24 @@ class At(Schedule):
         ValueError: `steps` is empty, unsorted or not positive, or `tasks` is not positive.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"steps": "at least 1", "tasks": MOST_TASKS}
     steps: tuple[int, ...]
     tasks: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", tuple(int(step) for step in self.steps))
-        whole_number(tasks=self.tasks)
+        super().__post_init__()
         if not self.steps:
             raise InputError("steps is empty; give at least one step to switch at")
-        whole_number(**{"every step of a switch": min(self.steps)})
         if any(b <= a for a, b in zip(self.steps, self.steps[1:], strict=False)):
-            raise InputError(f"steps must ascend strictly, got {list(self.steps)}; sort them")
+            raise InputError(f"steps is {show(self.steps)}: it must ascend strictly; sort them")
+
+    @cached_property
+    def _times(self) -> Table:
+        return Table(np.array(self.steps, np.int64))
 
     def visit(self, step: Step) -> Step:
         """See `Schedule.visit`."""
-        visit = step * 0
-        for boundary in self.steps:
-            visit = visit + (step >= boundary)
+        visit: Step = passed(self._times, step)
         return visit
 
     def task(self, step: Step) -> Step:
@@ -207,7 +218,7 @@ class At(Schedule):
 
     def next_boundary(self, step: int) -> int | None:
         """See `Schedule.next_boundary`."""
-        return next((boundary for boundary in self.steps if boundary > step), None)
+        return next_time(self._times, step)
 
     @property
     def timing(self) -> tuple[Any, ...]:
@@ -231,11 +242,9 @@ class Cyclic(Schedule):
         ValueError: `period` or `tasks` is not positive.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"period": "at least 1", "tasks": MOST_TASKS}
     period: int
     tasks: int
-
-    def __post_init__(self) -> None:
-        whole_number(period=self.period, tasks=self.tasks)
 
     def visit(self, step: Step) -> Step:
         """See `Schedule.visit`."""
@@ -277,14 +286,17 @@ class RandomOrder(Cyclic):
         ValueError: `period`, `tasks` or `cycles` is not positive, or `seed` is negative.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"seed": "at least 0", "cycles": "at least 1"}
     seed: int = 0
     cycles: int = 128
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number(cycles=self.cycles)
-        if self.seed < 0:
-            raise InputError(f"seed must not be negative, got {self.seed}; give 0 or more")
+        if self.cycles * self.tasks > MOST_DRAWN:
+            raise InputError(
+                f"cycles {self.cycles:,} x tasks {self.tasks:,} is more than {MOST_DRAWN:,}: "
+                "lower cycles, after which the orders come again"
+            )
 
     @cached_property
     def _orders(self) -> Table:
@@ -299,3 +311,17 @@ class RandomOrder(Cyclic):
             return int(self._orders.values[index])
         task: Step = self._orders.like(index)[index]
         return task
+
+
+def passed(times: Table, step: Any) -> Any:
+    """How many of the ascending `times` (K,) are at or before `step`."""
+    if isinstance(step, Tensor):
+        return torch.searchsorted(times.like(step), step.contiguous(), right=True)
+    found = np.searchsorted(times.values, step, side="right")
+    return int(found) if isinstance(step, int) else found
+
+
+def next_time(times: Table, step: int) -> int | None:
+    """The first of the ascending `times` (K,) after `step`."""
+    place = int(np.searchsorted(times.values, step, side="right"))
+    return int(times.values[place]) if place < len(times.values) else None

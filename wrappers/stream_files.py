@@ -1,27 +1,28 @@
 """Streams of a user's own, read from a YAML or Python file."""
 
-import runpy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
-import yaml
 from gymnasium.spaces import Discrete
 
 from neoteny import envs
 from neoteny.core.errors import InputError
-from neoteny.core.text import read_text
+from neoteny.core.options import show
+from neoteny.core.own_code import naming, run_file
 from neoteny.wrappers.change import Change
 from neoteny.wrappers.file_checks import (
     Naming,
     changes_in,
     check_keys,
-    check_type,
     completed,
     described,
+    options_in,
     plain,
+    text,
+    texts,
 )
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.modes import OnSwitch, check_mode
@@ -30,6 +31,7 @@ from neoteny.wrappers.schedule import Periodic, RandomOrder, Schedule
 from neoteny.wrappers.stream_setup import TASK_STEPS, Setup, Stream
 from neoteny.wrappers.supervised_files import SupervisedDefinition, define_supervised
 from neoteny.wrappers.taskswitch import TaskSwitch
+from neoteny.wrappers.yaml_files import read_yaml
 
 KEYS = ("name", "environments", "schedule", "changes", "on_switch", "task_names", "options")
 TASK_KEYS = ("id", "name", "options")
@@ -76,6 +78,9 @@ class StreamDefinition:
             ValueError: a value is refused, or things do not fit each other; it names the key.
         """
         shared = {**(self.options or {}), **(options or {})}
+        with Naming(self.name, "options"):
+            for own in (shared, *(task.get("options", {}) for task in self.environments)):
+                setup.complete(own)  # refuses names that the builders take
         chain = len(self.environments) > 1
         with Naming(self.name, "schedule"):
             schedule = self._schedules(setup)
@@ -101,6 +106,11 @@ class StreamDefinition:
         own = isinstance(given, Mapping) and given.get("kind") == "RandomOrder"
         own = own and "seed" not in given  # type: ignore[operator]
         if isinstance(given, Mapping):
+            if tasks > 1 and given.get("tasks", tasks) != tasks:
+                raise InputError(
+                    f"tasks is {show(given['tasks'])}, but there are {tasks} environments; leave "
+                    "tasks out"
+                )
             more = {"period": setup.period(TASK_STEPS)} | ({"tasks": tasks} if tasks > 1 else {})
             given = Schedule.from_dict(completed(Schedule.kinds, given, more))
         given = given.aligned(setup.steps_per_iteration)
@@ -124,8 +134,7 @@ class StreamDefinition:
             setup.seeds,
             task_names=self._names(schedule),
             task_options=[task.get("options", {}) for task in self.environments],
-            **options,
-            **setup.rendering,
+            **setup.complete(options),
         )
 
     def _names(self, schedule: MemberSchedules) -> list[str]:
@@ -177,7 +186,7 @@ def read_stream(path: Path | str) -> StreamDefinition | SupervisedDefinition:
     if path.suffix == ".py":
         content = _run(path)
     elif path.suffix in (".yaml", ".yml"):
-        content = _parse(path)
+        content = read_yaml(path)
     else:
         raise InputError(f"stream file {path} must end in .yaml, .yml or .py")
     return define(content, path.stem, str(path))
@@ -201,7 +210,7 @@ def define(
     """
     if not isinstance(content, Mapping):
         raise InputError(
-            f"{source}: holds {content!r}; give keys such as environments: and schedule:"
+            f"{source}: holds {show(content)}; give keys such as environments: and schedule:"
         )
     if "data" in content:
         return define_supervised(content, name, source)
@@ -222,32 +231,34 @@ def define(
     with Naming(source, "schedule"):
         schedule = described(content.get("schedule"), Schedule)
     changes = changes_in(content, source)
-    check_type(content, source, "options", Mapping)
-    check_type(content, source, "task_names", Sequence)
-    names = tuple(str(task) for task in content.get("task_names") or ())
     return StreamDefinition(
-        str(content.get("name", name)),
+        text(content.get("name", name), source, "name"),
         tasks,
         schedule,
         changes,
         mode,
-        names,
-        content.get("options"),
+        texts(content, source, "task_names"),
+        options_in(content, source),
     )
 
 
-def _tasks(content: Any) -> tuple[Mapping[str, Any], ...]:
+def _tasks(content: Any) -> tuple[dict[str, Any], ...]:
     """Environments as mappings with an `id` that exists."""
     items = list(content) if isinstance(content, list | tuple) else [content]
     if not items:
         raise InputError("is empty; name an environment, or a list of them")
-    tasks = []
+    tasks: list[dict[str, Any]] = []
     for item in items:
         task = {"id": item} if isinstance(item, str) else item
         if not isinstance(task, Mapping) or not isinstance(task.get("id"), str):
-            raise InputError(f"{item!r} is no environment; give an id, or a mapping with id:")
+            raise InputError(f"{show(item)} is no environment; give an id, or a mapping with id:")
         check_keys(task, TASK_KEYS)
-        tasks.append({**task, "id": envs.resolve(task["id"])})
+        own: dict[str, Any] = (
+            {"name": text(task["name"], task["id"], "name")} if "name" in task else {}
+        )
+        if (options := options_in(task, task["id"])) is not None:
+            own["options"] = options
+        tasks.append({"id": envs.resolve(task["id"]), **own})
     return tuple(tasks)
 
 
@@ -257,16 +268,9 @@ def _base(schedule: Schedule) -> Schedule:
     return base
 
 
-def _parse(path: Path) -> Any:
-    try:
-        return yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        text = " ".join(str(error).split())
-        raise InputError(f"{path}: is not valid YAML: {text}") from error
-
-
 def _run(path: Path) -> Any:
-    found = runpy.run_path(str(path)).get("stream")
+    found = run_file(path).get("stream")
     if not callable(found):
         raise InputError(f"{path}: has no function stream(); define one that returns a mapping")
-    return found()
+    with naming(f"{path}: stream()"):
+        return found()

@@ -2,14 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 
 from neoteny import envs
 from neoteny.core.errors import InputError
+from neoteny.core.names import closest
+from neoteny.core.options import fit, fit_all, keywords
 from neoteny.envs.base import member_seeds
+from neoteny.envs.single import host_ids
 from neoteny.wrappers.checked import CheckActions
 from neoteny.wrappers.control_streams import (
     cartpole_drift,
@@ -82,33 +84,46 @@ def make_stream(
     Raises:
         ValueError: the name or an option is unknown, or a count is not positive.
     """
-    counts = {"task_steps": task_steps, "steps_per_iteration": steps_per_iteration}
-    for label, value in counts.items():
-        if value is not None and value <= 0:
-            raise InputError(f"{label} must be positive, got {value}; give at least 1")
+    task_steps = fit("task_steps", task_steps, int | None, "at least 1")
+    steps_per_iteration = fit("steps_per_iteration", steps_per_iteration, int, "at least 1")
     seeds = member_seeds(seed, members)
     setup = Setup(
         num_envs, torch.device(device), seeds, task_steps, steps_per_iteration, render_mode
     )
-    stream = _build(name, setup, options)
+    stream = build_stream(name, setup, options)
     return CheckActions(stream) if debug else stream
 
 
-def _build(name: str | StreamDefinition, setup: Setup, options: dict[str, Any]) -> Stream:
+def build_stream(name: str | StreamDefinition, setup: Setup, options: dict[str, Any]) -> Stream:
+    """Build a stream as `make_stream` does, with options that may have any names.
+
+    Raises:
+        InputError: the name or an option is unknown, or a value does not fit.
+    """
+    setup.complete(options)  # refuses names that the builders take
     if isinstance(name, StreamDefinition):
         return name.build(setup, options)
     if name in STREAMS:
         builder = STREAMS[name]
         _check_options(name, builder, options)
-        return builder(setup, **options)
+        return builder(setup, **fit_all(options, keywords(builder)))
+    return _single(setup, resolve(name), options)
+
+
+def resolve(name: str) -> str:
+    """The whole id of an environment; see `neoteny.envs.resolve`.
+
+    Raises:
+        InputError: there is neither a stream nor an environment of that name.
+    """
     try:
-        environment = envs.resolve(name)
-    except ValueError as error:
-        near = get_close_matches(name, [*STREAMS, *envs.registered()], n=1, cutoff=0.0)[0]
-        raise InputError(
-            f"unknown stream or environment {name!r}; did you mean {near!r}?"
-        ) from error
-    return _single(setup, environment, options)
+        return envs.resolve(name)
+    except InputError as error:
+        if near := closest(name, [*STREAMS, *envs.registered(), *host_ids()]):
+            hint = f"did you mean {near[0]!r}?"
+        else:
+            hint = "see `list streams` and `list envs`, or name its module as in module:id"
+        raise InputError(f"unknown stream or environment {name!r}: {hint}") from error
 
 
 def _check_options(name: str, builder: Callable[..., Stream], options: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ A step is one sample of one member, so schedules, half-lives and TensorBoard's a
 where streams of environments count environment steps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,16 +15,16 @@ from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.core.options import fit
 from neoteny.envs import rng
 from neoteny.envs.datasets import DATASETS, Dataset, load_dataset
 from neoteny.wrappers.arrays import leading
 from neoteny.wrappers.change import Change, Seed, _Seeded
 from neoteny.wrappers.changes import LabelPermutation
 from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.numbers import whole_number
 from neoteny.wrappers.observations import ObservationPermutation
 from neoteny.wrappers.rules import Rules
-from neoteny.wrappers.schedule import Periodic, Schedule, aligned
+from neoteny.wrappers.schedule import MOST_TASKS, Periodic, Schedule, aligned
 
 __all__ = [
     "KINDS",
@@ -62,13 +62,10 @@ class RandomLabels(_Seeded):
     arXiv:2303.01486.
     """
 
+    limits: ClassVar[Mapping[str, str]] = {"classes": "at least 1"}
     classes: int
     seed: Seed = 0
     random: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        whole_number(classes=self.classes)
-        self._normalise()
 
     def label(self, y: Any, task: Any, step: Any = 0) -> Any:
         """A class (*lead) int in place of `y`; `step`, broadcastable to it, numbers the samples."""
@@ -308,7 +305,8 @@ def load_images(source: str, data: str | Path | None = None, images: int | None 
     Raises:
         ValueError: files are missing, or there are fewer images.
     """
-    whole_number(images=images)
+    data = fit("data", data, str | Path | None)
+    images = fit("images", images, int | None, "at least 1")
     found = load_dataset(source, data)
     if images is not None or source == "digits":
         found = found.first(1200 if images is None else images)
@@ -346,7 +344,8 @@ def make_supervised(
         raise InputError(
             f"supervised stream {name!r} is unknown: use one of {', '.join(supervised())}"
         )
-    whole_number(tasks=tasks, task_steps=task_steps)
+    tasks = fit("tasks", tasks, int, MOST_TASKS)
+    task_steps = fit("task_steps", task_steps, int | None, "at least 1")
     found = load_images(source, data, images)
     schedule = Periodic(aligned(task_steps or TASK_STEPS, steps_per_iteration))
     changes = KINDS[kind](found, tasks, tuple(seeds))

@@ -6,17 +6,18 @@ from typing import Any
 
 import torch
 
-from neoteny.core.errors import InputError
+from neoteny.core.names import require_known
 from neoteny.envs.datasets import DATASETS
 from neoteny.wrappers.change import Change
 from neoteny.wrappers.file_checks import (
     Naming,
     changes_in,
     check_keys,
-    check_type,
     completed,
     described,
+    options_in,
     plain,
+    text,
 )
 from neoteny.wrappers.schedule import Cyclic, Schedule
 from neoteny.wrappers.supervised import TASK_STEPS, SupervisedStream, load_images
@@ -98,19 +99,16 @@ def define_supervised(content: Mapping[str, Any], name: str, source: str) -> Sup
     """Check a mapping with the key `data`; see `neoteny.wrappers.stream_files.define`."""
     with Naming(source):
         check_keys(content, KEYS)
-        if content["data"] not in DATASETS:
-            raise InputError(
-                f"data: {content['data']!r} is no data set; give one of {', '.join(DATASETS)}"
-            )
+        require_known("data: data set", content["data"], DATASETS)
     with Naming(source, "schedule"):
         schedule = described(content.get("schedule"), Schedule)
-    check_type(content, source, "options", Mapping)
+    options = options_in(content, source)
     with Naming(source, "options"):
-        check_keys(content.get("options") or {}, OPTIONS)
+        check_keys(options or {}, OPTIONS)
     return SupervisedDefinition(
-        str(content.get("name", name)),
+        text(content.get("name", name), source, "name"),
         content["data"],
         schedule,
         changes_in(content, source),
-        content.get("options"),
+        options,
     )

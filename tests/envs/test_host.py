@@ -320,7 +320,7 @@ def test_frames_come_from_the_environments():
         (lambda: make("Taxi-v4", 1, backend="device"), "pass backend='host'"),
         (lambda: make("Taxi-v4", 1, backend="gpu"), "backend is 'gpu'"),
         (lambda: host("CartPole-v1", 1, gravity=3), "CartPole-v1.*gravity"),
-        (lambda: host("CartPole-v1", 1, vectorization="fork"), "use 'sync' or 'async'"),
+        (lambda: host("CartPole-v1", 1, vectorization="fork"), "it must be one of sync, async"),
         (lambda: host("CartPole-v1", 1, observation="image"), "not a Dict"),
         (lambda: host("CartPole-v1", 0), "num_envs is 0"),
         (lambda: host("CartPole-v1", 1, max_steps=0), "max_steps is 0"),

@@ -265,11 +265,13 @@ def test_a_change_can_be_pickled_after_use():
 
 
 def test_bad_permutations_are_refused():
-    with pytest.raises(ValueError, match="over must be one of features, pixels, channels"):
+    with pytest.raises(
+        ValueError, match="over is 'rows': it must be one of features, pixels, channels"
+    ):
         ObservationPermutation(SHAPE, 2, over="rows")
     with pytest.raises(ValueError, match="shape is empty"):
         ObservationPermutation((), 2)
-    with pytest.raises(ValueError, match="tasks must be positive, got 0"):
+    with pytest.raises(ValueError, match="tasks is 0: it must be from 1 to 100,000"):
         ObservationPermutation(SHAPE, 0)
     with pytest.raises(ValueError, match=r"does not end in \(4, 3, 5\)"):
         ObservationPermutation(SHAPE, 2).observation(np.zeros((2, 4, 3, 6)), 1)
@@ -280,19 +282,28 @@ def test_bad_permutations_are_refused():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RewardScale(()), r"factors must be finite numbers, one a task, got \(\)"),
-        (lambda: RewardScale("1"), "factors must be finite numbers"),
-        (lambda: Dynamics("g", (float("inf"),)), "values must be finite numbers"),
+        (lambda: RewardScale(()), "factors is empty"),
+        (lambda: RewardScale("1"), "factors is '1': it must be a finite number"),
+        (lambda: Dynamics("g", (float("inf"),)), r"values is \(inf,\): it must be a finite number"),
         (lambda: GoalSwitch(("red",)), "goals must be whole numbers"),
         (lambda: GoalSwitch(((1, 2), 3)), "positions of one length"),
         (lambda: ObservationOffset((), 2), "shape is empty"),
-        (lambda: ObservationOffset((3,), 2, std=-1), "std must not be negative, got -1"),
-        (lambda: ObservationNoise((3,), (0.1, -0.1)), "stds must not be negative"),
-        (lambda: ObservationDropout((3,), 2, fraction=1.2), r"fraction must lie in \[0, 1\]"),
-        (lambda: ActionPermutation(0, 2), "actions must be positive, got 0"),
-        (lambda: ActionPermutation(3, 2, seed=-1), "seed must not be negative"),
-        (lambda: StickyActions(1.5), r"probabilities must lie in \[0, 1\], got 1.5"),
-        (lambda: LabelNoise(3, -0.1), r"fractions must lie in \[0, 1\]"),
+        (lambda: ObservationOffset((3,), 2, std=-1), "std is -1: it must be at least 0"),
+        (
+            lambda: ObservationNoise((3,), (0.1, -0.1)),
+            r"stds is \(0.1, -0.1\): it must be at least 0",
+        ),
+        (
+            lambda: ObservationDropout((3,), 2, fraction=1.2),
+            r"fraction is 1.2: it must be in \[0, 1\]",
+        ),
+        (lambda: ActionPermutation(0, 2), "actions is 0: it must be at least 1"),
+        (lambda: ActionPermutation(3, 2, seed=-1), "seed is -1: it must be at least 0"),
+        (lambda: StickyActions(1.5), r"probabilities is 1.5: it must be in \[0, 1\]"),
+        (lambda: LabelNoise(3, -0.1), r"fractions is -0.1: it must be in \[0, 1\]"),
+        (lambda: ActionPermutation(3, 2, keep_first="perhaps"), "it must be true or false"),
+        (lambda: ObservationOffset((3,), 2, seed=()), "seed is empty"),
+        (lambda: ObservationOffset((30_000,), 10_000)._table, "lower tasks"),
         (lambda: Change.from_dict({"kind": "RewardFlop"}), "did you mean 'RewardFlip'"),
         (lambda: Change.from_dict({"kind": "StickyActions"}), "lacks its field 'probabilities'"),
         (lambda: Change.from_dict({"kind": "RewardFlip", "by": 2}), "has no field 'by'"),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from neoteny import envs
+from neoteny.core.errors import InputError
 from neoteny.wrappers import (
     Asynchronous,
     Cyclic,
@@ -18,6 +19,7 @@ from neoteny.wrappers import (
     make_stream,
     read_stream,
 )
+from neoteny.wrappers.yaml_files import read_yaml
 
 FULL = """
 name: shuffled breakout
@@ -149,15 +151,31 @@ CARTPOLE = "environments: CartPole-v1\n"
         ("environments: []", "mine.yaml: environments: is empty"),
         ("environments: [3]", "environments: 3 is no environment; give an id"),
         ("environments: MinAtar-Brekout", "environments: unknown environment .* did you mean"),
-        ("environments: {id: CartPole-v1, option: {}}", "unknown key 'option'; did you mean 'opt"),
-        (CARTPOLE + "shedule: 3", "unknown key 'shedule'; did you mean 'schedule'"),
-        (CARTPOLE + "schedule: {kind: Cyclik}", "schedule: unknown schedule kind 'Cyclik'; did"),
-        (CARTPOLE + "schedule: {period: 3}", "schedule: unknown schedule kind None; use one of"),
-        (CARTPOLE + "schedule: {kind: Cyclic, perod: 3}", "unknown key 'perod'; did you mean"),
+        (
+            "environments: {id: CartPole-v1, option: {}}",
+            "key 'option' is unknown: did you mean 'opt",
+        ),
+        (CARTPOLE + "shedule: 3", "key 'shedule' is unknown: did you mean 'schedule'"),
+        (CARTPOLE + "schedule: {kind: Cyclik}", "schedule: schedule kind 'Cyclik' is unknown: did"),
+        (CARTPOLE + "schedule: {period: 3}", "schedule kind None is unknown: use one of"),
+        (CARTPOLE + "schedule: {kind: Cyclic, perod: 3}", "key 'perod' is unknown: did you mean"),
         (CARTPOLE + "schedule: [1]", r"schedule: \[1\] must be a mapping with kind:, one of"),
         (CARTPOLE + "changes: [RewardFlop]", r"changes\[0\]: .* did you mean 'RewardFlip'"),
         (CARTPOLE + "on_switch: later", "on_switch: on_switch must be one of reset, latch, now"),
         (CARTPOLE + "options: 3", "options: must be a mapping of names to values, got 3"),
+        (CARTPOLE + "options: {1: 3}", "line 2 has the key 1; keys are texts"),
+        (CARTPOLE + "changes: [null]", r"changes\[0\]: is empty; give a kind such as"),
+        (CARTPOLE + "changes: [{kind: [1]}]", r"kind \[1\] is unknown: use one of"),
+        (CARTPOLE + "name: {a: b}", "name: must be of 1 to 100 printable letters, got"),
+        (CARTPOLE + 'name: "a\\nb"', "name: must be of 1 to 100 printable letters"),
+        (CARTPOLE + "task_names: [null]", "task_names: must be of 1 to 100 printable letters"),
+        ("environments: {id: CartPole-v1, options: [1]}", "options: must be a mapping of names"),
+        (CARTPOLE + "changes: [RewardFlip]\nchanges: []", "line 3 has the key 'changes' for a sec"),
+        ("environments: [&a CartPole-v1, *a]", "line 1 has an anchor"),
+        (CARTPOLE + "name: !!python/name:os.system", "line 2 has the tag tag:yaml.org,2002:python"),
+        ("environments: " + "[" * 500, "line 1 is nested more than 20 deep"),
+        (CARTPOLE + "name: " + "a" * 100_000, "has more than 100,000 bytes"),
+        (CARTPOLE + "schedule: {kind: Cyclic, tasks: " + "9" * 5000 + "}", "cannot be read"),
         (CARTPOLE + "task_names: a", "task_names: must be a list of names, got 'a'"),
         ("environments: [CartPole-v1, Acrobot-v1]\non_switch: now", "must be reset for a chain"),
         ("environments: [a: b", "is not valid YAML: .* line 1"),
@@ -176,8 +194,8 @@ FLIP = "changes: [RewardFlip]\n"
     ("text", "message"),
     [
         (
-            CARTPOLE + "schedule: {kind: Cyclic, tasks: 2, period: 1e5}",
-            "period must be a whole",
+            CARTPOLE + "schedule: {kind: Cyclic, tasks: 2, period: 1.5}",
+            "period is 1.5: it must be a whole number",
         ),
         (CARTPOLE + "schedule: {kind: Cyclic}", "schedule: Cyclic lacks its field 'tasks'"),
         (CARTPOLE + FLIP + "schedule: {kind: Periodic}", "changes: tasks: say how many tasks"),
@@ -185,6 +203,20 @@ FLIP = "changes: [RewardFlip]\n"
         (CARTPOLE + "changes: [{kind: Dynamics, parameter: mass, values: [1, 2]}]", "lacks; its"),
         (CARTPOLE + "changes: [{kind: LabelNoise, classes: 2, fractions: 0.1}]", "acts on label"),
         (CARTPOLE + "changes: [{kind: StickyActions}]", r"changes\[0\]: StickyActions lacks its"),
+        (CARTPOLE + "options: {seed: 1}", "options: option 'seed' is none of the environment's"),
+        (CARTPOLE + "options: {max_steps: true}", "max_steps is True: it must be a whole number"),
+        (
+            CARTPOLE + "changes: [{kind: ObservationOffset, keep_first: nope, tasks: 2}]",
+            "keep_first is 'nope': it must be true or false",
+        ),
+        (
+            CARTPOLE + "schedule: {kind: OnReturn, threshold: .inf, every: 9, tasks: 2}",
+            "threshold is inf: it must be a finite number",
+        ),
+        (
+            "environments: [CartPole-v1, CartPole-v1]\nschedule: {kind: Cyclic, tasks: 3}",
+            "tasks is 3, but there are 2 environments",
+        ),
         (CARTPOLE + "options: {stick: 1}", "mine: environments: .* has no option 'stick'"),
         ("environments: [CartPole-v1, Acrobot-v1]", "environments: .*has observations"),
         (
@@ -199,6 +231,52 @@ def test_what_does_not_fit_is_refused_when_built(written, text, message):
     with pytest.raises(ValueError, match=message) as error:
         make_stream(stream, 2)
     assert "\n" not in str(error.value)
+
+
+def test_words_and_numbers_are_those_of_yaml_1_2(tmp_path):
+    file = tmp_path / "words.yaml"
+    file.write_text("{a: [yes, no, on, off], b: 1e-1, c: 010, d: 2020-01-01, e: 1:30, f: 1_000}")
+    assert read_yaml(file) == {
+        "a": ["yes", "no", "on", "off"],
+        "b": 0.1,
+        "c": 10,
+        "d": "2020-01-01",
+        "e": "1:30",
+        "f": 1000,
+    }
+
+
+def test_a_whole_float_and_the_words_for_no_are_taken(written):
+    text = CARTPOLE + "schedule: {kind: Cyclic, tasks: 2, period: 1e5}\n"
+    text += "changes: [{kind: ObservationOffset, keep_first: no}]"
+    stream = make_stream(written(text), 1)
+    assert stream.schedule.members[0] == Cyclic(100_000, 2)
+    assert stream.changes[0].keep_first is False
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "message"),
+    [
+        ("import sys; sys.exit(3)", InputError, r"mine\.py: stream\(\) calls sys.exit\(3\)"),
+        ("return Cyclic(0, 2)", InputError, r"mine\.py: stream\(\): period is 0"),
+        ("raise ValueError('mine')", ValueError, "^mine"),
+        ("return None", InputError, "mine.py: holds None; give keys"),
+        ("x = = 3", InputError, r"mine\.py:3: is not Python: invalid syntax"),
+    ],
+)
+def test_errors_of_a_python_file_name_it(written, body, kind, message):
+    text = f"from neoteny.wrappers import Cyclic\ndef stream():\n    {body}\n"
+    with pytest.raises(ValueError, match=message) as error:
+        written(text, "mine.py")
+    assert type(error.value) is kind
+    if kind is ValueError:
+        assert "mine.py: stream()" in error.value.__notes__[0]
+
+
+def test_a_kind_of_ones_own_cannot_take_the_name_of_another(written):
+    text = "from neoteny.wrappers import Change\nclass RewardFlip(Change):\n    pass\n"
+    with pytest.raises(InputError, match="change kind 'RewardFlip' is there already"):
+        written(text, "mine.py")
 
 
 def test_files_that_cannot_be_read_are_refused(written, tmp_path):

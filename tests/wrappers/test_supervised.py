@@ -215,7 +215,7 @@ def test_a_pickle_that_is_a_program_is_refused(tmp_path, capsys):
         ("cifar10-permuted", {"data": "nowhere"}, "data_batch_1 is not in"),
         ("digits-upside-down", {}, "use one of digits-permuted, digits-random-labels"),
         ("digits-permuted", {"images": 5000}, "the data set has 1797"),
-        ("digits-permuted", {"tasks": 0}, "tasks must be positive"),
+        ("digits-permuted", {"tasks": 0}, "tasks is 0: it must be from 1 to 100,000"),
     ],
 )
 def test_bad_input_is_told_in_one_line(name, options, message):
