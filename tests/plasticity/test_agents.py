@@ -82,8 +82,13 @@ def classifier(spec, interventions):
     return agent, lambda: agent.learn(agent.collect(stream))
 
 
-@pytest.mark.parametrize("torso", ["mlp", "conv"])
-@pytest.mark.parametrize("make", [ppo, dqn, classifier], ids=lambda make: make.__name__)
+# Each agent and each torso once; the others repeat them and are slow.
+CHOSEN = [(ppo, "mlp"), (dqn, "conv"), (classifier, "mlp")]
+REST = [(ppo, "conv"), (dqn, "mlp"), (classifier, "conv")]
+AGENTS = [*CHOSEN, *(pytest.param(*each, marks=pytest.mark.slow) for each in REST)]
+
+
+@pytest.mark.parametrize(("make", "torso"), AGENTS)
 @pytest.mark.parametrize("name", sorted(INTERVENTIONS))
 def test_agents_learn_with_it_and_it_acts(name, make, torso):
     spec = NetworkSpec((16, 8), torso=torso, channels=(4,), kernel=(3,))

@@ -50,9 +50,9 @@ REFUSED = {("snr", "groupsort"), ("snr", "crelu")}
 # where most can go wrong: in the network with two branches.
 GRID = [(kind, torso) for kind in ("ppo", "dqn", "classifier") for torso in ("mlp", "conv")]
 NETWORKS = [{"kind": kind, "torso": torso} for kind, torso in GRID]
-# Each algorithm and each torso once, where a test trains several learners: what differs between
-# algorithms is the branches, and the rest of the grid would repeat it.
-CHOSEN = [{"kind": "ppo"}, {"kind": "dqn", "torso": "conv"}, {"kind": "classifier"}]
+# Each algorithm and each torso once; the rest of the grid, which repeats them, is slow.
+CHOSEN = [NETWORKS[0], NETWORKS[3], NETWORKS[4]]
+REST = [pytest.param(each, marks=pytest.mark.slow) for each in NETWORKS if each not in CHOSEN]
 VARIANTS = [{"activation": "groupsort"}, {"activation": "crelu", "torso": "conv"}]
 VARIANTS += [{"shared": True}, {"shared": True, "torso": "conv"}]
 NO_SKIPS = {"continual_backprop", "plasticity_injection", "redo", "snr"}
@@ -72,10 +72,10 @@ def named_network(options):
 
 over_names = pytest.mark.parametrize("name", ALL)
 over_chosen = pytest.mark.parametrize("network", CHOSEN, ids=named_network)
-over_networks = pytest.mark.parametrize("network", NETWORKS, ids=named_network)
+over_networks = pytest.mark.parametrize("network", CHOSEN + REST, ids=named_network)
 
 
-@pytest.mark.parametrize("network", NETWORKS + VARIANTS, ids=named_network)
+@pytest.mark.parametrize("network", CHOSEN + REST + VARIANTS, ids=named_network)
 @over_names
 def test_every_parameter_is_in_one_optimizer_group_and_moves(
     name, network, make_learner, train, snapshot
