@@ -18,7 +18,7 @@ from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.agents.policies import Categorical
 from neoteny.core.options import check_fields
-from neoteny.plasticity.interventions import Intervention, OptimizerSettings
+from neoteny.plasticity.interventions import TASK_STEPS, Intervention, OptimizerSettings
 
 __all__ = ["Classifier", "ClassifierConfig", "cross_entropy"]
 
@@ -57,6 +57,19 @@ class ClassifierConfig:
         """Gradient steps per sample."""
         return 1 / self.batch_size
 
+    def optimizer_settings(self, task_steps: float = TASK_STEPS) -> OptimizerSettings:
+        """What interventions are told, for tasks of so many samples.
+
+        Samples come as they are learnt from, so an edit may follow any update, and how many make a
+        row of the record is nobody's business.
+        """
+        return OptimizerSettings(
+            self.learning_rate,
+            self.adam_eps,
+            updates_per_step=self.updates_per_step,
+            task_steps=task_steps,
+        )
+
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     """Cross-entropy of each member, in nats.
@@ -83,6 +96,7 @@ class Classifier:
         seeds: One seed per member.
         stacked: Compute the network as one autograd node where its kind allows it.
         precision: Type of the matrix products' factors, float32 or bfloat16.
+        task_steps: Samples of a task, by which interventions are timed.
     """
 
     def __init__(
@@ -94,6 +108,7 @@ class Classifier:
         seeds: Sequence[int],
         stacked: bool = True,
         precision: torch.dtype = torch.float32,
+        task_steps: float = TASK_STEPS,
     ) -> None:
         self.config = config
         self.members = len(seeds)
@@ -106,12 +121,7 @@ class Classifier:
             ),
             spec,
             interventions,
-            OptimizerSettings(
-                config.learning_rate,
-                config.adam_eps,
-                updates_per_step=config.updates_per_step,
-                updates_per_iteration=config.updates_per_iteration,
-            ),
+            config.optimizer_settings(task_steps),
             seeds,
             max_grad_norm=config.max_grad_norm,
             device=self.device,

@@ -40,7 +40,7 @@ from neoteny.agents.tally import Tally, Update
 from neoteny.core.errors import InputError
 from neoteny.envs import rng
 from neoteny.envs.base import TensorEnv
-from neoteny.plasticity.interventions import Intervention, OptimizerSettings
+from neoteny.plasticity.interventions import TASK_STEPS, Intervention
 
 __all__ = ["DQN", "DQNConfig"]
 
@@ -61,6 +61,7 @@ class DQN:
         stacked: Compute a branch as one operation; else layer by layer, which gives the same
             numbers up to round-off.
         precision: Type of the matrix products' factors, float32 or bfloat16.
+        task_steps: Environment steps of a task, by which interventions are timed.
 
     Raises:
         ValueError: If actions are not discrete, or what happens at a switch asks for members that
@@ -79,6 +80,7 @@ class DQN:
         dense: bool = False,
         stacked: bool = True,
         precision: torch.dtype = torch.float32,
+        task_steps: float = TASK_STEPS,
     ) -> None:
         if not isinstance(envs.single_action_space, gymnasium.spaces.Discrete):
             raise InputError(f"DQN needs discrete actions, the environment has {envs.action_space}")
@@ -98,9 +100,7 @@ class DQN:
             ),
             spec,
             interventions,
-            OptimizerSettings(
-                config.learning_rate, config.adam_eps, updates_per_step=config.updates_per_step
-            ),
+            config.optimizer_settings(task_steps),
             seeds,
             max_grad_norm=config.max_grad_norm,
             clip_per_branch=False,
@@ -108,6 +108,7 @@ class DQN:
         )
         self.target = copy.deepcopy(self.network).requires_grad_(False)
         self.learner.targets = [self.target]  # surgery edits it along with the network
+        self.learner.beginnings = [self._begin_anew]
         self._policy_keys = rng.lane_keys(seeds, config.num_envs, "policy", self.device)
         batch_keys = rng.lane_keys(seeds, config.batch_size, "replay", self.device)
         self._batch_keys = batch_keys.view(self.members, -1)
@@ -344,6 +345,13 @@ class DQN:
             self.replay.switch()
         if self.config.epsilon_restart:
             self.began = self.step
+
+    def _begin_anew(self) -> None:
+        """Forget every transition, and explore as at the start."""
+        if self.replay is not None:
+            now = self.replay.observation.flatten(0, 1)
+            self.replay = make_replay(now.clone(), self.config, self.seeds)
+        self.began = self.step
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a bit-exact resume needs, the learner and the replay included."""

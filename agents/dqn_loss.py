@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
+from neoteny.plasticity.interventions.settings import TASK_STEPS, OptimizerSettings
 
 __all__ = [
     "DQNConfig",
@@ -130,6 +131,16 @@ class DQNConfig:
     def target_updates(self) -> int:
         """Gradient steps between two moves of the target network."""
         return max(1, round(self.target_frequency / self.train_frequency))
+
+    def optimizer_settings(self, task_steps: float = TASK_STEPS) -> OptimizerSettings:
+        """What interventions are told, for tasks of so many environment steps."""
+        return OptimizerSettings(
+            self.learning_rate,
+            self.adam_eps,
+            updates_per_step=self.updates_per_step,
+            updates_per_target=self.target_updates,
+            task_steps=task_steps,
+        )
 
 
 def epsilon_at(step: Tensor, lanes: int, config: DQNConfig) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -79,6 +80,9 @@ class Learner:
                 group["capturable"] = self.alive.is_cuda
         self.targets: list[Network] = []
         """Copies of the network that follow every reset of units; DQN adds its target network."""
+        self.beginnings: list[Callable[[], None]] = []
+        """What an agent does, besides having a new network, to begin anew; DQN empties its replay
+        and explores again."""
         self.reports_losses = reports_losses
         self._loss: Tensor | KnownLoss | None = None
         self._parts: Mapping[str, Tensor] | None = None
@@ -240,6 +244,16 @@ class Learner:
         for intervention in self.interventions:
             intervention.boundary(self, task)
 
+    def edited(self, layer: Any = None, units: Tensor | None = None) -> None:
+        """Tell the interventions that weights were moved other than by a step.
+
+        Args:
+            layer: The layer with new units, None if no unit is a new one.
+            units: (M, units) bool, the new ones; None for all.
+        """
+        for intervention in self.interventions:
+            intervention.edited(self, layer, units)
+
     def reset_optimizer(self) -> None:
         """Forget the optimiser's moments and step counts, in place."""
         reset_optimizer(self.optimizer)
@@ -251,6 +265,7 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "interventions": [dict(intervention.state) for intervention in self.interventions],
             "updates": self.updates,
+            "task_steps": self.settings.task_steps,
             "boundaries": self.boundaries,
             "alive": self.alive,
             "any_frozen": self.any_frozen,
@@ -264,6 +279,8 @@ class Learner:
             for name, value in saved.items():
                 intervention.state[name] = value.to(self.alive.device, copy=True)
         self.updates = state["updates"]
+        # A run of one task that is made longer keeps the periods that it began with.
+        self.settings = replace(self.settings, task_steps=state["task_steps"])
         self.boundaries = state["boundaries"]
         self.alive.copy_(state["alive"])
         self.any_frozen = state["any_frozen"]

@@ -71,6 +71,10 @@ class Family(ABC):
         """As :meth:`log_prob`, without autograd, with the gradient as a function."""
 
     @abstractmethod
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """Entropy (...) of the distributions, in nats."""
+
+    @abstractmethod
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
         """Kullback-Leibler divergence (...) of the distributions `new` from `old`, in nats."""
 
@@ -148,6 +152,11 @@ class Categorical(Family):
             return found.scatter_add_(-1, chosen, -slope)
 
         return log_probs.gather(-1, chosen).squeeze(-1), entropy, gradient
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """See :meth:`Family.entropy`."""
+        entropy: Tensor = torch.special.entr(outputs.softmax(-1)).sum(-1)
+        return entropy
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
         """See :meth:`Family.kl`."""
@@ -227,6 +236,10 @@ class Gaussian(Family):
             return torch.cat([-slope * error * precision, d_log_std], -1)
 
         return *self.log_prob(outputs, action), gradient
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """See :meth:`Family.entropy`; that of the unclipped action."""
+        return outputs.chunk(2, -1)[1].sum(-1) + (self._constant + 0.5 * self.size)
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
         """See :meth:`Family.kl`."""

@@ -26,7 +26,7 @@ from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_los
 from neoteny.agents.rollout import Rollout, gae
 from neoteny.agents.sparse import SparseBatch
 from neoteny.envs import rng
-from neoteny.plasticity.interventions import Intervention, OptimizerSettings
+from neoteny.plasticity.interventions import TASK_STEPS, Intervention
 
 __all__ = ["PPO", "PPOConfig"]
 
@@ -47,6 +47,7 @@ class PPO:
         precision: Type of the matrix products' factors, float32 or bfloat16.
         recorder: Makes what updates are recorded with, if they run the same operations every time;
             `None` runs them one operation after the other.
+        task_steps: Environment steps of a task, by which interventions are timed.
 
     Raises:
         ValueError: If the actions are of another kind.
@@ -65,6 +66,7 @@ class PPO:
         stacked: bool = True,
         precision: torch.dtype = torch.float32,
         recorder: Callable[[], Recorder] | None = None,
+        task_steps: float = TASK_STEPS,
     ) -> None:
         self.config = config
         self.members = len(seeds)
@@ -81,12 +83,7 @@ class PPO:
             ),
             spec,
             interventions,
-            OptimizerSettings(
-                config.learning_rate,
-                config.adam_eps,
-                updates_per_step=config.updates_per_step,
-                updates_per_iteration=config.num_epochs * config.num_minibatches,
-            ),
+            config.optimizer_settings(task_steps),
             seeds,
             max_grad_norm=config.max_grad_norm,
             device=self.device,

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from neoteny.agents.policies import Family
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
+from neoteny.plasticity.interventions.settings import TASK_STEPS, OptimizerSettings
 
 __all__ = ["PPOConfig", "explained_variance", "fused_ppo_loss", "ppo_loss"]
 
@@ -87,6 +88,18 @@ class PPOConfig:
     def updates_per_step(self) -> float:
         """Gradient steps per environment step."""
         return self.num_epochs * self.num_minibatches / self.steps_per_iteration
+
+    def optimizer_settings(self, task_steps: float = TASK_STEPS) -> OptimizerSettings:
+        """What interventions are told, for tasks of so many environment steps."""
+        updates = self.num_epochs * self.num_minibatches
+        return OptimizerSettings(
+            self.learning_rate,
+            self.adam_eps,
+            updates_per_step=self.updates_per_step,
+            updates_per_iteration=updates,
+            updates_per_target=updates,
+            task_steps=task_steps,
+        )
 
 
 def ppo_loss(

@@ -27,7 +27,7 @@ from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import InputError
 from neoteny.envs.sb3 import SB3VecEnv
-from neoteny.plasticity.interventions import Intervention, OptimizerSettings
+from neoteny.plasticity.interventions import TASK_STEPS, Intervention
 from neoteny.plasticity.sb3_networks import PolicyNetworks
 
 __all__ = ["JointLearner", "Reference"]
@@ -44,6 +44,7 @@ class Reference:
         spec: widths and activation of the hidden layers.
         interventions: makes the interventions of one member.
         seeds: one a member.
+        task_steps: environment steps of a task, by which interventions are timed.
 
     Raises:
         ValueError: if Stable-Baselines3 has no counterpart of a setting.
@@ -56,6 +57,7 @@ class Reference:
         spec: NetworkSpec,
         interventions: Interventions,
         seeds: Sequence[int],
+        task_steps: float = TASK_STEPS,
     ) -> None:
         if spec.activation not in ACTIVATIONS or not spec.bias:
             raise InputError(
@@ -69,9 +71,7 @@ class Reference:
             )
         self.config = config
         self.device = torch.device(worlds[0].device)
-        self._settings = OptimizerSettings(
-            config.learning_rate, config.adam_eps, updates_per_step=config.updates_per_step
-        )
+        self._settings = config.optimizer_settings(task_steps)
         self.agents: list[BaseAlgorithm] = []
         learners = []
         self._random: list[Any] = []
@@ -178,6 +178,9 @@ class _Joint:
         self.needs_boundaries = parts[0].needs_boundaries
         self.settings = parts[0].settings
         self.strength = parts[0].strength
+        self.hooks, self.acts_at_most = parts[0].hooks, parts[0].acts_at_most
+        self.acts_every = parts[0].acts_every
+        self.resets_as_all_do = parts[0].resets_as_all_do
 
     def measured(self) -> dict[str, Tensor]:
         parts = [part.measured() for part in self.parts]

@@ -4,7 +4,7 @@ Whatever a user gives, as text on the command line, in a file or in Python, goes
 a dataclass calls `check_fields` when it is made, and `fit` serves what is no dataclass. A field's
 type is its annotation; the limits of numbers are in the class's `limits`, field to rule, a rule
 being "at least 1", "above 0", "in [0, 1)", "from 1 to 1,000" or "above 0, or inf". A type of its
-own may have a class method `from_text`, which reads a `Text` or returns None.
+own may have a class method `from_text`, which reads a `Text` or returns None, and a text `wanted`.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _fit(value: Any, hint: Any) -> Any:
     if isinstance(value, Text) and hasattr(kind, "from_text"):
         value = kind.from_text(value)
     if isinstance(kind, type) and not isinstance(value, kind):
-        raise _Misfit(f"a {kind.__name__}")
+        raise _Misfit(getattr(kind, "wanted", f"a {kind.__name__}"))
     return value
 
 

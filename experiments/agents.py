@@ -21,7 +21,7 @@ from neoteny.envs import rng
 if TYPE_CHECKING:
     from neoteny.experiments.config import RunConfig
 
-__all__ = ["AGENTS", "HYPER", "AgentKind", "Probe"]
+__all__ = ["AGENTS", "HYPER", "AgentKind", "Probe", "task_steps"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -59,7 +59,7 @@ class AgentKind:
     """Whether each member has a world of its own."""
 
 
-def _shared(config: RunConfig) -> dict[str, Any]:
+def _shared(config: RunConfig, world: Any) -> dict[str, Any]:
     """What every agent on the device is built with."""
     return {
         "config": config.hyper,
@@ -68,12 +68,22 @@ def _shared(config: RunConfig) -> dict[str, Any]:
         "seeds": config.seed_list,
         "stacked": config.compile,
         "precision": PRECISIONS[config.precision],
+        "task_steps": task_steps(config, world),
     }
+
+
+def task_steps(config: RunConfig, world: Any) -> float:
+    """Environment steps that a task of a run lasts: the mean if they differ, the run if it is one.
+
+    Of members that switch at steps of their own, the first counts.
+    """
+    boundaries = world.schedule.members[0].boundaries(config.steps)
+    return boundaries[-1] / len(boundaries) if boundaries else float(config.steps)
 
 
 def _build_ppo(config: RunConfig, world: Any) -> PPO:
     recorder = partial(CudaGraph, world.device) if config.cuda_graphs else None
-    return PPO(world, dense=config.dense, recorder=recorder, **_shared(config))
+    return PPO(world, dense=config.dense, recorder=recorder, **_shared(config, world))
 
 
 def _iterate_ppo(agent: PPO, world: Any) -> tuple[dict[str, Tensor], Probe]:
@@ -100,7 +110,7 @@ def _ppo_policy(agent: PPO, obs: Tensor, keys: Tensor, step: int) -> Tensor:
 
 
 def _build_dqn(config: RunConfig, world: Any) -> DQN:
-    return DQN(world, dense=config.dense, **_shared(config))
+    return DQN(world, dense=config.dense, **_shared(config, world))
 
 
 def _iterate_dqn(agent: DQN, world: Any) -> tuple[dict[str, Any], Probe]:
@@ -113,7 +123,7 @@ def _dqn_policy(agent: DQN, obs: Tensor, keys: Tensor, step: int) -> Tensor:
 
 
 def _build_classifier(config: RunConfig, world: Any) -> Classifier:
-    return Classifier(world, **_shared(config))
+    return Classifier(world, **_shared(config, world))
 
 
 def _iterate_classifier(agent: Classifier, world: Any) -> tuple[dict[str, Tensor], Probe]:
@@ -125,7 +135,14 @@ def _build_reference(config: RunConfig, world: Any) -> Any:
     from neoteny.agents.reference import Reference  # Stable-Baselines3 takes a second to import
 
     spec = config.network_spec
-    return Reference(world.worlds, config.hyper, spec, config.make_interventions, config.seed_list)
+    return Reference(
+        world.worlds,
+        config.hyper,
+        spec,
+        config.make_interventions,
+        config.seed_list,
+        task_steps(config, world),
+    )
 
 
 def _iterate_reference(agent: Any, world: Any) -> tuple[dict[str, Tensor], Probe]:

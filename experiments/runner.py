@@ -22,6 +22,7 @@ from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.store import Store, check_startable
 from neoteny.experiments.worlds import make_world
 from neoteny.plasticity.diagnostics import change_between, diagnose
+from neoteny.plasticity.interventions.timing import how_often, inert
 
 __all__ = ["Runner", "run"]
 
@@ -162,22 +163,22 @@ class Runner:
             )
 
     def _announce(self) -> None:
-        """Print each effective strength, and warn where it cannot act within a task."""
-        length = min(self.boundaries, default=self.total)
-        for name, value in self.strengths().items():
-            if not name.endswith("half_life_steps"):
-                continue
-            intervention = name.split("/")[0]
-            self.console.print(
-                f"{self.config.arm}: half-life of {intervention}'s pull "
-                f"{value:,.0f} environment steps"
-            )
-            if value > length:
+        """Print how often each intervention acts in a task, and warn where it does not."""
+        learner = self.agent.learner
+        for intervention in learner.interventions:
+            name, settings = intervention.name, learner.settings
+            if text := how_often(intervention, settings):
+                self.console.print(f"{self.config.arm}: {name} acts {text}")
+            if reason := inert(intervention, settings):
                 caution(
                     self.console,
-                    f"that is longer than a task ({length:,} steps), "
-                    f"so {intervention} hardly acts; raise its strength, for instance "
-                    f"{intervention}:half_life={length // 4}",
+                    f"{name} {reason}; a task has {settings.task_steps:,.0f} environment steps",
+                )
+            if self.config.reset_optimizer and intervention.resets_as_all_do:
+                caution(
+                    self.console,
+                    f"every arm forgets its moments at task switches, so {name} adds nothing: "
+                    f"use --no-reset-optimizer or {name}:period=STEPS",
                 )
 
     def _iterate(self, recorder: Recorder) -> dict[str, list[float]]:

@@ -273,6 +273,7 @@ def reset_units(
         write(learner, source.bias, 0.0, mask, moments)
     for name, parameter in body.norms[layer].named_parameters():
         write(learner, parameter, float(name == "weight"), mask, moments)
+    learner.edited(source, mask)
     return mask
 
 
@@ -293,6 +294,7 @@ def redraw(
         write(learner, layer.bias, _fresh_bias(layer, generators))
     for name, parameter in () if norm is None else norm.named_parameters():
         write(learner, parameter, float(name == "weight"))
+    learner.edited(layer)
 
 
 def _columns(features: Tensor, weight: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from neoteny.plasticity.diagnostics.units import (
     dormant_fraction,
     frozen_order_fraction,
 )
+from neoteny.plasticity.surgery import unit_activity
 
 
 @torch.no_grad()
@@ -37,7 +38,9 @@ def diagnose(
 
     Kernels of convolutions count as (out, in * kh * kw), positions of an image as samples. A body
     that branches share is reported once, as the branch `shared`. In a residual network the ranks
-    are those of what a layer hands on, and a unit is dormant or dead by its own activation.
+    are those of what a layer hands on, and a unit is dormant or dead by its own activation. The
+    pair of a CReLU unit and the group of a GroupSort are judged as one, as interventions that
+    recycle units do.
 
     Weights of `layer0` ... and `head` give gram_deviation, sigma_max, sigma_min, condition,
     weight_effective_rank, weight_stable_rank and weight_norm. Hidden activations give
@@ -66,8 +69,10 @@ def diagnose(
     report: dict[str, Tensor] = {}
     for key, sigma in zip(weights, spectra[: len(weights)], strict=True):
         report |= {f"{key}/{name}": value for name, value in _of_weight(sigma, scale).items()}
+    activation = ACTIVATIONS[getattr(getattr(network, "spec", None), "activation", "relu")]
     for (key, h), sigma in zip(units.items(), spectra[len(weights) :], strict=True):
-        report |= {f"{key}/{name}": value for name, value in _of_features(h, sigma, tau).items()}
+        found = _of_features(unit_activity(h, activation), sigma, tau)
+        report |= {f"{key}/{name}": value for name, value in found.items()}
     report |= _order(network, owners, probe)
     return {f"plasticity/{key}": value.float() for key, value in report.items()}
 
@@ -141,12 +146,12 @@ def _of_weight(sigma: Tensor, scale: float) -> dict[str, Tensor]:
     }
 
 
-def _of_features(h: Tensor, sigma: Tensor, tau: float) -> dict[str, Tensor]:
+def _of_features(activity: Tensor, sigma: Tensor, tau: float) -> dict[str, Tensor]:
     return {
         "feature_effective_rank": effective_rank(sigma),
         "feature_stable_rank": stable_rank(sigma),
-        "dormant_fraction": dormant_fraction(h, tau),
-        "dead_fraction": dead_fraction(h),
+        "dormant_fraction": dormant_fraction(activity, tau),
+        "dead_fraction": dead_fraction(activity),
     }
 
 

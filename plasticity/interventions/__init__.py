@@ -18,7 +18,6 @@ from neoteny.plasticity.interventions.architecture import (
 from neoteny.plasticity.interventions.base import (
     Facts,
     Intervention,
-    OptimizerSettings,
     make_optimizer,
     require_compatible,
 )
@@ -49,11 +48,18 @@ from neoteny.plasticity.interventions.regularizers import (
 )
 from neoteny.plasticity.interventions.resets import Fresh, HeadReset, LayerReset
 from neoteny.plasticity.interventions.scale_adamo import ScaleAdamO
+from neoteny.plasticity.interventions.settings import (
+    TASK_STEPS,
+    OptimizerSettings,
+    Targets,
+    Tasks,
+)
 from neoteny.plasticity.interventions.unit_resets import SNR, ContinualBackprop, ReDo
 from neoteny.plasticity.interventions.wrappers import UPGD, Trac
 
 __all__ = [
     "INTERVENTIONS",
+    "TASK_STEPS",
     "AdamOIntervention",
     "Facts",
     "Fresh",
@@ -63,6 +69,8 @@ __all__ = [
     "LayerNorm",
     "NoIntervention",
     "OptimizerSettings",
+    "Targets",
+    "Tasks",
     "known_intervention",
     "make_interventions",
     "make_optimizer",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.interventions.settings import OptimizerSettings
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
@@ -25,6 +26,10 @@ class _Architecture(Intervention):
         """Count the hidden layers."""
         super().start(learner)
         self.state["activity"] += float(len(hidden_layers(learner.network)))
+
+    def acts_every(self, settings: OptimizerSettings) -> int | None:
+        """Never after the network is built."""
+        return 0
 
 
 @dataclass

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.plasticity import surgery
+from neoteny.plasticity.interventions.settings import OptimizerSettings, Targets, Tasks
 from neoteny.plasticity.quick_adam import QuickAdam
 
 if TYPE_CHECKING:
@@ -38,60 +39,7 @@ __all__ = [
     "require_compatible",
 ]
 
-HOOKS = ("spec", "optimizer", "loss", "after_backward", "after_step", "boundary")
-
-
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """The constants of Adam that all compared optimisers share."""
-
-    learning_rate: float = 2.5e-4
-    eps: float = 1e-5
-    betas: tuple[float, float] = (0.9, 0.999)
-    updates_per_step: float = 1.0
-    """Gradient steps per environment step, by which half-lives are translated to updates."""
-    updates_per_iteration: int = 1
-    """Gradient steps between two collections of experience; rare edits wait for the last one."""
-
-    limits: ClassVar[Mapping[str, str]] = {
-        "learning_rate": "at least 0",
-        "eps": "at least 0",
-        "betas": "in [0, 1)",
-    }
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    @property
-    def fused(self) -> bool:
-        """Whether to ask for torch's fused kernels; measured fastest on CPU and on CUDA."""
-        return True
-
-    @property
-    def adam(self) -> dict[str, Any]:
-        """The settings as keyword arguments of `torch.optim.Adam` and its relatives."""
-        return {
-            "lr": self.learning_rate,
-            "betas": self.betas,
-            "eps": self.eps,
-            "fused": self.fused,
-        }
-
-    def updates(self, steps: float) -> int:
-        """Whole updates, at least one, in a period of `steps` environment steps."""
-        if not steps > 0:
-            raise InputError(
-                f"period={steps:g} must be above 0: environment steps between two edits"
-            )
-        return max(1, round(steps * self.updates_per_step))
-
-    def rate(self, half_life: float) -> float:
-        """Rate r per update of a decay exp(-r t) that halves in `half_life` environment steps."""
-        if not half_life > 0:
-            raise InputError(
-                f"half_life={half_life:g}: a half-life in environment steps must be above 0"
-            )
-        return math.log(2) / (half_life * self.updates_per_step)
+HOOKS = ("spec", "optimizer", "loss", "after_backward", "after_step", "edited", "boundary")
 
 
 @dataclass(frozen=True)
@@ -109,7 +57,9 @@ class Facts:
     """Extra time per update, in words."""
     dqn: str = ""
     """Settings with which it starts for DQN, `field=value,...`; a class's defaults are those for
-    PPO and the classifier."""
+    PPO and the classifier. Times need none: they are given in tasks or targets."""
+    optimizer_alone: bool = False
+    """Whether its edits are those that the protocol makes at switches in all arms alike."""
     conflicts: frozenset[str] = frozenset()
     """Names of interventions that it cannot be combined with; one side of a pair is enough."""
     preserves_function: bool = False
@@ -139,6 +89,8 @@ class Intervention:
     # Not a field and not a ClassVar: an instance whose settings replace boundaries by a period
     # sets it to False.
     needs_boundaries = False
+    acts_at_most = math.inf
+    """Acts in a run after which there is none."""
 
     state: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -156,9 +108,18 @@ class Intervention:
         check_fields(self, f"{self.name}:{{}}={{}}")
 
     @property
+    def resets_as_all_do(self) -> bool:
+        """Whether all that it does is done in every arm whose runs have `reset_optimizer`."""
+        return self.facts.optimizer_alone and self.needs_boundaries
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The values of its fields, as `config.json` keeps them."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        return {
+            name: str(value) if isinstance(value, Tasks | Targets) else value
+            for name, value in values.items()
+        }
 
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
         """Change the architecture before the network is built."""
@@ -182,6 +143,15 @@ class Intervention:
     def after_step(self, learner: Learner, obs: Observations) -> None:
         """Edit weights after the optimiser's step."""
 
+    def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
+        """Somebody has moved weights other than by a step: what was known of them is out of date.
+
+        Args:
+            learner: owner of the network.
+            layer: the layer with new units, None if no unit is a new one.
+            units: (M, units) bool, the new ones; None for all.
+        """
+
     def boundary(self, learner: Learner, task: Tensor) -> None:
         """The task has changed to `task` (M,)."""
 
@@ -197,6 +167,10 @@ class Intervention:
     def strength(self, settings: OptimizerSettings) -> dict[str, float]:
         """Rates per update that say how strongly it acts; empty if it has none."""
         return {}
+
+    def acts_every(self, settings: OptimizerSettings) -> int | None:
+        """Updates from one act to the next; 0: when the network is built; None: task switches."""
+        return 1
 
 
 def make_optimizer(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.plasticity.interventions.base import Facts
 from neoteny.plasticity.interventions.resets import Timed
+from neoteny.plasticity.interventions.settings import Targets, Time
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
@@ -17,14 +18,19 @@ __all__ = ["AdamRel", "OptimizerReset"]
 
 @dataclass
 class OptimizerReset(Timed):
-    """Forget all moments and step counts where the objective changes; weights stay."""
+    """Forget all moments and step counts where the objective changes; weights stay.
+
+    At switches every arm does so where runs have `reset_optimizer`, which is the default; then this
+    one differs from `none` only by a period or with `--no-reset-optimizer`, and a run says so.
+    """
 
     name: ClassVar[str] = "optimizer_reset"
     facts: ClassVar[Facts] = Facts(
         "Asadi, Fakoor, Sabach, arXiv:2306.17833",
         needs_boundary=True,
-        dqn="period=8000",
+        dqn="period=1targets",
         preserves_function=True,
+        optimizer_alone=True,
     )
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
@@ -35,22 +41,22 @@ class OptimizerReset(Timed):
 
 @dataclass
 class AdamRel(Timed):
-    """Adam's step count starts anew at every period, its moments stay.
+    """Adam's step count starts anew whenever the targets change, its moments stay.
 
-    With the usual decay rates the first step is then 0.32 times what the moments ask for: a warm-up
-    after each change of the targets, which are a rollout for PPO and a target network for DQN.
+    With Adam's usual decay rates the first step is then 0.32 times what the moments ask for: a
+    warm-up. With equal rates of both moments, as in `adam`, it would be up to ten times as long.
     """
 
     name: ClassVar[str] = "adam_rel"
     facts: ClassVar[Facts] = Facts(
         "Ellis et al., arXiv:2412.17113",
-        dqn="period=8000",
         preserves_function=True,
+        conflicts=frozenset({"adam"}),
     )
 
-    period: float | None = 1.0
-    """Environment steps between two starts, rounded up to whole iterations: every one of PPO; for
-    DQN, the target network's period unless that was changed; none: task switches."""
+    period: Time | None = Targets(1)
+    """Time between two starts, rounded up to whole iterations: a rollout of PPO, a target network
+    of DQN, a classifier's task; none: task switches."""
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
         """Zero the step counts in place."""

@@ -15,6 +15,7 @@ from neoteny.plasticity.initial import draw_bias, draw_weight
 from neoteny.plasticity.interventions.base import Facts, Intervention
 from neoteny.plasticity.interventions.network_resets import RECYCLING, REDRAWING
 from neoteny.plasticity.interventions.resets import period_in_updates
+from neoteny.plasticity.interventions.settings import OptimizerSettings, Targets, Time
 from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.surgery import redraw, write
 
@@ -111,14 +112,22 @@ class PlasticityInjection(Intervention):
     )
     limits: ClassVar[Mapping[str, str]] = {"at": "above 0", "injections": "at least 1"}
 
-    at: float | None = None
-    """Environment steps until the injection, and from one to the next; none: task switches."""
+    at: Time | None = None
+    """Time until the injection, and from one to the next; none: the first task switches."""
     injections: int = 1
-    """Number of injections; each makes the last hidden layer wider by twice its width."""
+    """Number of injections in a run, after which there is none; each makes the last hidden layer
+    wider by twice its width."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.needs_boundaries = self.at is None
+        self.acts_at_most = self.injections
+        if isinstance(self.at, Targets):
+            raise InputError(f"{self.name}:at={self.at}: give steps or tasks")
+
+    def acts_every(self, settings: OptimizerSettings) -> int | None:
+        """Updates between the injections, None at switches."""
+        return None if self.at is None else period_in_updates(self.at, settings)
 
     @property
     def _blocks(self) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.interventions.base import Facts, OptimizerSettings, hidden_layers
+from neoteny.plasticity.interventions.base import Facts, hidden_layers
 from neoteny.plasticity.interventions.optimizers import OptimizerIntervention, others
+from neoteny.plasticity.interventions.settings import OptimizerSettings, Time
 from neoteny.plasticity.isometry import effective_strength
 from neoteny.plasticity.muon import Muon
 
@@ -29,7 +30,6 @@ class MuonIntervention(OptimizerIntervention):
         "Jordan et al. (2024), kellerjordan.github.io/posts/muon",
         state="momentum in place of Adam's moments",
         cost="15 products per layer",
-        dqn="lr=2e-3",
     )
     limits: ClassVar[Mapping[str, str]] = {
         "lr": "at least 0",
@@ -37,8 +37,9 @@ class MuonIntervention(OptimizerIntervention):
         "weight_decay": "at least 0",
     }
 
-    lr: float = 5e-3
-    """Spectral norm of an update, whatever the gradient's norm."""
+    lr: float | None = None
+    """Spectral norm of an update, whatever the gradient's norm; none: five times the agent's
+    learning rate."""
     momentum: float = 0.95
     """Decay rate of the momentum."""
     weight_decay: float = 0.0
@@ -57,7 +58,7 @@ class MuonIntervention(OptimizerIntervention):
                 f"set {self.name}:first_layer=true"
             )
         outer = [la.weight for la in layers if not self.first_layer and id(la) in firsts]
-        muon = {"muon": True, "lr": self.lr, "weight_decay": self.weight_decay}
+        muon = {"muon": True, "lr": self._lr(settings), "weight_decay": self.weight_decay}
         groups: list[dict[str, Any]] = [
             {"params": inner, **muon, **self.isometric(settings)},
             {"params": outer, **self.isometric(settings)},
@@ -65,6 +66,9 @@ class MuonIntervention(OptimizerIntervention):
         ]
         groups = [group for group in groups if group["params"]]
         return Muon(groups, momentum=self.momentum, member_dims=1, **settings.adam)
+
+    def _lr(self, settings: OptimizerSettings) -> float:
+        return 5 * settings.learning_rate if self.lr is None else self.lr
 
     def isometric(self, settings: OptimizerSettings) -> dict[str, Any]:
         """Settings of the isometry step for hidden weights: none here."""
@@ -80,7 +84,6 @@ class MuonO(MuonIntervention):
         "the MuonO of Rosseau's nanochat-isometry (2026)",
         state="momentum in place of Adam's moments",
         cost="17 products per layer",
-        dqn="lr=2e-3,isometry=6.25e-3",
     )
     limits: ClassVar[Mapping[str, str]] = {
         "isometry": "at least 0",
@@ -88,24 +91,26 @@ class MuonO(MuonIntervention):
         "scale": "above 0",
     }
 
-    isometry: float = 2.5e-3
-    """Strength lambda at Muon's learning rate; 2.5e-3 at 5e-3 equals AdamO's 0.05 at 2.5e-4."""
-    half_life: float | None = None
-    """Environment steps in which deviations from isometry halve; set, it decides the strength."""
+    isometry: float = 0.05
+    """Strength lambda at Muon's learning rate. AdamO's, and not AdamO's pull at Adam's learning
+    rate: what the pull must hold against are Muon's updates, as long as its learning rate."""
+    half_life: Time | None = None
+    """Time in which deviations from isometry halve; set, it decides the strength."""
     scale: float = 1.0
     """Target squared singular value."""
 
     def isometric(self, settings: OptimizerSettings) -> dict[str, Any]:
         """Settings of the isometry step for hidden weights, first layers included."""
         isometry = self._isometry(settings)
-        return {"isometry": isometry, "isometry_lr": self.lr, "scale": self.scale}
+        return {"isometry": isometry, "isometry_lr": self._lr(settings), "scale": self.scale}
 
     def strength(self, settings: OptimizerSettings) -> dict[str, float]:
         """Effective strength a, and the rate 2as at which deviations decay, per update."""
-        a = effective_strength(self.lr, self._isometry(settings))
+        a = effective_strength(self._lr(settings), self._isometry(settings))
         return {"effective_strength": a, "decay_rate": 2 * a * self.scale}
 
     def _isometry(self, settings: OptimizerSettings) -> float:
         if self.half_life is None:
             return self.isometry
-        return settings.rate(self.half_life) / (2 * self.scale * effective_strength(self.lr, 1.0))
+        unit = effective_strength(self._lr(settings), 1.0)
+        return settings.rate(self.half_life) / (2 * self.scale * unit)

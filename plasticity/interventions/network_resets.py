@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.interventions.base import Facts, Intervention, OptimizerSettings
+from neoteny.plasticity.interventions.base import Facts, Intervention
 from neoteny.plasticity.interventions.resets import Timed, period_in_updates, whole_iterations
+from neoteny.plasticity.interventions.settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.surgery import hidden_layers, twins
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def blend(
         weight = 1 - shrink if id(copies[0]) in pulled else perturb
         for copy, before in zip(copies, olds, strict=True):
             copy.copy_(shrink * before + weight * draw)
+    learner.edited()
 
 
 @dataclass
@@ -64,7 +66,7 @@ class ShrinkPerturb(Timed):
     facts: ClassVar[Facts] = Facts(
         "Ash, Adams, arXiv:1910.08475",
         needs_boundary=True,
-        dqn="shrink=0.8,perturb=0.2,period=40000",
+        dqn="shrink=0.8,perturb=0.2",
     )
     limits: ClassVar[Mapping[str, str]] = {"shrink": "in [0, 1]", "perturb": "in [0, 1]"}
 
@@ -84,24 +86,23 @@ class ShrinkPerturb(Timed):
 class SoftShrinkPerturb(Timed):
     """Shrink parameters all the time, at a half-life, and add noise of the initial distribution.
 
-    Steps are `period` apart, each with the shrinkage and the noise of all updates since the last.
-    Moments are kept.
+    Steps are `period` apart, each with the shrinkage and the noise of all updates since the last;
+    as in the reference neither depends on the other. With the defaults the noise alone would come
+    to rest at a fifth of a new network's size. Moments are kept.
     """
 
     name: ClassVar[str] = "soft_shrink_perturb"
     facts: ClassVar[Facts] = Facts(
         "Ash, Adams, arXiv:1910.08475, in the form of Dohare et al., Nature 632 (2024)",
         cost="1 pass a period",
-        dqn="half_life=500000,period=1000",
     )
     limits: ClassVar[Mapping[str, str]] = {"half_life": "above 0", "noise": "at least 0"}
 
-    period: float | None = 1e4
-    half_life: float = 5e6
-    """Environment steps in which the old weights shrink to a half."""
-    noise: float | None = None
-    """Size that the noise alone reaches in the long run, relative to a new network. None is the
-    paper's: noise times 1 - a for a factor a an update, which reaches sqrt((1 - a) / (1 + a))."""
+    period: Time | None = Tasks(0.02)
+    half_life: Time = Tasks(5)
+    """Time in which the old weights shrink to a half."""
+    noise: float = 0.1
+    """Size of the noise that a task adds, relative to a new network."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,10 +112,9 @@ class SoftShrinkPerturb(Timed):
     def factors(self, settings: OptimizerSettings) -> tuple[float, float]:
         """Factors of the old parameters and of the draw, for one period."""
         assert self.period is not None
-        rate = settings.rate(self.half_life)
-        shrink = math.exp(-rate * period_in_updates(self.period, settings))
-        noise = math.sqrt(math.tanh(rate / 2)) if self.noise is None else self.noise
-        return shrink, noise * math.sqrt(1 - shrink**2)
+        updates = period_in_updates(self.period, settings)
+        shrink = math.exp(-settings.rate(self.half_life) * updates)
+        return shrink, self.noise * math.sqrt(updates / settings.updates_per_task)
 
     def strength(self, settings: OptimizerSettings) -> dict[str, float]:
         """Rate of the shrinkage per update."""
@@ -131,7 +131,7 @@ class SoftShrinkPerturb(Timed):
 class HareTortoise(Timed):
     """Fast weights learn, slow weights are their running mean, and now and then replace them.
 
-    The moments are forgotten at each replacement. Target networks are left alone.
+    Moments and target networks are left alone, as in the reference.
     """
 
     name: ClassVar[str] = "hare_tortoise"
@@ -139,14 +139,15 @@ class HareTortoise(Timed):
         "Lee et al., arXiv:2406.02596",
         state="slow weights",
         cost="1 pass",
-        dqn="half_life=2800,period=40000",
         conflicts=REDRAWING | RECYCLING | {"plasticity_injection", "dash"},
     )
     limits: ClassVar[Mapping[str, str]] = {"half_life": "above 0"}
 
-    period: float | None = 1e6
-    half_life: float = 1e5
-    """Half-life of the running mean in environment steps."""
+    period: Time | None = Tasks(0.25)
+    half_life: Time = Tasks(0.15)
+    """Half-life of the running mean."""
+    moments: bool = True
+    """Keep the optimiser's moments when weights are replaced, rather than begin with none."""
 
     def start(self, learner: Learner) -> None:
         """Begin with slow weights that equal the fast ones."""
@@ -170,7 +171,9 @@ class HareTortoise(Timed):
         parameters = list(learner.network.parameters())
         for parameter, slow in zip(parameters, self._slow(len(parameters)), strict=True):
             parameter.copy_(slow)
-        learner.reset_optimizer()
+        if not self.moments:
+            learner.reset_optimizer()
+        learner.edited()
         self.state["activity"] += 1
 
     def _slow(self, count: int) -> list[Tensor]:
@@ -205,8 +208,10 @@ class Dash(Intervention):
     """Minibatches whose gradients are averaged."""
     alpha: float = 0.05
     """Weight of the newest minibatch in the running mean; 0.3 in the paper, on images."""
-    floor: float = 0.05
-    """Smallest factor of a row, the paper's lambda."""
+    floor: float = 0.7
+    """Smallest factor of a row, the paper's lambda. Its 0.05 is for networks with norms, which do
+    not see the length of a row; without any, half of all rows and more come to the floor and the
+    layers' factors multiply, so that 0.05 all but erases the network."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -218,6 +223,10 @@ class Dash(Intervention):
         self.state["begun"] = torch.tensor(-1)
         for index, parameter in enumerate(self._parameters(learner)):
             self.state[f"gradient{index}"] = torch.zeros_like(parameter)
+
+    def acts_every(self, settings: OptimizerSettings) -> int | None:
+        """After switches alone."""
+        return None
 
     def _parameters(self, learner: Learner) -> list[Tensor]:
         """Weights and biases of all layers, heads included."""
@@ -258,6 +267,7 @@ class Dash(Intervention):
             for copy in twins(learner, parameter):
                 copy.mul_(factor)
         learner.reset_optimizer()
+        learner.edited()
         self.state["activity"] += 1
 
     def factor(self, parameter: Tensor, descent: Tensor) -> Tensor:

@@ -10,12 +10,8 @@ from torch.optim import Optimizer
 
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.groups import isometry_groups
-from neoteny.plasticity.interventions.base import (
-    Facts,
-    Intervention,
-    OptimizerSettings,
-    hidden_layers,
-)
+from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.interventions.settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.isometry import effective_strength
 from neoteny.plasticity.quick_adam import QuickAdam
 
@@ -91,13 +87,14 @@ class AdamWIntervention(OptimizerIntervention):
     """Adam with decoupled weight decay of the hidden layers' weights; nothing else decays."""
 
     name: ClassVar[str] = "adamw"
-    facts: ClassVar[Facts] = Facts("Loshchilov & Hutter, arXiv:1711.05101", dqn="weight_decay=1e-4")
+    facts: ClassVar[Facts] = Facts("Loshchilov & Hutter, arXiv:1711.05101")
     limits: ClassVar[Mapping[str, str]] = {"weight_decay": "at least 0", "half_life": "above 0"}
 
-    weight_decay: float = 1e-3
-    """Decay lambda: each update multiplies by 1 - lr * lambda."""
-    half_life: float | None = None
-    """Environment steps in which decay alone halves a weight; set, it decides the decay."""
+    half_life: Time = Tasks(5)
+    """Time in which decay alone halves a weight."""
+    weight_decay: float | None = None
+    """Decay lambda: each update multiplies by 1 - lr * lambda; set, it decides instead. The usual
+    1e-4 to 1e-3 halve weights in 93 to 2,310 tasks of the presets here."""
     heads: bool = False
     """Decay the heads' weights, too; biases and norms never decay."""
 
@@ -117,8 +114,10 @@ class AdamWIntervention(OptimizerIntervention):
         return {"decay_rate": settings.learning_rate * self._decay(settings)}
 
     def _decay(self, settings: OptimizerSettings) -> float:
-        if self.half_life is None:
+        if self.weight_decay is not None:
             return self.weight_decay
+        if settings.learning_rate == 0:
+            return 0.0
         return settings.rate(self.half_life) / settings.learning_rate
 
 
@@ -141,8 +140,8 @@ class AdamOIntervention(OptimizerIntervention):
     """Strength, the paper's lambda; 0.05 equals the authors' reinforcement-learning code at 0.1."""
     isometry_lr: float | None = None
     """Learning rate of the isometry step; unset, it is the learning rate of Adam."""
-    half_life: float | None = None
-    """Environment steps in which deviations from isometry halve; set, it decides the strength."""
+    half_life: Time | None = None
+    """Time in which deviations from isometry halve; set, it decides the strength."""
     scale: float = 1.0
     """Target squared singular value."""
 

@@ -18,6 +18,7 @@ from neoteny.plasticity.interventions.base import (
     first_samples,
     hidden_layers,
 )
+from neoteny.plasticity.interventions.settings import Tasks, Time
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
@@ -88,10 +89,12 @@ class CChain(Intervention):
     neither the last nor this update trains on: the one before. Policies and classifiers are
     compared by the Kullback-Leibler divergence, whose gradient is that of the paper's cross-entropy
     without its floor; Q-values by their squared difference. The old outputs are computed when they
-    are new, so no old network is kept.
+    are new, so no old network is kept; where the network was edited in between, such as by a reset,
+    the two are not compared.
 
-    The penalty is to be `target` times the branch's own loss: its weight is
-    target * mean |loss| / mean divergence, over running means of each member.
+    With a target the weight is target * mean |loss| / mean churn, over running means of each
+    member. For a policy or classifier that is the paper's cross-entropy and not the divergence
+    alone: relative to the latter, a weight that lowers it would raise itself without end.
     """
 
     name: ClassVar[str] = "c_chain"
@@ -100,7 +103,7 @@ class CChain(Intervention):
         probe=True,
         state="2 minibatches of observations, 1 of outputs, 2 running means",
         cost="2 forwards, 1 backward",
-        dqn="weight=50,target=0.01,half_life=50000,after=10000",
+        dqn="weight=50",
     )
     limits: ClassVar[Mapping[str, str]] = {
         "weight": "at least 0",
@@ -111,13 +114,13 @@ class CChain(Intervention):
 
     weight: float = 10.0
     """Weight of the divergence; with a target, only for the first `after` steps."""
-    target: float | None = 1.0
-    """Size of the penalty relative to the loss; none keeps the weight as it is. For policies, 1
-    gives about the weights that the paper's 1e4 gives, which is relative to a cross-entropy."""
-    half_life: float = 1e5
-    """Half-life, in environment steps, of the running means that the weight follows."""
-    after: float = 1e5
-    """Environment steps from which on the weight follows."""
+    target: float | None = None
+    """Size of the penalty relative to the loss; none keeps the weight as it is. The authors' are
+    1e4 for policies and 0.01 for Q-values."""
+    half_life: Time = Tasks(0.2)
+    """Half-life of the running means that the weight follows."""
+    after: Time = Tasks(0.2)
+    """Time from which on the weight follows."""
     restart: bool = False
     """Begin at `weight` anew at every task switch, as the authors do, which makes runs
     task-aware."""
@@ -156,7 +159,8 @@ class CChain(Intervention):
             new = learner.network.branch(self._branch, state["reference"])
             churn = _divergence(branch.family, state["old"], new)
             if self.target is not None:
-                self._follow(learner, churn.detach().clamp(min=0), self.target)
+                floor = _floor(branch.family, state["old"])
+                self._follow(learner, churn.detach().clamp(min=0) + floor, self.target)
             penalty = state["weight"] * churn
             state["activity"] += penalty.detach().clamp(min=0)  # round-off has either sign
         self._remember(learner, obs)
@@ -172,7 +176,7 @@ class CChain(Intervention):
         state["mean_loss"].lerp_(learner.losses[self._branch].abs(), rate)
         state["mean_churn"].lerp_(churn, rate)
         followed = target * state["mean_loss"] / (state["mean_churn"] + 1e-8)
-        early = state["count"] <= self.after * settings.updates_per_step
+        early = state["count"] <= (settings.exact_updates(self.after) if self.after else 0)
         state["weight"] = torch.where(early, self.weight, followed)
 
     @torch.no_grad()
@@ -182,6 +186,10 @@ class CChain(Intervention):
             self.state["reference"] = self.state["last"]
             self.state["old"] = learner.network.branch(self._branch, self.state["reference"])
         self.state["last"] = _dense(obs)
+
+    def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
+        """Outputs from before an edit say nothing of what the last update did."""
+        self.state.pop("old", None)
 
     def boundary(self, learner: Learner, task: Tensor) -> None:
         """Forget the means, if asked."""
@@ -227,6 +235,11 @@ def _divergence(family: Family | None, old: Tensor, new: Tensor) -> Tensor:
     if family is None:
         return (new - old).square().mean((1, 2))
     return family.kl(old, new).mean(1)
+
+
+def _floor(family: Family | None, old: Tensor) -> Tensor | float:
+    """Entropy by which a cross-entropy exceeds the divergence, (M,); none where it is negative."""
+    return 0.0 if family is None else family.entropy(old).mean(1).clamp(min=0)
 
 
 def _dense(obs: Any) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
 from neoteny.plasticity.interventions.resets import Timed
+from neoteny.plasticity.interventions.settings import Tasks, Time
 from neoteny.plasticity.polar import newton_schulz, polar
 from neoteny.plasticity.surgery import write
 
@@ -31,8 +32,9 @@ class WeightClipping(Intervention):
     facts: ClassVar[Facts] = Facts("Elsayed, Lan, Lyle, Mahmood, arXiv:2407.01704", cost="2 passes")
     limits: ClassVar[Mapping[str, str]] = {"kappa": "above 0, or inf"}
 
-    kappa: float = 3.0
-    """Multiple of 1 / sqrt(inputs); below 3 it cuts into an orthogonal initialisation."""
+    kappa: float = 5.0
+    """Multiple of 1 / sqrt(inputs). Of an orthogonal initialisation with gain sqrt 2 it cuts 48 %
+    at 1, 16 % at 2, 3 % at 3 and less than 0.1 % at 5."""
     heads: bool = True
     """Clip the heads, too, as the paper does."""
 
@@ -111,6 +113,7 @@ class Fire(Timed):
             factor = polar(taps.movedim(3, 1)).movedim(1, 3)
             scale = math.sqrt(out / inputs) / count
             write(learner, weight, scale * factor.reshape(weight.shape), moments=False)
+        learner.edited()
         self.state["activity"] += 1
 
 
@@ -130,7 +133,7 @@ class NewtonSchulz(Timed):
     )
     limits: ClassVar[Mapping[str, str]] = {"steps": "at least 1", "scale": "above 0"}
 
-    period: float | None = 1e6
+    period: Time | None = Tasks(0.25)
     steps: int = 15
     """Newton-Schulz steps per projection."""
     scale: float = 1.0
@@ -142,6 +145,7 @@ class NewtonSchulz(Timed):
             factor = newton_schulz(layer.weight.flatten(2), self.steps)
             value = math.sqrt(self.scale) * factor.reshape(layer.weight.shape)
             write(learner, layer.weight, value, moments=False)
+        learner.edited()
         self.state["activity"] += 1
 
 

@@ -50,7 +50,29 @@ class Penalty(Intervention):
 
 
 @dataclass
-class IsometryLoss(Penalty):
+class GramPenalty(Penalty):
+    """The squared distance of each hidden layer's smaller Gram matrix from a multiple of one."""
+
+    limits: ClassVar[Mapping[str, str]] = {"scale": "above 0"}
+
+    scale: float | None = None
+    """Target squared singular value; none: each layer's squared gain, at which an orthogonal
+    initialisation is at rest. Another one, such as 1 where ReLU's gain is sqrt 2, has a gradient
+    from the first update on, which takes up the clipped norm of the task's."""
+
+    def terms(self, learner: Learner) -> Iterator[Tensor]:
+        """Each hidden layer's penalty."""
+        for layer in hidden_layers(learner.network):
+            scale = layer.gain**2 if self.scale is None else self.scale
+            yield self.share(layer) * gram_deviation(layer.weight, scale, member_dims=1)
+
+    def share(self, layer: IsoLinear) -> float:
+        """Factor of a layer's penalty."""
+        return 1.0
+
+
+@dataclass
+class IsometryLoss(GramPenalty):
     """The isometry regulariser in the loss: clipped and rescaled with the task's gradient."""
 
     name: ClassVar[str] = "isometry_loss"
@@ -59,21 +81,13 @@ class IsometryLoss(Penalty):
         cost="3 products per layer",
         conflicts=frozenset({"adamo", "muono", "scale_adamo"}),
     )
-    limits: ClassVar[Mapping[str, str]] = {"scale": "above 0"}
 
     weight: float = 0.2
     """Weight of the summed penalty; 0.2 is the authors' value for the coupled form."""
-    scale: float = 1.0
-    """Target squared singular value."""
-
-    def terms(self, learner: Learner) -> Iterator[Tensor]:
-        """Each hidden layer's squared distance from isometry."""
-        for layer in hidden_layers(learner.network):
-            yield gram_deviation(layer.weight, self.scale, member_dims=1)
 
 
 @dataclass
-class Parseval(Penalty):
+class Parseval(GramPenalty):
     """Pull rows to be orthogonal with the norm of the initialisation, more so in narrow layers.
 
     For more outputs than inputs the rows cannot be orthogonal; the smaller Gram matrix is used,
@@ -86,18 +100,13 @@ class Parseval(Penalty):
         cost="3 products per layer",
         conflicts=frozenset({"adamo", "isometry_loss", "muono", "scale_adamo", "spectral"}),
     )
-    limits: ClassVar[Mapping[str, str]] = {"scale": "above 0"}
 
     weight: float = 1e-3
     """Weight of a layer of 64 units; it falls with the square of the width."""
-    scale: float = 2.0
-    """Target squared row norm; 2 is the squared gain of the orthogonal initialisation."""
 
-    def terms(self, learner: Learner) -> Iterator[Tensor]:
-        """Each hidden layer's squared distance from orthogonal rows, scaled by its width."""
-        for layer in hidden_layers(learner.network):
-            width = layer.weight.shape[1]
-            yield (64 / width) ** 2 * gram_deviation(layer.weight, self.scale, member_dims=1)
+    def share(self, layer: IsoLinear) -> float:
+        """Falls with the square of the layer's width."""
+        return float((64 / layer.weight.shape[1]) ** 2)
 
 
 @dataclass

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.interventions.base import Facts, Intervention, OptimizerSettings
-from neoteny.plasticity.surgery import redraw, twins, write
+from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.interventions.settings import OptimizerSettings, Time
+from neoteny.plasticity.surgery import hidden_layers, redraw, twins, write
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner
@@ -28,9 +29,9 @@ def whole_iterations(updates: int, settings: OptimizerSettings) -> int:
     return math.ceil(updates / settings.updates_per_iteration) * settings.updates_per_iteration
 
 
-def period_in_updates(steps: float, settings: OptimizerSettings) -> int:
-    """Updates between two edits `steps` environment steps apart, in whole iterations."""
-    return whole_iterations(settings.updates(steps), settings)
+def period_in_updates(period: Time, settings: OptimizerSettings) -> int:
+    """Updates between two edits a period apart, in whole iterations."""
+    return whole_iterations(settings.updates(period), settings)
 
 
 @dataclass
@@ -39,27 +40,37 @@ class Timed(Intervention):
 
     limits: ClassVar[Mapping[str, str]] = {"period": "above 0"}
 
-    period: float | None = None
-    """Environment steps between two edits, rounded up to whole iterations; none: task switches."""
+    period: Time | None = None
+    """Time between two edits, rounded up to whole iterations; none: task switches."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.needs_boundaries = self.period is None
+
+    def start(self, learner: Learner) -> None:
+        """Find out whether the agent has targets that change within a task."""
+        super().start(learner)
+        self.needs_boundaries = self.acts_every(learner.settings) is None
+
+    def acts_every(self, settings: OptimizerSettings) -> int | None:
+        """Updates between two edits, None at switches."""
+        if self.period is None or math.isinf(settings.exact_updates(self.period)):
+            return None
+        return period_in_updates(self.period, settings)
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
         """Make the edit; `obs` is the last minibatch (M, B, *shape), None at a task switch."""
 
     def after_step(self, learner: Learner, obs: Observations) -> None:
         """Edit at the end of every period."""
-        if self.period is None:
-            return
-        if learner.updates % period_in_updates(self.period, learner.settings) == 0:
+        every = self.acts_every(learner.settings)
+        if every is not None and learner.updates % every == 0:
             self.edit(learner, obs)
 
     @torch.no_grad()
     def boundary(self, learner: Learner, task: Tensor) -> None:
         """Edit at the switch, if there is no period."""
-        if self.period is None:
+        if self.needs_boundaries:
             self.edit(learner, None)
 
     def draws(self, learner: Learner) -> list[torch.Generator]:
@@ -71,13 +82,18 @@ class Timed(Intervention):
 class Fresh(Timed):
     """A new network, targets and optimiser at every switch: the oracle that keeps its plasticity.
 
-    Set a period and it is the full reset on a timer. Replay, normalisers and schedules stay.
+    Whatever else the agent has learnt or is on its way to goes as well, which for DQN is its replay
+    and exploration, so that it is an agent that has just begun. Set a period and it is the full
+    reset on a timer.
     """
 
     name: ClassVar[str] = "fresh"
     facts: ClassVar[Facts] = Facts(
         "the fresh-agent reference of Nikishin et al., arXiv:2205.07802", needs_boundary=True
     )
+
+    agent: bool = True
+    """Let the agent begin anew, too, and not its network alone: DQN's replay and exploration."""
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
         """Draw every parameter from its initial distribution, in place, and forget the moments."""
@@ -86,6 +102,10 @@ class Fresh(Timed):
             for copy in twins(learner, parameter)[1:]:
                 copy.copy_(parameter)
         learner.reset_optimizer()
+        for _, _, layer in hidden_layers(learner.network):
+            learner.edited(layer)
+        for begin_anew in learner.beginnings if self.agent else ():
+            begin_anew()
         self.state["activity"] += 1
 
     def draws(self, learner: Learner) -> list[torch.Generator]:
@@ -99,14 +119,15 @@ class Fresh(Timed):
 class HeadReset(Timed):
     """New heads, and the hidden layers before them if asked, with their optimiser state.
 
-    Earlier layers and their moments stay, and so do replay, normalisers and schedules.
+    Earlier layers and their moments stay, and so do replay, normalisers and schedules. The authors
+    reset on a timer, every 40,000 updates; a head takes a good part of a task to learn again, so
+    here the default is where there is a new task to learn anyway.
     """
 
     name: ClassVar[str] = "head_reset"
-    facts: ClassVar[Facts] = Facts("Nikishin et al., arXiv:2205.07802", dqn="period=40000")
+    facts: ClassVar[Facts] = Facts("Nikishin et al., arXiv:2205.07802", needs_boundary=True)
     limits: ClassVar[Mapping[str, str]] = {"hidden": "at least 0"}
 
-    period: float | None = 1e6
     hidden: int = 0
     """Hidden layers, counted from the last, that are drawn anew too."""
 
@@ -129,6 +150,6 @@ class LayerReset(HeadReset):
     """New heads and last hidden layers: the resets of deeper agents."""
 
     name: ClassVar[str] = "layer_reset"
-    facts: ClassVar[Facts] = Facts("Nikishin et al., arXiv:2205.07802", dqn="period=40000")
+    facts: ClassVar[Facts] = Facts("Nikishin et al., arXiv:2205.07802", needs_boundary=True)
 
     hidden: int = 1

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from neoteny.plasticity.interventions.base import Facts, OptimizerSettings, hidden_layers
+from neoteny.plasticity.interventions.base import Facts, hidden_layers
 from neoteny.plasticity.interventions.optimizers import AdamOIntervention
+from neoteny.plasticity.interventions.settings import OptimizerSettings
 
 if TYPE_CHECKING:
     from neoteny.agents.learner import Learner

@@ -15,6 +15,7 @@ from neoteny.plasticity.activations import ACTIVATIONS, Activation
 from neoteny.plasticity.diagnostics.units import dormant_mask
 from neoteny.plasticity.interventions.base import Facts, Intervention, as_samples, first_samples
 from neoteny.plasticity.interventions.resets import Timed
+from neoteny.plasticity.interventions.settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.surgery import (
     fresh_weight,
     hidden_layers,
@@ -48,12 +49,12 @@ class ReDo(Timed):
         "Sokar et al., arXiv:2302.12902",
         probe=True,
         cost="1 forward a period",
-        dqn="tau=0.1,period=4000",
+        dqn="tau=0.1",
         conflicts=frozenset({"deep_fourier"}),
     )
     limits: ClassVar[Mapping[str, str]] = {"tau": "at least 0"}
 
-    period: float | None = 5e5
+    period: Time | None = Tasks(0.1)
     tau: float = 0.025
     """Largest score, relative to the layer's mean of 1, of a unit that is recycled."""
 
@@ -101,7 +102,6 @@ class ContinualBackprop(Intervention):
         probe=True,
         state="ages, utilities, mean activations, the next rows of each layer",
         cost="1 small forward",
-        dqn="lifetime=400000,maturity=4000",
     )
     limits: ClassVar[Mapping[str, str]] = {
         "lifetime": "above 0",
@@ -110,10 +110,10 @@ class ContinualBackprop(Intervention):
         "decay": "in [0, 1)",
     }
 
-    lifetime: float = 5e6
-    """Environment steps in which as many units are replaced as there are mature ones."""
-    maturity: float = 5e5
-    """Environment steps in which a new unit is safe."""
+    lifetime: Time = Tasks(4)
+    """Time in which as many units are replaced as there are mature ones."""
+    maturity: Time = Tasks(0.1)
+    """Time in which a new unit is safe."""
     decay: float = 0.99
     """Decay per update of the running means."""
     samples: int = 256
@@ -135,9 +135,25 @@ class ContinualBackprop(Intervention):
             self.state[f"{branch}/{index}/next"] = torch.empty_like(layer.weight)
         self._prepare(learner)
 
-    def strength(self, settings: Any) -> dict[str, float]:
+    def strength(self, settings: OptimizerSettings) -> dict[str, float]:
         """Share of the mature units that is replaced per update."""
-        return {"replacement_rate": 1 / (self.lifetime * settings.updates_per_step)}
+        return {"replacement_rate": 1 / settings.exact_updates(self.lifetime)}
+
+    @torch.no_grad()
+    def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
+        """Units that another has drawn anew are new, and what is known of them is of others."""
+        for branch, index, own in hidden_layers(learner.network):
+            if own is layer:
+                parts = self._parts(branch, index)
+                new = torch.ones_like(parts["age"], dtype=torch.bool) if units is None else units
+                self._begin(parts, new)
+
+    def _begin(self, parts: dict[str, Tensor], units: Tensor) -> None:
+        """Let units (M, units) begin at age 0."""
+        for name in ("age", "utility"):
+            parts[name].masked_fill_(units, 0.0)
+        fan = parts["mean"].shape[1] // units.shape[1]
+        parts["mean"].masked_fill_(units.repeat(1, fan), 0.0)
 
     @torch.no_grad()
     def after_step(self, learner: Learner, obs: Observations) -> None:
@@ -201,9 +217,6 @@ class ContinualBackprop(Intervention):
             mean=parts["mean"] / unbiased.repeat(1, fan),
             moments=self.moments,
         )
-        for name in ("age", "utility"):
-            parts[name].masked_fill_(mask, 0.0)
-        parts["mean"].masked_fill_(mask.repeat(1, fan), 0.0)
         self.state["activity"] += mask.sum(1)
 
     def _prepare(self, learner: Learner) -> None:
@@ -232,7 +245,6 @@ class SNR(Timed):
         probe=True,
         state="silences, histograms of gaps",
         cost="1 small forward",
-        dqn="period=1000,longest=20000",
         conflicts=frozenset({"crelu", "groupsort", "deep_fourier"}),
     )
     limits: ClassVar[Mapping[str, str]] = {
@@ -243,13 +255,13 @@ class SNR(Timed):
     }
     bins: ClassVar[int] = 48
 
-    period: float | None = 1e4
+    period: Time | None = Tasks(0.02)
     rejection: float = 0.02
     """Largest p-value of a silence that is rejected."""
-    longest: float = 1e5
-    """Environment steps of silence after which a unit is reset whatever its past."""
-    memory: float = 5e6
-    """Half-life of past gaps in environment steps."""
+    longest: Time = Tasks(0.2)
+    """Time of silence after which a unit is reset whatever its past."""
+    memory: Time = Tasks(10)
+    """Half-life of past gaps."""
     samples: int = 256
     """Largest number of a minibatch's samples in which a unit may fire."""
 
@@ -304,6 +316,14 @@ class SNR(Timed):
             mask = (self.p_value(silence, gaps) <= self.rejection) & (silence > 0)
             mask |= silence >= limit
             reset_units(learner, branch, index, mask, fresh_weight(layer, generators))
-            silence.masked_fill_(mask, 0.0)
-            gaps.masked_fill_(mask.unsqueeze(2), 0.0)
             self.state["activity"] += mask.sum(1)
+
+    @torch.no_grad()
+    def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
+        """New units have no past, whoever has drawn them."""
+        for branch, index, own in hidden_layers(learner.network):
+            if own is layer:
+                silence, gaps = (self.state[f"{branch}/{index}/{p}"] for p in ("silence", "gaps"))
+                new = torch.ones_like(silence, dtype=torch.bool) if units is None else units
+                silence.masked_fill_(new, 0.0)
+                gaps.masked_fill_(new.unsqueeze(2), 0.0)

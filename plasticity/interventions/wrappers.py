@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.interventions.settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.noise import gaussian, member_keys
 
 if TYPE_CHECKING:
@@ -65,9 +66,10 @@ class UPGD(StepWrapper):
     """Utility-based perturbed gradient descent: useful weights move less, useless ones wander.
 
     A weight's utility is the running mean of the loss it saves to first order, -gradient times
-    weight. With the Adam step d and noise e, theta <- (1 - lr decay) theta + 2 (1 - w) (d - lr e)
-    where w = sigmoid(utility / largest utility of the member); a weight of no utility takes Adam's
-    step. While no utility is positive, weights of negative utility take twice that.
+    weight. With the Adam step d and noise e, theta <- (1 - r) theta + 2 (1 - w) (d - lr e)
+    where w = sigmoid(utility / largest utility of the member) and r is the rate of decay; a weight
+    of no utility takes Adam's step. While no utility is positive, weights of negative utility take
+    twice that.
     """
 
     name: ClassVar[str] = "upgd"
@@ -75,24 +77,26 @@ class UPGD(StepWrapper):
         "Elsayed & Mahmood, arXiv:2404.00781",
         state="utility of each parameter",
         cost="4 passes and noise",
-        # Another's decay in the gradient would count as utility, and there is one learning rate.
-        conflicts=frozenset({"adamw", "l2", "l2_er", "muon", "muono", "trac"}),
+        # A penalty's gradient would count as utility, and there is one learning rate.
+        conflicts=frozenset({"adamw", "l2", "l2_er", "muon", "muono", "trac"})
+        | {"l2_init", "wasserstein_init", "spectral", "parseval", "isometry_loss"},
     )
     limits: ClassVar[Mapping[str, str]] = {
         "sigma": "at least 0",
+        "half_life": "above 0",
         "decay": "at least 0",
         "beta": "in [0, 1]",
-        "half_life": "above 0",
     }
 
-    sigma: float = 1e-3
-    """Standard deviation of the noise, in units of the learning rate."""
-    decay: float = 1e-3
-    """Decoupled weight decay of all parameters."""
+    sigma: float = 0.1
+    """Standard deviation of the noise, in units of the learning rate. The authors' 1e-3 adds some
+    0.02 % of a weight in a task of the presets here, this 1 to 4 %."""
+    half_life: Time = Tasks(5)
+    """Time in which decay alone halves a parameter; all of them decay."""
+    decay: float | None = None
+    """Decay lambda: each update multiplies by 1 - lr * lambda; set, it decides instead."""
     beta: float = 0.999
     """Decay rate per update of the utility's running mean."""
-    half_life: float | None = None
-    """Environment steps in which the running mean forgets a half; set, it decides `beta`."""
 
     def parameters(self, learner: Learner) -> list[Tensor]:
         """All but a policy's log standard deviations, which neither decay nor wander."""
@@ -107,9 +111,26 @@ class UPGD(StepWrapper):
         self.state["draws"] = torch.zeros((), dtype=torch.int64, device=device)
         self.state["keys"] = member_keys(learner.generators("intervention/upgd", 0), device)
 
+    def strength(self, settings: OptimizerSettings) -> dict[str, float]:
+        """Rate at which parameters decay, per update."""
+        if self.decay is not None:
+            return {"decay_rate": settings.learning_rate * self.decay}
+        return {"decay_rate": settings.rate(self.half_life)}
+
+    def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
+        """New units have no utility yet."""
+        for index, parameter in enumerate(self.parameters(learner)):
+            if layer is not None and any(parameter is own for own in layer.parameters()):
+                utility = self.state[f"utility{index}"]
+                if units is None:
+                    utility.zero_()
+                else:
+                    utility.masked_fill_(units.view(*units.shape, *[1] * (utility.dim() - 2)), 0.0)
+
     def rewrite(self, learner: Learner, parameters: list[Tensor], before: list[Tensor]) -> None:
         """Gate the step by utility, with noise and decay."""
-        beta = self._beta(learner)
+        rate = self.strength(learner.settings)["decay_rate"]
+        beta = self.beta
         utilities = [self.state[f"utility{index}"] for index in range(len(parameters))]
         for utility, parameter, old in zip(utilities, parameters, before, strict=True):
             if parameter.grad is not None:
@@ -122,12 +143,7 @@ class UPGD(StepWrapper):
             scaled = utility / largest.view(-1, *[1] * (utility.dim() - 1))
             step = parameter - old - self.sigma * lr * draw
             gate = 2 * torch.sigmoid(-scaled)  # 2 (1 - w)
-            parameter.copy_(old * (1 - lr * self.decay) + gate * step)
-
-    def _beta(self, learner: Learner) -> float:
-        if self.half_life is None:
-            return self.beta
-        return math.exp(-learner.settings.rate(self.half_life))
+            parameter.copy_(old * (1 - rate) + gate * step)
 
     def _noise(self, learner: Learner, parameters: list[Tensor]) -> list[Tensor]:
         """Standard normal numbers for every parameter."""
@@ -145,7 +161,8 @@ class Trac(StepWrapper):
     The optimiser's steps add up to a displacement D; the weights are reference + S D, where the
     scale S of each member follows from the products h of gradient and displacement. D is kept as it
     is, not recovered from the weights, which loses it to rounding while S is 1e-8. What others do
-    to the weights between two steps moves the reference.
+    to the weights between two steps moves the reference. DQN hardly learns with it (CartPole: a
+    return of 15, against 165 without, in two seeds).
     """
 
     name: ClassVar[str] = "trac"

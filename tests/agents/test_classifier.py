@@ -38,7 +38,8 @@ def make():
             name, seeds, task_steps=task_steps, steps_per_iteration=config.steps_per_iteration
         )
         spec = NetworkSpec(hidden=(16, 16), **options)
-        agent = Classifier(stream, config, spec, make_interventions(interventions), seeds)
+        named = make_interventions(interventions)
+        agent = Classifier(stream, config, spec, named, seeds, task_steps=task_steps)
         return stream, agent
 
     return make
@@ -63,6 +64,26 @@ def flat(network, member=None):
         network.parameters() if member is None else [p[member] for p in network.parameters()]
     )
     return [p.detach().clone() for p in parameters]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("adam_rel",), ("head_reset:period=480",), ("redo:tau=0.5",), ("dash:minibatches=7",)],
+    ids="".join,
+)
+def test_how_often_a_row_is_recorded_changes_nothing(make, names):
+    """Ten minibatches as one row or as ten, and a switch: the same weights."""
+    found = []
+    for per_row in (10, 1):
+        config = ClassifierConfig(batch_size=32, updates_per_iteration=per_row)
+        stream, agent = make(config=config, interventions=names, task_steps=640)
+        for update in range(0, 20, per_row):
+            if update == 10:
+                agent.learner.boundary(torch.ones(len(SEEDS)))
+            agent.learn(agent.collect(stream))
+        assert (agent.learner.interventions[0].activity > 0).all()
+        found.append(flat(agent.network))
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
 def test_loss_is_torchs_cross_entropy_for_each_member():

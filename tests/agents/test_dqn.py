@@ -127,6 +127,25 @@ def test_epsilon_follows_environment_steps_and_restarts_only_if_asked(ladder):
         assert after == pytest.approx(1.0 if restart else seen[-1])
 
 
+@pytest.mark.parametrize("policy", ["keep", "partition", "reservoir"])
+def test_fresh_is_an_agent_that_has_just_begun(ladder, policy):
+    """Its replay is empty and it explores as at the start, unless the network alone is new."""
+    config = dataclasses.replace(SMALL, replay_policy=policy, replay_parts=2)
+    for text, anew in (("fresh", True), ("fresh:agent=false", False), ("head_reset", False)):
+        env = ladder("both", 16)
+        agent = make_dqn(env, config, interventions=(text,))
+        trained(env, agent, 3)
+        before = agent._exploration()[1][0, 0].item()
+        agent.learner.boundary(torch.ones(1))
+        assert (agent.replay.size == 0) == anew
+        assert agent._exploration()[1][0, 0].item() == pytest.approx(1.0 if anew else before)
+        updates = agent.learner.updates
+        metrics = trained(env, agent, 1)
+        assert metrics["replay/size"] == 128 if anew else metrics["replay/size"] > 128
+        waits = config.learning_starts // config.train_frequency - 1
+        assert agent.learner.updates - updates == 8 - (waits if anew else 0)
+
+
 @pytest.mark.parametrize(("frequency", "updates"), [(16, 40), (5, 128), (48, 13), (640, 1)])
 def test_updates_come_at_the_stated_rate(ladder, frequency, updates):
     """640 steps in lanes of 16, learning from the first one on."""

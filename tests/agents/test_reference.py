@@ -1,5 +1,7 @@
 """Stable-Baselines3 behind our gateway: itself without interventions, changed alike with them."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 import torch
@@ -25,7 +27,6 @@ KWARGS = {
     DQN: {"learning_starts": 32, "batch_size": 16, "train_freq": 8, "buffer_size": 500},
 }
 BRIDGED = [name for name in INTERVENTIONS if bridged(make_interventions([name])[0])]
-NEEDS_NO_LOSS = {"c_chain": "c_chain:target=none"}  # the agent hands over gradients
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,7 @@ def test_which_interventions_are_bridged():
     assert refused == changes | {"scale_adamo"}
 
 
-@pytest.mark.parametrize("name", [NEEDS_NO_LOSS.get(name, name) for name in BRIDGED])
+@pytest.mark.parametrize("name", BRIDGED)
 def test_an_intervention_does_to_its_policy_what_it_does_to_our_network(name):
     """The same start, losses, observations and switch: the same weights after 12 updates."""
     agent = build(PPO)
@@ -136,6 +137,21 @@ def config(tmp_path, agent="sb3-ppo", **changes):
         "out": tmp_path / agent,
     }
     return RunConfig(**settings | changes)
+
+
+@pytest.mark.parametrize(("agent", "restarts"), [("sb3-ppo", 8), ("sb3-dqn", 7)])
+def test_edits_come_between_rollouts_and_at_moves_of_the_target(tmp_path, agent, restarts):
+    """16 updates of two a rollout; 56 updates of 8 a target of 64 steps, from step 64 on."""
+    setup = config(tmp_path, agent, steps=1024 if agent == "sb3-ppo" else 512, seeds=1)
+    ppo, dqn = setup.ppo, setup.dqn
+    if dqn is not None:
+        dqn = dataclasses.replace(dqn, target_frequency=64)
+    named = dataclasses.replace(setup, ppo=ppo, dqn=dqn, intervention=("adam_rel",))
+    learner = run(named, CONSOLE).agent.learner.learners[0]
+    (relative,) = learner.interventions
+    assert relative.activity.item() == restarts
+    steps = {float(state["step"]) for state in learner.optimizer.state.values()}
+    assert steps == {learner.updates % relative.acts_every(learner.settings)}
 
 
 @pytest.mark.parametrize("agent", ["sb3-ppo", "sb3-dqn"])

@@ -121,11 +121,11 @@ def test_help_explains_fields_with_units(capsys):
 @pytest.mark.parametrize(
     ("agent", "text", "expected"),
     [
-        ("dqn", "redo", {"tau": 0.1, "period": 4000.0}),
-        ("dqn", "redo:tau=0.2", {"tau": 0.2, "period": 4000.0}),
-        ("sb3-dqn", "muon", {"lr": 2e-3, "momentum": 0.95}),
-        ("ppo", "redo", {"tau": 0.025, "period": 5e5}),
-        ("classifier", "redo", {"tau": 0.025, "period": 5e5}),
+        ("dqn", "redo", {"tau": 0.1, "period": "0.1tasks"}),
+        ("dqn", "redo:period=4000", {"tau": 0.1, "period": 4000.0}),
+        ("sb3-dqn", "optimizer_reset", {"period": "1targets"}),
+        ("ppo", "redo", {"tau": 0.025, "period": "0.1tasks"}),
+        ("classifier", "redo:tau=0.2", {"tau": 0.2, "period": "0.1tasks"}),
     ],
 )
 def test_strengths_start_from_the_agents_defaults(agent, text, expected):
@@ -140,7 +140,7 @@ def test_a_run_keeps_the_strengths_that_it_had(tmp_path):
     assert main([*arguments.split(), "--out", str(tmp_path / "run")]) == 0
     stored = json.loads((tmp_path / "run" / "seed_0" / "config.json").read_text())
     assert stored["intervention"] == ["redo:tau=0.3"]
-    assert stored["intervention_settings"] == {"redo": {"period": 4000.0, "tau": 0.3}}
+    assert stored["intervention_settings"] == {"redo": {"period": "0.1tasks", "tau": 0.3}}
 
 
 def test_the_readme_has_the_table_of_interventions(capsys):

@@ -1,6 +1,7 @@
 """Whole runs: resume bit for bit, after a normal end and after kill -9; the reset at a switch."""
 
 import dataclasses
+import io
 import os
 import signal
 import subprocess
@@ -137,6 +138,25 @@ def test_moments_are_reset_at_a_switch_unless_told_otherwise(tmp_path):
 
     assert moments(True) == 0
     assert moments(False) > 0
+
+
+def test_a_run_says_how_often_its_interventions_act_and_which_do_not(tmp_path):
+    def said(*names, **changes):
+        console = Console(record=True, width=400, file=io.StringIO())
+        run(
+            config(tmp_path, intervention=names, out=tmp_path / "-".join(names), **changes), console
+        )
+        return console.export_text()
+
+    text = said("redo", "adamo:half_life=2tasks", "layer_norm")  # a task has 3 rollouts
+    assert "redo acts 3 times a task" in text
+    assert "adamo acts in every update, half-life 2 tasks (768 steps)" in text
+    assert "warning" not in text
+    assert "redo acts on the last update of a task alone" in said("redo:period=384", seeds=1)
+    assert "optimizer_reset adds nothing" in said("optimizer_reset", seeds=1)
+    text = said("optimizer_reset:period=1targets", seeds=1)
+    assert "optimizer_reset acts 3 times a task" in text
+    assert "warning" not in text
 
 
 def test_fresh_is_redrawn_at_every_switch_and_equals_adam_before_the_first(tmp_path):

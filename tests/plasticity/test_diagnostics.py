@@ -8,6 +8,7 @@ from torch import nn
 from neoteny.plasticity import diagnostics as d
 from neoteny.plasticity.isometry import gram_deviation
 from neoteny.plasticity.layers import ACTIVATIONS, IsoConv2d, IsoLinear
+from neoteny.plasticity.surgery import unit_activity
 
 
 def random(*shape, seed=0, dtype=torch.float32):
@@ -226,6 +227,23 @@ def test_diagnose_agrees_with_the_single_functions():
     }
     for name, value in expected.items():
         torch.testing.assert_close(report[prefix + name], value.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_crelu_pair_is_one_unit_as_it_is_for_those_who_recycle_units():
+    """Of 8 units 2 never see an input below 0 and 1 sees none at all: one dormant, not 5 of 16."""
+    z = torch.randn(1, 64, 8, generator=torch.Generator().manual_seed(0))
+    z[..., :2] = z[..., :2].abs()
+    z[..., 2] = 0.0
+    net = Net(1, activation="crelu", depth=1)
+    net.preactivations = lambda obs: {"policy": [z], "value": [z]}
+    report = d.diagnose(net, random(1, 64, 12))
+    activation = ACTIVATIONS["crelu"]
+    features = net.features(None)["policy"][0]
+    recycled = d.dormant_mask(unit_activity(features, activation)).float().mean(1)
+    assert recycled.item() == 1 / 8
+    for name in ("dormant_fraction", "dead_fraction"):
+        assert report[f"plasticity/policy/layer0/{name}"].item() == 1 / 8
+    assert d.dormant_fraction(features).item() == 4 / 16  # what features say
 
 
 def test_diagnose_treats_the_positions_of_an_image_as_samples():

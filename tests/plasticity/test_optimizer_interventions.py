@@ -186,10 +186,10 @@ def test_muon_leaves_first_layers_heads_and_biases_to_adam(make_learner):
 
 
 def test_muono_is_muon_after_a_step_down_the_isometry_penalty(make_learner):
-    plain, isometric = make_learner("muon"), make_learner("muono:isometry=0.5")
+    plain, isometric = make_learner("muon"), make_learner("muono:isometry=0.05")
     weights = [br.hidden[1].weight for br in isometric.network.branches.values()]
     firsts = [br.hidden[0].weight for br in isometric.network.branches.values()]
-    pulls = [-5e-3 * 0.5 * isometry_grad(w.detach(), member_dims=1) for w in weights + firsts]
+    pulls = [-5e-2 * 0.05 * isometry_grad(w.detach(), member_dims=1) for w in weights + firsts]
     for learner in (plain, isometric):
         step(learner)
     others = [br.hidden[1].weight for br in plain.network.branches.values()]

@@ -145,7 +145,10 @@ def test_kernels_are_projected_per_tap_by_fire_and_whole_by_newton_schulz(name):
     before = layer.weight.detach().clone()
     branch = SimpleNamespace(hidden=[layer])
     learner = SimpleNamespace(
-        network=SimpleNamespace(branches={"q": branch}), updates=0, targets=[]
+        network=SimpleNamespace(branches={"q": branch}),
+        updates=0,
+        targets=[],
+        edited=lambda *_: None,
     )
     intervention = parse_intervention(name)
     intervention.state["activity"] = torch.zeros(2)

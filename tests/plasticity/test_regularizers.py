@@ -1,6 +1,7 @@
 """What each penalty pulls towards, against autograd, decompositions and loops."""
 
 import copy
+import math
 from contextlib import nullcontext
 
 import numpy as np
@@ -43,7 +44,7 @@ def square(learner, obs):
 
 
 def test_isometry_loss_adds_the_closed_form_gradient_to_hidden_weights_only(make_learner):
-    learner = make_learner("isometry_loss:weight=0.3")
+    learner = make_learner("isometry_loss:weight=0.3,scale=1")
     gradients(learner)
     for branch in learner.network.branches.values():
         for layer in branch.hidden:
@@ -299,7 +300,7 @@ def test_c_chains_weight_makes_the_penalty_the_target_times_the_loss(make_learne
 
 def test_c_chains_weight_is_finite_and_positive_where_the_churn_is_round_off(make_learner):
     """Outputs that do not change have divergences of either sign, of some 1e-9."""
-    learner = make_learner("c_chain:after=0,half_life=2", lr=1e-12)
+    learner = make_learner("c_chain:target=1,after=0,half_life=2", kind="dqn", lr=1e-12)
     for step in range(30):
         obs = torch.randn(2, 16, 6, generator=torch.Generator().manual_seed(step))
         learner.update(square(learner, obs), obs)
@@ -309,11 +310,23 @@ def test_c_chains_weight_is_finite_and_positive_where_the_churn_is_round_off(mak
     assert (learner.interventions[0].activity >= 0).all()
 
 
+def test_c_chains_weight_has_no_feedback_where_the_policy_hardly_changes(make_learner):
+    """Relative to the divergence alone it is 1e8 here; the paper's cross-entropy has a floor."""
+    learner = make_learner("c_chain:target=0.5,after=0,half_life=2", lr=1e-12)
+    for step in range(10):
+        obs = torch.randn(2, 16, 6, generator=torch.Generator().manual_seed(step))
+        learner.update(square(learner, obs), obs)
+    state = learner.interventions[0].state
+    # Heads of gain 0.01 make a policy of four actions that is all but uniform: ln 4 nats.
+    expected = 0.5 * state["mean_loss"] / math.log(4)
+    torch.testing.assert_close(state["weight"], expected, rtol=1e-3, atol=0.0)
+
+
 def test_c_chain_compares_the_penalty_with_the_policys_own_loss(make_learner):
     """And not with the value function's, which is another branch's; unless it cannot be told."""
     obs = torch.randn(3, 2, 16, 6, generator=torch.Generator().manual_seed(1))
     for parts, expected in (({"policy": torch.tensor([0.5, -2.0])}, [0.5, 2.0]), (None, [7.0] * 2)):
-        learner = make_learner("c_chain:after=0")
+        learner = make_learner("c_chain:target=1,after=0")
         for batch in obs:
             loss = square(learner, batch)
             learner.update(loss - loss.detach() + 7, batch, parts)
@@ -323,7 +336,7 @@ def test_c_chain_compares_the_penalty_with_the_policys_own_loss(make_learner):
 def test_c_chain_forgets_its_means_at_switches_only_if_asked(make_learner, train):
     means = {}
     for restart in (False, True):
-        learner = make_learner(f"c_chain:after=0,weight=3,restart={restart}")
+        learner = make_learner(f"c_chain:target=1,after=0,weight=3,restart={restart}")
         assert learner.interventions[0].needs_boundaries == restart
         train(learner, 10)
         learner.boundary(torch.ones(2))
@@ -337,7 +350,7 @@ def test_c_chain_forgets_its_means_at_switches_only_if_asked(make_learner, train
 
 
 def test_c_chain_needs_losses_to_be_relative_to():
-    for text, refused in (("c_chain", True), ("c_chain:target=none", False)):
+    for text, refused in (("c_chain:target=1", True), ("c_chain", False)):
         context = pytest.raises(ValueError, match="target=none") if refused else nullcontext()
         with context:
             Learner(

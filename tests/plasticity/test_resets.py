@@ -184,30 +184,31 @@ def test_shrink_and_perturb_is_a_weighted_sum_with_a_new_network(make_learner, t
     assert not any(v.any() for s in learner.optimizer.state.values() for v in s.values())
 
 
-def test_soft_steps_equal_the_papers_step_at_every_update():
-    """The factors of n updates at once are those of n steps a p + (1 - a) e with new draws e."""
-    settings = OptimizerSettings(updates_per_step=0.5)
-    soft = parse_intervention("soft_shrink_perturb:half_life=400,period=100")
+def test_soft_steps_of_a_period_are_those_of_all_its_updates():
+    """Shrinkage and noise of n updates at once; neither depends on the other's strength."""
+    settings = OptimizerSettings(updates_per_step=0.5, task_steps=1000)
+    soft = parse_intervention("soft_shrink_perturb:half_life=400,period=100,noise=0.2")
     shrink, perturb = soft.factors(settings)
-    factor, kept, variance = 0.5 ** (1 / 200), 1.0, 0.0
-    for _ in range(50):
-        kept, variance = factor * kept, factor**2 * variance + (1 - factor) ** 2
-    assert shrink == pytest.approx(kept)
-    assert perturb**2 == pytest.approx(variance)
+    assert shrink == pytest.approx(0.5 ** (50 / 200))
     assert shrink**4 == pytest.approx(0.5)  # 400 steps are four periods
+    assert 10 * perturb**2 == pytest.approx(0.2**2)  # a task is ten periods, whose variances add
+    slow = parse_intervention("soft_shrink_perturb:half_life=1tasks,period=0.1tasks,noise=0.2")
+    assert slow.factors(settings) == pytest.approx((0.5**0.1, perturb))
 
 
-def test_soft_noise_reaches_the_size_that_was_asked_for(make_learner):
-    learner = make_learner("soft_shrink_perturb:half_life=2,period=4,noise=1", seeds=range(8))
+def test_soft_noise_adds_its_size_in_a_task(make_learner):
+    learner = make_learner("soft_shrink_perturb:half_life=1e9,period=4,noise=0.5", seeds=range(8))
+    learner.settings = dataclasses.replace(learner.settings, task_steps=100.0)
     soft = learner.interventions[0]
-    for learner.updates in range(4, 100, 4):
+    before = named(learner)
+    for learner.updates in range(4, 104, 4):
         with torch.no_grad():
             soft.edit(learner, None)
-    for branch in learner.network.branches.values():
-        for layer in branch.hidden:
-            rms = layer.weight.detach().square().mean().sqrt()
+    for name, branch in learner.network.branches.items():
+        for index, layer in enumerate(branch.hidden):
+            added = layer.weight.detach() - before[f"{name}.body.layers.{index}.weight"]
             initial = layer.gain / max(layer.weight.shape[1:]) ** 0.5
-            assert rms == pytest.approx(initial, rel=0.1)
+            assert added.square().mean().sqrt() == pytest.approx(0.5 * initial, rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""How often every intervention acts within a task, for the agents' presets.
+
+`python -m neoteny.experiments.timings > docs/interventions.md` writes the page anew.
+"""
+
+from __future__ import annotations
+
+from neoteny.experiments.config import PRESETS, RunConfig
+from neoteny.plasticity.interventions import INTERVENTIONS, OptimizerSettings, parse_intervention
+from neoteny.plasticity.interventions.timing import LONGEST, how_often
+from neoteny.wrappers.schedule import aligned
+from neoteny.wrappers.stream_setup import TASK_STEPS
+
+__all__ = ["COLUMNS", "page", "preset_settings"]
+
+COLUMNS = {
+    "PPO, `cpu`": ("ppo", "cpu"),
+    "PPO, `paper`": ("ppo", "paper"),
+    "DQN, `cpu`": ("dqn", "cpu"),
+    "classifier, `supervised`": ("classifier", "supervised"),
+    "classifier, `paper-supervised`": ("classifier", "paper-supervised"),
+}
+"""Heading to agent and preset."""
+
+_TEXT = f"""# When interventions act
+
+A setting that is a time (`period`, `half_life`, `lifetime`, `maturity`, `longest`, `memory`,
+`after`, `at`) has a unit:
+
+- a plain number is environment steps of one member, samples for the classifier: `period=10000`;
+- `0.1tasks` is a tenth of a task;
+- `1targets` is from one change of the targets to the next: a rollout of PPO, a target network of
+  DQN. A classifier's targets change with the task alone, so there it means task switches;
+- `none`, where it is allowed, means task switches, of which the run is then told.
+
+The defaults are in tasks and targets, so that they mean the same for agents whose updates per
+environment step differ 80-fold. The agent translates them to its updates; PPO rounds edits of
+weights up to whole iterations, since a rollout is of the policy that collected it. A task is what
+the stream says, its mean length if lengths differ, and the whole run where there is one task. A run
+of one task that is continued with more steps keeps the periods that it began with. In code that
+builds agents itself it is their argument `task_steps`, by default 500,000.
+
+A run prints this for its interventions when it starts, and warns of one that acts less than once a
+task, only on a task's last update, or with a half-life above {LONGEST:g} tasks. A half-life of
+several tasks is no fault: on GroupSort a weak pull was the better one.
+
+Edits tell other interventions: units that one has drawn anew have no age, utility or silence for
+another, and `c_chain` compares no outputs across an edit. What cannot be composed is refused.
+
+The table is made by `python -m neoteny.experiments.timings > docs/interventions.md`; its presets'
+tasks are
+"""
+
+
+def preset_settings(agent: str, preset: str) -> OptimizerSettings:
+    """What an agent tells its interventions when it is run with a preset."""
+    config = RunConfig(**PRESETS[preset] | {"agent": agent, "preset": preset})
+    task = aligned(config.task_steps or TASK_STEPS, config.hyper.steps_per_iteration)
+    settings: OptimizerSettings = config.hyper.optimizer_settings(float(task))
+    return settings
+
+
+def page() -> str:
+    """The page of documentation, in Markdown."""
+    settings = {column: preset_settings(*where) for column, where in COLUMNS.items()}
+    tasks = "\n".join(
+        f"- {column}: {found.task_steps:,.0f} steps, {found.updates_per_task:,.0f} updates"
+        for column, found in settings.items()
+    )
+    rows = [["intervention", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
+    for name in INTERVENTIONS:
+        cells = [
+            how_often(parse_intervention(name, COLUMNS[column][0]), found) or "-"
+            for column, found in settings.items()
+        ]
+        rows.append([name, *cells])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{_TEXT}\n{tasks}\n\n{table}\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,60 @@
+"""How often interventions act within a task, in words: for the start of a run and for the docs."""
+
+from __future__ import annotations
+
+import math
+
+from neoteny.plasticity.interventions.base import Intervention
+from neoteny.plasticity.interventions.settings import OptimizerSettings
+
+__all__ = ["LONGEST", "how_often", "inert"]
+
+LONGEST = 40.0
+"""Half-life in tasks from which on a pull counts as none; the streams here have 80 tasks."""
+
+
+def how_often(intervention: Intervention, settings: OptimizerSettings) -> str:
+    """When and how fast it acts, such as "10.3 times a task"; empty if it does nothing at all."""
+    if intervention.hooks == "-":
+        return ""
+    parts = [_acts(intervention.acts_every(settings), settings)]
+    if intervention.acts_at_most < math.inf:
+        parts.append(f"{intervention.acts_at_most:g} in a run at most")
+    rates = intervention.strength(settings)
+    if rate := rates.get("decay_rate"):
+        updates = math.log(2) / rate
+        steps = updates / settings.updates_per_step
+        tasks = updates / settings.updates_per_task
+        parts.append(f"half-life {_short(tasks)} tasks ({steps:,.0f} steps)")
+    if rate := rates.get("replacement_rate"):
+        parts.append(f"replaces {rate * settings.updates_per_task:.0%} of the units a task")
+    return ", ".join(parts)
+
+
+def inert(intervention: Intervention, settings: OptimizerSettings) -> str:
+    """Why it does nothing, or nothing within a task; empty if it acts."""
+    every = intervention.acts_every(settings)
+    task = settings.updates_per_task
+    rate = intervention.strength(settings).get("decay_rate")
+    if every and every > task:
+        return f"acts but once in {_short(every / task)} tasks"
+    if every and every > 1 and every > task / 2 and round(task) % every == 0:
+        return "acts on the last update of a task alone, where no more is learnt from it"
+    if rate is not None and not rate * task * LONGEST >= math.log(2):
+        return f"takes more than {LONGEST:g} tasks to halve anything"
+    return ""
+
+
+def _acts(every: int | None, settings: OptimizerSettings) -> str:
+    if every is None:
+        return "at task switches"
+    if every == 0:
+        return "when the network is built"
+    if every == 1:
+        return "in every update"
+    return f"{_short(settings.updates_per_task / every)} times a task"
+
+
+def _short(number: float) -> str:
+    """Three significant digits."""
+    return f"{number:.3g}" if number < 1000 else f"{number:,.0f}"
