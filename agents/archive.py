@@ -16,6 +16,7 @@ from torch import Tensor
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.host_ring import make_ring
 from neoteny.agents.replay import Batch, pack, unpack
+from neoteny.agents.spaces import stored_type
 from neoteny.core.errors import InputError
 from neoteny.envs import rng
 
@@ -263,7 +264,7 @@ POLICIES = {"keep": Replay, "flush": Replay, "partition": Partition, "reservoir"
 
 def make_replay(obs: Tensor, config: DQNConfig, seeds: Sequence[int]) -> Replay:
     """The replay that the configuration asks for, empty but for the first observations."""
-    return POLICIES[config.replay_policy](obs, config, seeds)
+    return POLICIES[config.replay_policy](obs.to(stored_type(obs.dtype)), config, seeds)
 
 
 def check_switches(envs: Any, config: DQNConfig, members: int) -> None:

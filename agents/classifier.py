@@ -17,6 +17,7 @@ from torch import Tensor
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.agents.policies import Categorical
+from neoteny.agents.spaces import observation_shape
 from neoteny.core.options import check_fields
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention, OptimizerSettings
 
@@ -113,7 +114,7 @@ class Classifier:
         self.config = config
         self.members = len(seeds)
         self.device = torch.device(stream.device)
-        shape = tuple(stream.single_observation_space.shape)
+        shape = observation_shape(stream.single_observation_space)
         heads = {"logits": HeadSpec(stream.classes, family=Categorical(stream.classes))}
         self.learner = Learner(
             lambda final_spec, generators: Network(

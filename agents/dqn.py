@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import gymnasium
 import torch
 from torch import Tensor
 
@@ -36,8 +35,8 @@ from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
 from neoteny.agents.q_values import PlainBranch
 from neoteny.agents.replay import Batch, floats, unpack
+from neoteny.agents.spaces import action_count, observation_shape
 from neoteny.agents.tally import Tally, Update
-from neoteny.core.errors import InputError
 from neoteny.envs import rng
 from neoteny.envs.base import TensorEnv
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
@@ -64,8 +63,8 @@ class DQN:
         task_steps: Environment steps of a task, by which interventions are timed.
 
     Raises:
-        ValueError: If actions are not discrete, or what happens at a switch asks for members that
-            switch together and they do not.
+        ValueError: If actions are not discrete, observations are not a Box, or what happens at a
+            switch asks for members that switch together and they do not.
     """
 
     statistics = ("td_loss", "td_error", "q_value", "target")
@@ -82,15 +81,13 @@ class DQN:
         precision: torch.dtype = torch.float32,
         task_steps: float = TASK_STEPS,
     ) -> None:
-        if not isinstance(envs.single_action_space, gymnasium.spaces.Discrete):
-            raise InputError(f"DQN needs discrete actions, the environment has {envs.action_space}")
+        self.actions = action_count(envs.single_action_space)
+        self.observation_shape = observation_shape(envs.single_observation_space)
         check_switches(envs, config, len(seeds))
         self.config = config
         self.seeds = tuple(seeds)
         self.members = len(seeds)
         self.device = torch.device(envs.device)
-        self.observation_shape = tuple(envs.single_observation_space.shape)
-        self.actions = int(envs.single_action_space.n)
         heads = {"q": HeadSpec(self.actions)}
         if config.dueling:
             heads = {"value": HeadSpec(1), "advantage": HeadSpec(self.actions)}

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neoteny.agents.spaces import action_count
 from neoteny.core.errors import InputError
 from neoteny.envs import rng
 
@@ -277,10 +278,10 @@ def policy_family(
         device: where actions are sampled.
 
     Raises:
-        ValueError: For any other space.
+        ValueError: For any other space, and discrete actions that do not count from 0.
     """
     if isinstance(space, gymnasium.spaces.Discrete):
-        return Categorical(int(space.n))
+        return Categorical(action_count(space))
     if not isinstance(space, gymnasium.spaces.Box) or space.dtype.kind != "f":
         raise InputError(
             f"a policy needs discrete actions or a Box of floats, the environment has {space}"
@@ -298,7 +299,8 @@ def policy_family(
 
 def _inward(bound: np.ndarray[Any, Any], inside: float) -> np.ndarray[Any, Any]:
     """Bounds in float32 that do not round to where `bound` excludes; `inside` says which way in."""
-    rounded = bound.astype(np.float32)
+    with np.errstate(over="ignore"):  # bounds beyond float32 end at its largest number
+        rounded = bound.astype(np.float32)
     out = rounded < bound if inside > 0 else rounded > bound
     return np.where(out, np.nextafter(rounded, np.float32(inside)), rounded)
 

@@ -24,6 +24,7 @@ from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
 from neoteny.agents.policies import Family, policy_family
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_loss, ppo_loss
 from neoteny.agents.rollout import Rollout, gae
+from neoteny.agents.spaces import observation_shape
 from neoteny.agents.sparse import SparseBatch
 from neoteny.envs import rng
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
@@ -50,7 +51,7 @@ class PPO:
         task_steps: Environment steps of a task, by which interventions are timed.
 
     Raises:
-        ValueError: If the actions are of another kind.
+        ValueError: If the actions are of another kind, or observations are not a Box.
     """
 
     statistics = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
@@ -72,7 +73,7 @@ class PPO:
         self.members = len(seeds)
         self.device = torch.device(envs.device)
         self.policy = policy_family(envs.single_action_space, config.log_std_init, self.device)
-        self.observation_shape = tuple(envs.single_observation_space.shape)
+        self.observation_shape = observation_shape(envs.single_observation_space)
         heads = {
             "policy": HeadSpec(self.policy.size, gain=0.01, family=self.policy),
             "value": HeadSpec(1, gain=1.0),

@@ -73,6 +73,11 @@ class PPOConfig:
                 f"{self.num_envs} x num_steps {self.num_steps} = {self.steps_per_iteration}: "
                 "choose a divisor"
             )
+        if self.minibatch_size == 1 and self.normalize_advantage:
+            raise InputError(
+                f"num_minibatches {self.num_minibatches} leaves one sample to a minibatch, whose "
+                "advantage cannot be normalised: lower it, or set normalize_advantage to False"
+            )
 
     @property
     def steps_per_iteration(self) -> int:

@@ -53,7 +53,8 @@ class Ring:
     """The last steps of M members with N lanes each.
 
     Args:
-        obs: (M * N, *shape) the observations that the first actions are chosen on.
+        obs: (M * N, *shape) the observations that the first actions are chosen on; those that
+            follow are stored in their type.
         members: M.
         rows: Steps that are kept of every lane, one of them still without an action.
         n_steps: Largest number of rewards in a return.
@@ -215,7 +216,7 @@ class Ring:
         self._cut.add(row)
         cut = self._by_member(truncated)
         spare = self._first_spare + self._final * self.lanes
-        _copy_rows(self._all_frames, spare.flatten(), final_obs)
+        _copy_rows(self._all_frames, spare.flatten(), final_obs.to(self.frames.dtype))
         torch.where(cut, spare, after, out=successor)
         self._final.add_(cut).remainder_(self.spare)
 

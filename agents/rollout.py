@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from neoteny.agents.spaces import stored_type
 from neoteny.agents.sparse import SparseBatch
 
 __all__ = ["Rollout", "gae"]
@@ -61,7 +62,7 @@ class Rollout:
     """
 
     obs: Tensor
-    """(T, L, *shape), member-major lanes L = M N, in the environment's type."""
+    """(T, L, *shape), member-major lanes L = M N, in a type of at most 32 bits."""
     action: Tensor
     """(T, M, N) int64, or (T, M, N, A) float, as the policy stores them."""
     log_prob: Tensor
@@ -92,6 +93,7 @@ class Rollout:
             obs: (L, *shape), observations of one step.
         """
         steps, members, lanes = action.shape[:3]
+        obs = obs.to(stored_type(obs.dtype))
 
         def of_type(kind: torch.dtype) -> Tensor:
             return torch.zeros(steps, members, lanes, dtype=kind, device=obs.device)
@@ -133,7 +135,7 @@ class Rollout:
             torch.add(self.slot[t], truncated, out=self.slot[t + 1])
         for index in range(slots):
             hit = truncated & (self.slot[t] == index)
-            _overwrite(self.final_obs[index], final_obs, hit)
+            _overwrite(self.final_obs[index], final_obs.to(self.final_obs.dtype), hit)
 
 
 def _overwrite(kept: Tensor, new: Tensor, hit: Tensor) -> None:
