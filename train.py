@@ -16,16 +16,20 @@ from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
+try:
+    import tyro
+    from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
-from neoteny.core.errors import InputError, RunError
-from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
-from neoteny.experiments.config import CompareConfig, RunConfig
-from neoteny.experiments.console import open_console, print_error
-from neoteny.experiments.listing import print_listing
-from neoteny.experiments.timeline import TimelineConfig, timeline
-from neoteny.experiments.watch import WatchConfig, watch
+    from neoteny.core.errors import InputError, RunError
+    from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
+    from neoteny.experiments.config import CompareConfig, RunConfig
+    from neoteny.experiments.console import lasting_output, open_console, print_error, print_notice
+    from neoteny.experiments.listing import print_listing
+    from neoteny.experiments.timeline import TimelineConfig, timeline
+    from neoteny.experiments.watch import WatchConfig, watch
+except KeyboardInterrupt:  # before there is a run, which takes seconds
+    sys.stderr.write("interrupted\n")
+    raise SystemExit(130) from None
 
 __all__ = ["main"]
 
@@ -60,9 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0; 1 for a run that could not go on; 2 for bad input; 130 when stopped by a
         signal. A fault of the program's own keeps its traceback, with exit code 1.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    console = open_console()
+    with lasting_output():
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(arguments: list[str]) -> int:
     try:
+        console = open_console()
         stored = resume_defaults(arguments)
         defaults = preset_defaults(arguments)
         commands = (
@@ -106,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error)
         return 1 if isinstance(error, RunError) else 2
     except KeyboardInterrupt as stop:
-        print(str(stop) or "interrupted", file=sys.stderr)
+        print_notice(str(stop) or "interrupted")
         return 130
     return 0
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import io
+import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 from neoteny.core.text import visible
 
-__all__ = ["PlainConsole", "caution", "open_console", "print_error"]
+__all__ = [
+    "Lasting",
+    "PlainConsole",
+    "caution",
+    "lasting_output",
+    "open_console",
+    "print_error",
+    "print_notice",
+]
 
 
 class PlainConsole(Console):
@@ -29,6 +39,70 @@ class PlainConsole(Console):
         return super().render_str(visible(text, keep="\n"), **options)
 
 
+class Lasting:
+    """A text stream that goes silent once it cannot be written, instead of ending the program.
+
+    The reader of a pipe may leave, a terminal may be closed, and a disk may be full, while a run
+    has hours to go. From then on everything goes to the null device, the stream's own rest too.
+
+    Args:
+        stream: Standard output or standard error.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, or lose it."""
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError) as error:
+            self._give_up(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, or lose it."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError | ValueError) -> None:
+        if isinstance(error, ValueError) and not self._stream.closed:
+            raise error
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            with suppress(OSError, ValueError, AttributeError):
+                sys.stderr.write(f"going on without output, which failed: {error.strerror}\n")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def lasting_output() -> Iterator[None]:
+    """Let the block outlive its standard output and standard error (see `Lasting`)."""
+    for descriptor in range(3):  # what is closed would be the next file to be opened
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    before = sys.stdout, sys.stderr
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is not None:
+            setattr(sys, name, Lasting(getattr(sys, name)))
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        sys.stdout, sys.stderr = before
+
+
 def open_console(*, stderr: bool = False) -> PlainConsole:
     """Make the console of standard output or standard error.
 
@@ -38,14 +112,19 @@ def open_console(*, stderr: bool = False) -> PlainConsole:
         stderr: Print on standard error.
     """
     stream = sys.stderr if stderr else sys.stdout
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
+    if reconfigure := getattr(stream, "reconfigure", None):
+        reconfigure(errors="backslashreplace")
     return PlainConsole(stderr=stderr)
 
 
 def print_error(message: object) -> None:
     """Print an error on standard error, in one line."""
     _print_labelled(open_console(stderr=True), "error", "red", str(message))
+
+
+def print_notice(message: object) -> None:
+    """Print on standard error, in one line."""
+    open_console(stderr=True).print(visible(str(message)), soft_wrap=True)
 
 
 def caution(console: Console, message: str) -> None:

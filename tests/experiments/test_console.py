@@ -11,7 +11,14 @@ from tensorboard.plugin_util import markdown_to_safe_html
 
 from neoteny.core.errors import InputError
 from neoteny.experiments import folders
-from neoteny.experiments.console import PlainConsole, caution, print_error
+from neoteny.experiments.console import (
+    Lasting,
+    PlainConsole,
+    caution,
+    lasting_output,
+    open_console,
+    print_error,
+)
 from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import _markdown
 from neoteny.experiments.runs import read_table
@@ -100,3 +107,54 @@ def test_utf_8_is_read_and_printed_whatever_the_locale(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert rb"gr\xf6\xdfe" in done.stdout
     assert "ppo-größe" in (tmp_path / "Größe" / "summary.csv").read_text(encoding="utf-8")
+
+
+def test_output_whose_reader_left_is_lost_and_ends_nothing() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        lasting = Lasting(stream)
+        assert lasting.write("heard\n") == 6
+        lasting.flush()
+        assert os.read(reader, 100) == b"heard\n"
+        os.close(reader)
+        for _ in range(3):
+            PlainConsole(file=lasting).print("x" * 100_000)
+            lasting.flush()
+    assert lasting.closed
+    lasting.write("after the stream was closed")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_behind_standard_output_is_told_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        with lasting_output():
+            for _ in range(3):
+                print("x" * 100_000)
+                open_console().print("a line")
+        assert sys.stdout is full
+    said = capsys.readouterr().err
+    assert said == "going on without output, which failed: No space left on device\n"
+
+
+def test_streams_that_are_closed_are_not_the_next_files_to_be_opened(tmp_path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "from neoteny.experiments.console import lasting_output, open_console\n"
+        "with lasting_output():\n"
+        "    print('lost')\n"
+        "    open_console().print('lost')\n"
+        "    os.write(2, str(open(sys.argv[1], 'w').fileno()).encode())\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "x")]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&-', "sh", *command], stderr=subprocess.PIPE, check=True
+    )
+    assert done.stderr == b"3"
+
+
+def test_other_errors_of_a_stream_are_raised() -> None:
+    with open(os.devnull, "w", encoding="ascii") as stream, pytest.raises(UnicodeEncodeError):
+        Lasting(stream).write("é")
