@@ -22,6 +22,8 @@ class Curve:
     mean: Array
     low: Array
     high: Array
+    runs: Array
+    """(R, P) the runs themselves."""
 
 
 def common_switches(frame: pd.DataFrame, axis: str = "step") -> list[float]:
@@ -72,10 +74,10 @@ def curve(
         curves[row, count > 0] = total[count > 0] / count[count > 0]
     used = np.isfinite(curves).any(axis=0)
     x = ((edges[1:] + edges[:-1]) / 2)[used]
-    mean, low, high = mean_curve(curves[:, used])
+    found = (x, *mean_curve(curves[:, used]), curves[:, used])
     at = np.searchsorted(x, switches)
     at = at[(at > 0) & (at < len(x))]
-    return Curve(*(np.insert(values, at, np.nan) for values in (x, mean, low, high)))
+    return Curve(*(np.insert(values, at, np.nan, axis=-1) for values in found))
 
 
 def bin_edges(frame: pd.DataFrame, switches: list[float], axis: str = "step") -> Array:

@@ -23,13 +23,15 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
+from neoteny.experiments.arms import BASELINE, ORACLE, Arm, in_order, labels
 from neoteny.experiments.curves import Curve
 from neoteny.experiments.folders import atomic_file
-from neoteny.experiments.visits import BASELINE, ORACLE, in_order, is_arm, labels
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 PALETTE = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#B8A800")
 """Okabe and Ito's colours, which colour-blind readers tell apart; vermilion is the baseline's."""
+FEWEST_FOR_BAND = 5
+"""Runs from which on an interval is drawn; that of fewer is wider than most panels."""
 BASELINE_COLOUR, ORACLE_COLOUR = "#D55E00", "#3f3f3f"
 
 
@@ -42,34 +44,44 @@ class Look:
     line: str
 
 
-def looks(arms: Sequence[str]) -> dict[str, Look]:
+def looks(arms: Sequence[Arm]) -> dict[str, Look]:
     """One look an arm: vermilion for the baseline, dark grey for the oracle, a colour each else.
 
     Args:
-        arms: the arms' names.
+        arms: the arms.
 
     Returns:
         Name to look, the baseline first and the oracle last.
     """
-    names = labels(arms)
+    names = labels([arm.name for arm in arms])
     special = {BASELINE: BASELINE_COLOUR, ORACLE: ORACLE_COLOUR}
     found: dict[str, Look] = {}
     used = 0
     for arm in in_order(arms):
-        role = next((role for role in special if is_arm(arm, role)), "")
-        if role in special:
-            found[arm] = Look(names[arm], special.pop(role), "-")
+        if arm.role in special:
+            found[arm.name] = Look(names[arm.name], special.pop(arm.role), "-")
             continue
         turn, colour = divmod(used, len(PALETTE))
-        found[arm] = Look(names[arm], PALETTE[colour], ("-", "--", ":")[turn % 3])
+        found[arm.name] = Look(names[arm.name], PALETTE[colour], ("-", "--", ":")[turn % 3])
         used += 1
     return found
 
 
 def draw_curve(panel: Axes, line: Curve, look: Look) -> None:
-    """Draw a mean and its interval."""
+    """Draw a mean with its interval, or with the runs themselves if they are few."""
     panel.plot(line.x, line.mean, color=look.colour, ls=look.line, lw=1.5)
-    panel.fill_between(line.x, line.low, line.high, color=look.colour, alpha=0.18, lw=0)
+    if len(line.runs) >= FEWEST_FOR_BAND:
+        panel.fill_between(line.x, line.low, line.high, color=look.colour, alpha=0.18, lw=0)
+    elif len(line.runs) > 1:
+        panel.plot(line.x, line.runs.T, color=look.colour, alpha=0.45, lw=0.5)
+
+
+def spread(frame: pd.DataFrame, bands_only: bool = False) -> str:
+    """Words for what is drawn around the means; `bands_only`: of few seeds nothing is."""
+    seeds = frame.groupby("arm")["seed"].nunique()
+    if seeds.min() >= FEWEST_FOR_BAND:
+        return ", with 95 % t intervals"
+    return ", thin lines are the seeds" if seeds.max() > 1 and not bands_only else ""
 
 
 def quiet(panel: Axes, switches: Sequence[float]) -> None:
@@ -138,8 +150,10 @@ def legend(figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFram
     seeds = frame.groupby("arm")["seed"].nunique()
     count = f"{seeds.min()}" if seeds.nunique() == 1 else f"{seeds.min()} to {seeds.max()}"
     how = f"{count} seed{'s' if count != '1' else ''}"
-    if seeds.max() > 1:
-        how = f"mean and 95 % bootstrap interval over {how}"
+    if seeds.min() >= FEWEST_FOR_BAND:
+        how = f"mean and 95 % t interval over {how}"
+    elif seeds.max() > 1:
+        how = f"mean over {how}; thin: each seed"
     figure.text(0.99, 0.99, how, ha="right", va="top", color=GREY, fontsize=9)
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from neoteny.experiments.arms import arms_of
 from neoteny.experiments.curves import bin_edges, common_switches, curve
 from neoteny.experiments.drawing import (
+    FEWEST_FOR_BAND,
     GREY,
     INK,
     Look,
@@ -24,9 +26,10 @@ from neoteny.experiments.drawing import (
     quiet,
     save,
     scale_row,
+    spread,
     style,
 )
-from neoteny.experiments.metrics import bootstrap, mean
+from neoteny.experiments.metrics import mean_of_runs
 from neoteny.experiments.runs import display_name, display_names
 from neoteny.experiments.visits import visit_values
 
@@ -55,7 +58,7 @@ def returns_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str:
     Returns:
         The caption.
     """
-    arms = looks(list(dict.fromkeys(frame["arm"])))
+    arms = looks(arms_of(frame))
     tasks = _panel_tasks(frame)
     rows = -(-len(tasks) // 2)
     with style():
@@ -76,7 +79,7 @@ def returns_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str:
         save(figure, path)
     return caption + (
         " Lower panels: return of each task against the steps spent in it; vertical lines are "
-        "new visits. Means over seeds with 95 % bootstrap intervals."
+        f"new visits. Means over seeds{spread(frame)}."
         if tasks
         else ""
     )
@@ -98,7 +101,7 @@ def plasticity_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str |
     shown = [row for row in DIAGNOSTICS if any(name == row[0] for _, name in columns)]
     if not shown:
         return None
-    arms = looks(list(dict.fromkeys(frame["arm"])))
+    arms = looks(arms_of(frame))
     with style():
         figure = new_figure(5 * max(2, len(branches)), 0.9 + 1.85 * len(shown))
         panels = figure.subplots(
@@ -116,8 +119,8 @@ def plasticity_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str |
         legend(figure, arms, title, frame)
         save(figure, path)
     return (
-        "Plasticity diagnostics, averaged over the hidden layers of each network: means over seeds "
-        "with 95 % bootstrap intervals; vertical lines are task switches."
+        "Plasticity diagnostics, averaged over the hidden layers of each network: means over "
+        f"seeds{spread(frame)}; vertical lines are task switches."
     )
 
 
@@ -174,21 +177,21 @@ def _draw_overview(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> s
     from_zero(panel)
     panel.set_xlim(0, frame["step"].max())
     what = (
-        "Normalised return (0 untrained, 1 trained on that task alone)"
+        "Normalised return (0 random, 1 trained on that task alone)"
         if column == "score"
         else _measure(frame).capitalize()
     )
     how = (
-        "thin lines are means over seeds, points the means over whole cycles through the tasks, "
-        "with 95 % bootstrap intervals"
+        "faint lines are means over seeds, points the means over whole cycles through the tasks"
+        f"{spread(frame, bands_only=True)}"
         if cycles is not None
-        else "mean over seeds with 95 % bootstrap interval"
+        else f"mean over seeds{spread(frame)}"
     )
     if by_task:
         return f"{what} of each whole task against environment steps: {how}."
     return (
         f"{what} against environment steps: {how}; vertical lines are task switches. Points are "
-        "averages over bins of steps; iterations in which no episode ended carry the last return "
+        "averages over bins of steps; iterations in which no episode ended carry the next return "
         "of the same visit."
     )
 
@@ -202,9 +205,11 @@ def _cycle_means(frame: pd.DataFrame, column: str) -> pd.DataFrame | None:
         runs = group.groupby("seed")[column].agg(["mean", "size"])
         whole = runs.loc[runs["size"] == length, "mean"].to_numpy(np.float64)
         if len(whole):
-            low, high = bootstrap(whole, mean)
+            found = mean_of_runs(whole)
+            few = len(whole) < FEWEST_FOR_BAND
+            ends = (np.nan, np.nan) if few else (found.low, found.high)
             centre = (group["start"].min() + group["end"].max()) / 2
-            rows.append((arm, cycle, centre, float(mean(whole)), low, high))
+            rows.append((arm, cycle, centre, found.value, *ends))
     table = pd.DataFrame(rows, columns=["arm", "cycle", "x", "mean", "low", "high"])
     return table if table["cycle"].nunique() > 1 else None
 

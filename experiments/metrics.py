@@ -1,85 +1,39 @@
-"""Continual metrics: interval estimates over runs, and what one visit of a task was worth.
+"""Continual metrics: estimates over runs with their intervals, and what plasticity was lost.
 
-The exchangeable unit is the run (one seed of one arm): all tasks of a run share one agent, so
-the bootstrap resamples whole runs. NaN marks a missing score everywhere and is left out.
+The exchangeable unit is the run (one seed of one arm): all tasks of a run share one agent. All
+intervals are of 95 % and over runs, from closed forms that hold with few runs: Student's t for
+means, the same for trimmed means, Fieller's for ratios and Wilson's for probabilities. Their
+coverage is measured in tests/experiments/test_metrics.py. NaN marks a missing score everywhere
+and is left out.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 Array = NDArray[np.float64]
-
-
-class Statistic(Protocol):
-    """A reduction of the scores along one axis."""
-
-    def __call__(self, scores: Array, /, axis: int) -> Array:
-        """Reduce."""
-        ...
-
 
 MEASURES = {"charts/episodic_return": "return", "charts/online_accuracy": "accuracy"}
 """What a run is judged by, whichever of these it has recorded, and what people call it."""
 
-DRAWS = 5000
 CONFIDENCE = 0.95
+FEWEST_KEPT = 3
+"""Runs that an interquartile mean must rest on to have an interval."""
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The two scores that a game's returns are put between."""
+class Estimate(NamedTuple):
+    """A number with its 95 % interval, whose ends are NaN where none can be given."""
 
-    random: float
-    """Mean return of an untrained policy."""
-    trained: float
-    """Mean return of a policy trained on this game alone."""
+    value: float
+    low: float
+    high: float
 
 
-REFERENCES = {
-    "MinAtar-Breakout": Reference(0.6, 19.8),
-    "MinAtar-Asterix": Reference(0.4, 5.0),
-    "MinAtar-SpaceInvaders": Reference(3.0, 50.4),
-    "MinAtar-Freeway": Reference(0.1, 32.7),
-}
-"""Returns of PPO with Adam (4x64 ReLU, one seed) before training and after 5.24 M steps of one
-game, measured with the JAX code of "Preserving Plasticity … via Dynamical Isometry": no sticky
-actions, padded observations, episodes of at most 1,000 steps (Freeway 2,500)."""
-
-
-def reference(name: str) -> Reference | None:
-    """The reference scores of a task.
-
-    Args:
-        name: an environment id, with or without the namespace ``neoteny/`` and a version, or a
-            MinAtar game's bare name: ``"neoteny/MinAtar-Breakout-v0"``, ``"Breakout"``.
-
-    Returns:
-        Its scores; None for anything else, such as another package's Breakout.
-    """
-    short = re.sub(r"-v\d+$", "", name.removeprefix("neoteny/"))
-    return REFERENCES.get(short) or REFERENCES.get(f"MinAtar-{name}")
-
-
-def normalise(returns: Array | float, name: str) -> Array | float:
-    """Put returns on the scale where an untrained policy has 0 and a trained one 1.
-
-    Args:
-        returns: mean returns of any shape.
-        name: the task, as for `reference`.
-
-    Returns:
-        (return - random) / (trained - random), of the same shape; NaN without reference.
-    """
-    ends = reference(name)
-    if ends is None:
-        return returns * np.nan
-    return (returns - ends.random) / (ends.trained - ends.random)
+UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 
 
 def iqm(scores: Array, axis: int | None = None) -> Array:
@@ -113,124 +67,149 @@ def mean(scores: Array, axis: int | None = None) -> Array:
     return _nan_divide(np.where(there, values, 0.0).sum(axis), there.sum(axis))
 
 
-def bootstrap(
-    scores: Array,
-    statistic: Statistic = iqm,
-    draws: int = DRAWS,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval from resampling whole runs (cluster bootstrap).
+def mean_over_tasks(scores: Array, *, interquartile: bool = False) -> Estimate:
+    """Mean over runs within each task, then mean over tasks.
 
     Args:
-        scores: (R, ...) scores of R runs.
-        statistic: a reduction of all scores, called as ``statistic(scores, axis=1)`` on
-            (draws, n): `iqm` or `mean`.
-        draws: number of resamples.
-        confidence: coverage aimed at, in (0, 1).
-        seed: seed of the resampling.
+        scores: (R, T) scores of R runs on T tasks.
+        interquartile: reduce the runs of a task by `iqm`, so that a failed run counts little; the
+            tasks count alike in either case.
 
     Returns:
-        The lower and the upper end; NaN with fewer than two runs.
+        The mean and its interval, from Student's t with whole runs as units: a run's share of the
+        error is summed over its tasks. Of an interquartile mean it is the interval of a trimmed
+        mean, from winsorised scores, with one degree of freedom less than the runs kept; NaN where
+        a task keeps fewer than `FEWEST_KEPT` of more.
 
     Source:
-        Agarwal et al. 2021, with whole runs in place of (run, task) cells: the tasks of a
-        continual run are not independent.
+        Tukey & McLaughlin, "Less vulnerable confidence and significance procedures", Sankhya 1963.
     """
     values = np.asarray(scores, np.float64)
-    runs = len(values)
-    if runs < 2:
-        return np.nan, np.nan
-    values = values.reshape(runs, -1)
-    picked = np.random.default_rng(seed).integers(runs, size=(draws, runs))
-    block = max(1, 4_000_000 // values.size)  # draws at a time: keeps a resample below 32 MB
-    estimates = np.concatenate(
-        [
-            statistic(values[picked[start : start + block]].reshape(-1, values.size), axis=1)
-            for start in range(0, draws, block)
-        ]
-    )
-    return _interval(estimates, confidence)
+    values = values[:, np.isfinite(values).any(axis=0)]
+    if not values.size:
+        return UNKNOWN
+    counts = np.isfinite(values).sum(axis=0)
+    cuts = counts // 4 if interquartile else np.zeros_like(counts)
+    kept = counts - 2 * cuts
+    each = iqm(values, axis=0) if interquartile else mean(values, axis=0)
+    middle = float(each.mean())
+    if kept.min() < 2 or (cuts.any() and kept.min() < FEWEST_KEPT):
+        return Estimate(middle, np.nan, np.nan)
+    ranked = np.sort(values, axis=0)
+    columns = np.arange(values.shape[1])
+    limited = np.clip(values, ranked[cuts, columns], ranked[counts - 1 - cuts, columns])
+    errors = (limited - mean(limited, axis=0)) / np.sqrt(kept * (kept - 1))
+    spread = np.sqrt((np.where(np.isfinite(errors), errors, 0.0).mean(axis=1) ** 2).sum())
+    reach = float(_t(kept.min() - 1) * spread)
+    return Estimate(middle, middle - reach, middle + reach)
 
 
-def mean_curve(
-    curves: Array, draws: int = 2000, confidence: float = CONFIDENCE, seed: int = 0
-) -> tuple[Array, Array, Array]:
-    """Mean over runs at every point of a common grid, with its bootstrap interval.
+def mean_of_runs(values: Array) -> Estimate:
+    """Mean of one value a run, with Student's t interval.
+
+    Args:
+        values: (R,) values.
+
+    Returns:
+        The mean and its interval, NaN with fewer than two runs.
+    """
+    return mean_over_tasks(np.asarray(values, np.float64).reshape(-1, 1))
+
+
+def mean_curve(curves: Array) -> tuple[Array, Array, Array]:
+    """Mean over runs at every point of a common grid, with Student's t interval.
 
     Args:
         curves: (R, P) one row a run, NaN where a run has no value.
-        draws: number of resamples of whole runs.
-        confidence: coverage aimed at, pointwise.
-        seed: seed of the resampling.
 
     Returns:
         Mean, lower and upper end, each (P,); the ends are NaN where fewer than two runs have
         a value.
     """
-    there = np.isfinite(curves)
-    filled = np.where(there, curves, 0.0)
+    count = np.isfinite(curves).sum(axis=0)
     middle = mean(curves, axis=0)
-    runs = len(curves)
-    low, high = np.full_like(middle, np.nan), np.full_like(middle, np.nan)
-    enough = there.sum(0) >= 2
-    if not enough.any():
-        return middle, low, high
-    # How often each resample holds each run: a matrix product replaces the gather.
-    held = _resamples(np.random.default_rng(seed), runs, draws)
-    means = _nan_divide(held @ filled[:, enough], held @ there[:, enough])
-    tail = (1 - confidence) / 2
-    low[enough], high[enough] = np.nanquantile(means, [tail, 1 - tail], axis=0)
-    return middle, low, high
+    squares = np.where(np.isfinite(curves), (curves - middle) ** 2, 0.0).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = _t(np.maximum(count - 1, 1)) * np.sqrt(squares / (count * (count - 1)))
+    reach = np.where(count >= 2, reach, np.nan)
+    return middle, middle - reach, middle + reach
 
 
-def probability_of_improvement(
-    scores: Array,
-    others: Array,
-    paired: bool = False,
-    draws: int = DRAWS,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
-) -> tuple[float, float, float]:
+def ratio_of_means(numerators: Array, denominators: Array) -> Estimate:
+    """Ratio of two means over the same runs, such as what was lost over what there was.
+
+    Args:
+        numerators: (R,) one value a run.
+        denominators: (R,) one value for each of the same runs.
+
+    Returns:
+        The ratio and its interval. All NaN where the mean of the denominators is not above zero by
+        two of its standard errors: the ratio could have any value. The ends are NaN with one run,
+        and where the interval is unbounded.
+
+    Source:
+        Fieller, "Some problems in interval estimation", JRSS B 1954: all θ for which Student's t
+        does not refuse that the mean of (numerator - θ denominator) is zero.
+    """
+    pairs = np.stack([numerators, denominators]).astype(np.float64)
+    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+    runs = pairs.shape[1]
+    if not runs:
+        return UNKNOWN
+    above, below = pairs.mean(axis=1)
+    if below <= 0:
+        return UNKNOWN
+    ratio = float(above / below)
+    if runs < 2:
+        return Estimate(ratio, np.nan, np.nan)
+    (var_above, covariance), (_, var_below) = np.cov(pairs) / runs
+    if below**2 < 4 * var_below:
+        return UNKNOWN
+    square = _t(runs - 1) ** 2
+    first = below**2 - square * var_below
+    if first <= 0:
+        return Estimate(ratio, np.nan, np.nan)
+    half = above * below - square * covariance
+    root = np.sqrt(max(half**2 - first * (above**2 - square * var_above), 0.0))
+    return Estimate(ratio, float((half - root) / first), float((half + root) / first))
+
+
+def probability_of_improvement(scores: Array, others: Array) -> Estimate:
     """How likely a run of one arm beats a run of another on a task, averaged over tasks.
 
     Args:
         scores: (R, T) scores of R runs on T tasks.
         others: (S, T) scores of the other arm on the same tasks.
-        paired: row i of both arms has the same seed and task sequence, so that a resample
-            takes the same rows of both.
-        draws: number of resamples.
-        confidence: coverage aimed at.
-        seed: seed of the resampling.
 
     Returns:
-        The probability (ties count half) over all pairs of runs, and its interval (NaN with
-        fewer than two runs in an arm).
+        The probability (ties count half) over all pairs of runs, and Wilson's interval with as many
+        trials as the smaller arm has runs. That is the greatest variance that such an estimate can
+        have, so the interval is cautious, and it keeps a width where one arm wins always. Its ends
+        are NaN with fewer than two runs in an arm.
 
     Source:
-        Agarwal et al. 2021, "probability of improvement" (Mann-Whitney U over R·S).
+        Agarwal et al. 2021, "probability of improvement" (Mann-Whitney U over R·S); Birnbaum &
+        Klose, "Bounds for the variance of the Mann-Whitney statistic", 1957; Wilson, JASA 1927.
     """
     left, right = scores[:, None, :], others[None, :, :]
     won = np.where(np.isnan(left + right), np.nan, (left > right) + 0.5 * (left == right))
     wins = mean(won, axis=2)  # (R, S)
+    share = float(mean(wins))
     known = np.isfinite(wins)
-    filled = np.where(known, wins, 0.0)
-    estimate = float(mean(wins))
-    if min(wins.shape) < 2:
-        return estimate, np.nan, np.nan
-    rng = np.random.default_rng(seed)
-    rows = _resamples(rng, len(wins), draws)
-    columns = rows if paired else _resamples(rng, wins.shape[1], draws)
-    total = np.einsum("dr,rs,ds->d", rows, filled, columns, optimize=True)
-    weight = np.einsum("dr,rs,ds->d", rows, known.astype(np.float64), columns, optimize=True)
-    return estimate, *_interval(_nan_divide(total, weight), confidence)
+    trials = min(int(known.any(axis=1).sum()), int(known.any(axis=0).sum()))
+    if trials < 2:
+        return Estimate(share, np.nan, np.nan)
+    square = stats.norm.ppf(0.5 + CONFIDENCE / 2) ** 2 / trials
+    centre = (share + square / 2) / (1 + square)
+    reach = np.sqrt(square * share * (1 - share) + square**2 / 4) / (1 + square)
+    return Estimate(share, float(max(centre - reach, 0.0)), float(min(centre + reach, 1.0)))
 
 
-def plasticity_gap(scores: Array, fresh: Array) -> Array:
-    """Plasticity gap Π = 1 - AUC / AUC_fresh.
+def plasticity_gap(gains: Array, fresh: Array) -> Array:
+    """Plasticity gap Π = 1 - gain / gain of fresh, visit by visit.
 
     Args:
-        scores: normalised online returns (AUC over the visit's length).
+        gains: mean online returns above those of an untrained policy.
         fresh: those of the matched runs that start every visit with a new network.
 
     Returns:
@@ -242,21 +221,33 @@ def plasticity_gap(scores: Array, fresh: Array) -> Array:
         against a fresh agent on every visit.
     """
     useful = np.where(fresh > 0, fresh, np.nan)
-    return np.asarray(1 - scores / useful, np.float64)
+    return np.asarray(1 - gains / useful, np.float64)
 
 
-def _resamples(rng: np.random.Generator, runs: int, draws: int) -> Array:
-    """(draws, runs) how often each resample of the runs holds each of them."""
-    return rng.multinomial(runs, np.full(runs, 1 / runs), size=draws).astype(np.float64)
+def slope_within(position: Array, values: Array, groups: Array) -> float:
+    """Least-squares slope of values over position, each group with an intercept of its own.
+
+    Args:
+        position: (n,) where each value was taken.
+        values: (n,) values; NaN are left out.
+        groups: (n,) group of each value, such as its task.
+
+    Returns:
+        The slope that all groups share; NaN if no group has values at two positions.
+    """
+    there = np.isfinite(values)
+    x, y, group = position[there].astype(np.float64), values[there].copy(), groups[there]
+    for name in set(group.tolist()):
+        mine = group == name
+        x[mine] -= x[mine].mean()
+        y[mine] -= y[mine].mean()
+    spread = float((x**2).sum())
+    return float((x * y).sum() / spread) if spread > 0 else np.nan
 
 
-def _interval(estimates: Array, confidence: float) -> tuple[float, float]:
-    """Percentile interval; NaN where so many resamples have no value that its ends are unknown."""
-    tail = (1 - confidence) / 2
-    if np.isnan(estimates).mean() > tail:
-        return np.nan, np.nan
-    low, high = np.nanquantile(estimates, [tail, 1 - tail])
-    return float(low), float(high)
+def _t(freedom: Array | int) -> Array:
+    """Quantile of Student's t that a two-sided interval reaches out to."""
+    return np.asarray(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom), np.float64)
 
 
 def _nan_divide(total: Array, count: Array) -> Array:

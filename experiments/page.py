@@ -14,11 +14,10 @@ from typing import Any
 import pandas as pd
 
 from neoteny.core.text import visible
+from neoteny.experiments.arms import labels
 from neoteny.experiments.folders import RECORDED
 from neoteny.experiments.runs import Run
-from neoteny.experiments.summary import PER_TASK
-from neoteny.experiments.tables import notes, per_task, raw_unit, readable
-from neoteny.experiments.visits import in_order, labels
+from neoteny.experiments.tables import notes, readable, tables_per_task
 
 _CSS = """
 :root { color-scheme: light; }
@@ -46,12 +45,17 @@ code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .92e
 _DEFINITIONS = """
 Scores are online returns: the mean return of the episodes that ended while training, averaged over
 the steps of a visit; or online accuracy, on samples before learning from them. Normalised scores
-put an untrained policy at 0 and one trained on that game alone for 5.24 M steps at 1. IQM is the
-mean of the middle half of all runs and tasks. The change is the last whole cycle through the tasks
-(where all bear one name, the last tenth of the visits) minus the first: negative means lost
-plasticity. The gap is 1 minus the ratio to an agent that starts every visit fresh, with the same
-seeds. P(&gt; none) is the probability that a run beats a run of the baseline on a task. Brackets
-are 95 % percentile bootstrap intervals from resampling whole runs.
+put random actions at 0 and PPO trained on that game alone for 5.24 M steps at 1; scores relative to
+fresh put an untrained policy at 0 and the mean visit of fresh networks at 1. The mean is over runs
+within a task, then over tasks; IQM takes the middle half of the runs of each task instead. The
+change is the last span (a cycle through the tasks, or a tenth of the visits) minus the first:
+tasks that happen to be harder move it for every arm. The gap is the share of the gain of an agent
+with the same configuration and seeds, that starts every visit afresh, which is missing: in the
+first visit it is a cost of the arm and no lost plasticity. Its growth is the slope of the paired
+difference within each environment over the mean gain of the fresh agent: positive means that
+plasticity is lost. P(&gt; none) is the probability that a run beats one of the baseline on a task.
+Brackets are 95 % intervals over runs: Student's t (of an interquartile mean Tukey and McLaughlin's,
+of a ratio Fieller's, of a probability Wilson's).
 """
 
 
@@ -81,13 +85,12 @@ def page(
     for run in runs:
         firsts.setdefault(run.arm, run)
     short = labels(list(firsts))
-    configs = {short[arm]: firsts[arm].config for arm in in_order(list(firsts))}
+    configs = {short[arm]: firsts[arm].config for arm in table["arm"] if arm in firsts}
     images = "".join(map(_figure, illustrations))
     remarks = "".join(f'<p class="note">{_safe(note)}</p>' for note in notes(table))
     tasks = "".join(
-        f'<h2>{raw_unit(table).capitalize()} {what}</h2><div class="scroll">{_numbers(texts)}</div>'
-        for kind, what in PER_TASK.items()
-        if len((texts := per_task(table, kind)).columns) > 1
+        f'<h2>{title[:1].upper()}{title[1:]}</h2><div class="scroll">{_numbers(texts)}</div>'
+        for title, texts in tables_per_task(table)
     )
     members = int(table["seeds"].sum())
     return f"""<!doctype html>

@@ -16,8 +16,10 @@ import pandas as pd
 
 from neoteny.core.errors import InputError
 from neoteny.core.text import distinct, read_text, shortened, visible
+from neoteny.experiments.arms import interventions_of, setup_of
 from neoteny.experiments.folders import CONFIG, METRICS, difference, read_json
-from neoteny.experiments.metrics import MEASURES, normalise
+from neoteny.experiments.metrics import MEASURES
+from neoteny.experiments.references import normalise
 
 TEXT_COLUMNS = ("task_name",)
 LONGEST = 40
@@ -87,15 +89,18 @@ def read_runs(folder: Path | str) -> pd.DataFrame:
     Returns:
         One row per arm, seed and recorded step, in order, with every column of metrics.csv and
 
-        - ``arm``, ``seed``, ``task_name`` (str, int, str);
+        - ``arm``, ``seed``, ``task_name`` (str, int, str); ``family``: the environment that the
+          task is a variant of; ``interventions``, joined by ``+``; ``setup``: what stands for the
+          rest of the configuration;
         - ``task_step``: steps since the visit began; ``game_step``: steps spent in this task
           over all visits so far; ``width``: steps since the row before;
         - ``cycle``: how many times the run went through all its tasks before this visit;
         - ``complete``: whether the visit was finished;
         - ``measure``: what the run is judged by, ``"return"`` or ``"accuracy"``;
         - ``return``: it, as recorded, NaN in iterations in which no episode ended;
-          ``online_return``: the same with gaps filled from the last value within the visit,
-          never across a switch; ``score``: it, normalised (NaN for tasks without reference).
+          ``online_return``: the same with gaps filled, within a visit, by the next value, that of
+          the episodes which were running, and after the last by that one; ``score``: it,
+          normalised (NaN for tasks without reference).
 
     Raises:
         ValueError: there is no run, or a file is not a table of a run.
@@ -195,6 +200,8 @@ def _describe(table: pd.DataFrame, run: Run) -> pd.DataFrame:
     visit = added["visit"]
     added["step"] = step
     added["task_name"] = _task_names(frame, added["task"], run.config)
+    added["family"] = _families(added["task_name"], run.config)
+    added["interventions"], added["setup"] = interventions_of(run.config), setup_of(run.config)
     start = _visit_starts(step, visit, _boundaries(run.config))
     added["width"] = step - np.maximum(step.shift(fill_value=0), start)
     added["task_step"] = step - start
@@ -205,8 +212,8 @@ def _describe(table: pd.DataFrame, run: Run) -> pd.DataFrame:
     added["measure"] = MEASURES[column]
     returns = frame.get(column, pd.Series(np.nan, frame.index)).astype(np.float64)
     added["return"] = returns
-    added["online_return"] = returns.groupby(visit).ffill()
-    added["score"] = _scores(added["online_return"], added["task_name"])
+    added["online_return"] = returns.groupby(visit).bfill().groupby(visit).ffill()
+    added["score"] = _scores(added["online_return"], added["task_name"], _limit(run.config))
     rest = frame.drop(columns=[column for column in added if column in frame])
     return pd.concat([pd.DataFrame(added, index=frame.index), rest], axis=1)
 
@@ -263,8 +270,26 @@ def _complete(
     return complete
 
 
-def _scores(returns: pd.Series, names: pd.Series) -> pd.Series:
+def _families(names: pd.Series, config: Mapping[str, Any]) -> pd.Series:
+    """The environment of each task: one for all if a stream names the variants of a single one."""
+    known = [str(name) for name in config.get("task_names") or []] or list(names.unique())
+    definition = config.get("stream_definition")
+    environments = definition.get("environments") if isinstance(definition, Mapping) else None
+    single = isinstance(environments, list) and len(environments) == 1
+    if single or all(f"{name} ".startswith(f"{known[0]} ") for name in known):
+        return pd.Series(known[0], names.index)
+    return names
+
+
+def _limit(config: Mapping[str, Any]) -> int | None:
+    """Steps that an option limits episodes to."""
+    options = [str(text).partition("=") for text in config.get("env_option") or []]
+    values = [value for name, _, value in options if name.replace("-", "_") == "max_steps"]
+    return int(values[-1]) if values and values[-1].isdigit() else None
+
+
+def _scores(returns: pd.Series, names: pd.Series, limit: int | None) -> pd.Series:
     scores = pd.Series(np.nan, returns.index)
     for name, group in returns.groupby(names):
-        scores[group.index] = normalise(group.to_numpy(), str(name))
+        scores[group.index] = normalise(group.to_numpy(), str(name), limit)
     return scores

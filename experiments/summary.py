@@ -7,81 +7,111 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neoteny.experiments.arms import ORACLE, Arm, arms_of, baseline_of, oracle_of
 from neoteny.experiments.metrics import (
-    Array,
-    bootstrap,
-    iqm,
+    UNKNOWN,
+    Estimate,
     mean,
-    plasticity_gap,
+    mean_of_runs,
+    mean_over_tasks,
     probability_of_improvement,
+    ratio_of_means,
+    slope_within,
 )
-from neoteny.experiments.visits import BASELINE, ORACLE, in_order, matched, visit_values
+from neoteny.experiments.visits import visit_values
 
 PER_TASK = {
     "final": "over the last 10 % of a visit",
     "evaluation": "in evaluation at the end of a visit",
 }
 """Columns of `visit_values` that are summarised for each task, and where they are taken."""
+THIN = 0.25
+"""A visit rests on few episodes if less than this share of its steps was in iterations in which an
+episode ended."""
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Summarise every arm; brackets in the names below are 95 % bootstrap intervals over runs.
-
-    Scores are normalised online returns (0 untrained, 1 trained on that game alone) where every
-    task has reference scores, and raw returns or accuracies otherwise (``unit`` says which). Only
-    finished visits count, unless an arm has finished none. Where all tasks bear one name, as those
-    of a supervised stream do, a cycle is a tenth of the visits (``span`` says which).
+    """Summarise every arm, from the rows of `neoteny.experiments.runs.read_runs`.
 
     Args:
-        frame: rows of `neoteny.experiments.runs.read_runs`.
+        frame: the rows.
 
     Returns:
-        One row per arm: ``arm``, ``unit``, ``span``, ``seeds``, ``visits`` (finished by the slowest
-        seed), ``complete`` (all visits that were begun are finished), ``blank`` (visits of all
-        seeds in which no episode ended: they count nowhere), ``score`` (mean over tasks and runs),
-        ``iqm`` ``iqm_low`` ``iqm_high`` (over runs x tasks), ``first_cycle``,
-        ``last_cycle``, ``change`` ``change_low`` ``change_high`` (last minus first, mean over
-        runs; negative is a loss of plasticity), ``gap`` ``gap_low`` ``gap_high`` and
-        ``gap_last_cycle`` (plasticity gap to `fresh` with the same seeds), ``improvement``
-        ``improvement_low`` ``improvement_high`` (probability of improvement over `none`), and
-        ``final/<task>``, the mean return over the last 10 % of the visits of a task, and
-        ``evaluation/<task>``, that of evaluations after the visits if there were any.
+        As `summary_of_visits`.
     """
-    visits = visit_values(frame)
+    return summary_of_visits(visit_values(frame))
+
+
+def summary_of_visits(visits: pd.DataFrame) -> pd.DataFrame:
+    """Summarise every arm; ``_low`` and ``_high`` are the ends of 95 % intervals over runs.
+
+    Only finished visits count, unless an arm has finished none. A span is a cycle through the
+    tasks; where all tasks are variants of one environment and none comes twice, or all bear one
+    name, it is a tenth of the visits, or a visit of fewer than twenty (``span`` says which).
+
+    Args:
+        visits: the result of `neoteny.experiments.visits.visit_values`, or a visits.csv read back.
+
+    Returns:
+        One row per arm:
+
+        - ``arm``; ``unit`` of what follows (see `neoteny.experiments.visits.add_values`); ``span``;
+          ``seeds``; ``visits`` (finished by the slowest seed); ``complete`` (all visits that were
+          begun are finished);
+        - ``blank``: visits of all seeds in which no episode ended, which count nowhere; ``thin``:
+          those that rest on episodes of less than a quarter of their steps; ``dead``: seeds that
+          were frozen for gradients that are not finite, which count like any other;
+        - ``score``: mean over runs within a task, then over tasks; ``iqm``: the same with
+          interquartile means over runs;
+        - ``first_span``, ``last_span``, ``change``: mean values and last minus first. Tasks grow
+          harder or easier by chance, for fresh networks too: this is no loss of plasticity;
+        - ``is_oracle``: whether the arm has `fresh`; ``oracle``: the arm that the gaps are to;
+          ``like_for_like``: whether it is the same arm but for starting afresh, so that the gap
+          holds no cost of the arm itself; ``gap_seeds``:
+          seeds that both have; ``gap``: what is missing to the oracle's gain, as a share of it,
+          from sums over all visits; ``gap_first_visit``, which no plasticity lost can explain,
+          ``gap_first_span``, ``gap_last_span``; ``gap_slope``: how much the gap grows in a span,
+          the loss of plasticity: the slope of the paired difference within each environment over
+          the oracle's mean gain;
+        - ``baseline`` and ``improvement``: the probability of improvement over it;
+        - ``final/<task>``, the mean return over the last 10 % of the visits of a task;
+          ``evaluation/<task>``, that of evaluations after the visits if there were any;
+          ``gap/<environment>``, ``gap_slope/<environment>`` where there are several.
+    """
+    arms = arms_of(visits)
     visits, complete = _countable(visits)
-    known = visits["score"].notna().any() and _all_known(visits)
-    unit = "normalised" if known else " or ".join(frame["measure"].unique())
-    visits["value"] = visits["score"] if known else visits["auc"]
-    tenth = (int(visits["visit"].max()) + 1) // 10
-    span = "tenth" if visits["task_name"].nunique() == 1 and tenth > 1 else "cycle"
-    if span == "tenth":
-        visits["cycle"] = visits["visit"] // tenth
-    arms = in_order(list(dict.fromkeys(frame["arm"])))
-    what = {"unit": unit, "span": span}
-    return pd.DataFrame([_row(visits, arm, what, complete[arm]) for arm in arms])
+    visits, span, length = _spans(visits)
+    what = {"unit": visits["unit"].iloc[0], "span": span}
+    rows = []
+    for arm in arms:
+        mine = visits[visits["arm"] == arm.name]
+        rows.append(
+            {
+                "arm": arm.name,
+                **what,
+                **_counts(mine, complete[arm.name]),
+                **_named("score", mean_over_tasks(_matrix(mine).to_numpy(np.float64))),
+                **_named(
+                    "iqm", mean_over_tasks(_matrix(mine).to_numpy(np.float64), interquartile=True)
+                ),
+                **_change(mine),
+                **_gap(visits, arm, arms, length),
+                **_improvement(visits, arm, arms),
+                **_per_task(mine),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
-def _row(visits: pd.DataFrame, arm: str, what: dict[str, str], complete: bool) -> dict[str, Any]:
-    """The summary of one arm."""
-    mine = visits[visits["arm"] == arm]
+def _counts(mine: pd.DataFrame, complete: bool) -> dict[str, Any]:
     counts = mine.groupby("seed").size()
     return {
-        "arm": arm,
-        **what,
         "seeds": len(counts),
         "visits": int(counts.min()),
         "complete": complete,
         "blank": int(mine["auc"].isna().sum()),
-        **_level(mine),
-        **_change(mine),
-        **_gap(visits, arm),
-        **_improvement(visits, arm),
-        **{
-            f"{kind}/{name}": float(mean(group[kind].to_numpy()))
-            for kind in PER_TASK
-            for name, group in mine.groupby("task_name")
-            if group[kind].notna().any()
-        },
+        "thin": int((mine["auc"].notna() & (mine["measured"] < THIN)).sum()),
+        "dead": int(mine.loc[mine["dead"].astype(bool), "seed"].nunique()),
     }
 
 
@@ -89,14 +119,21 @@ def _countable(visits: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, bool]]:
     """Keep the finished visits, or all of an arm that has none."""
     kept, complete = [], {}
     for arm, group in visits.groupby("arm", sort=False):
-        finished = group[group["complete"]]
+        finished = group[group["complete"].astype(bool)]
         complete[str(arm)] = len(finished) == len(group)
         kept.append(finished if finished["seed"].nunique() == group["seed"].nunique() else group)
     return pd.concat(kept, ignore_index=True), complete
 
 
-def _all_known(visits: pd.DataFrame) -> bool:
-    return bool(visits.loc[visits["auc"].notna(), "score"].notna().all())
+def _spans(visits: pd.DataFrame) -> tuple[pd.DataFrame, str, int]:
+    """The visits with the column ``span``, what a span is, and how many visits it has."""
+    variants = visits["family"].nunique() == 1
+    if not variants or (visits["task_name"].nunique() > 1 and visits["cycle"].nunique() > 1):
+        length = int(visits.groupby(["arm", "seed", "cycle"]).size().max())
+        return visits.assign(span=visits["cycle"]), "cycle", length
+    tenth = max(1, (int(visits["visit"].max()) + 1) // 10)
+    spans = visits["visit"] // tenth
+    return visits.assign(span=spans), "tenth" if tenth > 1 else "visit", tenth
 
 
 def _matrix(visits: pd.DataFrame, column: str = "value", by: str = "task_name") -> pd.DataFrame:
@@ -104,90 +141,102 @@ def _matrix(visits: pd.DataFrame, column: str = "value", by: str = "task_name") 
     return visits.pivot_table(index="seed", columns=by, values=column, aggfunc="mean")
 
 
-def _level(mine: pd.DataFrame) -> dict[str, float]:
-    scores = _matrix(mine).to_numpy(np.float64)
-    low, high = bootstrap(scores, iqm) if scores.size else (np.nan, np.nan)
-    return {
-        "score": float(mean(scores)) if scores.size else np.nan,
-        "iqm": float(iqm(scores)) if scores.size else np.nan,
-        "iqm_low": low,
-        "iqm_high": high,
-    }
+def _named(name: str, estimate: Estimate) -> dict[str, float]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
 
 
-def _cycles(mine: pd.DataFrame) -> pd.DataFrame:
-    """(runs, cycles) mean over the visits of a cycle; cycles that all runs went through whole."""
-    sizes = mine.groupby(["seed", "cycle"]).size().unstack()
-    whole = sizes.columns[(sizes == sizes.max().max()).all()]
-    return _matrix(mine[mine["cycle"].isin(whole)], by="cycle")
+def _whole_spans(mine: pd.DataFrame) -> list[int]:
+    """The spans that all runs went through whole."""
+    sizes = mine.groupby(["seed", "span"]).size().unstack()
+    return [int(span) for span in sizes.columns[(sizes == sizes.max().max()).all()]]
 
 
 def _change(mine: pd.DataFrame) -> dict[str, float]:
-    cycles = _cycles(mine).to_numpy(np.float64)
-    names = ("first_cycle", "last_cycle", "change", "change_low", "change_high")
-    if cycles.shape[1] < 2:
+    whole = mine[mine["span"].isin(_whole_spans(mine))]
+    spans = _matrix(whole, by="span").to_numpy(np.float64)
+    if spans.shape[1] < 2:
+        names = ("first_span", "last_span", "change", "change_low", "change_high")
         return dict.fromkeys(names, np.nan)
-    change = cycles[:, -1] - cycles[:, 0]
-    low, high = bootstrap(change, mean)
     return {
-        "first_cycle": float(mean(cycles[:, 0])),
-        "last_cycle": float(mean(cycles[:, -1])),
-        "change": float(mean(change)),
-        "change_low": low,
-        "change_high": high,
+        "first_span": float(mean(spans[:, 0])),
+        "last_span": float(mean(spans[:, -1])),
+        **_named("change", mean_of_runs(spans[:, -1] - spans[:, 0])),
     }
 
 
-def _gap(visits: pd.DataFrame, arm: str) -> dict[str, float]:
+def _gap(visits: pd.DataFrame, arm: Arm, arms: list[Arm], length: int) -> dict[str, Any]:
     """Plasticity gap of an arm: of sums over visits, not a mean of ratios.
 
     A visit in which fresh hardly learns has a ratio of any size; the sums weigh it by what
     there was to learn.
     """
-    keys = ["seed", "visit"]
-    mine = visits[visits["arm"] == arm]
-    oracle = matched(arm, list(visits["arm"].unique()), ORACLE)
-    fresh = visits.loc[visits["arm"] == oracle, [*keys, "value"]]
-    pairs = mine.merge(fresh, on=keys, suffixes=("", "_fresh"))
-    if pairs.empty:
-        return dict.fromkeys(("gap", "gap_low", "gap_high", "gap_last_cycle"), np.nan)
-    low, high = bootstrap(_sums(pairs), _ratio_gap)
-    last = pairs[pairs["cycle"] == _last_whole_cycle(pairs)]
-    return {
-        "gap": float(_ratio_gap(_sums(pairs).reshape(1, -1), axis=1)[0]),
-        "gap_low": low,
-        "gap_high": high,
-        "gap_last_cycle": float(_ratio_gap(_sums(last).reshape(1, -1), axis=1)[0]),
+    oracle = oracle_of(arm, arms)
+    pairs = _pairs(visits, arm, oracle)
+    spans = _whole_spans(pairs) if len(pairs) else []
+    found: dict[str, Any] = {
+        "is_oracle": arm.role == ORACLE,
+        "oracle": oracle.name if oracle else None,
+        "like_for_like": bool(oracle and oracle.beside_oracle == arm.beside_oracle),
+        "gap_seeds": pairs["seed"].nunique(),
+        **_named("gap", _pooled(pairs)),
+        "gap_first_visit": _pooled(pairs[pairs["visit"] == 0]).value,
+        "gap_first_span": _pooled(pairs[pairs["span"].isin(spans[:1])]).value,
+        "gap_last_span": _pooled(pairs[pairs["span"].isin(spans[-1:])]).value,
+        **_named("gap_slope", _growth(pairs, length)),
     }
+    if visits["family"].nunique() > 1 and oracle:
+        for name, group in pairs.groupby("family"):
+            found |= _named(f"gap/{name}", _pooled(group))
+            found |= _named(f"gap_slope/{name}", _growth(group, length))
+    return found
 
 
-def _sums(pairs: pd.DataFrame) -> Array:
-    """(runs, 2) sums of the values of the arm and of fresh over the visits that both have."""
-    both = pairs.dropna(subset=["value", "value_fresh"])
-    return both.groupby("seed")[["value", "value_fresh"]].sum().to_numpy(np.float64)
+def _pairs(visits: pd.DataFrame, arm: Arm, oracle: Arm | None) -> pd.DataFrame:
+    """The visits that an arm and its oracle both have, with ``missing`` and ``gain_fresh``."""
+    keys = ["seed", "visit"]
+    mine = visits[visits["arm"] == arm.name]
+    fresh = visits.loc[visits["arm"] == (oracle.name if oracle else None), [*keys, "gain"]]
+    pairs = mine.merge(fresh, on=keys, suffixes=("", "_fresh"))
+    pairs = pairs.dropna(subset=["gain", "gain_fresh"])
+    return pairs.assign(missing=pairs["gain_fresh"] - pairs["gain"])
 
 
-def _ratio_gap(sums: Array, axis: int) -> Array:
-    """Plasticity gap of pooled runs, from rows of (value, fresh value) pairs."""
-    pooled = sums.reshape(len(sums), -1, 2).sum(axis)
-    return plasticity_gap(pooled[:, 0], pooled[:, 1])
+def _pooled(pairs: pd.DataFrame) -> Estimate:
+    """Gap of pooled runs and visits."""
+    runs = pairs.groupby("seed")[["missing", "gain_fresh"]].sum().to_numpy(np.float64)
+    return ratio_of_means(runs[:, 0], runs[:, 1])
 
 
-def _last_whole_cycle(pairs: pd.DataFrame) -> int:
-    cycles = _cycles(pairs).columns
-    return int(cycles[-1]) if len(cycles) else int(pairs["cycle"].max())
+def _growth(pairs: pd.DataFrame, length: int) -> Estimate:
+    """How much the gap grows in a span, within each environment."""
+    if pairs.empty:
+        return UNKNOWN
+    slopes, gains = [], []
+    for _, run in pairs.groupby("seed"):
+        position = run["visit"].to_numpy(np.float64) / length
+        missing = run["missing"].to_numpy(np.float64)
+        slopes.append(slope_within(position, missing, run["family"].to_numpy()))
+        gains.append(run["gain_fresh"].mean())
+    return ratio_of_means(np.array(slopes), np.array(gains))
 
 
-def _improvement(visits: pd.DataFrame, arm: str) -> dict[str, float]:
-    names = ("improvement", "improvement_low", "improvement_high")
-    other = matched(arm, list(visits["arm"].unique()), BASELINE)
+def _improvement(visits: pd.DataFrame, arm: Arm, arms: list[Arm]) -> dict[str, Any]:
+    other = baseline_of(arm, arms)
     if other is None:
-        return dict.fromkeys(names, np.nan)
-    mine = _matrix(visits[visits["arm"] == arm])
-    base = _matrix(visits[visits["arm"] == other])
+        return {"baseline": None, **_named("improvement", UNKNOWN)}
+    mine = _matrix(visits[visits["arm"] == arm.name])
+    base = _matrix(visits[visits["arm"] == other.name])
     tasks = mine.columns.intersection(base.columns)
-    paired = mine.index.equals(base.index)
     values = probability_of_improvement(
-        mine[tasks].to_numpy(np.float64), base[tasks].to_numpy(np.float64), paired
+        mine[tasks].to_numpy(np.float64), base[tasks].to_numpy(np.float64)
     )
-    return dict(zip(names, values, strict=True))
+    return {"baseline": other.name, **_named("improvement", values)}
+
+
+def _per_task(mine: pd.DataFrame) -> dict[str, float]:
+    return {
+        f"{kind}/{name}": float(mean(group[kind].to_numpy(np.float64)))
+        for kind in PER_TASK
+        for name, group in mine.groupby("task_name")
+        if group[kind].notna().any()
+    }

@@ -12,10 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from neoteny.experiments.arms import labels
 from neoteny.experiments.runs import display_names
 from neoteny.experiments.summary import PER_TASK
-from neoteny.experiments.visits import labels
+from neoteny.experiments.visits import RELATIVE
 
+SCALES = {
+    "normalised": "0 random actions, 1 trained on that game alone",
+    RELATIVE: "0 an untrained policy, 1 the mean visit of fresh networks",
+}
+"""Units that are not those of the returns themselves."""
 BLANK = "-"
 """What stands for a number that does not exist."""
 
@@ -28,19 +34,10 @@ def print_summary(console: Console, table: pd.DataFrame) -> None:
         table: the result of `summary`.
     """
     _print(console, readable(table))
-    span = table["span"].iloc[0]
-    normalised = table["unit"].iloc[0] == "normalised"
-    score = "0 untrained, 1 trained on that game alone; " if normalised else ""
-    console.print(
-        f"online {raw_unit(table)}, averaged over training steps; {score}"
-        f"brackets: 95 % bootstrap intervals over seeds; change: last {span} minus first",
-        style="dim",
-    )
-    for kind, what in PER_TASK.items():
-        texts = per_task(table, kind)
-        if len(texts.columns) > 1:
-            console.print(f"\n{raw_unit(table)} {what}:", style="dim")
-            _print(console, texts)
+    console.print(explanation(table), style="dim")
+    for title, texts in tables_per_task(table):
+        console.print(f"\n{title}:", style="dim")
+        _print(console, texts)
     for note in notes(table):
         console.print(note, style="dim")
 
@@ -55,36 +52,75 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         One row per arm, all texts, under readable names.
     """
     unit, span = table["unit"].iloc[0], table["span"].iloc[0]
-    measure = "score" if unit == "normalised" else unit
+    measure = "score" if unit in SCALES else unit
     columns: dict[str, list[str]] = {
         "arm": list(labels(table["arm"].tolist()).values()),
         "seeds": table["seeds"].astype(str).tolist(),
         "visits": table["visits"].astype(str).tolist(),
+        f"mean {measure}": _with_interval(table, "score"),
         f"IQM {measure}": _with_interval(table, "iqm"),
-        f"first {span}": _numbers(table["first_cycle"]),
-        f"last {span}": _numbers(table["last_cycle"]),
+        f"first {span}": _numbers(table["first_span"]),
+        f"last {span}": _numbers(table["last_span"]),
         "change": _with_interval(table, "change", "+"),
         "gap to fresh": _with_interval(table, "gap"),
+        "gap, first visit": _numbers(table["gap_first_visit"]),
+        f"gap growth a {span}": _with_interval(table, "gap_slope", "+", 3),
         "P(> none)": _with_interval(table, "improvement"),
     }
     return _without_blanks(columns)
 
 
+def explanation(table: pd.DataFrame) -> str:
+    """What the columns of `readable` mean, those that are there."""
+    unit, span = table["unit"].iloc[0], table["span"].iloc[0]
+    shown = readable(table).columns
+    parts = [f"online {raw_unit(table)}, averaged over training steps", SCALES.get(unit, "")]
+    parts.append("brackets: 95 % intervals over seeds")
+    if "change" in shown:
+        parts.append(f"change: last {span} minus first, of any cause")
+    if "gap to fresh" in shown:
+        parts.append(
+            "gap: share of a fresh network's gain that is missing, in the first visit for other "
+            f"reasons than lost plasticity; its growth a {span} is the loss of plasticity"
+        )
+    if "P(> none)" in shown:
+        parts.append("P(> none): probability that a run is better on a task than one of none")
+    return "; ".join(filter(None, parts))
+
+
+def tables_per_task(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Title and texts of each table with a column a task."""
+    titles = {kind: f"{raw_unit(table)} {what}" for kind, what in PER_TASK.items()}
+    titles["gap"] = "gap to fresh"
+    titles["gap_slope"] = f"growth of the gap a {table['span'].iloc[0]}, the loss of plasticity"
+    found = [(title, per_task(table, kind)) for kind, title in titles.items()]
+    return [(title, texts) for title, texts in found if len(texts.columns) > 1]
+
+
 def per_task(table: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Mean returns of each task, as texts.
+    """One number for each task, as texts.
 
     Args:
         table: the result of `summary`.
-        kind: one of `PER_TASK`.
+        kind: one of `PER_TASK`, ``"gap"`` or ``"gap_slope"``.
 
     Returns:
         One row per arm, one column a task that has any, under readable names.
     """
     columns = {"arm": list(labels(table["arm"].tolist()).values())}
-    found = table.columns[table.columns.str.startswith(f"{kind}/")]
-    tasks = {str(column).removeprefix(f"{kind}/"): column for column in found}
+    ends = tuple(f"_{end}" for end in ("low", "high"))
+    tasks = {
+        column.removeprefix(f"{kind}/"): column
+        for column in map(str, table.columns)
+        if column.startswith(f"{kind}/") and not (kind.startswith("gap") and column.endswith(ends))
+    }
     names = display_names(tasks)
-    columns |= {names[task]: _numbers(table[column]) for task, column in tasks.items()}
+    for task, column in tasks.items():
+        if kind.startswith("gap"):
+            signs: tuple[str, int] = ("+", 3) if kind == "gap_slope" else ("", 2)
+            columns[names[task]] = _with_interval(table, column, *signs)
+        else:
+            columns[names[task]] = _numbers(table[column])
     return _without_blanks(columns)
 
 
@@ -106,17 +142,52 @@ def notes(table: pd.DataFrame) -> list[str]:
         found.append(
             f"In {blank} visits no episode ended: they count nowhere. Give tasks more steps."
         )
+    if thin := int(table["thin"].sum()):
+        found.append(f"In {thin} visits episodes ended in less than a quarter of the iterations.")
+    if dead := int(table["dead"].sum()):
+        found.append(
+            f"{dead} seeds were frozen for gradients that are not finite; their returns count."
+        )
+    found += _notes_on_gaps(table)
     if (table["seeds"] < 2).any():
         found.append("An arm has one seed: no interval, and no claim.")
     elif (table["seeds"] < 10).any():
-        found.append("Fewer than 10 seeds: the intervals themselves are rough.")
+        found.append(
+            "Fewer than 10 seeds: intervals assume that runs scatter normally, and miss more often "
+            "where a few fail outright."
+        )
+    return found
+
+
+def _notes_on_gaps(table: pd.DataFrame) -> list[str]:
+    """What limits the columns of gaps and of improvement."""
+    found = []
+    short = labels(table["arm"].tolist())
+    paired = table[table["oracle"].notna()]
+    for arm, seeds, both in paired[["arm", "seeds", "gap_seeds"]].itertuples(index=False):
+        if both < seeds:
+            found.append(f"The gap of {short[arm]} rests on {both} of its {seeds} seeds.")
+    if len(paired) and not paired["like_for_like"].all():
+        found.append(
+            "A gap to plain fresh networks holds the cost of the arm itself as well; an arm "
+            "fresh+NAME is one without. The growth of the gap holds none."
+        )
+    oracles = table["is_oracle"]
+    alone = table.loc[~oracles & table["oracle"].isna(), "arm"]
+    if oracles.any() and len(alone):
+        names = ", ".join(short[arm] for arm in alone)
+        found.append(f"No arm fresh has the configuration of {names}: no gap.")
+    if table["unit"].iloc[0] not in SCALES and table["score"].isna().all():
+        found.append(
+            "Returns of different environments are not averaged: add an arm fresh to compare them."
+        )
     return found
 
 
 def raw_unit(table: pd.DataFrame) -> str:
     """What is measured before it is normalised: return or accuracy."""
     unit = str(table["unit"].iloc[0])
-    return "return" if unit == "normalised" else unit
+    return "return" if unit in SCALES else unit
 
 
 def _print(console: Console, texts: pd.DataFrame) -> None:
@@ -165,17 +236,21 @@ def _numbers(column: pd.Series, sign: str = "") -> list[str]:
     return [_number(value, sign) for value in column]
 
 
-def _number(value: float, sign: str = "") -> str:
+def _number(value: float, sign: str = "", digits: int = 2) -> str:
     if not np.isfinite(value):
         return BLANK
-    digits = 1 if abs(value) >= 10 else 2
+    digits = 1 if abs(value) >= 10 else digits
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no negative zero
 
 
-def _with_interval(table: pd.DataFrame, name: str, sign: str = "") -> list[str]:
+def _with_interval(table: pd.DataFrame, name: str, sign: str = "", digits: int = 2) -> list[str]:
     ends = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
     return [
-        _number(middle, sign)
-        + (f" [{_number(low, sign)}, {_number(high, sign)}]" if np.isfinite(low) else "")
+        _number(middle, sign, digits)
+        + (
+            f" [{_number(low, sign, digits)}, {_number(high, sign, digits)}]"
+            if np.isfinite(low)
+            else ""
+        )
         for middle, low, high in ends
     ]

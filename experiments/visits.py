@@ -1,72 +1,21 @@
-"""What each visit of a task was worth, and which arms are compared with which."""
+"""What each visit of a task was worth."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from neoteny.core.text import distinct, shortened
-from neoteny.experiments.metrics import Array, normalise, plasticity_gap
+from neoteny.experiments.arms import ORACLE, Arm, arms_of, oracle_of
+from neoteny.experiments.metrics import Array, plasticity_gap
 
 EVALUATION = "eval/episodic_return"
 """Mean return of evaluation episodes, recorded in the last row of a visit."""
+ALIVE = "charts/alive"
+"""1 as long as a member's gradients are finite."""
 
-BASELINE = "none"
-ORACLE = "fresh"
-LONGEST = 48
-"""Characters of an arm's label; longer ones are cut in the middle, and numbered where alike."""
-
-
-def is_arm(name: str, role: str) -> bool:
-    """Whether an arm plays a role: ``"ppo-fresh-groupsort"`` is a ``"fresh"`` arm."""
-    return role in _words(name)
-
-
-def matched(arm: str, arms: Sequence[str], role: str) -> str | None:
-    """The arm of a role that an arm is compared with: the one most like it in everything else.
-
-    Args:
-        arm: the arm's name, words joined by ``-``.
-        arms: all arms.
-        role: ``"none"`` or ``"fresh"``.
-
-    Returns:
-        ``"ppo-fresh-groupsort"`` for ``"ppo-adamo-groupsort"`` and role ``"fresh"`` if there is
-        one, else another arm of the role; None if there is none or the arm plays it itself.
-    """
-    if is_arm(arm, role):
-        return None
-    candidates = [other for other in arms if is_arm(other, role)]
-    mine = set(_words(arm))
-    likeness = [len(mine ^ set(_words(other))) for other in candidates]
-    return candidates[int(np.argmin(likeness))] if candidates else None
-
-
-def in_order(arms: Sequence[str]) -> list[str]:
-    """The arms as tables and figures list them: baselines first, oracles last."""
-    return sorted(arms, key=lambda arm: (is_arm(arm, ORACLE), not is_arm(arm, BASELINE)))
-
-
-def labels(arms: Sequence[str]) -> dict[str, str]:
-    """Short names for tables and figures: the words that all arms begin with are left out.
-
-    Args:
-        arms: the arms' names.
-
-    Returns:
-        Name to label, such as ``{"ppo-none": "none", "ppo-adamo": "adamo"}``.
-    """
-    words = [_words(arm) for arm in arms]
-    common = 0
-    while len(arms) > 1 and len({tuple(word[: common + 1]) for word in words}) == 1:
-        common += 1
-    cut = min(common, *(len(word) - 1 for word in words)) if len(words) > 1 else 0
-    short = {arm: "-".join(word[cut:]) for arm, word in zip(arms, words, strict=True)}
-    in_turn = sorted(arms)  # the same numbers whatever the order of the arms
-    shown = distinct([shortened(short[arm], LONGEST) for arm in in_turn])
-    return {arm: shown[in_turn.index(arm)] for arm in arms}
+CONSTANT = ("task", "task_name", "family", "interventions", "setup", "measure", "cycle", "complete")
+"""Columns of `neoteny.experiments.runs.read_runs` with one value a visit."""
+RELATIVE = "relative to fresh"
 
 
 def visit_values(frame: pd.DataFrame) -> pd.DataFrame:
@@ -76,50 +25,93 @@ def visit_values(frame: pd.DataFrame) -> pd.DataFrame:
         frame: rows of `neoteny.experiments.runs.read_runs`.
 
     Returns:
-        One row per (arm, seed, visit) with ``task``, ``task_name``, ``cycle``, ``start`` and
-        ``end`` (steps), ``complete``; ``auc``, the mean online return over the visit, weighted
-        by steps; ``final``, the same over its last 10 %; both also normalised as ``score`` and
-        ``final_score``; ``evaluation``, the visit's last evaluation, NaN without; and ``gap``,
-        the plasticity gap to the `matched` ``fresh`` arm in the same visit of the same seed
-        (NaN without one, or where fresh learnt nothing).
+        One row per (arm, seed, visit) with the columns `CONSTANT` of the frame and
+
+        - ``start`` and ``end`` (steps); ``dead``: whether the member was frozen by its end for
+          gradients that are not finite; ``measured``: share of the steps in iterations in which an
+          episode ended;
+        - ``auc``, the mean online return over the visit, weighted by steps; ``first``, the first
+          return of the visit; ``final``, the mean over its last 10 %; ``evaluation``, the visit's
+          last evaluation, NaN without; ``score`` and ``final_score``, normalised;
+        - ``unit`` and ``value``: what is comparable over all visits (see `add_values`); ``gain``:
+          how much of it is above an untrained policy; ``gap``: the plasticity gap to the arm's
+          oracle in the same visit of the same seed (NaN without one, or where that learnt
+          nothing).
     """
-    rows = []
-    for (arm, seed, visit), group in frame.groupby(["arm", "seed", "visit"], sort=False):
-        first, last = group.iloc[0], group.iloc[-1]
-        start, end = last["step"] - last["task_step"], last["step"]
-        values, width = group["online_return"].to_numpy(), group["width"].to_numpy()
-        late = group["step"].to_numpy() > end - 0.1 * (end - start)
-        rows.append(
-            {
-                "arm": arm,
-                "seed": seed,
-                "visit": visit,
-                "task": first["task"],
-                "task_name": first["task_name"],
-                "cycle": first["cycle"],
-                "start": start,
-                "end": end,
-                "complete": bool(first["complete"]),
-                "auc": _weighted(values, width),
-                "final": _weighted(values[late], width[late]),
-                "evaluation": _last(group[EVALUATION]) if EVALUATION in group else np.nan,
-            }
-        )
-    table = pd.DataFrame(rows)
-    for source, target in (("auc", "score"), ("final", "final_score")):
-        pairs = zip(table[source], table["task_name"], strict=True)
-        table[target] = np.array([normalise(value, name) for value, name in pairs], np.float64)
-    table["gap"] = _gaps(table)
-    return table
+    groups = frame.groupby(["arm", "seed", "visit"], sort=False)
+    rows = [
+        {"arm": arm, "seed": seed, "visit": visit, **_visit(group)}
+        for (arm, seed, visit), group in groups
+    ]
+    return add_values(pd.DataFrame(rows))
 
 
-def _gaps(table: pd.DataFrame) -> Array:
-    arms = list(table["arm"].unique())
-    partner = table["arm"].map({arm: matched(arm, arms, ORACLE) for arm in arms})
-    scores = table.set_index(["arm", "seed", "visit"])["score"]
+def add_values(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns ``unit``, ``value``, ``gain`` and ``gap``, which look at all arms at once.
+
+    - Where every task has reference scores the unit is ``normalised`` and the value the score.
+    - Where all tasks are variants of one environment, the value is the return or the accuracy. An
+      untrained policy has the mean of the first returns in the visits of fresh networks.
+    - Otherwise returns of different environments are not averaged: the unit is relative to fresh,
+      so that in each environment an untrained policy has 0 and the mean visit of the fresh networks
+      1. Without fresh networks there is no value.
+
+    Args:
+        table: the visits, with ``auc``, ``first``, ``score``, ``family`` and what names the arms.
+
+    Returns:
+        The table with these columns.
+    """
+    arms = arms_of(table)
+    oracles = table["arm"].isin([arm.name for arm in arms if arm.role == ORACLE])
+    scored = table["score"].notna()
+    if scored.any() and scored[table["auc"].notna()].all():
+        unit, value, gain = "normalised", table["score"], table["score"]
+    else:
+        family = table["family"]
+        floor = table[oracles].groupby("family")["first"].mean()
+        gain = table["auc"] - family.map(floor)
+        unit, value = " or ".join(table["measure"].unique()), table["auc"]
+        if family.nunique() > 1:
+            top = gain[oracles].groupby(family[oracles]).mean()
+            gain = gain / family.map(top.where(top > 0))
+            value = gain
+            unit = RELATIVE if oracles.any() else unit
+    table = table.assign(unit=unit, value=value.astype(float), gain=gain.astype(float))
+    return table.assign(gap=_gaps(table, arms))
+
+
+def _visit(group: pd.DataFrame) -> dict[str, object]:
+    """What the rows of one visit say."""
+    last = group.iloc[-1]
+    start, end = last["step"] - last["task_step"], last["step"]
+    width = group["width"].to_numpy()
+    late = group["step"].to_numpy() > end - 0.1 * (end - start)
+    ended = group["return"].notna().to_numpy()
+    values, scores = group["online_return"].to_numpy(), group["score"].to_numpy()
+    return {
+        **{column: last[column] for column in CONSTANT},
+        "complete": bool(last["complete"]),
+        "start": start,
+        "end": end,
+        "dead": ALIVE in group and bool((group[ALIVE] < 1).any()),
+        "measured": float(width[ended].sum() / max(width.sum(), 1)),
+        "auc": _weighted(values, width),
+        "first": float(group["return"].to_numpy()[ended][0]) if ended.any() else np.nan,
+        "final": _weighted(values[late], width[late]),
+        "evaluation": _last(group[EVALUATION]) if EVALUATION in group else np.nan,
+        "score": _weighted(scores, width),
+        "final_score": _weighted(scores[late], width[late]),
+    }
+
+
+def _gaps(table: pd.DataFrame, arms: list[Arm]) -> Array:
+    oracles = {arm.name: oracle_of(arm, arms) for arm in arms}
+    partner = table["arm"].map({arm: found and found.name for arm, found in oracles.items()})
+    gains = table.set_index(["arm", "seed", "visit"])["gain"]
     keys = pd.MultiIndex.from_arrays([partner, table["seed"], table["visit"]])
-    fresh = scores.reindex(keys).to_numpy(np.float64)
-    return plasticity_gap(table["score"].to_numpy(np.float64), fresh)
+    fresh = gains.reindex(keys).to_numpy(np.float64)
+    return plasticity_gap(table["gain"].to_numpy(np.float64), fresh)
 
 
 def _last(column: pd.Series) -> float:
@@ -131,7 +123,3 @@ def _weighted(values: Array, width: Array) -> float:
     there = np.isfinite(values)
     total = width[there].sum()
     return float((values[there] * width[there]).sum() / total) if total > 0 else np.nan
-
-
-def _words(arm: str) -> list[str]:
-    return arm.split("-")

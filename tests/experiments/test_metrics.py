@@ -1,19 +1,26 @@
+import csv
+from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from neoteny.experiments import metrics
 from neoteny.experiments.metrics import (
-    REFERENCES,
-    bootstrap,
+    Estimate,
     iqm,
     mean,
     mean_curve,
-    normalise,
+    mean_of_runs,
+    mean_over_tasks,
     plasticity_gap,
     probability_of_improvement,
+    ratio_of_means,
+    slope_within,
 )
+from neoteny.experiments.references import REFERENCES, SHORT_FREEWAY, normalise
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (4,), (5, 4), (8, 4), (7, 3)])
@@ -36,70 +43,124 @@ def test_mean_leaves_nan_out() -> None:
     np.testing.assert_array_equal(mean(scores, axis=0), [2.0, np.nan])
 
 
-def test_bootstrap_against_a_loop() -> None:
+def test_every_task_counts_in_an_interquartile_mean() -> None:
+    """Over runs and tasks at once, the best and the worst game would count for nothing."""
+    scores = np.tile([0.0, 1.0, 5.0, 30.0], (8, 1))
+    assert iqm(scores) == 3.0
+    assert mean_over_tasks(scores, interquartile=True).value == 9.0
+    scores[0] = 1000.0  # one outlier a task
+    assert mean_over_tasks(scores, interquartile=True).value == 9.0
+
+
+def test_interval_of_means_is_students() -> None:
     scores = np.random.default_rng(1).standard_normal((5, 3))
-    picked = np.random.default_rng(7).integers(5, size=(400, 5))
-    estimates = [stats.trim_mean(scores[rows], 0.25, axis=None) for rows in picked]
-    wanted = np.quantile(estimates, [0.025, 0.975])
-    assert bootstrap(scores, iqm, draws=400, seed=7) == pytest.approx(tuple(wanted))
+    runs = scores.mean(axis=1)
+    wanted = stats.t.interval(0.95, 4, runs.mean(), stats.sem(runs))
+    assert mean_over_tasks(scores) == pytest.approx((runs.mean(), *wanted))
+    assert mean_of_runs(runs) == pytest.approx((runs.mean(), *wanted))
+    assert mean_of_runs(np.array([0.0, 1.0])) == pytest.approx((0.5, 0.5 - 6.3531, 0.5 + 6.3531))
 
 
-def test_bootstrap_of_two_runs_is_exact() -> None:
-    # Resamples of {0, 1}: 00, 01, 10, 11, so the 95 % interval of the mean is [0, 1].
-    assert bootstrap(np.array([0.0, 1.0]), mean) == (0.0, 1.0)
-    assert bootstrap(np.array([2.0, 2.0, 2.0]), mean) == (2.0, 2.0)
-    assert all(np.isnan(bootstrap(np.array([[1.0, 2.0]]), iqm)))
+@pytest.mark.parametrize("runs", [5, 6, 8, 12, 13])
+def test_interval_of_an_interquartile_mean_is_that_of_a_trimmed_mean(runs: int) -> None:
+    values = np.random.default_rng(2).standard_exponential(runs)
+    cut = runs // 4
+    proportion = (cut / runs + 1e-9,) * 2
+    middle = stats.trim_mean(values, 0.25)
+    error = stats.mstats.trimmed_stde(values, proportion)
+    reach = stats.t.ppf(0.975, runs - 2 * cut - 1) * error * np.sqrt((runs - 1) / runs)
+    found = mean_over_tasks(values[:, None], interquartile=True)
+    kept = runs - 2 * cut
+    limited = np.sort(values).clip(np.sort(values)[cut], np.sort(values)[runs - 1 - cut])
+    squares = ((limited - limited.mean()) ** 2).sum()
+    own = stats.t.ppf(0.975, kept - 1) * np.sqrt(squares / (kept * (kept - 1)))
+    assert found == pytest.approx((middle, middle - own, middle + own))
+    assert own == pytest.approx(reach, rel=0.5)  # SciPy's version divides by n and the exact share
 
 
-def test_no_interval_where_resamples_have_no_value() -> None:
-    """Of the resamples of two runs, a quarter hold the empty one alone."""
-    assert all(np.isnan(bootstrap(np.array([1.0, np.nan]), mean)))
+def test_an_interquartile_mean_of_two_runs_has_no_interval() -> None:
+    """Of four runs it keeps two, of three all three."""
+    scores = np.array([0.0, 1.0, 2.0, 9.0])[:, None]
+    assert mean_over_tasks(scores, interquartile=True) == pytest.approx(
+        (1.5, np.nan, np.nan), nan_ok=True
+    )
+    three = mean_over_tasks(scores[:3], interquartile=True)
+    assert three == mean_over_tasks(scores[:3])
+    assert np.isfinite(three.low)
 
 
-def test_whole_runs_are_resampled() -> None:
+def test_whole_runs_are_the_units() -> None:
     """Tasks that differ, in runs that agree, leave nothing uncertain; cells would."""
     scores = np.tile([0.0, 1.0, 5.0, 9.0], (6, 1))
-    low, high = bootstrap(scores, mean)
-    assert low == pytest.approx(3.75)
-    assert high == pytest.approx(3.75)
+    assert mean_over_tasks(scores) == pytest.approx((3.75, 3.75, 3.75))
+    shared = np.random.default_rng(0).standard_normal((6, 1))
+    assert mean_over_tasks(shared + scores)[1:] == pytest.approx(
+        mean_of_runs(shared[:, 0] + 3.75)[1:]
+    )
 
 
-def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(300):
-        # One effect a run, shared by its tasks: what an i.i.d. bootstrap would miss.
-        scores = rng.standard_normal((20, 1)) + 0.2 * rng.standard_normal((20, 4))
-        low, high = bootstrap(scores, mean, draws=500)
-        covered += low <= 0 <= high
-    assert 0.88 <= covered / 300 <= 0.97
+def test_missing_scores_and_no_scores() -> None:
+    scores = np.array([[1.0, np.nan], [3.0, 5.0], [2.0, 7.0]])
+    assert mean_over_tasks(scores).value == (2.0 + 6.0) / 2
+    assert np.isfinite(mean_over_tasks(scores).low)
+    assert mean_over_tasks(np.array([[1.0, np.nan], [3.0, 5.0]])) == pytest.approx(
+        (3.5, np.nan, np.nan), nan_ok=True
+    )
+    for empty in (np.empty((0, 0)), np.full((3, 2), np.nan)):
+        assert np.isnan(mean_over_tasks(empty)).all()
 
 
 def test_mean_curve_against_a_loop() -> None:
-    rng = np.random.default_rng(2)
-    curves = rng.standard_normal((4, 6))
+    curves = np.random.default_rng(2).standard_normal((4, 6))
     curves[0, 2] = curves[1, 3] = np.nan
     curves[:, 4] = np.nan
     curves[1:, 5] = np.nan
-    middle, low, high = mean_curve(curves, draws=200, seed=3)
-    held = np.random.default_rng(3).multinomial(4, [0.25] * 4, size=200)
+    middle, low, high = mean_curve(curves)
     for point in range(6):
-        there = ~np.isnan(curves[:, point])
-        if there.any():
-            assert middle[point] == pytest.approx(curves[there, point].mean())
-        if there.sum() < 2:
-            assert np.isnan(low[point])
-            assert np.isnan(high[point])
-            continue
-        estimates = [
-            np.average(curves[there, point], weights=row[there])
-            for row in held
-            if row[there].sum() > 0
-        ]
-        assert (low[point], high[point]) == pytest.approx(
-            tuple(np.quantile(estimates, [0.025, 0.975]))
-        )
-    assert np.isnan(middle[4])
+        values = curves[~np.isnan(curves[:, point]), point]
+        wanted = mean_of_runs(values) if len(values) else Estimate(np.nan, np.nan, np.nan)
+        found = (middle[point], low[point], high[point])
+        assert found == pytest.approx(wanted, nan_ok=True)
+
+
+def test_ratio_of_hand_made_means() -> None:
+    assert ratio_of_means(np.array([1.0, 3.0]), np.array([4.0, 4.0])).value == 0.5
+    above = np.array([1.0, 2.0, 3.0, 2.0])
+    wanted = np.array(mean_of_runs(above)) / 4
+    assert ratio_of_means(above, np.full(4, 4.0)) == pytest.approx(tuple(wanted))
+    assert ratio_of_means(np.array([1.0]), np.array([2.0])) == pytest.approx(
+        (0.5, np.nan, np.nan), nan_ok=True
+    )
+
+
+def test_ends_of_fiellers_interval_are_where_students_test_just_refuses() -> None:
+    rng = np.random.default_rng(3)
+    below = 2 + rng.standard_normal(6)
+    above = 0.3 * below + 0.3 * rng.standard_normal(6)
+    found = ratio_of_means(above, below)
+    for end in (found.low, found.high):
+        assert stats.ttest_1samp(above - end * below, 0).pvalue == pytest.approx(0.05)
+    assert found.low < found.value < found.high
+
+
+@pytest.mark.parametrize(
+    "below", [[0.0, 0.0, 0.0], [-1.0, -2.0, -1.5], [0.1, -0.05, 0.02], [np.nan, np.nan, np.nan]]
+)
+def test_a_ratio_over_nothing_is_unknown(below: list[float]) -> None:
+    assert np.isnan(ratio_of_means(np.array([1.0, 2.0, 3.0]), np.array(below))).all()
+
+
+def test_slope_within_groups() -> None:
+    """Groups at different levels, each rising by 2; one of them comes late."""
+    position = np.array([0.0, 1, 2, 5, 6])
+    values = np.array([0.0, 2, 4, -90, -88])
+    groups = np.array(["a", "a", "a", "b", "b"])
+    assert slope_within(position, values, groups) == pytest.approx(2)
+    assert np.polyfit(position, values, 1)[0] < -10
+    values[2] = np.nan
+    assert slope_within(position, values, groups) == pytest.approx(2)
+    assert np.isnan(slope_within(position[:1], values[:1], groups[:1]))
+    assert np.isnan(slope_within(position[[0, 3]], values[[0, 3]], groups[[0, 3]]))
 
 
 def test_probability_of_improvement_is_mann_whitney() -> None:
@@ -117,13 +178,71 @@ def test_probability_of_improvement_is_mann_whitney() -> None:
 def test_probability_of_improvement_counts_pairs() -> None:
     left, right = np.array([[1.0], [3.0]]), np.array([[0.0], [3.0]])
     wins = [(a > b) + 0.5 * (a == b) for a, b in product([1, 3], [0, 3])]
-    assert probability_of_improvement(left, right)[0] == np.mean(wins)
-    assert probability_of_improvement(left + 9, right, paired=True) == (1.0, 1.0, 1.0)
-    assert probability_of_improvement(left, left, paired=True)[0] == 0.5
+    assert probability_of_improvement(left, right).value == np.mean(wins)
     estimate, low, high = probability_of_improvement(left[:1], right)
     assert estimate == 0.5
     assert np.isnan(low)
     assert np.isnan(high)
+
+
+@pytest.mark.parametrize("runs", [2, 5, 20])
+def test_an_arm_that_always_wins_is_still_uncertain(runs: int) -> None:
+    left, right = np.full((runs, 3), 2.0), np.full((runs + 1, 3), 1.0)
+    wanted = stats.binomtest(runs, runs).proportion_ci(method="wilson")
+    found = probability_of_improvement(left, right)
+    assert found == pytest.approx((1.0, wanted.low, 1.0))
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape)
+
+
+def _skewed(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Exponential, with mean 0."""
+    return rng.standard_exponential(shape) - 1
+
+
+def _coverage(runs: int, draw: Callable[..., np.ndarray], what: str, samples: int = 1500) -> float:
+    """Share of intervals that hold the truth, over runs that share an effect among four tasks."""
+    rng = np.random.default_rng(runs)
+    hits = 0
+    for _ in range(samples):
+        scores = draw(rng, runs, 1) + 0.5 * draw(rng, runs, 4)
+        if what == "gap":
+            fresh = 3 + scores.mean(axis=1)
+            missing = 0.3 * fresh + 0.3 * draw(rng, runs)
+            found, truth = ratio_of_means(missing, fresh), 0.3
+        elif what == "improvement":
+            others = 1 + draw(rng, runs, 1) + 0.5 * draw(rng, runs, 4)
+            found, truth = probability_of_improvement(others, scores), TRUTH[draw]
+        else:
+            found, truth = mean_over_tasks(scores, interquartile=what == "iqm"), 0.0
+        hits += not (truth < found.low or truth > found.high)  # without ends: all numbers
+    return hits / samples
+
+
+# P(1 + a > b) of independent a and b, each one effect and half another, from 4 M draws.
+TRUTH = {_normal: float(stats.norm.cdf(1 / np.sqrt(2.5))), _skewed: 0.7772}
+
+
+@pytest.mark.parametrize("runs", [2, 3, 6, 10])
+@pytest.mark.parametrize("what", ["mean", "iqm", "gap", "improvement"])
+def test_intervals_hold_the_truth_as_often_as_they_say(runs: int, what: str) -> None:
+    """95 % of normal runs, within what 1,500 samples leave uncertain.
+
+    That of an improvement is cautious, and a gap may have no ends with two or three runs.
+    """
+    coverage = _coverage(runs, _normal, what)
+    assert coverage >= 0.95 - 0.02
+    if what in ("mean", "iqm") or runs > 3:
+        assert coverage <= (1.0 if what == "improvement" else 0.97)
+
+
+@pytest.mark.parametrize("runs", [3, 10])
+def test_skewed_runs_cost_some_coverage(runs: int) -> None:
+    assert _coverage(runs, _skewed, "mean") >= 0.88
+    assert _coverage(runs, _skewed, "gap") >= 0.88
+    assert _coverage(runs, _skewed, "improvement") >= 0.95
 
 
 def test_reference_scores_are_the_ends_of_the_scale() -> None:
@@ -131,10 +250,23 @@ def test_reference_scores_are_the_ends_of_the_scale() -> None:
         for task in (name, f"neoteny/{name}-v0", f"{name}-v1", name.removeprefix("MinAtar-")):
             assert normalise(reference.random, task) == 0
             assert normalise(reference.trained, task) == 1
-    assert normalise(np.array([0.6, 10.2, 19.8]), "MinAtar-Breakout") == pytest.approx([0, 0.5, 1])
+    half = (0.41 + 16.90) / 2
+    assert normalise(np.array([0.41, half, 16.90]), "Breakout") == pytest.approx([0, 0.5, 1])
     assert np.isnan(normalise(3.0, "CartPole-v1"))
     for other in ("ALE/Breakout-v5", "Breakout-v4", "MinAtar/Breakout-v1", "Seaquest"):
         assert np.isnan(normalise(3.0, other))
+
+
+def test_references_are_the_published_runs_of_single_games() -> None:
+    path = Path(metrics.__file__).resolve().parents[1] / "results/single-games/summary.csv"
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for name, reference in {**REFERENCES, "short": SHORT_FREEWAY}.items():
+        long = name == "MinAtar-Freeway"
+        game = "Freeway" if name == "short" else name.removeprefix("MinAtar-")
+        column = "evaluation_return_2500_steps" if long else "evaluation_return"
+        values = [float(row[column]) for row in rows if row["game"] == game]
+        assert reference.trained == pytest.approx(np.mean(values), abs=0.006)
 
 
 def test_plasticity_gap() -> None:

@@ -14,11 +14,12 @@ from rich.console import Console
 from scipy import stats
 
 from neoteny.experiments import figures
+from neoteny.experiments.arms import Arm, arms_of
 from neoteny.experiments.console import PlainConsole
 from neoteny.experiments.curves import bin_edges, common_switches, curve
 from neoteny.experiments.drawing import looks
 from neoteny.experiments.figures import diagnostic_columns, plasticity_figure, returns_figure
-from neoteny.experiments.metrics import REFERENCES
+from neoteny.experiments.references import REFERENCES
 from neoteny.experiments.report import print_summary, read_runs, summary, write_report
 from neoteny.experiments.tables import notes, per_task, readable
 
@@ -35,6 +36,13 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     return summary(frame).set_index("arm")
 
 
+def _filled(values: list[float]) -> list[float]:
+    """Gaps filled by the next value, those at the end by the last."""
+    known = [at for at, value in enumerate(values) if value == value]
+    after = [min((k for k in known if k >= at), default=known[-1]) for at in range(len(values))]
+    return [values[at] for at in after]
+
+
 def _by_hand(comparison: Path, arm: str) -> np.ndarray:
     """(seeds, visits) normalised online returns, straight from the files."""
     scores = np.full((4, 8), np.nan)
@@ -45,13 +53,10 @@ def _by_hand(comparison: Path, arm: str) -> np.ndarray:
             for row in csv.DictReader(file):
                 values = carried.setdefault(int(row["visit"]), [])
                 reference = REFERENCES[names[int(row["task"])]]
-                if row["charts/episodic_return"]:
-                    value = float(row["charts/episodic_return"])
-                    scale = reference.trained - reference.random
-                    values.append((value - reference.random) / scale)
-                elif values:
-                    values.append(values[-1])
-        scores[seed] = [np.mean(carried[visit]) for visit in range(8)]
+                scale = reference.trained - reference.random
+                value = float(row["charts/episodic_return"] or "nan")
+                values.append((value - reference.random) / scale)
+        scores[seed] = [np.mean(_filled(carried[visit])) for visit in range(8)]
     return scores
 
 
@@ -60,21 +65,25 @@ def test_levels_and_changes_against_the_files(comparison: Path, table: pd.DataFr
         scores = _by_hand(comparison, arm)
         row = table.loc[arm]
         assert row["score"] == pytest.approx(scores.mean())
-        assert row["first_cycle"] == pytest.approx(scores[:, :4].mean())
-        assert row["last_cycle"] == pytest.approx(scores[:, 4:].mean())
+        assert row["first_span"] == pytest.approx(scores[:, :4].mean())
+        assert row["last_span"] == pytest.approx(scores[:, 4:].mean())
         assert row["change"] == pytest.approx(scores[:, 4:].mean() - scores[:, :4].mean())
         assert row["change_low"] <= row["change"] <= row["change_high"]
         assert (row["seeds"], row["visits"], row["unit"]) == (4, 8, "normalised")
         assert row["complete"]
 
 
-def test_iqm_is_over_runs_and_tasks(frame: pd.DataFrame, table: pd.DataFrame) -> None:
+def test_iqm_is_over_runs_within_tasks(frame: pd.DataFrame, table: pd.DataFrame) -> None:
     rows = frame[(frame["arm"] == "ppo-none") & frame["score"].notna()]
     per_visit = rows.groupby(["seed", "visit", "task_name"])["score"].mean()
     cells = per_visit.groupby(["seed", "task_name"]).mean()
     assert len(cells) == 16
-    assert table.loc["ppo-none", "iqm"] == pytest.approx(stats.trim_mean(cells, 0.25))
-    assert table.loc["ppo-none", "iqm_low"] <= table.loc["ppo-none", "iqm"]
+    wanted = cells.groupby("task_name").apply(stats.trim_mean, 0.25).mean()
+    assert table.loc["ppo-none", "iqm"] == pytest.approx(wanted)
+    runs = cells.groupby("seed").mean()
+    ends = stats.t.interval(0.95, 3, runs.mean(), stats.sem(runs))
+    found = table.loc["ppo-none", ["score", "score_low", "score_high"]].tolist()
+    assert found == pytest.approx([runs.mean(), *ends])
 
 
 def test_gap_is_the_ratio_of_sums(comparison: Path, table: pd.DataFrame) -> None:
@@ -83,7 +92,7 @@ def test_gap_is_the_ratio_of_sums(comparison: Path, table: pd.DataFrame) -> None
         scores = _by_hand(comparison, arm)
         assert table.loc[arm, "gap"] == pytest.approx(1 - scores.sum() / fresh.sum())
         last = 1 - scores[:, 4:].sum() / fresh[:, 4:].sum()
-        assert table.loc[arm, "gap_last_cycle"] == pytest.approx(last)
+        assert table.loc[arm, "gap_last_span"] == pytest.approx(last)
         assert table.loc[arm, "gap_low"] <= table.loc[arm, "gap"] <= table.loc[arm, "gap_high"]
     assert np.isnan(table.loc["ppo-fresh", "gap"])
 
@@ -94,6 +103,11 @@ def test_summary_finds_what_was_put_in(table: pd.DataFrame) -> None:
     assert table.loc["ppo-adamo", "change_low"] > -0.1
     assert table.loc["ppo-none", "gap_low"] > table.loc["ppo-adamo", "gap_high"]
     assert table.loc["ppo-adamo", "improvement"] > 0.9
+    assert table.loc["ppo-adamo", "baseline"] == "ppo-none"
+    assert table.loc["ppo-none", "gap_slope_low"] > 0.1
+    assert table.loc["ppo-adamo", "oracle"] == "ppo-fresh"
+    assert not table.loc["ppo-adamo", "like_for_like"]
+    assert table.loc["ppo-none", "like_for_like"]
     assert np.isnan(table.loc["ppo-none", "improvement"])
     assert {f"final/{name}" for name in GAMES} <= set(table.columns)
 
@@ -115,7 +129,11 @@ def test_games_without_reference_are_summarised_by_return(tmp_path: Path) -> Non
     (folder / "config.json").write_text('{"task_names": ["CartPole-v1"], "steps": 30}')
     made = write_report(tmp_path)
     row = made.summary.iloc[0]
-    assert (row["unit"], row["score"], row["final/CartPole-v1"]) == ("return", 40.0, 50.0)
+    assert (row["unit"], row["score"], row["final/CartPole-v1"]) == (
+        "return",
+        pytest.approx((30 + 30 + 50) / 3),
+        50.0,
+    )
     assert [path.name for path in made.files] == [
         "summary.csv",
         "visits.csv",
@@ -186,12 +204,13 @@ def test_runs_that_switch_at_different_steps_have_no_common_switches(frame: pd.D
 
 
 def test_colours_are_distinct_and_roles_fixed() -> None:
-    arms = ["ppo-adamo", "ppo-fresh", "ppo-l2_init", "ppo-none", *(f"ppo-x{i}" for i in range(12))]
+    names = ["adamo", "fresh", "l2_init", "none", *(f"x{i}" for i in range(12))]
+    arms = [Arm(f"ppo-{name}", (name,), "") for name in names]
     found = looks(arms)
     assert next(iter(found)) == "ppo-none"
     assert list(found)[-1] == "ppo-fresh"
     assert len({(look.colour, look.line) for look in found.values()}) == len(arms)
-    assert found["ppo-none"].colour == looks(["none", "adamo"])["none"].colour
+    assert found["ppo-none"].colour == looks([Arm("none", ("none",), "")])["none"].colour
     assert found["ppo-none"].label == "none"
 
 
@@ -208,7 +227,7 @@ def test_figures_have_ink_of_every_arm(frame: pd.DataFrame, tmp_path: Path) -> N
     for name in ("returns.png", "plasticity.png"):
         image = np.rint(imread(tmp_path / name)[..., :3] * 255).astype(int)
         assert image.shape[1] == 2000
-        for look in looks(["ppo-none", "ppo-adamo", "ppo-fresh"]).values():
+        for look in looks(arms_of(frame)).values():
             colour = [int(look.colour[at : at + 2], 16) for at in (1, 3, 5)]
             assert (image == colour).all(axis=-1).sum() > 2000
 
@@ -223,7 +242,7 @@ def test_many_tasks_of_one_kind_are_a_point_each(
     caption = returns_figure(rows, tmp_path / "returns.png")
     assert "of each whole task" in caption
     means = rows[rows["arm"] == "ppo-adamo"].groupby(["seed", "visit"])["online_return"].mean()
-    line = drawn[list(looks(list(dict.fromkeys(rows["arm"])))).index("ppo-adamo")]
+    line = drawn[list(looks(arms_of(rows))).index("ppo-adamo")]
     expected = means.groupby("visit").mean().dropna()
     assert len(expected) > figures.MOST_SWITCHES
     np.testing.assert_allclose(line.mean, expected)

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neoteny.experiments.runs import display_name, find_runs, read_runs, read_table
-from neoteny.experiments.visits import labels, matched, visit_values
+from neoteny.experiments.references import normalise
+from neoteny.experiments.runs import display_name, display_names, find_runs, read_runs, read_table
+from neoteny.experiments.visits import visit_values
 
 HEADER = "step,iteration,task,visit,charts/episodic_return"
 
@@ -48,7 +49,6 @@ def two_games(tmp_path: Path) -> Path:
 
 def test_columns_of_a_hand_made_run(two_games: Path) -> None:
     frame = read_runs(two_games)
-    nan = np.nan
     asterix, breakout = ["MinAtar-Asterix"] * 4, ["MinAtar-Breakout"] * 4
     assert frame["task_name"].tolist() == [*asterix, *breakout, "MinAtar-Asterix"]
     assert frame["task_step"].tolist() == [10, 20, 30, 40, 10, 20, 30, 40, 10]
@@ -57,9 +57,12 @@ def test_columns_of_a_hand_made_run(two_games: Path) -> None:
     assert frame["cycle"].tolist() == [0] * 8 + [1]
     assert frame["complete"].tolist() == [True] * 8 + [False]
     np.testing.assert_array_equal(
-        frame["online_return"], [nan, 2.7, 2.7, 5.0, nan, 10.2, 19.8, 19.8, 0.4]
+        frame["online_return"], [2.7, 2.7, 5.0, 5.0, 10.2, 10.2, 19.8, 19.8, 0.4]
     )
-    np.testing.assert_allclose(frame["score"], [nan, 0.5, 0.5, 1, nan, 0.5, 1, 1, 0], atol=1e-12)
+    for score, value, name in zip(
+        frame["score"], frame["online_return"], frame["task_name"], strict=True
+    ):
+        assert score == pytest.approx(normalise(value, name))
     assert set(frame["arm"]) == {"ppo-none"}
     assert set(frame["seed"]) == {2}
 
@@ -67,10 +70,14 @@ def test_columns_of_a_hand_made_run(two_games: Path) -> None:
 def test_visits_of_a_hand_made_run(two_games: Path) -> None:
     visits = visit_values(read_runs(two_games)).set_index("visit")
     assert visits["auc"].tolist() == pytest.approx(
-        [(2.7 + 2.7 + 5) / 3, (10.2 + 2 * 19.8) / 3, 0.4]
+        [(2.7 + 2.7 + 5 + 5) / 4, (2 * 10.2 + 2 * 19.8) / 4, 0.4]
     )
     assert visits["final"].tolist() == [5.0, 19.8, 0.4]
-    assert visits["score"].tolist() == pytest.approx([2 / 3, 2.5 / 3, 0])
+    scores = [normalise(3.85, "Asterix"), normalise(15.0, "Breakout"), normalise(0.4, "Asterix")]
+    assert visits["score"].tolist() == pytest.approx(scores)
+    assert visits["unit"].tolist() == ["normalised"] * 3
+    assert visits["first"].tolist() == [2.7, 10.2, 0.4]
+    assert visits["measured"].tolist() == [0.5, 0.75, 1.0]
     assert visits["start"].tolist() == [0, 40, 80]
     assert visits["end"].tolist() == [40, 80, 90]
     assert visits["complete"].tolist() == [True, True, False]
@@ -83,20 +90,20 @@ def test_rows_of_unequal_length_are_weighted_by_steps(tmp_path: Path) -> None:
 
 
 def test_gap_is_against_fresh_of_the_same_seed_and_visit(tmp_path: Path) -> None:
-    # Normalised Breakout: 0.6 is 0, 10.2 is 0.5, 19.8 is 1.
-    for arm, seed, value in (
-        ("ppo-none", 0, 10.2),
-        ("ppo-none", 1, 19.8),
-        ("ppo-none", 2, 19.8),
-        ("ppo-fresh", 0, 19.8),
-        ("ppo-fresh", 1, 10.2),
-        ("ppo-fresh", 3, 10.2),
+    for arm, seed, score in (
+        ("none", 0, 0.5),
+        ("none", 1, 1.0),
+        ("none", 2, 1.0),
+        ("fresh", 0, 1.0),
+        ("fresh", 1, 0.5),
+        ("fresh", 3, 0.5),
     ):
-        folder = tmp_path / arm / f"seed_{seed}"
+        value = 0.41 + score * (16.90 - 0.41)  # Breakout's references
         _write(
-            folder,
-            [f"10,1,0,0,{value}"],
-            arm=arm,
+            tmp_path / arm / f"seed_{seed}",
+            [f"10,1,0,0,{value!r}"],
+            arm=f"ppo-{arm}",
+            intervention=[arm],
             seed=seed,
             steps=10,
             task_names=["MinAtar-Breakout"],
@@ -199,23 +206,36 @@ def test_what_was_recorded_is_read_to_the_bit(tmp_path: Path) -> None:
 def test_names_for_people() -> None:
     assert display_name("neoteny/MinAtar-SpaceInvaders-v0") == "Space Invaders"
     assert display_name("CartPole-v1") == "Cart Pole"
-    assert labels(["ppo-none", "ppo-adamo", "ppo-none-groupsort"]) == {
-        "ppo-none": "none",
-        "ppo-adamo": "adamo",
-        "ppo-none-groupsort": "none-groupsort",
-    }
-    assert labels(["ppo-none"]) == {"ppo-none": "ppo-none"}
-    assert labels(["ppo-none", "ppo-none-crelu"]) == {
-        "ppo-none": "none",
-        "ppo-none-crelu": "none-crelu",
-    }
 
 
-def test_arms_are_compared_with_the_most_similar_reference() -> None:
-    arms = ["ppo-none", "ppo-fresh", "ppo-none-groupsort", "ppo-fresh-groupsort", "ppo-adamo"]
-    assert matched("ppo-adamo", arms, "fresh") == "ppo-fresh"
-    assert matched("ppo-adamo-groupsort", arms, "fresh") == "ppo-fresh-groupsort"
-    assert matched("ppo-adamo-groupsort", arms, "none") == "ppo-none-groupsort"
-    assert matched("ppo-none-groupsort", arms, "fresh") == "ppo-fresh-groupsort"
-    assert matched("ppo-fresh", arms, "fresh") is None
-    assert matched("ppo-adamo", ["ppo-adamo"], "none") is None
+def test_names_that_people_could_not_tell_apart_stay_whole() -> None:
+    names = display_names(["CartPole-v0", "CartPole-v1", "MinAtar-Breakout", "x" * 50, "x" * 51])
+    assert names["CartPole-v0"] == "CartPole-v0"
+    assert names["MinAtar-Breakout"] == "Breakout"
+    assert len(set(names.values())) == 5
+    assert max(map(len, names.values())) <= 44
+
+
+@pytest.mark.parametrize(
+    ("names", "config", "families"),
+    [
+        (["CartPole", "CartPole order 1"], {}, ["CartPole", "CartPole"]),
+        (["CartPole", "CartPoleSwing"], {}, ["CartPole", "CartPoleSwing"]),
+        (["a", "b"], {"stream_definition": {"environments": [{"id": "CartPole-v1"}]}}, ["a", "a"]),
+        (["a", "b"], {}, ["a", "b"]),
+    ],
+)
+def test_variants_of_one_environment_are_one_family(
+    tmp_path: Path, names: list[str], config: dict[str, Any], families: list[str]
+) -> None:
+    _write(tmp_path / "seed_0", ["10,1,0,0,1", "20,2,1,1,1"], task_names=names, **config)
+    assert read_runs(tmp_path)["family"].tolist() == families
+
+
+@pytest.mark.parametrize(("option", "trained"), [("max_steps=1000", 15.26), ("sticky=0", 38.14)])
+def test_freeway_has_a_reference_for_each_limit(
+    tmp_path: Path, option: str, trained: float
+) -> None:
+    rows = [f"10,1,0,0,{trained}"]
+    _write(tmp_path / "seed_0", rows, task_names=["Freeway"], env_option=[option])
+    assert read_runs(tmp_path)["score"].tolist() == [pytest.approx(1)]

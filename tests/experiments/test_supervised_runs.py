@@ -69,8 +69,8 @@ def test_a_comparison_reports_accuracy_of_the_first_and_last_tenth_of_tasks(tmp_
         frames = [numbers(out / arm, seed)["charts/online_accuracy"] for seed in (0, 1)]
         tenths = [[f[:2].mean(), f[-2:].mean()] for f in frames]  # 20 tasks of one row each
         first, last = pd.DataFrame(tenths).mean()
-        assert table.loc[arm, "first_cycle"] == pytest.approx(first)
-        assert table.loc[arm, "last_cycle"] == pytest.approx(last)
+        assert table.loc[arm, "first_span"] == pytest.approx(first)
+        assert table.loc[arm, "last_span"] == pytest.approx(last)
         assert table.loc[arm, "iqm"] == pytest.approx(pd.concat(frames).mean())
     assert table.loc["classifier-none", "gap"] == pytest.approx(
         1 - table.loc["classifier-none", "score"] / table.loc["classifier-fresh", "score"]

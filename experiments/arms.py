@@ -1,0 +1,139 @@
+"""Arms of a comparison: what role each plays, which are compared, and how they are called."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from neoteny.core.text import distinct, shortened
+from neoteny.experiments.folders import RECORDED
+from neoteny.plasticity.interventions import INTERVENTIONS
+
+BASELINE = "none"
+ORACLE = "fresh"
+LONGEST = 48
+"""Characters of an arm's label; longer ones are cut in the middle, and numbered where alike."""
+
+FOLLOWS = ("arm", "intervention", "intervention_settings", "strengths", "task_aware")
+"""Fields of a configuration that name the interventions or follow from them."""
+NEUTRAL = (
+    *("seeds", "first_seed", "steps", "boundaries", "preset", "device", "threads", "dense"),
+    *("compile", "cuda_graphs", "diagnose_every", "eval_episodes", "checkpoint_minutes"),
+)
+"""Fields that leave what a run learns in its first steps as it is, but for round-off."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train, whatever the seed."""
+
+    name: str
+    interventions: tuple[str, ...]
+    """With their settings, as in ``"adamo:isometry=0.1"``; none if there is no configuration."""
+    setup: str
+    """Stands for the rest of the configuration: arms of one setup differ in interventions alone."""
+
+    @property
+    def role(self) -> str:
+        """``"none"`` for the plain agent, ``"fresh"`` for an oracle, else nothing."""
+        names = [text.partition(":")[0] for text in self.interventions]
+        if ORACLE in names:
+            return ORACLE
+        return BASELINE if names == [BASELINE] else ""
+
+    @property
+    def beside_oracle(self) -> frozenset[str]:
+        """The interventions other than ``none`` and ``fresh``."""
+        return frozenset(
+            text for text in self.interventions if text.partition(":")[0] not in (BASELINE, ORACLE)
+        )
+
+    @property
+    def architecture(self) -> frozenset[str]:
+        """The interventions that change the network, such as ``crelu`` or ``layer_norm``."""
+        return frozenset(text for text in self.beside_oracle if _changes_network(text))
+
+
+def setup_of(config: Mapping[str, Any]) -> str:
+    """Stand for everything in a run's configuration but its interventions and seeds."""
+    skip = {*RECORDED, *FOLLOWS, *NEUTRAL}
+    rest = {key: value for key, value in config.items() if key not in skip}
+    text = json.dumps(rest, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def interventions_of(config: Mapping[str, Any]) -> str:
+    """The interventions of a run's configuration, joined by ``+``; empty without any."""
+    found = config.get("intervention")
+    return "+".join(map(str, found)) if isinstance(found, list | tuple) else ""
+
+
+def arms_of(table: pd.DataFrame) -> list[Arm]:
+    """The arms of a table with the columns ``arm``, ``interventions`` and ``setup``, in order."""
+    rows = table.drop_duplicates("arm")[["arm", "interventions", "setup"]].fillna("")
+    return in_order(
+        Arm(str(name), tuple(filter(None, str(found).split("+"))), str(setup))
+        for name, found, setup in rows.itertuples(index=False)
+    )
+
+
+def in_order(arms: Iterable[Arm]) -> list[Arm]:
+    """The arms as tables and figures list them: baselines first, oracles last."""
+    return sorted(arms, key=lambda arm: (arm.role == ORACLE, arm.role != BASELINE))
+
+
+def baseline_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
+    """The arm ``none`` of the same setup; None if there is none, or the arm is it itself."""
+    found = [other for other in arms if other.role == BASELINE and other.setup == arm.setup]
+    return found[0] if found and arm.role != BASELINE else None
+
+
+def oracle_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
+    """The arm that starts every visit with a new network and is like an arm otherwise.
+
+    Args:
+        arm: any arm.
+        arms: all arms.
+
+    Returns:
+        The ``fresh`` arm with the same setup and the same interventions beside ``fresh``, as
+        ``fresh+adamo`` is for ``adamo``; else one with the same setup and network, as ``fresh`` is.
+        None if there is none, or the arm is an oracle itself: an arm with other activations or
+        biases is never taken.
+    """
+    if arm.role == ORACLE:
+        return None
+    mine = [other for other in arms if other.role == ORACLE and other.setup == arm.setup]
+    alike = [other for other in mine if other.beside_oracle == arm.beside_oracle]
+    plain = [other for other in mine if other.beside_oracle == arm.architecture]
+    return next(iter([*alike, *plain]), None)
+
+
+def labels(arms: Sequence[str]) -> dict[str, str]:
+    """Short names for tables and figures: the words that all arms begin with are left out.
+
+    Args:
+        arms: the arms' names.
+
+    Returns:
+        Name to label, such as ``{"ppo-none": "none", "ppo-adamo": "adamo"}``.
+    """
+    words = [arm.split("-") for arm in arms]
+    common = 0
+    while len(arms) > 1 and len({tuple(word[: common + 1]) for word in words}) == 1:
+        common += 1
+    cut = min(common, *(len(word) - 1 for word in words)) if len(words) > 1 else 0
+    short = {arm: "-".join(word[cut:]) for arm, word in zip(arms, words, strict=True)}
+    in_turn = sorted(arms)  # the same numbers whatever the order of the arms
+    shown = distinct([shortened(short[arm], LONGEST) for arm in in_turn])
+    return {arm: shown[in_turn.index(arm)] for arm in arms}
+
+
+def _changes_network(text: str) -> bool:
+    known = INTERVENTIONS.get(text.partition(":")[0])
+    return known is not None and "spec" in known.hooks.split(", ")
