@@ -167,6 +167,12 @@ def _notes_on_gaps(table: pd.DataFrame) -> list[str]:
     for arm, seeds, both in paired[["arm", "seeds", "gap_seeds"]].itertuples(index=False):
         if both < seeds:
             found.append(f"The gap of {short[arm]} rests on {both} of its {seeds} seeds.")
+    unknown = [short[arm] for arm in paired.loc[paired["gap"].isna(), "arm"]]
+    if unknown:
+        found.append(
+            f"No gap of {', '.join(unknown)}: fresh networks do not clearly rise above the first "
+            "value recorded in a visit, which stands for an untrained policy."
+        )
     if len(paired) and not paired["like_for_like"].all():
         found.append(
             "A gap to plain fresh networks holds the cost of the arm itself as well; an arm "

@@ -72,9 +72,8 @@ def test_a_comparison_reports_accuracy_of_the_first_and_last_tenth_of_tasks(tmp_
         assert table.loc[arm, "first_span"] == pytest.approx(first)
         assert table.loc[arm, "last_span"] == pytest.approx(last)
         assert table.loc[arm, "iqm"] == pytest.approx(pd.concat(frames).mean())
-    assert table.loc["classifier-none", "gap"] == pytest.approx(
-        1 - table.loc["classifier-none", "score"] / table.loc["classifier-fresh", "score"]
-    )
+    assert table["gap"].isna().all()  # in one row nothing rises above the first
+    assert "fresh networks do not clearly rise above the first" in " ".join(said.split())
     assert write_report(out).summary["visits"].tolist() == [20, 20]
 
 
