@@ -33,7 +33,7 @@ _SUPERVISED: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cpu": {"ppo": _SMALL, "task_steps": 500_000},
-    "paper": {"ppo": PPOConfig(), "diagnose_every": 2},
+    "paper": {"ppo": PPOConfig(), "task_steps": 15_000_000, "diagnose_every": 2},
     "demo": {
         "ppo": _SMALL,
         "env_option": ("max_steps=1000",),  # lets episodes of Freeway end within a short task
