@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from neoteny.agents.learner import Learner
 from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.agents.policies import Family, policy_family
+from neoteny.agents.spaces import observation_shape
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 from neoteny.plasticity.layers import GroupSort
@@ -114,8 +115,8 @@ def attach(
         The learner, of one member.
 
     Raises:
-        ValueError: if an intervention changes the architecture, the policy is not an MLP, or its
-            exploration depends on the state.
+        ValueError: if an intervention changes the architecture, the policy is not an MLP on a
+            Box, or its exploration depends on the state.
     """
     for intervention in interventions:
         if not bridged(intervention):
@@ -129,7 +130,7 @@ def attach(
         raise InputError(f"{type(policy).__name__} has layers before its MLP: use MlpPolicy")
     if getattr(agent, "use_sde", False):
         raise InputError("use_sde is True: exploration here does not depend on the state; drop it")
-    shape = tuple(agent.observation_space.shape or ())
+    shape = observation_shape(agent.observation_space)
     family = None
     if "policy" in known and isinstance(agent.action_space, Discrete | Box):
         family = policy_family(agent.action_space, policy.log_std_init, agent.device)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.optim import Adam
+from torch.optim import optimizer as hooks
 
 __all__ = ["QuickAdam"]
 
@@ -71,7 +72,8 @@ class QuickAdam(Adam):
 
     def _allows(self, gradients: Sequence[Sequence[Tensor | None]]) -> bool:
         """Whether the quick way can take this step."""
-        if self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks:
+        own = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+        if own or hooks._global_optimizer_pre_hooks or hooks._global_optimizer_post_hooks:
             return False
         if not all(gradients) or len(self.state) < sum(map(len, gradients)):
             return False

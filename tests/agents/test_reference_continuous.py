@@ -68,6 +68,12 @@ def test_actions_reach_the_environment_clipped():
     assert max(abs(actions).max() for actions in given) == 2
 
 
+def test_observations_that_are_no_box_are_refused():
+    agent = PPO("MlpPolicy", "FrozenLake-v1", n_steps=16, batch_size=16, device="cpu")
+    with pytest.raises(ValueError, match=r"observations that are a Box, the environment has Disc"):
+        attach(agent, "tanh", make_interventions(["none"]), SETTINGS, 3)
+
+
 def test_exploration_that_depends_on_the_state_is_refused():
     with pytest.raises(ValueError, match="use_sde is True"):
         attach(build(use_sde=True), "relu", make_interventions(["none"]), SETTINGS, 3)

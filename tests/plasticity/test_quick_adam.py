@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch.optim import Adam
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from neoteny.plasticity.quick_adam import QuickAdam
 
@@ -79,6 +80,13 @@ def test_hooks_are_called_as_by_torchs_own_step():
     with torch.no_grad():
         quick.quick_step()
     assert calls == ["before", "after"]
+    of_all = register_optimizer_step_post_hook(lambda *_: calls.append("everyone's"))
+    try:
+        other = QuickAdam(parameters(), **SETTINGS)
+        train((other, Adam(parameters(), **SETTINGS)), 2)
+    finally:
+        of_all.remove()
+    assert calls[2:] == ["everyone's"] * 4
 
 
 def test_a_state_that_was_cleared_or_edited_is_looked_at_again():
