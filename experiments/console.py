@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from neoteny.core.text import visible
+from neoteny.core.text import shortened, visible
 
 __all__ = [
     "Lasting",
@@ -22,6 +22,10 @@ __all__ = [
     "print_error",
     "print_notice",
 ]
+
+LONGEST = 1000
+"""Characters of an error or a warning at most: one that names a value of any length stays a line
+that can be read."""
 
 
 class PlainConsole(Console):
@@ -133,4 +137,5 @@ def caution(console: Console, message: str) -> None:
 
 
 def _print_labelled(console: Console, label: str, style: str, message: str) -> None:
-    console.print(Text.assemble((label, style), ": ", visible(message)), soft_wrap=True)
+    text = shortened(visible(message), LONGEST)
+    console.print(Text.assemble((label, style), ": ", text), soft_wrap=True)
