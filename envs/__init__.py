@@ -2,7 +2,8 @@
 
 Importing this package registers the ids with Gymnasium too: `gymnasium.make_vec` gives vector
 environments of tensors or, with the option `numpy=True`, of arrays; `gymnasium.make` gives one lane
-as a single environment.
+as a single environment. There, as with Gymnasium's own ids, `max_episode_steps` changes the limit
+of steps, -1 lifts it, and environments that nobody seeds begin differently.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import torch
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import fit, fit_all, keywords
+from neoteny.envs.arguments import step_limit
 from neoteny.envs.base import TensorEnv
 from neoteny.envs.classic import PROBLEMS
 from neoteny.envs.host import HostEnv
@@ -34,7 +36,8 @@ def register(id: str, cls: type[TensorEnv], **defaults: Any) -> None:
     Args:
         id: name with namespace and version, such as "neoteny/MinAtar-Breakout-v0".
         cls: called as `cls(num_envs, members, device, seed, **options)`.
-        **defaults: options that the id fixes; `max_steps` alone can still be changed.
+        **defaults: options that the id fixes; `max_steps` alone can still be changed, and is
+            Gymnasium's `max_episode_steps`.
     """
     _REGISTRY[id] = (cls, defaults)
     _FIRST.setdefault(id.rpartition("-v")[0], id)
@@ -42,21 +45,42 @@ def register(id: str, cls: type[TensorEnv], **defaults: Any) -> None:
         id=id,
         entry_point=f"{__name__}:_one_for_gymnasium",
         vector_entry_point=f"{__name__}:_for_gymnasium",
+        max_episode_steps=defaults.get("max_steps"),
         kwargs={"name": id},
     )
 
 
 def _one_for_gymnasium(name: str, **options: Any) -> OneLane:
-    env = make(name, 1, backend="device", **options)
+    env = make(name, 1, backend="device", **_unseeded(options))
     assert isinstance(env, TensorEnv)
+    if "max_steps" in _REGISTRY[name][1]:
+        env.max_steps = None  # Gymnasium puts its TimeLimit around
     return OneLane(env)
 
 
 def _for_gymnasium(
-    name: str, num_envs: int, numpy: bool = False, **options: Any
+    name: str,
+    num_envs: int,
+    numpy: bool = False,
+    max_episode_steps: int | None = None,
+    **options: Any,
 ) -> TensorEnv | HostEnv | NumpyOutput:
+    options = _unseeded(options)
+    if options.get("backend") == "host":
+        options["max_steps"] = max_episode_steps
     env = make(name, num_envs, **options)
+    if isinstance(env, TensorEnv) and max_episode_steps is not None:
+        env.max_steps = step_limit(max_episode_steps, "max_episode_steps")
     return NumpyOutput(env) if numpy else env
+
+
+def _unseeded(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of `make` with a seed drawn anew unless there is one, as Gymnasium does."""
+    if "max_steps" in options:
+        raise InputError(
+            f"max_steps={options['max_steps']}: Gymnasium calls it max_episode_steps; pass that"
+        )
+    return {"seed": None} | options
 
 
 def registered() -> list[str]:
@@ -90,7 +114,7 @@ def make(
     num_envs: int,
     members: int = 1,
     device: torch.device | str = "cpu",
-    seed: int | Sequence[int] = 0,
+    seed: int | Sequence[int] | None = 0,
     *,
     backend: Literal["device", "host"] | None = None,
     **options: Any,
@@ -102,7 +126,7 @@ def make(
         num_envs: lanes per member, N; the result has members * N lanes, member-major.
         members: number of members, M.
         device: where the environments live.
-        seed: member m takes seed + m; or one seed per member.
+        seed: member m takes seed + m; or one seed per member; None draws them anew.
         backend: "device" steps tensors; "host" steps Gymnasium's environment of that id; by
             default the device for the ids of `registered()` and the host for others.
         **options: options of the environment, such as `sticky` or `max_steps`, or of `HostEnv`.
@@ -136,6 +160,6 @@ for _name, _game in GAMES.items():
 for _name, (_problem, _limit) in PROBLEMS.items():
     register(NAMESPACE + _name, _problem, max_steps=_limit)
 for _name, (_family, _fixed) in VARIANTS.items():
-    register(NAMESPACE + _name, _family, **_fixed)
+    register(NAMESPACE + _name, _family, **_fixed, max_steps=_family.limit(**_fixed))
 
 __all__ = ["HostEnv", "NumpyOutput", "TensorEnv", "make", "register", "registered", "resolve"]

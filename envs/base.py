@@ -1,5 +1,6 @@
 """TensorEnv: a batch of environments whose state is a flat dict of tensors on one device."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -16,11 +18,40 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.envs import rng
+from neoteny.envs.arguments import (
+    check_actions,
+    member_seeds,
+    positive,
+    resolve_device,
+    step_limit,
+)
 
 State = dict[str, Tensor]
 
 
-class TensorEnv(VectorEnv[Any, Any, Any]):
+class LimitedVectorEnv(VectorEnv[Any, Any, Any]):
+    """A vector environment whose `spec` tells the limit of steps that holds.
+
+    Attributes:
+        max_steps: episodes are truncated after this many steps; None for no limit.
+    """
+
+    max_steps: int | None = None
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How Gymnasium makes it again, with the limit in force as `max_episode_steps`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = copy.deepcopy(spec)
+        if self._spec is not None:
+            self._spec.max_episode_steps = self.max_steps
+
+
+class TensorEnv(LimitedVectorEnv):
     """Batch of independent environments, M members of N lanes, stepped by tensor operations.
 
     Lanes are member-major along one flat leading axis of L = M * N. A game is three pure methods
@@ -38,10 +69,12 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         num_envs: lanes per member, N. The attribute `num_envs` is Gymnasium's: all L lanes.
         members: number of members, M.
         device: where the state lives.
-        seed: seed of member 0, member m taking seed + m; or one seed per member.
-        max_steps: episodes are truncated after this many steps; None for no limit.
+        seed: seed of member 0, member m taking seed + m; or one seed per member; None draws them
+            anew.
+        max_steps: episodes are truncated after this many steps; None or -1 for no limit.
 
     Attributes:
+        max_steps: the limit of steps, None for none; it can be changed.
         state: game state and counters, each tensor with leading axis L; empty before `reset`.
         final_observations: whether `step` returns `info["final_obs"]`. Set it to False to save
             the time when nothing reads it, as when no episode can be truncated.
@@ -65,18 +98,16 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         num_envs: int,
         members: int = 1,
         device: torch.device | str = "cpu",
-        seed: int | Sequence[int] = 0,
+        seed: int | Sequence[int] | None = 0,
         max_steps: int | None = None,
     ) -> None:
         for name, value in (("num_envs", num_envs), ("members", members)):
             positive(name, value)
-        if max_steps is not None:
-            positive("max_steps", max_steps)
         self.members = int(members)
         self.lanes = int(num_envs)
         self.num_envs = self.members * self.lanes
         self.device = resolve_device(device)
-        self.max_steps = max_steps
+        self.max_steps = step_limit(max_steps)
         self.final_observations = True
         self.render_lanes: Sequence[int] = range(self.num_envs)
         self.single_observation_space = single_observation_space
@@ -85,7 +116,6 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(single_action_space, self.num_envs)
         continuous = isinstance(single_action_space, Box)
         self._action_type = torch.float32 if continuous else torch.int64
-        self._action_shape = self.action_space.shape
         self.state: State = {}
         self._seed(seed)
 
@@ -173,16 +203,14 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
             observation before restarts. A lane that terminates on its last step is not truncated.
 
         Raises:
-            ValueError: if the actions have another shape.
+            ValueError: if the actions have another shape, or fractions where there are choices.
             ResetNeeded: before the first `reset`.
         """
         if not self.state:
             raise ResetNeeded("step was called before reset: call reset() first")
-        actions = torch.as_tensor(actions, dtype=self._action_type, device=self.device)
-        if actions.shape != self._action_shape:
-            raise InputError(
-                f"actions have shape {tuple(actions.shape)}, expected {self._action_shape}"
-            )
+        actions = torch.as_tensor(actions, device=self.device)
+        check_actions(actions, self.action_space)
+        actions = actions.to(self._action_type)
         self.state, after, reward, terminated, truncated = self._advance(self.state, actions)
         info = {"final_obs": self._observe(after)} if self.final_observations else {}
         return self._observe(self.state), reward, terminated, truncated, info
@@ -228,7 +256,7 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
             for name, value in fields.items()
         }
 
-    def _seed(self, seed: int | Sequence[int | None]) -> None:
+    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
         self.seeds = member_seeds(seed, self.members)
         keys = rng.lane_keys(self.seeds, self.lanes, "env", self.device)
         self._words = rng.WordsAhead(keys, self.slots)
@@ -294,42 +322,3 @@ class TensorEnv(VectorEnv[Any, Any, Any]):
     def close_extras(self, **kwargs: Any) -> None:
         """Drops the state, so that its memory can be reused."""
         self.state = {}
-
-
-def member_seeds(seed: int | Sequence[int | None], members: int) -> tuple[int, ...]:
-    """One seed a member: seed + m for an int, else the given ones.
-
-    Raises:
-        ValueError: if the number of seeds is not M, or one of them is None.
-    """
-    if isinstance(seed, int | np.integer):
-        return tuple(int(seed) + member for member in range(members))
-    seeds = tuple(int(value) for value in seed if value is not None)
-    if len(seeds) != members or len(seed) != members:
-        raise InputError(
-            f"got {len(seed)} seeds for {members} members: pass one integer seed per member, or a"
-            " single int"
-        )
-    return seeds
-
-
-def positive(name: str, value: int) -> None:
-    """Refuses what is not an integer above 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
-        raise InputError(f"{name} is {value!r}: it must be an integer above 0")
-
-
-def check_render_mode(mode: str | None) -> None:
-    """Refuses what is neither None nor "rgb_array"."""
-    if mode not in (None, "rgb_array"):
-        raise InputError(f"render_mode is {mode!r}: use None or 'rgb_array'")
-
-
-def resolve_device(device: torch.device | str) -> torch.device:
-    """The device by that name; a ValueError for CUDA on a machine without it."""
-    found = torch.device(device)
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            f"{found} asked for but torch.cuda.is_available() is False: use device='cpu'"
-        )
-    return found

@@ -7,47 +7,57 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.envs import rng
-from neoteny.envs.base import member_seeds, positive, resolve_device
-from neoteny.envs.single import AnyEnv, Place, host_ids, is_host_id, make_single, nearest
+from neoteny.envs.arguments import check_actions, member_seeds, positive, resolve_device, step_limit
+from neoteny.envs.base import LimitedVectorEnv
+from neoteny.envs.single import Place, Replayable, host_ids, is_host_id, make_single, nearest
+from neoteny.envs.workers import Workers
 
 Vectorization = Literal["sync", "async"]
 
 
-class HostEnv(VectorEnv[Any, Any, Any]):
+class HostEnv(LimitedVectorEnv):
     """M members of N lanes of any Gymnasium id, stepped one by one, tensors in and out.
 
     Slower than a TensorEnv, and otherwise like one: lanes are member-major, finished lanes
     restart at once (SAME_STEP), a lane that terminates on its last step is not truncated, and
     Gymnasium's infos are dropped. Observations are always one tensor: of a Dict the entry
     `observation`, by default "image" (MiniGrid's); other spaces flattened, a Discrete one to a
-    one-hot vector; types of 64 bits as float32. Rewards are float32, discrete actions count
-    from 0.
+    one-hot vector, a single number to a vector of one; uint16 as int32, uint32 and types of 64
+    bits as float32. Rewards are float32, discrete actions count from 0.
 
     Every episode is seeded anew from (seed of the member, lane within the member, number of the
     episode), so a lane does not depend on `num_envs` or `members`. Saving keeps the actions of
     the episodes under way and loading plays them again: a resume is bit exact if the environment
     is a function of its seed, its actions and what `set_parameters` set, as Gymnasium asks.
 
+    An error of an environment keeps its traceback, and names the id; see `CheckedSingle` for what
+    an environment may return, and `Workers` for processes.
+
     Args:
         id: an id of Gymnasium or of a package that registers there.
         num_envs: lanes per member, N. The attribute `num_envs` is Gymnasium's: all L lanes.
         members: number of members, M.
         device: where the returned tensors live.
-        seed: seed of member 0, member m taking seed + m; or one seed per member.
+        seed: seed of member 0, member m taking seed + m; or one seed per member; None draws them
+            anew.
         vectorization: "sync" steps lane after lane, "async" every lane in a process of its own.
+        env_timeout: seconds that a reset or a step may take, for "async" alone: nothing could
+            interrupt an environment in this process; None for no limit.
         observation: entry of a Dict observation to show.
         flatten: flatten observations to vectors, with all entries of a Dict unless it has an
             image or `observation` names one.
-        max_steps: limit of steps in place of the registered one.
+        max_steps: limit of steps in place of the registered one, -1 for none. An environment's own
+            limit, as MiniGrid's attribute `max_steps`, stays.
         bounded: whether only limits of steps truncate; False if the environment may truncate
-            earlier by itself, which makes `max_truncations` as large as the horizon.
+            earlier by itself, which makes `max_truncations` as large as the horizon. It is taken
+            back when a limit turns out to differ between episodes, or an episode ends before it.
         **options: given to `gymnasium.make`, such as `render_mode`.
 
     Attributes:
@@ -66,9 +76,10 @@ class HostEnv(VectorEnv[Any, Any, Any]):
         num_envs: int = 1,
         members: int = 1,
         device: torch.device | str = "cpu",
-        seed: int | Sequence[int] = 0,
+        seed: int | Sequence[int] | None = 0,
         *,
         vectorization: Vectorization = "sync",
+        env_timeout: float | None = None,
         observation: str | None = None,
         flatten: bool = False,
         max_steps: int | None = None,
@@ -78,10 +89,8 @@ class HostEnv(VectorEnv[Any, Any, Any]):
         for name, value in (("num_envs", num_envs), ("members", members)):
             positive(name, value)
         if max_steps is not None:
-            positive("max_steps", max_steps)
-            options["max_episode_steps"] = max_steps
-        if vectorization not in get_args(Vectorization):
-            raise InputError(f"vectorization is {vectorization!r}: use 'sync' or 'async'")
+            options["max_episode_steps"] = step_limit(max_steps) or -1
+        _check_vectorization(vectorization, env_timeout)
         if not is_host_id(id):
             raise InputError(f"Gymnasium knows no environment {id!r}{nearest(id, host_ids())}")
         self.members, self.lanes = int(members), int(num_envs)
@@ -91,9 +100,27 @@ class HostEnv(VectorEnv[Any, Any, Any]):
         self.render_lanes: Sequence[int] = range(self.num_envs)
         self._seed(seed)
         build = partial(make_single, id, observation, flatten, options)
-        sample = build()
-        self.id, self.spec = id, sample.spec
-        self.max_steps = _limit(sample) if bounded else None
+        self.id = id
+        self._describe(build())
+        self._bound = self.max_steps if bounded else None
+        if vectorization == "sync":
+            self._envs: Any = SyncVectorEnv(
+                [build] * self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP
+            )
+        else:
+            self._envs = Workers(partial(build, as_text=True), self.num_envs, id, env_timeout)
+        # Truncations of each lane since somebody asked how many there could be, and the answer.
+        self._truncations, self._promised = np.zeros(self.num_envs, np.int64), np.inf
+        self._elapsed = np.zeros(self.num_envs, np.int64)
+        self._obs: Tensor | None = None
+
+    def _describe(self, sample: Replayable) -> None:
+        """Takes spaces, limits and parameters from one environment, and closes it."""
+        self._own_limit = sample.own_limit
+        registered = sample.spec and sample.spec.max_episode_steps
+        limits = [limit for limit in (registered, self._own_limit) if limit and limit > 0]
+        self.max_steps = min(limits, default=None)
+        self.spec = sample.spec
         self.render_mode = sample.render_mode
         self._parameters = list(sample.parameters)
         self.metadata = {**sample.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
@@ -102,10 +129,6 @@ class HostEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(sample.observation_space, self.num_envs)
         self.action_space = batch_space(sample.action_space, self.num_envs)
         sample.close()
-        vector = SyncVectorEnv if vectorization == "sync" else AsyncVectorEnv
-        self._envs: Any = vector([build] * self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
-        self._elapsed = np.zeros(self.num_envs, np.int64)
-        self._obs: Tensor | None = None
 
     def reset(
         self,
@@ -126,7 +149,9 @@ class HostEnv(VectorEnv[Any, Any, Any]):
             self._seed(seed)
             self._obs = None
         if self._obs is None:
-            return self._begin(self._envs.reset(seed=self._lane_seeds)[0]), {}
+            obs = self._begin(self._envs.reset(seed=self._lane_seeds)[0])
+            self._look_at_limits()
+            return obs, {}
         if mask is None:
             return self._begin(self._envs.reset()[0]), {}
         mask = torch.as_tensor(mask, dtype=torch.bool).cpu().numpy()
@@ -137,6 +162,11 @@ class HostEnv(VectorEnv[Any, Any, Any]):
             self._obs = torch.as_tensor(obs, device=self.device)
             self._elapsed[mask] = 0
         return self._obs, {}
+
+    def _look_at_limits(self) -> None:
+        """Gives up the bound on truncations where a reset, as in BabyAI, sets other limits."""
+        if any(limit != self._own_limit for limit in self._envs.get_attr("own_limit")):
+            self._bound = None
 
     def _begin(self, obs: NDArray[Any]) -> Tensor:
         self._elapsed = np.zeros(self.num_envs, np.int64)
@@ -153,17 +183,14 @@ class HostEnv(VectorEnv[Any, Any, Any]):
             As `TensorEnv.step`.
 
         Raises:
-            ValueError: if the actions have another shape.
+            ValueError: if the actions have another shape, or fractions where there are choices.
             ResetNeeded: before the first `reset`.
-            RuntimeError: if an episode was truncated before the limit although `bounded`.
+            RuntimeError: if a lane was truncated more often than `max_truncations` said.
         """
         if self._obs is None:
             raise ResetNeeded("step was called before reset: call reset() first")
         actions = torch.as_tensor(actions).cpu().numpy()
-        if actions.shape != self.action_space.shape:
-            raise InputError(
-                f"actions have shape {actions.shape}, expected {self.action_space.shape}"
-            )
+        check_actions(actions, self.action_space)
         obs, reward, terminated, truncated, info = self._envs.step(
             actions.astype(self.action_space.dtype)
         )
@@ -187,22 +214,32 @@ class HostEnv(VectorEnv[Any, Any, Any]):
 
     def _check_limit(self, truncated: NDArray[np.bool_]) -> None:
         self._elapsed += 1
-        if self.max_steps is None:
+        self._truncations += truncated
+        if self._bound is None or not (truncated & (self._elapsed < self._bound)).any():
             return
-        early = truncated & (self._elapsed < self.max_steps)
-        if early.any():
+        if (self._truncations > self._promised).any():
+            steps = self._elapsed[truncated].min()
             raise RuntimeError(
-                f"{self.id} truncated an episode after {self._elapsed[early][0]} steps, before"
-                f" its limit of {self.max_steps}: make it with bounded=False"
+                f"{self.id} truncated an episode after {steps} steps, before its limit of"
+                f" {self._bound}: make it with bounded=False"
             )
+        self._bound = None
 
-    def _seed(self, seed: int | Sequence[int | None]) -> None:
+    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
         self.seeds = member_seeds(seed, self.members)
         self._lane_seeds = rng.lane_keys(self.seeds, self.lanes, "env").tolist()
 
     def max_truncations(self, horizon: int) -> int:
-        """Upper bound on the truncations one lane can see within the next `horizon` steps."""
-        return horizon if self.max_steps is None else -(-horizon // self.max_steps)
+        """Upper bound on the truncations one lane can see within the next `horizon` steps.
+
+        Where episodes turn out to end before their limit, one more than it allows fits in.
+        """
+        most = horizon
+        if self._bound is not None:
+            most = min(horizon, -(-horizon // self._bound) + (horizon > self._bound))
+        self._truncations[:] = 0
+        self._promised = most
+        return most
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -274,6 +311,7 @@ class HostEnv(VectorEnv[Any, Any, Any]):
         ]
         self._envs.set_attr("place", places)
         self._begin(self._envs.reset()[0])
+        self._look_at_limits()
         self._elapsed = np.array([len(place.actions) for place in places])
 
     def render(self) -> tuple[Any, ...] | None:
@@ -293,7 +331,16 @@ class HostEnv(VectorEnv[Any, Any, Any]):
         self._envs.close(**kwargs)
 
 
-def _limit(env: AnyEnv) -> int | None:
-    """Steps after which an episode is truncated, by Gymnasium or, as in MiniGrid, by itself."""
-    limits = [env.spec and env.spec.max_episode_steps, getattr(env.unwrapped, "max_steps", None)]
-    return min((limit for limit in limits if isinstance(limit, int)), default=None)
+def _check_vectorization(vectorization: str, timeout: float | None) -> None:
+    if vectorization not in get_args(Vectorization):
+        raise InputError(f"vectorization is {vectorization!r}: use 'sync' or 'async'")
+    if timeout is None:
+        return
+    if vectorization == "sync":
+        raise InputError(
+            f"env_timeout is {timeout!r}, but an environment in this process cannot be"
+            " interrupted: add vectorization=async"
+        )
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not number or not 0 < timeout < float("inf"):
+        raise InputError(f"env_timeout is {timeout!r}: it must be a number of seconds above 0")

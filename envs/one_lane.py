@@ -5,7 +5,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Box
 from torch import Tensor
 
 from neoteny.core.errors import InputError
@@ -41,7 +42,12 @@ class OneLane(gymnasium.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Starts the next episode, or the first one of `seed`."""
+        """Starts the next episode, or the first one of `seed`.
+
+        The first time, None stands for the seed that the environment was made with.
+        """
+        if seed is None and self._np_random is None:
+            seed = self.env.seeds[0]
         super().reset(seed=seed)
         if self._following is not None and seed is None and not options:
             self.env.state = self._following
@@ -51,10 +57,23 @@ class OneLane(gymnasium.Env[Any, Any]):
         return self._seen()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Plays one step, see `TensorEnv.step`; call `reset` after the last of an episode."""
-        env = self.env
-        kind = torch.int64 if isinstance(self.action_space, Discrete) else torch.float32
-        actions = torch.as_tensor(np.asarray(action)[None], dtype=kind, device=env.device)
+        """Plays one step, see `TensorEnv.step`; call `reset` after the last of an episode.
+
+        Raises:
+            ValueError: if the action has another shape or, where there are choices, is none of
+                them; real numbers out of range are left to the dynamics, as in Gymnasium.
+            ResetNeeded: before the first `reset`.
+        """
+        env, space = self.env, self.action_space
+        if not env.state:
+            raise ResetNeeded("step was called before reset: call reset() first")
+        given = np.asarray(action)
+        if given.dtype.kind == "b":
+            given = given.astype(np.int64)
+        fits = given.shape == space.shape and given.dtype.kind in "iuf"
+        if not fits or not (isinstance(space, Box) or space.contains(given)):
+            raise InputError(f"action {action!r} is not in the action space {space}")
+        actions = torch.as_tensor(given[None], device=env.device).to(env._action_type)
         following, after, reward, terminated, truncated = env._advance(env.state, actions)
         done = bool(terminated) or bool(truncated)
         env.state, self._following = (after, following) if done else (following, None)

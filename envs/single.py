@@ -4,6 +4,7 @@ import difflib
 import importlib
 import importlib.util
 import operator
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +17,16 @@ from gymnasium.wrappers import FlattenObservation, TransformAction, TransformObs
 from numpy.typing import NDArray
 
 from neoteny.core.errors import InputError
+from neoteny.envs.checked_single import CheckedSingle
 
 AnyEnv = gymnasium.Env[Any, Any]
 #: Packages that register their ids with Gymnasium only when they are imported.
 PLUGINS = ("minigrid", "ale_py")
+#: Types of observations that are shown as they are, or by another; all others as float32.
+_TORCH_TYPES = {
+    name: np.dtype("int32" if name == "uint16" else name)
+    for name in ("bool", "uint8", "int8", "int16", "int32", "float16", "float32", "uint16")
+}
 #: What Gymnasium's CartPole computes from its parameters when it is made, and never again.
 DERIVED: dict[str, tuple[Any, ...]] = {
     "total_mass": (operator.add, "masspole", "masscart"),
@@ -51,18 +58,44 @@ def nearest(id: str, ids: Sequence[str]) -> str:
 
 
 def make_single(
-    id: str, observation: str | None, flatten: bool, options: Mapping[str, Any]
+    id: str,
+    observation: str | None,
+    flatten: bool,
+    options: Mapping[str, Any],
+    as_text: bool = False,
 ) -> "Replayable":
-    """Makes one environment with an array as observation; see `HostEnv` for the arguments.
+    """Makes one environment with an array as observation.
+
+    Args:
+        id: as for `HostEnv`, like `observation`, `flatten` and `options`.
+        observation: entry of a Dict.
+        flatten: make it a vector.
+        options: for `gymnasium.make`.
+        as_text: see `CheckedSingle`.
 
     Raises:
         ValueError: if the environment cannot be made, or for spaces that are not supported.
     """
+    is_host_id(id)  # registers the plugins' ids, in a new process too
     try:
         env: AnyEnv = gymnasium.make(id, **options)
-    except (TypeError, ImportError, gymnasium.error.Error) as error:
+    except (ImportError, gymnasium.error.Error) as error:
         raise InputError(f"{id} with options {dict(options)} cannot be made: {error}") from error
-    return Replayable(_count_from_zero(_as_array(_select(env, observation, flatten), flatten)))
+    except Exception as error:
+        if isinstance(error, TypeError) and _about_options(error, options):
+            message = f"{id} with options {dict(options)} cannot be made: {error}"
+            raise InputError(message) from error
+        error.add_note(f"raised by the environment {id} when it was made")
+        raise
+    env = _select(CheckedSingle(env, id, as_text), observation, flatten)
+    return Replayable(_count_from_zero(_as_array(env, flatten)))
+
+
+def _about_options(error: TypeError, options: Mapping[str, Any]) -> bool:
+    """Whether the environment does not take the options, rather than failing with them."""
+    raised = traceback.extract_tb((error.__cause__ or error).__traceback__)[-1].filename
+    at_call = raised == gymnasium.envs.registration.__file__
+    return at_call or any(repr(name) in str(error) for name in options)
 
 
 def _select(env: AnyEnv, entry: str | None, flatten: bool) -> AnyEnv:
@@ -85,8 +118,12 @@ def _select(env: AnyEnv, entry: str | None, flatten: bool) -> AnyEnv:
 
 
 def _as_array(env: AnyEnv, flatten: bool) -> AnyEnv:
-    """The environment with a Box of at most 32 bits as its observation space."""
-    if flatten or not isinstance(env.observation_space, spaces.Box):
+    """The environment with a Box, of a type that torch computes with, as observation space."""
+    if (
+        flatten
+        or not isinstance(env.observation_space, spaces.Box)
+        or not env.observation_space.shape
+    ):
         try:
             env = FlattenObservation(env)
         except NotImplementedError:
@@ -95,23 +132,27 @@ def _as_array(env: AnyEnv, flatten: bool) -> AnyEnv:
     box = env.observation_space
     if not isinstance(box, spaces.Box):
         raise InputError(f"observations {box} are not supported: they have no fixed shape")
-    if box.dtype.itemsize <= 4:
+    dtype = _TORCH_TYPES.get(box.dtype.name, np.dtype(np.float32))
+    if dtype == box.dtype:
         return env
-    cast = operator.methodcaller("astype", np.float32)
-    return TransformObservation(env, cast, spaces.Box(cast(box.low), cast(box.high)))
+    cast = operator.methodcaller("astype", dtype)
+    shown = spaces.Box(cast(box.low), cast(box.high), dtype=dtype.type)
+    return TransformObservation(env, cast, shown)
 
 
 def _count_from_zero(env: AnyEnv) -> AnyEnv:
     """The environment with discrete actions counted from 0."""
     space = env.action_space
+    zero: spaces.Space[Any]
     if isinstance(space, spaces.Discrete):
-        if space.start == 0:
-            return env
-        shift = partial(operator.add, int(space.start))
-        return TransformAction(env, shift, spaces.Discrete(int(space.n)))
-    if not isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
+        zero, start = spaces.Discrete(int(space.n)), np.asarray(space.start, np.int64)
+    elif isinstance(space, spaces.MultiDiscrete):
+        zero, start = spaces.MultiDiscrete(space.nvec), np.asarray(space.start, np.int64)
+    elif isinstance(space, spaces.Box | spaces.MultiBinary):
+        return env
+    else:
         raise InputError(f"actions {space} are not supported: they are not one array")
-    return env
+    return TransformAction(env, partial(operator.add, start), zero) if start.any() else env
 
 
 @dataclass
@@ -159,6 +200,13 @@ class Replayable(gymnasium.Wrapper[Any, Any, Any, Any]):
     @place.setter
     def place(self, place: Place) -> None:
         self._goal = place
+
+    @property
+    def own_limit(self) -> int | None:
+        """Steps after which the environment, as MiniGrid, says it truncates by itself."""
+        limit = getattr(self.unwrapped, "max_steps", None)
+        integer = isinstance(limit, int | np.integer) and not isinstance(limit, bool)
+        return int(limit) if integer else None  # type: ignore[arg-type]
 
     @property
     def parameters(self) -> dict[str, float]:

@@ -10,7 +10,7 @@ from neoteny import envs
 from neoteny.core.errors import InputError
 from neoteny.core.names import closest
 from neoteny.core.options import fit, fit_all, keywords
-from neoteny.envs.base import member_seeds
+from neoteny.envs.arguments import member_seeds
 from neoteny.envs.single import host_ids
 from neoteny.wrappers.checked import CheckActions
 from neoteny.wrappers.control_streams import (

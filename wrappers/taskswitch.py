@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neoteny import envs
 from neoteny.core.errors import InputError
-from neoteny.envs.base import member_seeds
+from neoteny.envs.arguments import member_seeds
 from neoteny.wrappers.arrays import filled
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.members import AnyVectorEnv

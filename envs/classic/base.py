@@ -13,7 +13,8 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.envs import rng
-from neoteny.envs.base import State, TensorEnv, check_render_mode
+from neoteny.envs.arguments import check_render_mode
+from neoteny.envs.base import State, TensorEnv
 
 Precision = Literal["float64", "float32"]
 _PREFIX = "parameters."

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.envs import rng
-from neoteny.envs.base import State, TensorEnv, check_render_mode
+from neoteny.envs.arguments import check_render_mode
+from neoteny.envs.base import State, TensorEnv
 from neoteny.envs.minatar.render import draw
 
 SIZE = 10

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.envs.base import State, TensorEnv, check_render_mode
+from neoteny.envs.arguments import check_render_mode
+from neoteny.envs.base import State, TensorEnv
 from neoteny.envs.minigrid import cells
 from neoteny.envs.minigrid.cells import EMPTY, EVENT, MOVE, NOTHING, UNSEEN, WALL, WIN
 
@@ -40,7 +41,9 @@ class MiniGrid(TensorEnv):
         members: number of members.
         device: where the state lives.
         seed: seed of member 0, member m taking seed + m; or one seed per member.
-        max_steps: episodes are truncated after this many steps; None for the family's limit.
+        max_steps: episodes are truncated after this many steps, and a reward shrinks with the
+            share of them that was needed; None for the family's limit, -1 for no end, where
+            rewards shrink until the family's limit.
         encoding: "image" for MiniGrid's (7, 7, 3) uint8 image of type, colour and state; "onehot"
             for bool planes (7, 7, 24 + goal): type 11, colour 6, state 3, the agent's direction
             4, and one-hot goal words where the family's mission varies.
@@ -95,9 +98,15 @@ class MiniGrid(TensorEnv):
         space = image if encoding == "image" else onehot
         limit = steps if max_steps is None else max_steps
         super().__init__(space, Discrete(self.actions), num_envs, members, device, seed, limit)
-        reward = 1 - 0.9 * (np.arange(1, limit + 1) / limit)
+        scale = self.max_steps or steps
+        reward = 1 - 0.9 * (np.arange(1, scale + 1) / scale)
         self._reward = torch.from_numpy(reward.astype(np.float32)).to(self.device)
         self._tables()
+
+    @staticmethod
+    def limit(**sizes: Any) -> int:
+        """The family's limit of steps in a world of these sizes."""
+        raise NotImplementedError
 
     def _tables(self) -> None:
         """Builds what a step looks up: rules, poses, views and encodings."""
@@ -197,7 +206,10 @@ class MiniGrid(TensorEnv):
             changed = rule[:, None].view(torch.uint8)[:, :2]
             after["grid"] = grid.scatter(1, near, changed).view(torch.int64)
         won, over = self._judge(state, state | after, actions, rule >> EVENT)
-        return after, self._reward.index_select(0, state["elapsed"]) * won, over
+        elapsed, last = state["elapsed"], len(self._reward) - 1
+        if self.max_steps is None or self.max_steps > last + 1:
+            elapsed = elapsed.clamp(max=last)
+        return after, self._reward.index_select(0, elapsed) * won, over
 
     def _judge(
         self, state: State, after: State, actions: Tensor, event: Tensor
@@ -208,8 +220,10 @@ class MiniGrid(TensorEnv):
     def _advance(
         self, state: State, actions: Tensor
     ) -> tuple[State, State, Tensor, Tensor, Tensor]:
-        new, after, reward, terminated, _ = super()._advance(state, actions)
-        return new, after, reward, terminated, state["elapsed"] + 1 >= len(self._reward)
+        new, after, reward, terminated, truncated = super()._advance(state, actions)
+        if self.max_steps is not None:
+            truncated = state["elapsed"] + 1 >= self.max_steps
+        return new, after, reward, terminated, truncated
 
     def _seen(self, state: State) -> Tensor:
         """Codes of the view, hidden cells unseen, column by column, (L, 7, 7) uint8."""

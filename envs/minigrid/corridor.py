@@ -34,11 +34,18 @@ class KeyCorridor(MiniGrid):
     mission = "pick up the {} ball"
     goal_words = (COLOURS,)
 
+    @staticmethod
+    def limit(room_size: int = 6, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 30 * room_size**2
+
     def __init__(self, *args: Any, room_size: int = 6, rows: int = 3, **options: Any) -> None:
         edges = _edges(rows)
         self.slots = 7 + 2 * len(edges)
         self._rows, self._inner, pitch = rows, room_size - 2, room_size - 1
-        super().__init__(3 * pitch + 1, rows * pitch + 1, 30 * room_size**2, *args, **options)
+        super().__init__(
+            3 * pitch + 1, rows * pitch + 1, self.limit(room_size=room_size), *args, **options
+        )
         board = _hallway(room_size, rows)
         self._world = self._worlds(board[None])
         corners = [

@@ -30,6 +30,11 @@ class Crossing(MiniGrid):
 
     fixed = True
 
+    @staticmethod
+    def limit(size: int = 9, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 4 * size**2
+
     def __init__(
         self, *args: Any, size: int = 9, rivers: int = 1, lava: bool = True, **options: Any
     ) -> None:
@@ -39,7 +44,7 @@ class Crossing(MiniGrid):
             else "find the opening and get to the green goal square"
         )
         self.slots = 2 + rivers
-        super().__init__(size, size, 4 * size**2, *args, **options)
+        super().__init__(size, size, self.limit(size=size), *args, **options)
         plain = walled(size, size)
         plain[-2, -2] = GOAL
         places = range(2, size - 2, 2)

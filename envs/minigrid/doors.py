@@ -41,8 +41,13 @@ class DoorKey(MiniGrid):
     mission = "use the key to open the door and then get to the goal"
     slots = 5
 
+    @staticmethod
+    def limit(size: int = 8, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 10 * size**2
+
     def __init__(self, *args: Any, size: int = 8, **options: Any) -> None:
-        super().__init__(size, size, 10 * size**2, *args, **options)
+        super().__init__(size, size, self.limit(size=size), *args, **options)
         boards = np.repeat(walled(size, size)[None], size - 4, axis=0)
         boards[:, -2, -2] = GOAL
         boards[np.arange(size - 4), :, np.arange(2, size - 2)] = WALL
@@ -84,8 +89,13 @@ class GoToDoor(MiniGrid):
     see_through = True
     slots = 11
 
+    @staticmethod
+    def limit(size: int = 5, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 4 * size**2
+
     def __init__(self, *args: Any, size: int = 5, **options: Any) -> None:
-        super().__init__(size, size, 4 * size**2, *args, **options)
+        super().__init__(size, size, self.limit(size=size), *args, **options)
         self._sizes = size - 4
         boards = []
         for width in range(5, size + 1):
@@ -144,8 +154,13 @@ class RedBlueDoors(MiniGrid):
     mission = "open the red door then the blue door"
     slots = 5
 
+    @staticmethod
+    def limit(size: int = 8, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 20 * size**2
+
     def __init__(self, *args: Any, size: int = 8, **options: Any) -> None:
-        super().__init__(2 * size, size, 20 * size**2, *args, **options)
+        super().__init__(2 * size, size, self.limit(size=size), *args, **options)
         board = walled(2 * size, size)
         frame(board, size // 2, 0, size, size)
         self._world = self._worlds(board[None])

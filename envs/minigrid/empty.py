@@ -23,13 +23,18 @@ class Empty(Static):
 
     see_through = True
 
+    @staticmethod
+    def limit(size: int = 8, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 4 * size**2
+
     def __init__(
         self, *args: Any, size: int = 8, random_start: bool = False, **options: Any
     ) -> None:
         board = walled(size, size)
         board[-2, -2] = GOAL
         self.slots = 2 if random_start else 0
-        super().__init__(board[None], 4 * size**2, *args, **options)
+        super().__init__(board[None], self.limit(size=size), *args, **options)
         self._starts = self._table(free(board) if random_start else [size + 1])
 
     def _initial(self, draws: Tensor) -> State:
@@ -50,11 +55,16 @@ class DistShift(Static):
 
     see_through = True
 
+    @staticmethod
+    def limit(**sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 4 * 9 * 7
+
     def __init__(self, *args: Any, strip_row: int = 2, **options: Any) -> None:
         board = walled(9, 7)
         board[1, -2] = GOAL
         board[[1, strip_row], 3:6] = LAVA
-        super().__init__(board[None], 4 * 9 * 7, *args, **options)
+        super().__init__(board[None], self.limit(), *args, **options)
         self._start = self._table([9 + 1])
 
     def _initial(self, draws: Tensor) -> State:
@@ -73,6 +83,11 @@ class LavaGap(Static):
     mission = "avoid the lava and get to the green goal square"
     slots = 1
 
+    @staticmethod
+    def limit(size: int = 7, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 4 * size**2
+
     def __init__(self, *args: Any, size: int = 7, **options: Any) -> None:
         plain = walled(size, size)
         plain[-2, -2] = GOAL
@@ -83,7 +98,7 @@ class LavaGap(Static):
                 board[1:-1, x] = LAVA
                 board[y, x] = plain[y, x]
                 boards.append(board)
-        super().__init__(np.stack(boards), 4 * size**2, *args, **options)
+        super().__init__(np.stack(boards), self.limit(size=size), *args, **options)
         self._start = self._table([size + 1])
 
     def _initial(self, draws: Tensor) -> State:

@@ -30,13 +30,18 @@ class Memory(Static):
     mission = "go to the matching object at the end of the hallway"
     slots = 3
 
+    @staticmethod
+    def limit(size: int = 7, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 5 * size**2
+
     def __init__(
         self, *args: Any, size: int = 7, random_length: bool = False, **options: Any
     ) -> None:
         ends = range(4 if random_length else size - 3, size - 2)
         choices = list(product(ends, _OBJECTS, _OBJECTS))
         boards = np.stack([_board(size, *choice) for choice in choices])
-        super().__init__(boards, 5 * size**2, *args, **options)
+        super().__init__(boards, self.limit(size=size), *args, **options)
         middle = size // 2
         upper = [(middle - 1) * size + end + 1 for end, _, _ in choices]
         lower = [(middle + 1) * size + end + 1 for end, _, _ in choices]

@@ -85,10 +85,15 @@ class Fetch(_Objects):
     goal_words = (_PHRASES, COLOURS, _NAMES[:2])
     kinds = _KINDS[:2]
 
+    @staticmethod
+    def limit(size: int = 8, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 5 * size**2
+
     def __init__(self, *args: Any, size: int = 8, objects: int = 3, **options: Any) -> None:
         self._count = objects
         self.slots = 4 + 2 * objects
-        super().__init__(size, 5 * size**2, *args, **options)
+        super().__init__(size, self.limit(size=size), *args, **options)
         _, colour, kind = self._goal_table().T
         self._wanted = self._table((kind + Kind.KEY) << 3 | colour)
 
@@ -123,10 +128,15 @@ class PutNear(_Objects):
     mission = "put the {} {} near the {} {}"
     goal_words = (COLOURS, _NAMES, COLOURS, _NAMES)
 
+    @staticmethod
+    def limit(size: int = 6, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 5 * size
+
     def __init__(self, *args: Any, size: int = 6, objects: int = 2, **options: Any) -> None:
         self._count = objects
         self.slots = objects + 4
-        super().__init__(size, 5 * size, *args, **options)
+        super().__init__(size, self.limit(size=size), *args, **options)
         colour, kind, _, _ = self._goal_table().T
         self._wanted = self._table((kind + Kind.KEY) << 3 | colour)
         y, x = np.divmod(np.arange(self.area), size)

@@ -34,6 +34,11 @@ class DynamicObstacles(MiniGrid):
     see_through = True
     fixed = True
 
+    @staticmethod
+    def limit(size: int = 8, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 4 * size**2
+
     def __init__(
         self,
         *args: Any,
@@ -44,7 +49,7 @@ class DynamicObstacles(MiniGrid):
     ) -> None:
         self._balls, self._random = obstacles, random_start
         self.slots = 2 * obstacles + (2 if random_start else 0)
-        super().__init__(size, size, 4 * size**2, *args, **options)
+        super().__init__(size, size, self.limit(size=size), *args, **options)
         board = walled(size, size)
         board[-2, -2] = GOAL
         self._world = self._worlds(board[None])

@@ -31,8 +31,13 @@ class FourRooms(MiniGrid):
     fixed = True
     slots = 7
 
+    @staticmethod
+    def limit(**sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 100
+
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(_SIZE, _SIZE, 100, *args, **options)
+        super().__init__(_SIZE, _SIZE, self.limit(), *args, **options)
         board = walled(_SIZE, _SIZE)
         for x in (0, _MIDDLE):
             for y in (0, _MIDDLE):
@@ -75,8 +80,13 @@ class LockedRoom(MiniGrid):
     goal_words = (COLOURS, COLOURS, COLOURS)
     slots = 7
 
+    @staticmethod
+    def limit(**sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 10 * _SIZE
+
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(_SIZE, _SIZE, 10 * _SIZE, *args, **options)
+        super().__init__(_SIZE, _SIZE, self.limit(), *args, **options)
         board = walled(_SIZE, _SIZE)
         left, right, pitch = _MIDDLE - 2, _MIDDLE + 2, _SIZE // 3
         board[:, [left, right]] = WALL
@@ -137,6 +147,11 @@ class MultiRoom(MiniGrid):
     mission = "traverse the rooms to get to the goal"
     _side = 25
 
+    @staticmethod
+    def limit(rooms: int = 6, **sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 20 * rooms
+
     def __init__(
         self,
         *args: Any,
@@ -148,7 +163,7 @@ class MultiRoom(MiniGrid):
         if layouts < 1:
             raise InputError(f"layouts is {layouts}: the pool needs at least 1")
         self.slots = 6 + rooms - 1
-        super().__init__(self._side, self._side, 20 * rooms, *args, **options)
+        super().__init__(self._side, self._side, self.limit(rooms=rooms), *args, **options)
         boards, doors, ends = _chains(self._side, rooms, room_size, layouts)
         self._doors, self._ends = self._table(doors), self._table(ends)
         self._boards = self._worlds(boards)

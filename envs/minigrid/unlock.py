@@ -31,13 +31,16 @@ class Unlock(MiniGrid):
 
     mission = "open the door"
     slots = 7
-    #: Limit of steps.
-    limit = 8 * _ROOM**2
     #: Whether there is a box behind the door, and a ball before it.
     boxed = blocked = False
 
+    @staticmethod
+    def limit(**sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 8 * _ROOM**2
+
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(_WIDTH, _ROOM, self.limit, *args, **options)
+        super().__init__(_WIDTH, _ROOM, self.limit(), *args, **options)
         board = walled(_WIDTH, _ROOM)
         frame(board, 0, 0, _ROOM, _ROOM)
         self._world = self._worlds(board[None])
@@ -105,5 +108,9 @@ class BlockedUnlockPickup(UnlockPickup):
         **options: as `MiniGrid`.
     """
 
-    limit = 16 * _ROOM**2
     blocked = True
+
+    @staticmethod
+    def limit(**sizes: Any) -> int:
+        """See `MiniGrid.limit`."""
+        return 16 * _ROOM**2

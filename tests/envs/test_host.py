@@ -171,8 +171,9 @@ def test_reset_mask_restarts_those_lanes_alone():
 
 
 def test_truncations_are_bounded_by_the_known_limit():
-    assert host("CartPole-v1", 1).max_truncations(1_000) == 2
-    assert host("CartPole-v1", 1, max_steps=30).max_truncations(128) == 5
+    # one more than fits in, from a limit on: room for the first episode that ends too early
+    assert [host("CartPole-v1", 1).max_truncations(n) for n in (1, 500, 501, 1_000)] == [1, 1, 3, 3]
+    assert host("CartPole-v1", 1, max_steps=30).max_truncations(128) == 6
     assert host("MiniGrid-DoorKey-5x5-v0", 1).max_steps == 250
     assert host("MiniGrid-DoorKey-5x5-v0", 1, max_steps=300).max_steps == 250
     assert host("Blackjack-v1", 1).max_truncations(128) == 128
@@ -203,12 +204,28 @@ def impatient():
     del gymnasium.registry["Impatient-v0"]
 
 
-def test_truncation_before_the_limit_is_not_hidden(impatient):
+def test_episodes_that_end_before_the_limit_take_the_bound_back(impatient):
     env = host(impatient, 1, observation="a")
     env.reset()
+    assert env.max_truncations(5) == 1
+    assert play(env, torch.zeros(3, 1, dtype=torch.int64))[3].flatten().tolist() == [0, 0, 1]
+    assert env.max_truncations(5) == 5
+    assert env.max_steps == env.spec.max_episode_steps == 10
+
+
+def test_more_truncations_than_promised_are_not_hidden(impatient):
+    env = host(impatient, 1, observation="a")
+    env.reset()
+    assert env.max_truncations(7) == 1
+    env.step(torch.zeros(1, dtype=torch.int64))
+    again = host(impatient, 1, observation="a")
+    again._promised = 0
+    again.reset()
     with pytest.raises(RuntimeError, match=r"after 3 steps.*limit of 10.*bounded=False"):
-        play(env, torch.zeros(3, 1))
-    truncated = run(host(impatient, 1, observation="a", bounded=False), torch.zeros(7, 1))[4]
+        play(again, torch.zeros(3, 1, dtype=torch.int64))
+    unbounded = host(impatient, 1, observation="a", bounded=False)
+    assert unbounded.max_truncations(7) == 7
+    truncated = run(unbounded, torch.zeros(7, 1, dtype=torch.int64))[4]
     assert truncated.flatten().tolist() == [False, False, True] * 2 + [False]
 
 
@@ -217,8 +234,9 @@ def test_dict_observations_and_shifted_actions(impatient):
     assert entry.single_action_space == spaces.Discrete(2)
     for env in (entry, flat):
         env.reset()
-    assert entry.step(torch.ones(1))[0].tolist() == [[6.0, 6.0]]
-    assert flat.step(torch.ones(1))[0].tolist() == [[6.0, 6.0, 0.0, 1.0, 0.0]]
+    one = torch.ones(1, dtype=torch.int64)
+    assert entry.step(one)[0].tolist() == [[6.0, 6.0]]
+    assert flat.step(one)[0].tolist() == [[6.0, 6.0, 0.0, 1.0, 0.0]]
     with pytest.raises(ValueError, match=r"Dict of \['a', 'b'\].*flatten=True"):
         host(impatient, 1)
     with pytest.raises(ValueError, match="Dict of"):
@@ -336,12 +354,15 @@ def test_bad_input_is_refused(call, message):
 
 def test_use_of_step():
     env = host("CartPole-v1", 2)
+    zeros = torch.zeros(2, dtype=torch.int64)
     with pytest.raises(gymnasium.error.ResetNeeded):
-        env.step(torch.zeros(2))
+        env.step(zeros)
     env.reset()
     env.final_observations = False
-    assert env.step(torch.zeros(2))[4] == {}
+    assert env.step(zeros)[4] == {}
     with pytest.raises(ValueError, match=r"shape \(3,\), expected \(2,\)"):
-        env.step(torch.zeros(3))
+        env.step(torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"float32, but MultiDiscrete\(\[2 2\]\) takes whole"):
+        env.step(torch.zeros(2))
     with pytest.raises(ValueError, match=r"shape \(1,\), expected \(2,\)"):
         env.reset(options={"reset_mask": [True]})

@@ -20,7 +20,7 @@ IDS = ["CartPole-v1", "Pendulum-v1", "MinAtar-Breakout-v1"]
 
 @pytest.mark.parametrize("id", IDS)
 def test_numpy_output_is_the_same_episode_in_gymnasiums_form(id):
-    arrays = gymnasium.make_vec(f"neoteny/{id}", 6, numpy=True, seed=2, max_steps=15)
+    arrays = gymnasium.make_vec(f"neoteny/{id}", 6, numpy=True, seed=2, max_episode_steps=15)
     tensors = make(id, 6, seed=2, max_steps=15)
     obs, info = arrays.reset()
     assert isinstance(obs, np.ndarray)
@@ -120,7 +120,7 @@ def test_gymnasiums_episode_statistics_count_what_a_loop_counts():
 
 
 def test_a_single_environment_loop_with_gae_bootstraps_sees_every_final_observation():
-    env = gymnasium.make_vec("neoteny/Pendulum-v1", 3, numpy=True, max_steps=5)
+    env = gymnasium.make_vec("neoteny/Pendulum-v1", 3, numpy=True, max_episode_steps=5)
     obs, _ = env.reset()
     for step in range(1, 21):
         following, _, terminated, truncated, info = env.step(np.ones((3, 1), np.float32))

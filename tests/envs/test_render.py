@@ -132,7 +132,7 @@ def test_chosen_lanes_are_drawn(id, options):
     "id", ["MinAtar-Breakout-v1", "MiniGrid-DoorKey-5x5-v0", "CartPole-v1", "Pendulum-v1"]
 )
 def test_gymnasium_make_plays_the_episodes_of_lane_0(id):
-    one = gymnasium.make(f"neoteny/{id}", render_mode="rgb_array", max_steps=25)
+    one = gymnasium.make(f"neoteny/{id}", render_mode="rgb_array", max_episode_steps=25)
     many = make(id, 4, seed=5, render_mode="rgb_array", max_steps=25)
     obs, info = one.reset(seed=5)
     assert isinstance(one.unwrapped, OneLane)
