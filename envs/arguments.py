@@ -76,3 +76,18 @@ def resolve_device(device: torch.device | str) -> torch.device:
             f"{found} asked for but torch.cuda.is_available() is False: use device='cpu'"
         )
     return found
+
+
+def lane_mask(mask: Any, lanes: int, device: torch.device | None) -> Any:
+    """A `reset_mask` as a bool Tensor (L,), or as an ndarray where there is no device.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    if device is None:
+        mask = np.asarray(mask, bool)
+    else:
+        mask = torch.as_tensor(mask, dtype=torch.bool, device=device)
+    if tuple(mask.shape) != (lanes,):
+        raise InputError(f"reset_mask has shape {tuple(mask.shape)}, expected ({lanes},)")
+    return mask

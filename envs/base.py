@@ -20,6 +20,7 @@ from neoteny.core.errors import InputError
 from neoteny.envs import rng
 from neoteny.envs.arguments import (
     check_actions,
+    lane_mask,
     member_seeds,
     positive,
     resolve_device,
@@ -176,11 +177,7 @@ class TensorEnv(LimitedVectorEnv):
             mask = None
         t_env = self.state["t_env"]
         if mask is not None:
-            mask = torch.as_tensor(mask, dtype=torch.bool, device=self.device)
-            if mask.shape != t_env.shape:
-                raise InputError(
-                    f"reset_mask has shape {tuple(mask.shape)}, expected ({self.num_envs},)"
-                )
+            mask = lane_mask(mask, self.num_envs, self.device)
             elapsed = self.state["elapsed"].masked_fill(mask, 0)
             restarted = self._restart(mask, self.state, self._draw(t_env))
             self.state = self.state | restarted | {"t_env": t_env + mask, "elapsed": elapsed}

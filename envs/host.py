@@ -14,7 +14,14 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.envs import rng
-from neoteny.envs.arguments import check_actions, member_seeds, positive, resolve_device, step_limit
+from neoteny.envs.arguments import (
+    check_actions,
+    lane_mask,
+    member_seeds,
+    positive,
+    resolve_device,
+    step_limit,
+)
 from neoteny.envs.base import LimitedVectorEnv
 from neoteny.envs.single import Place, Replayable, host_ids, is_host_id, make_single, nearest
 from neoteny.envs.workers import Workers
@@ -154,9 +161,7 @@ class HostEnv(LimitedVectorEnv):
             return obs, {}
         if mask is None:
             return self._begin(self._envs.reset()[0]), {}
-        mask = torch.as_tensor(mask, dtype=torch.bool).cpu().numpy()
-        if mask.shape != (self.num_envs,):
-            raise InputError(f"reset_mask has shape {mask.shape}, expected ({self.num_envs},)")
+        mask = lane_mask(torch.as_tensor(mask).cpu(), self.num_envs, None)
         if mask.any():  # Gymnasium refuses an empty mask
             obs, _ = self._envs.reset(options={"reset_mask": mask})
             self._obs = torch.as_tensor(obs, device=self.device)

@@ -142,6 +142,15 @@ def cast(x: Any, like: Any) -> Any:
     return x.astype(like.dtype) if isinstance(x, np.ndarray) else x
 
 
+def real(x: Any) -> Any:
+    """`x` as a real number that can be negated and scaled: whole numbers and bools as floats."""
+    if isinstance(x, Tensor):
+        return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    if isinstance(x, np.ndarray | np.generic):
+        return x if x.dtype.kind == "f" else x.astype(np.float64)
+    return x
+
+
 def where(condition: Any, x: Any, y: Any) -> Any:
     """Element-wise choice whose condition has only the leading axes of `x` and `y`.
 

@@ -15,7 +15,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.wrappers.arrays import Table, cast, float32, leading, level, where
+from neoteny.wrappers.arrays import Table, cast, float32, leading, level, real, where
 from neoteny.wrappers.change import (
     Change,
     Seed,
@@ -34,8 +34,11 @@ class RewardFlip(Change):
 
     def reward(self, reward: Any, task: Any, step: Any = 0) -> Any:
         """`reward` under even tasks, `-reward` under odd ones."""
-        odd = task % 2 == 1  # a bool keeps the dtype of the reward, an int64 array would not
-        return reward - 2 * reward * odd
+        odd, reward = task % 2 == 1, real(reward)
+        if isinstance(odd, bool | np.bool_):
+            return -reward if odd else reward
+        choose = torch.where if isinstance(reward, Tensor) else np.where
+        return choose(odd, -reward, reward)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class RewardScale(Change):
 
     def reward(self, reward: Any, task: Any, step: Any = 0) -> Any:
         """`reward` times the factor of `task`."""
+        reward = real(reward)
         # The factor is rounded to float32, so that rewards of either width give the same.
         return reward * cast(float32(level(self._table, task)), reward)
 
@@ -149,6 +153,8 @@ class _Renaming(_Tabled):
     def _renamed(self, x: Any, task: Any, names: Table, size: int) -> Any:
         lead = tuple(np.shape(x))
         self._check_members(lead)
+        if not isinstance(x, int):  # a smaller type could not hold the place
+            x = x.long() if isinstance(x, Tensor) else np.asarray(x).astype(np.int64)
         return names.like(x)[self._index(x, task, len(lead)) * size + x]
 
 

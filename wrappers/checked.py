@@ -3,11 +3,13 @@
 from typing import Any
 
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Discrete
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.envs.arguments import check_actions
 from neoteny.wrappers.members import MemberWrapper
+from neoteny.wrappers.spaces import bounds
 
 
 class CheckActions(MemberWrapper):
@@ -28,16 +30,16 @@ class CheckActions(MemberWrapper):
         """
         space = self.env.single_action_space
         given = actions if isinstance(actions, Tensor) else torch.as_tensor(actions)
+        check_actions(given, self.env.action_space)
         if isinstance(space, Discrete):
-            low, high = int(space.start), int(space.start + space.n) - 1
-            bad = (given < low) | (given > high)
-            self._refuse(given, bad, f"the actions are {low} to {high}")
-        elif isinstance(space, Box):
-            bad = ~(
-                (given >= torch.as_tensor(space.low, device=given.device))
-                & (given <= torch.as_tensor(space.high, device=given.device))
-            )
-            self._refuse(given, bad.flatten(1).any(1), f"actions lie in {space}")
+            low, high = space.start, space.start + space.n - 1
+            known = f"the actions are {low} to {high}"
+        else:
+            low, high = bounds(space)
+            known = f"actions lie in {space}"
+        low, high = (torch.as_tensor(bound, device=given.device) for bound in (low, high))
+        inside = (given >= low) & (given <= high)  # False for NaN
+        self._refuse(given, ~inside.view(self.num_envs, -1).all(1), known)
         obs, reward, terminated, truncated, info = self.env.step(actions)
         return obs, reward, terminated, truncated, info
 

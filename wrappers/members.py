@@ -7,6 +7,7 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from neoteny.core.errors import InputError
+from neoteny.envs.arguments import lane_mask
 from neoteny.wrappers.member_schedules import MemberSchedules
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
@@ -87,6 +88,11 @@ class MemberWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
     @render_lanes.setter
     def render_lanes(self, lanes: Sequence[int]) -> None:
         self.env.render_lanes = lanes  # type: ignore[attr-defined]
+
+    def _reset_mask(self, options: dict[str, Any] | None) -> Any:
+        """The lanes (L,) bool to be restarted alone, beside the environment; None for all."""
+        mask = (options or {}).get("reset_mask")
+        return None if mask is None else lane_mask(mask, self.num_envs, self.device)
 
     def tasks_at(self, step: int) -> list[int]:
         """(M,) task of each member for the transition that starts at `step`."""

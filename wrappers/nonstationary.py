@@ -214,7 +214,9 @@ class NonStationaryVector(MemberWrapper):
         self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin episodes under the task in force now, in all lanes or in `reset_mask`'s (L,)."""
-        mask = (options or {}).get("reset_mask")
+        mask = self._reset_mask(options)
+        if mask is not None:
+            options = {**(options or {}), "reset_mask": mask}
         self._hold &= seed is None
         if mask is None or seed is not None:
             self._begin(self._steps if seed is None else 0)

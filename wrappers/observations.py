@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box
 from scipy.special import ndtri
 from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table, cast, leading, level, trailing
 from neoteny.wrappers.change import Seed, _Seeded, _Tabled, only_observation, some
+from neoteny.wrappers.spaces import bounds, unbounded, within
 
 Axis = Literal["features", "pixels", "channels"]
 
@@ -103,6 +103,17 @@ class ObservationPermutation(_Seen, _Tabled):
             return obs.reshape(-1).index_select(0, self._flat(obs, task, lead)).reshape(obs.shape)
         return self._shuffle(obs, task, lead)
 
+    def observation_space(self, space: Space[Any]) -> Space[Any]:
+        """See `Change.observation_space`; entries that may trade places have common bounds."""
+        low, high = bounds(space)
+        return within(space, self._common(low, np.min), self._common(high, np.max))
+
+    def _common(self, bound: Any, choose: Any) -> Any:
+        """The bound (*shape) of what can come to stand at each place."""
+        grid = bound.reshape(-1, 1 if self.over == "features" else bound.shape[-1])
+        found = choose(grid, -1 if self.over == "channels" else -2, keepdims=True)
+        return np.broadcast_to(found, grid.shape).reshape(bound.shape)
+
     def _shuffle(self, x: Any, task: Any, lead: tuple[int, ...]) -> Any:
         permutation = self._table.like(x)[self._index(x, task, len(lead))]
         last = 1 if self.over == "features" else self.shape[-1]
@@ -158,6 +169,12 @@ class GoalPermutation(ObservationPermutation):
                 f"{self.shape[-1]} channels that show the goal"
             )
 
+    def _common(self, bound: Any, choose: Any) -> Any:
+        found = bound.copy()
+        goal = slice(self.first, self._end)
+        found[..., goal] = super()._common(bound[..., goal], choose)
+        return found
+
     @property
     def _end(self) -> int:
         return self.shape[-1] if self.last is None else self.last
@@ -206,7 +223,7 @@ class ObservationOffset(_Seen, _Tabled):
 
     def observation_space(self, space: Space[Any]) -> Space[Any]:
         """See `Change.observation_space`."""
-        return _unbounded(space)
+        return unbounded(space)
 
     def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
         """`obs` (*lead, *shape) plus the offset of `task`."""
@@ -248,7 +265,15 @@ class ObservationDropout(_Seen, _Tabled):
         """`obs` (*lead, *shape) with the hidden features 0."""
         lead = self._lead(obs)
         shown = self._table.like(obs)[self._index(obs, task, len(lead))]
-        return obs * shown.reshape(*shown.shape[:-1], *self.shape)
+        shown = shown.reshape(*shown.shape[:-1], *self.shape)
+        if isinstance(obs, Tensor):
+            return torch.where(shown, obs, obs.new_zeros(()))
+        return np.where(shown, obs, obs.dtype.type(0))
+
+    def observation_space(self, space: Space[Any]) -> Space[Any]:
+        """See `Change.observation_space`."""
+        low, high = bounds(space)
+        return within(space, np.minimum(low, 0), np.maximum(high, 0))
 
 
 @dataclass(frozen=True)
@@ -293,7 +318,7 @@ class ObservationNoise(_Seen):
 
     def observation_space(self, space: Space[Any]) -> Space[Any]:
         """See `Change.observation_space`."""
-        return _unbounded(space)
+        return unbounded(space)
 
     def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
         """`obs` (*lead, *shape) plus the noise of `step`, an int or broadcastable to `lead`."""
@@ -302,11 +327,6 @@ class ObservationNoise(_Seen):
         normal = cast(self._normal.like(obs)[words >> 16], obs).reshape(obs.shape)
         std = cast(level(self._levels, task), obs)
         return obs + normal * trailing(leading(std, len(lead)), obs.ndim)
-
-
-def _unbounded(space: Space[Any]) -> Space[Any]:
-    """A Box of the same shape and dtype without bounds."""
-    return Box(-np.inf, np.inf, space.shape, space.dtype)  # type: ignore[arg-type]
 
 
 def _take(grid: Any, permutation: Any, axis: int) -> Any:

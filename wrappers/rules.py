@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import Space
 from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import where
 from neoteny.wrappers.change import HOOKS, Change
+from neoteny.wrappers.spaces import from_zero
 
 ENVIRONMENT = frozenset({"observation", "action", "reward", "params"})
 SUPERVISED = frozenset({"observation", "label"})
@@ -56,6 +58,7 @@ class Rules:
         self._acting = {
             hook: [change for change in self.changes if hook in change.hooks] for hook in HOOKS
         }
+        self._first: Any = 0
         self.random = any(change.random for change in self.changes)
 
     def acts_on(self, hook: str) -> bool:
@@ -68,6 +71,7 @@ class Rules:
         Returns:
             The space of the changed observations.
         """
+        action, self._first = from_zero(action)
         for change in self._acting["observation"]:
             if observation.shape is None:
                 raise InputError(
@@ -103,18 +107,33 @@ class Rules:
         """What the environment receives, (*lead), and what each change returned.
 
         Args:
-            action: the agent's.
+            action: the agent's, in the action space that was checked; the changes see discrete
+                ones counted from 0.
             task: in force.
             step: environment steps of the member.
             memory: what this method returned a step ago, None when all episodes begin.
         """
         acting = self._acting["action"]
+        if not acting:
+            return action, []
+        if not isinstance(action, int | Tensor):
+            action = np.asarray(action)
+        action = self._shifted(action, -1)
         kept = []
         for place, change in enumerate(reversed(acting)):
             previous = 0 if memory is None else memory[place]
             action = change.action(action, task, step, previous)
             kept.append(action if change.remembers else 0)
-        return action, kept
+        return self._shifted(action, 1), kept
+
+    def _shifted(self, action: Any, sign: int) -> Any:
+        """The action, counted from the space's first one instead of 0, or back."""
+        first = self._first
+        if not np.any(first):
+            return action
+        if isinstance(action, Tensor):
+            return action.long() + sign * torch.as_tensor(first, device=action.device)
+        return action + sign * np.asarray(first, np.int64)
 
     def params(self, task: Any) -> dict[str, Any]:
         """Parameters of the environment under `task`."""

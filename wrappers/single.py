@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
+import numpy as np
+from gymnasium.utils import RecordConstructorArgs
 
 from neoteny.core.errors import InputError
 from neoteny.wrappers.change import Change
@@ -15,7 +17,7 @@ from neoteny.wrappers.rules import Rules
 from neoteny.wrappers.schedule import Schedule
 
 
-class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any]):
+class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Any Gymnasium environment under a schedule of changes.
 
     The step that reaches a switch still belongs to the old task, its observation and reward too.
@@ -48,7 +50,15 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any]):
         stride: int = 1,
         lane: int = 0,
     ) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(
+            self,
+            schedule=schedule,
+            changes=changes,
+            on_switch=on_switch,
+            stride=stride,
+            lane=lane,
+        )
+        gymnasium.Wrapper.__init__(self, env)
         check_mode(on_switch)
         if stride <= 0:
             raise InputError(f"stride must be positive, got {stride}; give the number of envs")
@@ -83,6 +93,8 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any]):
         set_attributes(self.env, self.rules.params(self._force))
 
     def _observe(self, obs: Any) -> Any:
+        if not isinstance(obs, np.ndarray) and self.rules.acts_on("observation"):
+            obs = np.asarray(obs, self.env.observation_space.dtype)
         return self.rules.observation(obs, self._force, self.steps + self.lane)
 
     def reset(

@@ -44,7 +44,7 @@ class EpisodeStatistics(MemberWrapper):
         self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
         """Begin episodes; those given up are forgotten."""
-        mask = (options or {}).get("reset_mask")
+        mask = self._reset_mask(options)
         obs, info = self.env.reset(seed=seed, options=options)
         if mask is None:
             self._running.zero_()
@@ -53,8 +53,16 @@ class EpisodeStatistics(MemberWrapper):
         return obs, info
 
     def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Play one step and count it."""
+        """Play one step and count it.
+
+        Raises:
+            ValueError: the rewards have another shape than (L,).
+        """
         obs, reward, terminated, truncated, info = self.env.step(actions)
+        if reward.shape != self._length.shape:
+            raise InputError(
+                f"rewards have shape {tuple(reward.shape)}, expected ({self.num_envs},), one a lane"
+            )
         self._rewards.add_(reward)
         self._length.add_(1)
         ended = terminated | truncated

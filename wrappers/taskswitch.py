@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neoteny import envs
 from neoteny.core.errors import InputError
-from neoteny.envs.arguments import member_seeds
+from neoteny.envs.arguments import check_actions, lane_mask, member_seeds
 from neoteny.wrappers.arrays import filled
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.members import AnyVectorEnv
@@ -68,7 +68,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         num_envs: N, lanes a member.
         members: M.
         device: where tensors live.
-        seed: of member 0, member m having `seed + m`; or M seeds.
+        seed: of member 0, member m having `seed + m`; or M seeds; None draws them anew.
         action_tables: for each id, which of its actions each common action stands for; the tables
             have one length, the number of common actions. None passes actions on.
         channel_orders: (M, V, C) int; during visit v member m sees the channels in the order
@@ -90,7 +90,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         num_envs: int,
         members: int = 1,
         device: torch.device | str = "cpu",
-        seed: int | Sequence[int] = 0,
+        seed: int | Sequence[int] | None = 0,
         *,
         action_tables: Sequence[Sequence[int]] | None = None,
         channel_orders: npt.NDArray[np.int64] | None = None,
@@ -239,6 +239,8 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
             self.seeds = member_seeds(seed, self.members)
             self._begin(0)
         mask = (options or {}).get("reset_mask")
+        if mask is not None:
+            mask = lane_mask(mask, self.num_envs, self.device)
         parts = []
         for play in self._plays:
             masked = None if mask is None else {"reset_mask": self._part(mask, play)}
@@ -249,15 +251,17 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         """Play one step in every lane.
 
         Args:
-            actions: (L,) int64 common actions.
+            actions: (L,) common actions.
 
         Returns:
             Observations (L, *obs), rewards (L,), terminated (L,), truncated (L,) and info.
         """
         outcomes = []
+        actions = torch.as_tensor(actions, device=self.device)
+        check_actions(actions, self.action_space)
         for play in self._plays:
             part = self._part(actions, play)
-            part = part if play.actions is None else play.actions[part]
+            part = part if play.actions is None else play.actions[part.long()]
             obs, reward, terminated, truncated, info = play.env.step(part)
             final = [] if self._skip_final else [info["final_obs"]]
             outcomes.append([obs, reward, terminated, truncated, *final])
