@@ -31,12 +31,15 @@ from neoteny.experiments.drawing import (
 )
 from neoteny.experiments.metrics import mean_of_runs
 from neoteny.experiments.runs import display_name, display_names
-from neoteny.experiments.visits import visit_values
+from neoteny.experiments.visits import RELATIVE, SCALES, fresh_scale, visit_values
 
 MOST_PANELS = 8
 """With more tasks than this, none has a panel of its own."""
 MOST_SWITCHES = 24
 """With more switches than this in a stream without cycles, a curve has one point a task."""
+
+SCALED = {"normalised": "normalised return", RELATIVE: "return relative to fresh"}
+"""The label of an axis in units of `SCALES`."""
 
 DIAGNOSTICS = (
     ("gram_deviation", "Gram deviation", "log"),
@@ -153,12 +156,18 @@ def _panel_tasks(frame: pd.DataFrame) -> list[str]:
 
 
 def _draw_overview(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> str:
-    known = frame.loc[frame["online_return"].notna(), "score"].notna().all()
+    visits = visit_values(frame)
+    unit = str(visits["unit"].iloc[0])
     many = frame["task_name"].nunique() > 1
-    column = "score" if known and many else "online_return"
+    scaled = many and unit in SCALES
+    column = "score" if scaled else "online_return"
+    if scaled and unit == RELATIVE:
+        scale = fresh_scale(visits)
+        zero, one = (frame["family"].map(scale[end]) for end in ("zero", "one"))
+        frame = frame.assign(score=(frame["online_return"] - zero) / (one - zero))
     switches = common_switches(frame)
     edges = bin_edges(frame, switches)
-    cycles = _cycle_means(frame, "score" if column == "score" else "auc") if many else None
+    cycles = _cycle_means(visits) if many else None
     faint = 0.4 if len(switches) <= MOST_SWITCHES else 0.25
     by_task = cycles is None and len(switches) > MOST_SWITCHES
     breaks = switches
@@ -172,15 +181,11 @@ def _draw_overview(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> s
         else:
             panel.plot(line.x, line.mean, color=look.colour, alpha=faint, lw=0.9)
             _draw_cycles(panel, cycles[cycles["arm"] == arm], look)
-    panel.set_ylabel("normalised return" if column == "score" else _measure(frame))
+    panel.set_ylabel(SCALED.get(unit, "") if scaled else _measure(frame))
     panel.set_xlabel("environment steps")
     from_zero(panel)
     panel.set_xlim(0, frame["step"].max())
-    what = (
-        "Normalised return (0 random, 1 trained on that task alone)"
-        if column == "score"
-        else _measure(frame).capitalize()
-    )
+    what = f"Return ({SCALES[unit]})" if scaled else _measure(frame).capitalize()
     how = (
         "faint lines are means over seeds, points the means over whole cycles through the tasks"
         f"{spread(frame, bands_only=True)}"
@@ -196,13 +201,13 @@ def _draw_overview(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> s
     )
 
 
-def _cycle_means(frame: pd.DataFrame, column: str) -> pd.DataFrame | None:
+def _cycle_means(visits: pd.DataFrame) -> pd.DataFrame | None:
     """One row per arm and whole cycle with x, mean, low, high; None with fewer than two."""
-    visits = visit_values(frame)
+    visits = visits[visits["value"].notna()]
     length = visits["task_name"].nunique()
     rows = []
     for (arm, cycle), group in visits[visits["complete"]].groupby(["arm", "cycle"], sort=False):
-        runs = group.groupby("seed")[column].agg(["mean", "size"])
+        runs = group.groupby("seed")["value"].agg(["mean", "size"])
         whole = runs.loc[runs["size"] == length, "mean"].to_numpy(np.float64)
         if len(whole):
             found = mean_of_runs(whole)

@@ -39,7 +39,8 @@ figure { margin: 1rem 0 2rem; }
 figure img { width: 100%; height: auto; }
 figcaption, .note { color: #555; font-size: .88rem; }
 pre { background: #f6f6f6; padding: .8rem 1rem; overflow-x: auto; font-size: .84rem; }
-code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .92em; }
+code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .92em;
+  overflow-wrap: anywhere; }
 """
 
 _DEFINITIONS = """

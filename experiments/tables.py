@@ -15,13 +15,8 @@ from rich.text import Text
 from neoteny.experiments.arms import labels
 from neoteny.experiments.runs import display_names
 from neoteny.experiments.summary import PER_TASK
-from neoteny.experiments.visits import RELATIVE
+from neoteny.experiments.visits import SCALES
 
-SCALES = {
-    "normalised": "0 random actions, 1 trained on that game alone",
-    RELATIVE: "0 an untrained policy, 1 the mean visit of fresh networks",
-}
-"""Units that are not those of the returns themselves."""
 BLANK = "-"
 """What stands for a number that does not exist."""
 
@@ -199,7 +194,10 @@ def raw_unit(table: pd.DataFrame) -> str:
 def _print(console: Console, texts: pd.DataFrame) -> None:
     """Print texts as a table, or as several below each other if the terminal is narrow."""
     lines = {
-        str(name): _stacked(str(name), [text.replace(" [", "\n[") for text in column])
+        str(name): _stacked(
+            str(name),
+            [text if name == "arm" else text.replace(" [", "\n[") for text in column],
+        )
         for name, column in texts.items()
     }
     widths = {name: _width(cells) for name, cells in lines.items()}

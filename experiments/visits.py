@@ -16,6 +16,11 @@ ALIVE = "charts/alive"
 CONSTANT = ("task", "task_name", "family", "interventions", "setup", "measure", "cycle", "complete")
 """Columns of `neoteny.experiments.runs.read_runs` with one value a visit."""
 RELATIVE = "relative to fresh"
+SCALES = {
+    "normalised": "0 random actions, 1 trained on that game alone",
+    RELATIVE: "0 an untrained policy, 1 the mean visit of fresh networks",
+}
+"""Units that are not those of the returns themselves."""
 
 
 def visit_values(frame: pd.DataFrame) -> pd.DataFrame:
@@ -62,23 +67,34 @@ def add_values(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The table with these columns.
     """
-    arms = arms_of(table)
-    oracles = table["arm"].isin([arm.name for arm in arms if arm.role == ORACLE])
     scored = table["score"].notna()
     if scored.any() and scored[table["auc"].notna()].all():
         unit, value, gain = "normalised", table["score"], table["score"]
     else:
-        family = table["family"]
-        floor = table[oracles].groupby("family")["first"].mean()
-        gain = table["auc"] - family.map(floor)
+        family, scale = table["family"], fresh_scale(table)
+        gain = table["auc"] - family.map(scale["zero"])
         unit, value = " or ".join(table["measure"].unique()), table["auc"]
         if family.nunique() > 1:
-            top = gain[oracles].groupby(family[oracles]).mean()
-            gain = gain / family.map(top.where(top > 0))
-            value = gain
-            unit = RELATIVE if oracles.any() else unit
+            value = gain = gain / family.map(scale["one"] - scale["zero"])
+            unit = RELATIVE if len(scale) else unit
     table = table.assign(unit=unit, value=value.astype(float), gain=gain.astype(float))
-    return table.assign(gap=_gaps(table, arms))
+    return table.assign(gap=_gaps(table, arms_of(table)))
+
+
+def fresh_scale(table: pd.DataFrame) -> pd.DataFrame:
+    """What an untrained policy and the fresh networks reach in each environment.
+
+    Args:
+        table: the visits.
+
+    Returns:
+        ``zero``, the mean of the first values in the visits of fresh networks, and ``one``, the
+        mean of those visits, NaN where it is not above; a row a family, none without such an arm.
+    """
+    oracles = [arm.name for arm in arms_of(table) if arm.role == ORACLE]
+    groups = table[table["arm"].isin(oracles)].groupby("family")
+    scale = groups.agg(zero=("first", "mean"), one=("auc", "mean"))
+    return scale.assign(one=scale["one"].where(scale["one"] > scale["zero"]))
 
 
 def _visit(group: pd.DataFrame) -> dict[str, object]:
