@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from types import TracebackType
 
-from neoteny.core.errors import InputError, RunError
+from neoteny.core.errors import InputError
 from neoteny.experiments.provenance import command
 
 try:
@@ -106,19 +106,15 @@ class FolderLock:
         finally:
             os.close(descriptor)
 
-    def check(self) -> None:
-        """Make sure that the folder at this path is still the one that is held.
-
-        Raises:
-            RunError: If it was moved, removed or replaced.
-        """
+    @property
+    def holds(self) -> bool:
+        """Whether the folder at its path is still the one that is held, not moved or removed."""
         held = os.fstat(self._descriptor)
         try:
             there = os.stat(self._path)
         except OSError:
-            there = None
-        if there is None or (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino):
-            raise RunError(f"{self.folder} was moved or removed while it was written to")
+            return False
+        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
 
     def _sign(self) -> None:
         """Leave a note of who holds the lock; a disk that is full takes none."""

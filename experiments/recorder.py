@@ -63,7 +63,8 @@ CUSTOM_SCALARS = {
 class Recorder:
     """Writes one row an iteration for each of the M members of a process.
 
-    Use it as a context manager, or call `close`. Rows reach the operating system in `record`
+    Use it as a context manager: files are checked when it is made, and written to from entering it
+    on. Rows reach the operating system in `record`
     and the disk in `flush`: call `flush` before saving a checkpoint, so that the rows up to a
     checkpoint are never missing, and keep `state_dict` in it, so that they are never others.
 
@@ -94,20 +95,12 @@ class Recorder:
         self._run = uuid.uuid4().hex if resumed is None else resumed["run"]
         self._step = 0 if resumed is None else resumed["step"]
         self._members = [_Member(seed_folder(Path(run_folder), seed), seed) for seed in self.seeds]
-        with ExitStack() as opened:
-            opened.callback(self.close)
-            self._open(config, resumed)
-            opened.pop_all()
-
-    def _open(self, config: Mapping[str, Any], resumed: Mapping[str, Any] | None) -> None:
+        self._config = config
+        self._resumed = resumed is not None
         if resumed is None:
-            for member in self._members:
-                member.begin(self._run, config)
             return
         for index, member in enumerate(self._members):
             member.check(self._run, self._step, resumed["rows"][index], resumed["digests"][index])
-        for member in self._members:
-            member.go_on(self._step, config)
 
     def record(
         self,
@@ -157,6 +150,14 @@ class Recorder:
             member.close()
 
     def __enter__(self) -> Recorder:
+        with ExitStack() as opened:
+            opened.callback(self.close)
+            for member in self._members:
+                if self._resumed:
+                    member.go_on(self._step, self._config)
+                else:
+                    member.begin(self._run, self._config)
+            opened.pop_all()
         return self
 
     def __exit__(

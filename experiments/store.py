@@ -95,7 +95,6 @@ class Store:
         self._config = config
         self._description = description
         self._lock = FolderLock(config.folder)
-        self._records: dict[str, Any] | None = None
         self._saved: int | None = None
         self._stack = ExitStack()
 
@@ -109,9 +108,9 @@ class Store:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stack.close()
-        if isinstance(error, RunError) and not isinstance(error, FrozenError):
-            raise RunError(f"{error}; {self._what_is_left()}") from error
+        with self._stack:
+            if isinstance(error, RunError) and not isinstance(error, FrozenError):
+                raise RunError(f"{error}; {self._what_is_left()}") from error
 
     def read(self, *, resumed: bool) -> dict[str, Any] | None:
         """Check the folder, tidy it and read the checkpoint.
@@ -123,27 +122,25 @@ class Store:
             The state that was saved, or None for a new run.
 
         Raises:
-            InputError: If the folder or the checkpoint does not fit.
+            InputError: If the folder, the checkpoint or the rows do not fit.
         """
         check_run_folder(self.folder, self._description, resumed, IGNORED)
         remove_leftovers(self.folder)
-        if not resumed:
-            return None
-        state = read_checkpoint(self.folder, self._description, self._config.device)
-        self._records, self._saved = state["records"], state["records"]["step"]
+        state = records = None
+        if resumed:
+            state = read_checkpoint(self.folder, self._description, self._config.device)
+            records = state["records"]
+            self._saved = records["step"]
+        self.recorder = Recorder(self.folder, self._config.seed_list, self._description, records)
         return state
 
     def open(self) -> None:
-        """Open the records, and drop rows after the checkpoint.
+        """Begin to write the records; rows after the checkpoint are dropped.
 
         Raises:
-            InputError: If the rows are not those of the checkpoint.
             RunError: If a file cannot be written.
         """
-        seeds = self._config.seed_list
-        self.recorder = self._stack.enter_context(
-            Recorder(self.folder, seeds, self._description, self._records)
-        )
+        self._stack.enter_context(self.recorder)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a checkpoint, bound to the configuration and the rows that it goes with.
@@ -154,7 +151,8 @@ class Store:
         Raises:
             RunError: If it cannot be written; the previous checkpoint stays.
         """
-        self._lock.check()
+        if not self._lock.holds:
+            raise RunError(f"{self.folder} was moved or removed while its run wrote there")
         self.recorder.flush()
         records = self.recorder.state_dict()
         config = json.dumps(self._description, default=str)
@@ -164,6 +162,8 @@ class Store:
     def _what_is_left(self) -> str:
         if self._saved is None:
             return "nothing was measured: once that is mended, give the same command again"
+        if not self._lock.holds:
+            return f"its checkpoint of step {self._saved:,} went with it: --resume where it is now"
         return (
             f"the checkpoint of step {self._saved:,} is kept: once that is mended, go on with "
             f"--resume {self.folder}"

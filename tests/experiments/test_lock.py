@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from neoteny.core.errors import InputError, RunError
+from neoteny.core.errors import InputError
 from neoteny.experiments import lock
 from neoteny.experiments.lock import LOCK, FolderLock
 
@@ -29,7 +29,7 @@ def test_the_second_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "run"
     owner = f"in use by process {os.getpid()} on .* since"
     with FolderLock(folder) as held:
-        held.check()
+        assert held.holds
         with pytest.raises(InputError, match=owner) as refused:
             FolderLock(folder).__enter__()
         with pytest.raises(InputError, match=owner):
@@ -75,10 +75,10 @@ def test_no_other_program_inherits_the_lock(tmp_path: Path) -> None:
 def test_a_folder_that_was_moved_or_replaced_is_noticed(tmp_path: Path) -> None:
     with FolderLock(tmp_path / "run") as held:
         (tmp_path / "run").rename(tmp_path / "moved")
-        with pytest.raises(RunError, match="moved or removed"):
-            held.check()
-        with FolderLock(tmp_path / "run"), pytest.raises(RunError, match="moved or removed"):
-            held.check()
+        assert not held.holds
+        with FolderLock(tmp_path / "run") as other:
+            assert other.holds
+            assert not held.holds
 
 
 def test_a_file_system_without_locks_is_warned_of(

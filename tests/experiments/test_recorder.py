@@ -125,8 +125,8 @@ def test_new_recorder_refuses_an_old_folder(tmp_path: Path) -> None:
     with Recorder(tmp_path, [0], CONFIG) as recorder:
         _record_one(recorder)
     before = (tmp_path / "seed_0" / "metrics.csv").read_bytes()
-    with pytest.raises(ValueError, match="already holds a run"):
-        Recorder(tmp_path, [0], CONFIG)
+    with pytest.raises(ValueError, match="already holds a run"), Recorder(tmp_path, [0], CONFIG):
+        pass
     assert (tmp_path / "seed_0" / "metrics.csv").read_bytes() == before
 
 
@@ -205,7 +205,8 @@ def test_rows_that_are_not_the_checkpoints_are_refused(tmp_path: Path, change: s
     assert "\n" not in str(refused.value)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*.*")} == before
     path.write_text("".join(lines))
-    Recorder(tmp_path, [0, 1], CONFIG, saved).close()
+    with Recorder(tmp_path, [0, 1], CONFIG, saved):
+        pass
     assert path.read_text() == "".join(lines[:-1])
 
 
