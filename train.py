@@ -25,6 +25,7 @@ try:
     from neoteny.experiments.config import CompareConfig, RunConfig
     from neoteny.experiments.console import lasting_output, open_console, print_error, print_notice
     from neoteny.experiments.listing import print_listing
+    from neoteny.experiments.stored import allowed_by, load_plugins
     from neoteny.experiments.timeline import TimelineConfig, timeline
     from neoteny.experiments.watch import WatchConfig, watch
 except KeyboardInterrupt:  # before there is a run, which takes seconds
@@ -71,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     try:
         console = open_console()
-        stored = resume_defaults(arguments)
+        allowed = allowed_by(arguments)
+        load_plugins(allowed.plugins)
+        stored = resume_defaults(arguments, allowed)
         defaults = preset_defaults(arguments)
         commands = (
             Annotated[

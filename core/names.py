@@ -30,7 +30,7 @@ def closest(name: object, known: Iterable[str], count: int = 1) -> list[str]:
     wanted = _plain(str(name)[:200])
     if wanted in plain:
         return [plain[wanted]]
-    return [plain[found] for found in get_close_matches(wanted, plain, count, cutoff=0.7)]
+    return [plain[found] for found in get_close_matches(wanted, plain, count, cutoff=0.65)]
 
 
 def hint(name: object, known: Iterable[str]) -> str:

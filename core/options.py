@@ -131,7 +131,8 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}" if type(value) is float else str(value)
     try:
-        text = repr(str(value) if isinstance(value, str) else value)
+        typed = isinstance(value, Text) and value.isprintable()
+        text = str(value) if typed else repr(str(value) if isinstance(value, str) else value)
     except ValueError:  # Python writes no whole numbers of more than 4,300 digits
         text = "a number too long to show"
     return text if len(text) <= 80 else text[:77] + "..."

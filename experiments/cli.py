@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from neoteny.core.errors import FrozenError, InputError, RunError
+from neoteny.core.names import require_known
 from neoteny.experiments import report as reporting
 from neoteny.experiments.agents import AGENTS, HYPER
-from neoteny.experiments.config import PRESETS, CompareConfig, RunConfig, from_dict
+from neoteny.experiments.config import PRESETS, CompareConfig, RunConfig
 from neoteny.experiments.console import caution
-from neoteny.experiments.folders import CONFIG, has_checkpoint, read_json
+from neoteny.experiments.folders import has_checkpoint
 from neoteny.experiments.interrupt import Stopped
 from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.runner import run as train
 from neoteny.experiments.store import check_startable
+from neoteny.experiments.stored import Allowed, load_run, value_of
 
 __all__ = ["compare", "preset_defaults", "report", "resume_defaults", "run"]
 
@@ -31,9 +32,11 @@ def preset_defaults(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: If the preset or the agent is unknown, or they do not go together.
     """
-    agent = _value_of("--agent", arguments)
-    preset = _value_of("--preset", arguments) or AGENTS[_known(agent or "ppo", AGENTS)].preset
-    defaults = {"agent": agent or "ppo"} | PRESETS[_known(preset, PRESETS, "preset")]
+    agent = value_of("--agent", arguments)
+    require_known("agent", agent or "ppo", AGENTS)
+    preset = value_of("--preset", arguments) or AGENTS[agent or "ppo"].preset
+    require_known("preset", preset, PRESETS)
+    defaults = {"agent": agent or "ppo"} | PRESETS[preset]
     if agent is not None and AGENTS[agent].supervised != AGENTS[defaults["agent"]].supervised:
         raise InputError(
             f"preset {preset!r} is for {defaults['agent']}, not for {agent}: "
@@ -45,26 +48,32 @@ def preset_defaults(arguments: Sequence[str]) -> dict[str, Any]:
     return defaults | dict.fromkeys(HYPER) | {hyper: given}  # only its own options are offered
 
 
-def resume_defaults(arguments: Sequence[str]) -> RunConfig | None:
+def resume_defaults(arguments: Sequence[str], allowed: Allowed) -> RunConfig | None:
     """The configuration of the run named by `--resume`, or None.
 
+    Args:
+        arguments: Of the command line.
+        allowed: The code that they allow to be run.
+
     Raises:
-        InputError: If the folder holds no run.
+        InputError: If the folder holds no run, or one that needs other code.
     """
-    text = _value_of("--resume", arguments)
+    text = value_of("--resume", arguments)
     if text is None:
         return None
     folder = Path(text)
-    stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
-    if not stored:
-        raise InputError(f"{folder} holds no run to resume: name the folder above seed_0")
-    return dataclasses.replace(from_dict(read_json(stored[0])), out=folder, resume=folder)
+    return dataclasses.replace(load_run(folder, allowed), out=folder, resume=folder)
 
 
 def run(config: RunConfig, console: Console) -> None:
     """Train one arm and say where its curves are."""
-    if config.resume is not None:
-        config = dataclasses.replace(config, out=config.resume)
+    if config.resume is None and config.trust:
+        raise InputError("--trust goes with --resume alone: a new run names its code by --plugin")
+    if config.resume is not None and config.out != config.resume:
+        raise InputError(
+            f"--out {config.out} does not go with --resume: a run goes on where it lies, in "
+            f"{config.resume}"
+        )
     train(config, console, resume=config.resume is not None and has_checkpoint(config.folder))
     console.print(f"written to {config.folder}", soft_wrap=True)
     _print_tensorboard(config.folder, console)
@@ -105,22 +114,3 @@ def report(folder: Path, console: Console) -> None:
 
 def _print_tensorboard(folder: Path, console: Console) -> None:
     console.print(f"curves: tensorboard --logdir {shlex.quote(str(folder))}", soft_wrap=True)
-
-
-def _known(name: str, names: Mapping[str, object], what: str = "agent") -> str:
-    """The name, if it is one of `names`."""
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
-        raise InputError(f"{what} {name!r} is unknown: {hint}")
-    return name
-
-
-def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """The value given to an option as `--option value` or `--option=value`."""
-    for index, argument in enumerate(arguments):
-        if argument == option and index + 1 < len(arguments):
-            return arguments[index + 1]
-        if argument.startswith(option + "="):
-            return argument.partition("=")[2]
-    return None

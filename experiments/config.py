@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+import tyro
 
 from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.network_spec import PAPER_GAIN, NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import InputError
+from neoteny.core.options import Text, check_fields
 from neoteny.experiments.agents import AGENTS, HYPER
 from neoteny.experiments.presets import PRESETS
 from neoteny.plasticity.interventions import Intervention, make_interventions
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 from neoteny.wrappers.supervised_files import SupervisedDefinition
 
-__all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name", "from_dict"]
+__all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,14 @@ class TrainConfig:
     env_option: tuple[str, ...] = ()
     """Options of the stream or environment as name=value, such as sticky=0.1 or max_steps=1000."""
     stream: Path | None = None
-    """YAML or Python file of a stream of your own, in place of `env`."""
+    """YAML or Python file of a stream of your own, in place of `env`; a Python file is run."""
+    plugin: tuple[str, ...] = ()
+    """Python files or modules to run first, which register environments, interventions or changes
+    of your own."""
+    stream_definition: Annotated[
+        StreamDefinition | SupervisedDefinition | None, tyro.conf.Fixed, tyro.conf.Suppress
+    ] = None
+    """What the stream file said when it was read, which is once."""
     seeds: int = 1
     """Number of members, trained together in one process; member i has seed first-seed + i."""
     first_seed: int = 0
@@ -105,24 +115,30 @@ class TrainConfig:
     preset: str = "cpu"
     """Which defaults the other fields start from; see `list presets`."""
 
+    limits: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("steps", "task_steps"), "at least 1"),
+        **dict.fromkeys(("first_seed", "diagnose_every", "checkpoint_minutes"), "at least 0"),
+        "seeds": "from 1 to 10,000",
+        "eval_episodes": "from 0 to 100,000",
+        "threads": "from 1 to 1,024",
+        "depth": "from 1 to 10,000",
+        **dict.fromkeys(("hidden", "channels"), "from 1 to 1,000,000"),
+        **dict.fromkeys(("kernel", "stride"), "from 1 to 1,000"),
+        "padding": "from 0 to 1,000",
+    }
+
     def __post_init__(self) -> None:
+        check_fields(self)
         self._keep_own_hyper()
-        for name in ("seeds", "steps", "task_steps", "depth"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise InputError(f"{name} is {value}: it must be at least 1")
-        for name in ("first_seed", "diagnose_every", "eval_episodes"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}: it must not be negative")
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError(
-                f"device is {self.device}, but this torch sees no CUDA: use --device cpu"
-            )
+        if self.stream is not None and self.stream_definition is None:
+            object.__setattr__(self, "stream_definition", read_stream(self.stream))
+            object.__setattr__(self, "env", self.stream.stem)
+        check_device(self.device)
         if self.cuda_graphs and not self.device.startswith("cuda"):
             raise InputError(f"cuda_graphs need a GPU, but device is {self.device}: leave them out")
         if self.cuda_graphs and self.agent != "ppo":
             raise InputError(f"cuda_graphs serve the agent ppo, not {self.agent}: leave them out")
-        _ = self.network_spec, self.options, self.stream_definition
+        _ = self.network_spec, self.options
 
     def _keep_own_hyper(self) -> None:
         """Give the agent hyper-parameters if it has none, and take away those of others."""
@@ -173,37 +189,31 @@ class TrainConfig:
         return list(range(self.first_seed, self.first_seed + self.seeds))
 
     @property
-    def stream_definition(self) -> StreamDefinition | SupervisedDefinition | None:
-        """The stream read from the user's file, if there is one."""
-        return None if self.stream is None else read_stream(self.stream)
-
-    @property
-    def world(self) -> str:
-        """Name of the stream or environment."""
-        return self.env if self.stream is None else self.stream.stem
-
-    @property
     def options(self) -> dict[str, Any]:
-        """`env_option` read into Python values."""
+        """`env_option` by name, as texts that are read once their types are known."""
         options: dict[str, Any] = {}
         for text in self.env_option:
             name, equals, value = text.partition("=")
             if not equals:
                 raise InputError(f"env option {text!r} has no value: write name=value")
-            options[name.replace("-", "_")] = _literal(value)
+            name = name.replace("-", "_")
+            if name in options:
+                raise InputError(f"env option {name!r} is given twice: give it once")
+            options[name] = Text(value)
         return options
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        values = dataclasses.asdict(self)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in HYPER:
-            if values[name] is None:
-                del values[name]
-        if (definition := self.stream_definition) is None:
-            del values["stream"]
-        else:
-            values |= {"env": self.world, "stream": str(self.stream)}
+            hyper = values.pop(name)
+            if hyper is not None:
+                values[name] = dataclasses.asdict(hyper)
+        stream, definition = values.pop("stream"), values.pop("stream_definition")
+        if definition is not None:
             values["stream_definition"] = definition.to_dict()
+        if stream is not None:
+            values["stream"] = str(stream)
         return values
 
 
@@ -217,6 +227,8 @@ class RunConfig(TrainConfig):
     """Folder of the run; unset, results/runs/<env>/<arm>."""
     resume: Path | None = None
     """Continue the run in this folder from its checkpoint, with its configuration."""
+    trust: bool = False
+    """Run what the resumed run's config.json names: its plugins, its module, its Python stream."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -237,12 +249,12 @@ class RunConfig(TrainConfig):
     @property
     def folder(self) -> Path:
         """Where the run is written."""
-        return self.out or Path("results/runs") / self.world.replace("/", "-") / self.arm
+        return self.out or Path("results/runs") / self.env.replace("/", "-") / self.arm
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; where a run lies is not part of what it is."""
         values = super().to_dict()
-        del values["out"], values["resume"]
+        del values["out"], values["resume"], values["trust"]
         return values
 
 
@@ -276,7 +288,7 @@ class CompareConfig(TrainConfig):
     @property
     def folder(self) -> Path:
         """Where the comparison is written."""
-        return self.out or Path("results/runs") / f"{self.world.replace('/', '-')}-comparison"
+        return self.out or Path("results/runs") / f"{self.env.replace('/', '-')}-comparison"
 
     def arms(self) -> list[RunConfig]:
         """One run for every combination of interventions and what they are crossed with."""
@@ -330,30 +342,20 @@ def _times(values: tuple[int, ...]) -> str:
     return "x".join(map(str, values))
 
 
-def from_dict(values: dict[str, Any]) -> RunConfig:
-    """Rebuild the configuration that :meth:`RunConfig.to_dict` stored."""
-    known = {f.name for f in dataclasses.fields(RunConfig)}
-    kept: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in values.items()
-        if name in known
-    }
-    if "stream" in kept:
-        kept["stream"] = Path(kept["stream"])
-    hyper = AGENTS[kept["agent"]].hyper
-    return RunConfig(**kept | {hyper: HYPER[hyper](**kept[hyper])})
+def check_device(name: str) -> None:
+    """Refuse a device that torch does not have here.
 
-
-def _literal(text: str) -> Any:
-    """Read true, false, none, a number, a comma-separated list or else the text itself."""
-    if "," in text:
-        return tuple(_literal(part) for part in text.split(",") if part)
-    constants = {"true": True, "false": False, "none": None}
-    if text.lower() in constants:
-        return constants[text.lower()]
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text
+    Raises:
+        InputError: Naming it.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+        raise InputError(f"device is {name!r}: use cpu, cuda or one GPU as in cuda:1")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and not count:
+        raise InputError(f"device is {name}, but this torch sees no CUDA: use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise InputError(f"device is {name}, but the last one is cuda:{count - 1}: use that")

@@ -11,9 +11,11 @@ import tyro
 from rich.console import Console
 
 from neoteny.core.errors import InputError
-from neoteny.experiments import checkpoint
-from neoteny.experiments.config import RunConfig, TrainConfig, from_dict
-from neoteny.experiments.folders import CHECKPOINT, CONFIG, read_json
+from neoteny.experiments.cli import preset_defaults
+from neoteny.experiments.config import RunConfig, TrainConfig
+from neoteny.experiments.folders import CHECKPOINT, read_json
+from neoteny.experiments.store import read_checkpoint
+from neoteny.experiments.stored import Allowed, load_run, stored_config
 from neoteny.experiments.worlds import make_world
 
 __all__ = ["TimelineConfig", "timeline"]
@@ -27,6 +29,8 @@ class TimelineConfig(TrainConfig):
     """Folder of a run, whose options are taken; switches that waited for returns are known then."""
     out: Path = Path("timeline.png")
     """File to draw to, ending in .png, .pdf or .svg."""
+    trust: bool = False
+    """Run what the run's config.json names: its plugins, its module, its Python stream."""
 
 
 def timeline(config: TimelineConfig, console: Console) -> None:
@@ -40,10 +44,11 @@ def timeline(config: TimelineConfig, console: Console) -> None:
         ValueError: If the folder holds no run, an option does not fit, or the file cannot be
             written.
     """
-    run = _of_options(config) if config.folder is None else _of_folder(config.folder)
+    run = _of_options(config) if config.folder is None else _of_folder(config)
     world = make_world(run)
     if config.folder is not None and (config.folder / CHECKPOINT).is_file():
-        world.load_state_dict(checkpoint.load(config.folder / CHECKPOINT)["envs"])
+        stored = read_json(stored_config(config.folder))
+        world.load_state_dict(read_checkpoint(config.folder, stored)["envs"])
     each = run.hyper.steps_per_iteration
     total = math.ceil(run.steps / each) * each
     names = [name.removeprefix("neoteny/") for name in world.task_names]
@@ -62,8 +67,16 @@ def _of_options(config: TimelineConfig) -> RunConfig:
     return RunConfig(**shared)
 
 
-def _of_folder(folder: Path) -> RunConfig:
-    stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
-    if not stored:
-        raise InputError(f"{folder} holds no run: name the folder above seed_0")
-    return from_dict(read_json(stored[0]) | {"device": "cpu", "cuda_graphs": False})
+def _of_folder(config: TimelineConfig) -> RunConfig:
+    """The configuration of the run in a folder, which takes no options beside those for code."""
+    assert config.folder is not None
+    unset = (TimelineConfig(), TimelineConfig(**preset_defaults([])))
+    for field in dataclasses.fields(TrainConfig):
+        value = getattr(config, field.name)
+        code = field.name in ("env", "plugin", "stream", "stream_definition")
+        if not code and all(value != getattr(one, field.name) for one in unset):
+            raise InputError(
+                f"{field.name} is {value}, but {config.folder} has its own options: leave it out"
+            )
+    allowed = Allowed(config.trust, config.plugin, config.stream_definition, config.env)
+    return load_run(config.folder, allowed, device="cpu", cuda_graphs=False)

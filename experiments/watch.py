@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import tyro
@@ -15,13 +15,16 @@ from rich.console import Console
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.core.names import closest
+from neoteny.core.options import check_fields
 from neoteny.experiments.agents import AGENTS
-from neoteny.experiments.config import RunConfig, from_dict
+from neoteny.experiments.config import RunConfig
 from neoteny.experiments.evaluation import play
 from neoteny.experiments.film import Film, check_film_path, write_film
-from neoteny.experiments.folders import CHECKPOINT, CONFIG, read_json
+from neoteny.experiments.folders import CHECKPOINT, CONFIG
 from neoteny.experiments.runner import Runner
 from neoteny.experiments.store import read_checkpoint
+from neoteny.experiments.stored import Allowed, load_run
 from neoteny.experiments.worlds import make_envs
 from neoteny.wrappers.statistics import EpisodeStatistics
 
@@ -47,12 +50,16 @@ class WatchConfig:
     """File ending in .gif or .mp4; unset, a .gif in the run's folder."""
     fps: float = 12.0
     """Frames, which are environment steps, a second."""
+    stream: Path | None = None
+    """Python file of the run's stream, where it takes the file's code; it is run."""
+    plugin: tuple[str, ...] = ()
+    """Python files or modules to run first."""
+    trust: bool = False
+    """Run what the run's config.json names: its plugins, its module, its Python stream."""
+    limits: ClassVar[Mapping[str, str]] = {"episodes": "from 1 to 1,000", "fps": "in (0, 100]"}
 
     def __post_init__(self) -> None:
-        if self.episodes <= 0:
-            raise InputError(f"episodes is {self.episodes}: it must be at least 1")
-        if not 0 < self.fps <= 100:
-            raise InputError(f"fps is {self.fps}: it must be above 0 and at most 100")
+        check_fields(self)
 
 
 def watch(config: WatchConfig, console: Console) -> list[float]:
@@ -69,14 +76,14 @@ def watch(config: WatchConfig, console: Console) -> list[float]:
         ValueError: If the folder holds no checkpoint of an agent that acts, or an option does not
             fit it.
     """
-    folder, run = _find_run(config.folder)
+    folder, run = _find_run(config)
     seed = _find_seed(config, run)
     if config.out is not None:
         check_film_path(config.out)
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
     runner = Runner(run, console)
     if "rgb_array" not in getattr(runner.envs, "metadata", {}).get("render_modes", ()):
-        raise InputError(f"{run.world} draws no frames: it has no render mode rgb_array")
+        raise InputError(f"{run.env} draws no frames: it has no render mode rgb_array")
     runner.load(read_checkpoint(folder, runner.description()))
     member = run.seed_list.index(seed)
     step, task = _find_step(config.task, runner, member)
@@ -134,27 +141,26 @@ def _text(episode: int, step: int, value: float) -> str:
     return f"episode {episode}   step {step}   return {value:g}"
 
 
-def _find_run(folder: Path) -> tuple[Path, RunConfig]:
+def _find_run(config: WatchConfig) -> tuple[Path, RunConfig]:
     """The run's folder and its configuration, on the CPU."""
+    folder = config.folder
     if (folder / CONFIG).is_file() and not (folder / CHECKPOINT).exists():
         folder = folder.parent  # one of its seeds' folders was named
-    stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
-    if not stored or not (folder / CHECKPOINT).is_file():
+    if not (folder / CHECKPOINT).is_file():
         below = sorted(path.parent.name for path in folder.glob(f"*/{CHECKPOINT}"))
         hint = f"name one of its runs: {', '.join(below)}" if below else "name the folder of a run"
         raise InputError(f"{folder} holds no {CHECKPOINT}: {hint}")
-    values = read_json(stored[0])
-    kind = AGENTS.get(values.get("agent", ""))
-    if kind is None:
-        raise InputError(f"{folder} is of the agent {values.get('agent')!r}, unknown here")
+    allowed = Allowed(config.trust, config.plugin, config.stream)
+    run = load_run(folder, allowed, device="cpu", cuda_graphs=False)
+    kind = AGENTS[run.agent]
     if kind.supervised:
         raise InputError(f"{folder} is of a classifier, which plays nothing: watch PPO or DQN")
     if kind.policy is None:
         raise InputError(
-            f"{folder} is of {values['agent']}: agents of Stable-Baselines3 cannot be loaded from "
+            f"{folder} is of {run.agent}: agents of Stable-Baselines3 cannot be loaded from "
             "a checkpoint, so watch one of ppo or dqn"
         )
-    return folder, from_dict(values | {"device": "cpu", "cuda_graphs": False})
+    return folder, run
 
 
 def _find_seed(config: WatchConfig, run: RunConfig) -> int:
@@ -200,7 +206,7 @@ def _last_step(name: str, runner: Runner, member: int) -> int:
     known = {shown.lower(): k for k, n in enumerate(names) for shown in (n, _short(n))}
     task = known.get(name.lower())
     if task is None:
-        near = difflib.get_close_matches(name.lower(), known, n=1)
+        near = closest(name, known)
         some = ", ".join(map(_short, names[:12])) + (", ..." if len(names) > 12 else "")
         near = [_short(names[known[text]]) for text in near]
         hint = f"did you mean {near[0]!r}?" if near else f"the run's tasks are {some}"

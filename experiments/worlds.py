@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
+from gymnasium.spaces import Box
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.core.options import fit_all, keywords
 from neoteny.experiments.agents import AGENTS
 from neoteny.experiments.config import RunConfig
+from neoteny.experiments.sizes import require_room, require_room_to_record
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.statistics import EpisodeStatistics
 from neoteny.wrappers.stream_files import StreamDefinition
-from neoteny.wrappers.streams import make_stream
+from neoteny.wrappers.stream_setup import Setup
+from neoteny.wrappers.streams import build_stream
 from neoteny.wrappers.supervised import OPTIONS, SupervisedStream, make_supervised, supervised
 from neoteny.wrappers.supervised_files import OPTIONS as FILE_OPTIONS
 from neoteny.wrappers.supervised_files import SupervisedDefinition
@@ -29,19 +34,31 @@ def make_world(config: RunConfig) -> EpisodeStatistics | SupervisedStream | Sepa
     Raises:
         ValueError: If the name or an option is unknown, or the agent cannot take it.
     """
+    require_room(config)
+    world = _make_world(config)
+    require_room_to_record(config, world)
+    return world
+
+
+def _make_world(config: RunConfig) -> EpisodeStatistics | SupervisedStream | SeparateWorlds:
     if AGENTS[config.agent].supervised:
         return _make_supervised(config)
     definition = config.stream_definition
     if isinstance(definition, SupervisedDefinition) or (
         not definition and config.env in supervised()
     ):
-        raise InputError(f"{config.world} is a supervised stream: it needs --agent classifier")
+        raise InputError(f"{config.env} is a supervised stream: it needs --agent classifier")
     if AGENTS[config.agent].separate:
         if config.eval_episodes:
             raise InputError("--eval-episodes is not there for agents of Stable-Baselines3")
-        return SeparateWorlds(
-            [make_envs(replace(config, seeds=1, first_seed=seed)) for seed in config.seed_list]
-        )
+        worlds = [make_envs(replace(config, seeds=1, first_seed=seed)) for seed in config.seed_list]
+        space = worlds[0].single_action_space
+        if isinstance(space, Box) and not space.is_bounded():
+            raise InputError(
+                f"actions of {config.env} are {space}: Stable-Baselines3 takes bounded ones; use "
+                "--agent ppo, or bound them in the environment"
+            )
+        return SeparateWorlds(worlds)
     return make_envs(config)
 
 
@@ -100,19 +117,17 @@ def make_envs(
     """
     definition = config.stream_definition
     assert not isinstance(definition, SupervisedDefinition)
-    return EpisodeStatistics(
-        make_stream(
-            definition or config.env,
-            lanes or config.hyper.num_envs,
-            members=config.seeds,
-            device=config.device,
-            seed=config.seed_list,
-            task_steps=config.task_steps,
-            steps_per_iteration=config.hyper.steps_per_iteration,
-            render_mode=render_mode,
-            **config.options,
-        )
+    each = config.hyper.steps_per_iteration
+    setup = Setup(
+        lanes or config.hyper.num_envs,
+        torch.device(config.device),
+        tuple(config.seed_list),
+        config.task_steps,
+        each,
+        render_mode,
+        math.ceil(config.steps / each) * each,
     )
+    return EpisodeStatistics(build_stream(definition or config.env, setup, config.options))
 
 
 def _make_supervised(config: RunConfig) -> SupervisedStream:
@@ -134,5 +149,5 @@ def _make_supervised(config: RunConfig) -> SupervisedStream:
         config.device,
         config.task_steps,
         config.hyper.steps_per_iteration,
-        **options,
+        **fit_all(options, keywords(make_supervised)),
     )

@@ -1,7 +1,7 @@
 """Schedules and changes as plain values: written to JSON or YAML and read back."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -44,9 +44,14 @@ class Described:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @classmethod
+    def described_by(cls) -> tuple[Field[Any], ...]:
+        """The fields that describe a kind; none for a class that is no dataclass."""
+        return fields(cls) if is_dataclass(cls) else ()
+
     def to_dict(self) -> dict[str, Any]:
         """A description made of JSON types, read back by `from_dict`."""
-        names: list[str] = [field.name for field in fields(self)] if is_dataclass(self) else []
+        names = [field.name for field in self.described_by()]
         values = {name: _plain(getattr(self, name)) for name in names}
         return {"kind": type(self).__name__, **values}
 
@@ -67,7 +72,7 @@ class Described:
         kind = values.pop("kind", None)
         require_known(f"{_family(cls)} kind", kind, cls.kinds)
         chosen = cls.kinds[kind]
-        own = {field.name: field for field in fields(chosen) if field.init}
+        own = {field.name: field for field in chosen.described_by() if field.init}
         for name in values:
             if name not in own:
                 raise InputError(f"{kind} has no field {name!r}: {hint(name, own)}")

@@ -1,7 +1,6 @@
 """Checks that all files of streams go through, and the messages that name the place."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,7 @@ def described(value: Any, family: type[Schedule] | type[Change]) -> Any:
             f"{show(value)} must be a mapping with kind:, one of {', '.join(family.kinds)}"
         )
     require_known(f"{family.__name__.lower()} kind", value.get("kind"), family.kinds)
-    own = [field.name for field in fields(family.kinds[value["kind"]])]
+    own = [field.name for field in family.kinds[value["kind"]].described_by()]
     check_keys(value, ["kind", *own])
     return dict(value)
 
@@ -55,7 +54,7 @@ def completed(
     kinds: Mapping[str, type[Any]], given: Mapping[str, Any], more: Mapping[str, Any]
 ) -> dict[str, Any]:
     """`given` with those entries of `more` that its kind has a field for."""
-    own = {field.name for field in fields(kinds[given["kind"]])}
+    own = {field.name for field in kinds[given["kind"]].described_by()}
     inner = {
         key: completed(kinds, value, more)
         for key, value in given.items()

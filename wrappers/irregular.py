@@ -144,6 +144,11 @@ class OnReturn(Schedule):
         """First switch after `step` among those that have happened."""
         return next_time(self._times, step)
 
+    def last_task(self, total: int) -> int:
+        """See `Schedule.last_task`: a switch at every look."""
+        most = len(self.switches) + (total - 1) // self.every
+        return most if self.tasks is None else min(most, self.tasks - 1)
+
     def next_check(self, step: int) -> int | None:
         """See `Schedule.next_check`."""
         return (step // self.every + 1) * self.every
@@ -202,6 +207,10 @@ class Asynchronous(Schedule):
     def next_boundary(self, step: int) -> int | None:
         """See `Schedule.next_boundary`."""
         return self.base.next_boundary(step)
+
+    def last_task(self, total: int) -> int:
+        """See `Schedule.last_task`."""
+        return self.base.last_task(total)
 
     @property
     def timing(self) -> tuple[Any, ...]:

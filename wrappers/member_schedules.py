@@ -68,6 +68,11 @@ class MemberSchedules:
         return hash(tuple(self.members))
 
     @property
+    def distinct(self) -> list[Schedule]:
+        """The schedules of all members, each that is alike once."""
+        return list(dict.fromkeys(self.members))
+
+    @property
     def switch_together(self) -> bool:
         """Whether all members switch at the same steps."""
         return len(self._distinct) == 1

@@ -116,6 +116,14 @@ class Schedule(Described, ABC):
             step = self.next_boundary(step)
         return found
 
+    def last_task(self, total: int) -> int:
+        """The highest task that a run can come to.
+
+        Args:
+            total: environment steps of one member in the run.
+        """
+        return int(self.task(np.array([0, *self.boundaries(total)])).max())
+
     def next_check(self, step: int) -> int | None:
         """First step after `step` at which a switch is possible; None when none is."""
         return self.next_boundary(step)

@@ -31,6 +31,7 @@ class Setup:
         task_steps: environment steps of one member in a task, None for the stream's own choice.
         steps_per_iteration: a task lasts a whole number of so many steps, rounded up.
         render_mode: None or "rgb_array".
+        steps: environment steps of one member in the run, None if nobody knows.
     """
 
     num_envs: int
@@ -39,6 +40,7 @@ class Setup:
     task_steps: int | None
     steps_per_iteration: int
     render_mode: str | None = None
+    steps: int | None = None
 
     @property
     def members(self) -> int:

@@ -29,6 +29,7 @@ from neoteny.wrappers.nonstationary import NonStationaryVector
 from neoteny.wrappers.schedule import Periodic
 from neoteny.wrappers.stream_files import StreamDefinition
 from neoteny.wrappers.stream_setup import TASK_STEPS, Setup, Stream
+from neoteny.wrappers.taskswitch import TaskSwitch
 
 STREAMS: dict[str, Callable[..., Stream]] = {
     "minatar-continual": minatar_continual,
@@ -101,6 +102,13 @@ def build_stream(name: str | StreamDefinition, setup: Setup, options: dict[str, 
         InputError: the name or an option is unknown, or a value does not fit.
     """
     setup.complete(options)  # refuses names that the builders take
+    stream = _build(name, setup, options)
+    if setup.steps is not None:
+        _check_reach(stream, setup.steps)
+    return stream
+
+
+def _build(name: str | StreamDefinition, setup: Setup, options: dict[str, Any]) -> Stream:
     if isinstance(name, StreamDefinition):
         return name.build(setup, options)
     if name in STREAMS:
@@ -124,6 +132,24 @@ def resolve(name: str) -> str:
         else:
             hint = "see `list streams` and `list envs`, or name its module as in module:id"
         raise InputError(f"unknown stream or environment {name!r}: {hint}") from error
+
+
+def _check_reach(stream: Stream, steps: int) -> None:
+    """Refuse a stream whose schedule comes to a task that it has no environment or name for."""
+    chain = stream if isinstance(stream, TaskSwitch) else stream.unwrapped
+    names = len(stream.task_names)
+    for schedule in stream.schedule.distinct:
+        last = schedule.last_task(steps)
+        if isinstance(chain, TaskSwitch) and last >= len(chain.ids):
+            raise InputError(
+                f"task {last} is played within {steps:,} steps, but there are {len(chain.ids)} "
+                f"environments, from 0 on: give the schedule tasks: {len(chain.ids)}"
+            )
+        if 1 < names <= last:
+            raise InputError(
+                f"task {last} is played within {steps:,} steps, but task_names has {names} names, "
+                f"from 0 on: give {last + 1} or more"
+            )
 
 
 def _check_options(name: str, builder: Callable[..., Stream], options: dict[str, Any]) -> None:

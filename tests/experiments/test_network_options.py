@@ -5,7 +5,8 @@ import json
 import pytest
 
 from neoteny.agents.network_spec import PAPER_GAIN, NetworkSpec
-from neoteny.experiments.config import CompareConfig, RunConfig, from_dict
+from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.stored import from_dict
 from neoteny.train import main
 
 CONV = {"torso": "conv", "channels": (16, 32), "kernel": (4, 3), "stride": (2, 1)}
@@ -61,7 +62,7 @@ def test_arms_are_crossed_with_torsos_depths_and_skips():
     [
         ("--torso conv --env CartPole-v1", "use torso mlp"),
         ("--torso conv --kernel 11", "kernel 11 is larger than the 10 x 10 grid"),
-        ("--depth 0", "depth is 0: it must be at least 1"),
+        ("--depth 0", "depth is 0: it must be from 1 to 10,000"),
         ("--depth 3 --hidden 8 16", "with a depth, give one width"),
         ("--hidden 8 16 --residual", "give all hidden layers one width"),
         ("--depth 64 --activation groupsort", "use the activation's own gain (--gain activation)"),

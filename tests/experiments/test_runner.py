@@ -16,8 +16,9 @@ from rich.console import Console
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import FrozenError
 from neoteny.experiments import checkpoint
-from neoteny.experiments.config import CompareConfig, RunConfig, from_dict
+from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.runner import Runner, run
+from neoteny.experiments.stored import from_dict
 from neoteny.train import main
 
 TINY = PPOConfig(num_envs=8, num_steps=16, num_epochs=2, num_minibatches=2)  # 128 steps each

@@ -15,7 +15,7 @@ changes: [{kind: ObservationOffset, std: 0.5}]
 """
 
 
-def test_a_stream_file_is_trained_written_down_and_resumed(tmp_path):
+def test_a_stream_file_is_trained_written_down_and_resumed(tmp_path, capsys, monkeypatch):
     file = tmp_path / "mine.yaml"
     file.write_text(TEXT)
     out = str(tmp_path / "run")
@@ -24,16 +24,26 @@ def test_a_stream_file_is_trained_written_down_and_resumed(tmp_path):
     assert stored["env"] == "mine"
     assert stored["stream_definition"]["environments"] == [{"id": "neoteny/CartPole-v1"}]
     assert stored["boundaries"] == [128]
-    assert main(["run", "--resume", out, "--steps", "384"]) == 0
+    assert main(["run", "--resume", out, "--steps", "384", "--stream", str(file)]) == 0
     file.write_text(TEXT.replace("0.5", "0.6"))
-    assert main(["run", "--resume", out, "--steps", "512"]) == 2
+    assert main(["run", "--resume", out, "--steps", "512", "--stream", str(file)]) == 2
+    assert "is not what the run was trained on" in capsys.readouterr().err
+    file.unlink()
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--resume", "run", "--steps", "512"]) == 0
+    stored = json.loads((tmp_path / "run/seed_0/config.json").read_text())
+    assert stored["stream_definition"]["changes"][0]["std"] == 0.5
+    assert main(["timeline", "run"]) == 0
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (TEXT.replace("Cyclic", "Cylic"), "schedule: unknown schedule kind 'Cylic'; did you mean"),
-        (TEXT.replace("std", "sdt"), "changes[0]: unknown key 'sdt'; did you mean 'std'?"),
+        (
+            TEXT.replace("Cyclic", "Cylic"),
+            "schedule kind 'Cylic' is unknown: did you mean 'Cy",
+        ),
+        (TEXT.replace("std", "sdt"), "changes[0]: key 'sdt' is unknown: did you mean 'std'?"),
         (None, "does not exist; give a .yaml or .py file"),
     ],
 )

@@ -8,9 +8,10 @@ from rich.console import Console
 
 from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.ppo_loss import PPOConfig
-from neoteny.experiments.config import RunConfig, from_dict
+from neoteny.experiments.config import RunConfig
 from neoteny.experiments.report import write_report
 from neoteny.experiments.runner import run
+from neoteny.experiments.stored import from_dict
 from neoteny.train import main
 
 CONSOLE = Console(quiet=True)

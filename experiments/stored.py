@@ -1,0 +1,201 @@
+"""Runs read back from their folders, without running code that only their files name.
+
+A run's config.json keeps the whole definition of its stream, so a stream is made again from that
+and not from the file it came from. What the definition cannot hold (classes of a Python file's own,
+environments that a file or a module registers) needs code, which is run only if the command that
+reads the run names it, or trusts the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from neoteny.core.errors import InputError
+from neoteny.core.options import fit
+from neoteny.core.own_code import run_file, run_module
+from neoteny.experiments.agents import AGENTS, HYPER
+from neoteny.experiments.config import RunConfig
+from neoteny.experiments.folders import CONFIG, read_json
+from neoteny.wrappers.file_checks import Naming, check_keys
+from neoteny.wrappers.stream_files import StreamDefinition, define, read_stream
+from neoteny.wrappers.supervised_files import SupervisedDefinition
+
+__all__ = ["Allowed", "allowed_by", "from_dict", "load_plugins", "load_run", "value_of"]
+
+NEEDED = ("agent", "env", "intervention", "seeds", "steps")
+"""Fields without which nobody can say what a run was; others may be newer than the run."""
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The code that a command allows to be run, having named it."""
+
+    everything: bool = False
+    """Whatever the run's config.json names."""
+    plugins: tuple[str, ...] = ()
+    """Modules and files of `--plugin`, which have been run by then."""
+    stream: Path | StreamDefinition | SupervisedDefinition | None = None
+    """The stream file that was given, or what it said."""
+    env: str | None = None
+    """The environment that was given, as in module:id."""
+
+
+def allowed_by(arguments: Sequence[str]) -> Allowed:
+    """What the arguments of a command allow to be run."""
+    stream = value_of("--stream", arguments)
+    return Allowed(
+        "--trust" in arguments,
+        tuple(_values_of("--plugin", arguments)),
+        None if stream is None else Path(stream),
+        value_of("--env", arguments),
+    )
+
+
+def load_plugins(names: Sequence[str]) -> None:
+    """Run Python files and modules, which may register environments, interventions and changes.
+
+    Raises:
+        InputError: If there is none of that name, or it is not Python.
+    """
+    for name in names:
+        if name.endswith(".py"):
+            run_file(Path(name))
+        else:
+            run_module(name)
+
+
+def load_run(folder: Path, allowed: Allowed, **changed: Any) -> RunConfig:
+    """The configuration of the run in a folder.
+
+    Args:
+        folder: The folder above seed_0.
+        allowed: The code that may be run.
+        **changed: Values in place of those stored.
+
+    Raises:
+        InputError: If there is no run, its config.json does not fit, or it needs code that the
+            command has not allowed.
+    """
+    path = stored_config(folder)
+    values = read_json(path)
+    with Naming(str(path)):
+        return from_dict(values | changed, allowed)
+
+
+def stored_config(folder: Path) -> Path:
+    """The config.json of a run's first member.
+
+    Raises:
+        InputError: If the folder holds no run.
+    """
+    stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
+    if not stored:
+        raise InputError(f"{folder} holds no run: name the folder above seed_0")
+    return stored[0]
+
+
+def from_dict(values: Mapping[str, Any], allowed: Allowed | None = None) -> RunConfig:
+    """Rebuild the configuration that :meth:`RunConfig.to_dict` stored.
+
+    Raises:
+        InputError: If a field is missing or does not fit, or code is needed that is not allowed.
+    """
+    allowed = allowed or Allowed()
+    for name in NEEDED:
+        if name not in values:
+            raise InputError(f"lacks {name!r}: restore the file")
+    if not isinstance(values["agent"], str) or values["agent"] not in AGENTS:
+        raise InputError(f"agent {values['agent']!r} is unknown here: restore the file")
+    known = {field.name for field in fields(RunConfig)} - {"out", "resume", "trust", *HYPER}
+    kept = {name: value for name, value in values.items() if name in known}
+    hyper = AGENTS[values["agent"]].hyper
+    if not isinstance(values.get(hyper), Mapping):
+        raise InputError(f"lacks {hyper!r}, the agent's hyper-parameters: restore the file")
+    with Naming(hyper):
+        check_keys(values[hyper], [field.name for field in fields(HYPER[hyper])])
+        kept[hyper] = HYPER[hyper](**values[hyper])
+    _load_stored_plugins(fit("plugin", values.get("plugin", ()), tuple[str, ...]), allowed)
+    ids = [values["env"]]
+    if "stream" in kept or "stream_definition" in kept:
+        definition = kept["stream_definition"] = _definition(values, allowed)
+        ids = [task["id"] for task in getattr(definition, "environments", ())]
+    if allowed.stream is None:  # else the file that was given names them
+        _check_modules([str(name) for name in ids], allowed)
+    return RunConfig(**kept)
+
+
+def _load_stored_plugins(names: Sequence[str], allowed: Allowed) -> None:
+    """Run the plugins of a stored run if all is allowed; else they have been run, or are needed."""
+    given = {Path(name).name for name in allowed.plugins}
+    missing = [name for name in names if Path(name).name not in given]
+    if missing and not allowed.everything:
+        raise InputError(
+            f"the run needs the code of {missing[0]}: allow it with --plugin {missing[0]}, or "
+            "whatever the run names with --trust"
+        )
+    load_plugins(missing)
+
+
+def _check_modules(ids: Sequence[str], allowed: Allowed) -> None:
+    """Refuse environments that import a module which the command has not named."""
+    for name in ids:
+        module = name.partition(":")[0]
+        if ":" not in name or allowed.everything or name == allowed.env:
+            continue
+        if module not in allowed.plugins:
+            raise InputError(
+                f"environment {name!r} would run the module {module}: allow it with "
+                f"--plugin {module}, or whatever the run names with --trust"
+            )
+
+
+def _definition(
+    values: Mapping[str, Any], allowed: Allowed
+) -> StreamDefinition | SupervisedDefinition:
+    """The stored definition of a stream, or that of its file where it takes the file's code."""
+    stored, path = values.get("stream_definition"), values.get("stream")
+    if allowed.stream is not None:
+        given = allowed.stream
+        found = read_stream(given) if isinstance(given, Path) else given
+        if json.loads(json.dumps(found.to_dict(), default=str)) != stored:
+            raise InputError(
+                "the stream file that was given is not what the run was trained on: leave out "
+                "--stream, or give the file as it was"
+            )
+        return found
+    with Naming("stream_definition"):
+        try:
+            return define(stored, str(values["env"]))
+        except InputError as error:
+            if not isinstance(path, str) or not path.endswith(".py"):
+                raise
+            if not allowed.everything:
+                raise InputError(
+                    f"{error}; if it is of {path}, allow that to be run with --stream {path} or "
+                    "--trust"
+                ) from error
+    return read_stream(path)
+
+
+def value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """The value given to an option as `--option value` or `--option=value`, the last if several."""
+    found = _values_of(option, arguments)
+    return found[-1] if found else None
+
+
+def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
+    """All values given to an option, as `--option one two` or `--option=value`."""
+    found: list[str] = []
+    taking = False
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument.partition("=")
+            taking = name.replace("_", "-") == option and not equals
+            found += [value] * (name.replace("_", "-") == option and bool(equals))
+        elif taking:
+            found.append(argument)
+    return found
