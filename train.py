@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 try:
     import tyro
-    from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
     from neoteny.core.errors import InputError, RunError
+    from neoteny.core.options import check_fields
     from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
     from neoteny.experiments.config import CompareConfig, RunConfig
     from neoteny.experiments.console import lasting_output, open_console, print_error, print_notice
     from neoteny.experiments.listing import print_listing
+    from neoteny.experiments.parsing import parse
     from neoteny.experiments.stored import allowed_by, load_plugins
     from neoteny.experiments.timeline import TimelineConfig, timeline
     from neoteny.experiments.watch import WatchConfig, watch
@@ -48,11 +49,14 @@ class ListConfig:
     """Print what there is to choose from."""
 
     what: tyro.conf.Positional[Literal["envs", "interventions", "streams", "presets"]]
-    """What to list."""
+    """Kind of thing to list."""
     name: tyro.conf.Positional[str | None] = None
     """Name of one intervention, to explain its settings."""
     markdown: bool = False
     """Print Markdown."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,13 +97,11 @@ def _main(arguments: list[str]) -> int:
             ]
             | Annotated[ListConfig, tyro.conf.subcommand("list")]
         )
-        config = tyro.cli(
+        config = parse(
             commands,
-            args=arguments,
-            prog="train.py",
-            description="Train agents in changing worlds; compare what keeps them plastic.",
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands),
-            registry=_refusing(),
+            ("run", "compare", "report", "watch", "timeline", "list"),
+            arguments,
+            "Train agents in changing worlds; compare what keeps them plastic.",
         )
         if isinstance(config, RunConfig):
             run(config, console)
@@ -113,47 +115,13 @@ def _main(arguments: list[str]) -> int:
             timeline(config, console)
         else:
             print_listing(config.what, console, name=config.name, markdown=config.markdown)
-    except (InputError, _Refused, RunError) as error:
+    except (InputError, RunError) as error:
         print_error(error)
         return 1 if isinstance(error, RunError) else 2
     except KeyboardInterrupt as stop:
         print_notice(str(stop) or "interrupted")
         return 130
     return 0
-
-
-class _Refused(Exception):
-    """Carries the InputError of a configuration past tyro, which frames every ValueError."""
-
-
-def _refusing() -> ConstructorRegistry:
-    """Constructors of tyro's own for dataclasses, but with errors that it leaves alone."""
-    registry = ConstructorRegistry()
-    asking = False
-
-    @registry.struct_rule
-    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
-        nonlocal asking
-        if asking or not is_dataclass(info.type):
-            return None
-        asking = True
-        try:
-            spec = ConstructorRegistry.get_struct_spec(info)
-        finally:
-            asking = False
-        if not isinstance(spec, StructConstructorSpec):
-            return None
-        construct = spec.instantiate
-
-        def instantiate(*args: object, **values: object) -> object:
-            try:
-                return construct(*args, **values)
-            except InputError as error:
-                raise _Refused(str(error)) from error
-
-        return replace(spec, instantiate=instantiate)
-
-    return registry
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from neoteny.experiments.config import RunConfig
+from neoteny.experiments.worlds import make_envs
 from neoteny.train import main
 
 FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
@@ -22,6 +23,37 @@ FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-e
         ("run --intervention adamo:isometry=600", "diverges; lower isometry below 250"),
         ("run --intervention adamo:half_life=0", "half_life=0"),
         ("run --learning-rate -1", "learning_rate is -1"),
+        ("run --steps 1.5", "steps is 1.5: it must be a whole number"),
+        ("run --steps nan", "steps is nan: it must be a whole number"),
+        ("run --steps", "Missing value for argument '--steps'"),
+        ("run --threads 0", "threads is 0: it must be from 1 to 1,024"),
+        ("run --device gpu", "device is 'gpu': use cpu, cuda or one GPU"),
+        ("run --device cpu:1", "device is 'cpu:1': use cpu"),
+        ("run --learning-rate inf", "learning_rate is inf: it must be a finite number"),
+        ("run --checkpoint-minutes -1", "checkpoint_minutes is -1: it must be at least 0"),
+        ("run --torso cnv", "must be one of mlp, conv; did you mean 'conv'?"),
+        ("run --intervention AdamO", "did you mean 'adamo'"),
+        ("run --intervention adamo:isometry=nan", "isometry=nan must be a finite number"),
+        ("run --intervention adamo:isometry=0.1,isometry=1", "adamo:isometry is given twice"),
+        ("run --env-option permute=perhaps", "permute is perhaps: it must be true or false"),
+        ("run --env-option seed=3", "option 'seed' is none of the environment's"),
+        ("run --env-option debug=true", "has no option 'debug'"),
+        ("run --env-option sticky=0 sticky=1", "env option 'sticky' is given twice"),
+        ("run --env cartpole", "did you mean 'neoteny/CartPole-v1'"),
+        ("run --lr 3", "option --lr is unknown: did you mean --learning-rate?"),
+        ("run --total-timesteps 3", "did you mean --steps?"),
+        ("run --task-step 3", "did you mean --task-steps?"),
+        ("run nonsense", "'nonsense' is out of place"),
+        ("rum", "command 'rum' is unknown: did you mean 'run'?"),
+        ("list envz", "did you mean 'envs'"),
+        ("watch", "Folder of the run"),
+        ("watch x --fps nan", "fps is nan: it must be a finite number"),
+        ("run --trust", "--trust goes with --resume alone"),
+        ("run --plugin nowhere", "there is no module nowhere"),
+        ("run --hidden 1000000 1000000", "networks would take at least 16,000 GB"),
+        ("run --num-envs 1000000000", "environments would take at least 500 GB"),
+        ("run --num-steps 10000000 --num-minibatches 1", "a rollout would take at least"),
+        ("run --agent dqn --replay-size 1000000000000", "the replay would take at least"),
         ("run --num-minibatches 100", "100 does not divide"),
         ("run --env minatar-contnual", "did you mean 'minatar-continual'"),
         ("run --env neoteny/MinAtar-Brekout-v0", "did you mean 'neoteny/MinAtar-Breakout-v0'"),
@@ -47,6 +79,24 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert captured.err.startswith("error: ")
     assert len(captured.err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_whole_number_may_be_written_as_a_float(tmp_path):
+    out = tmp_path / "run"
+    assert main(["run", *FAST, "--steps", "2.56e2", "--out", str(out)]) == 0
+    assert json.loads((out / "seed_0/config.json").read_text())["steps"] == 256
+
+
+def test_words_for_no_turn_an_option_off():
+    config = RunConfig(env_option=("permute=no", "cycles=2"), seeds=1)
+    assert make_envs(config).env._orders is None
+
+
+def test_a_gpu_that_is_not_there_is_refused(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert main(["run", "--device", "cuda:2"]) == 2
+    assert "device is cuda:2, but the last one is cuda:1: use that" in capsys.readouterr().err
 
 
 def test_cuda_without_cuda_is_refused(capsys, monkeypatch):
