@@ -7,7 +7,7 @@ from gymnasium.vector import VectorWrapper
 from torch import Tensor
 
 
-class NumpyOutput(VectorWrapper[Any, Any, Any, Any, Any]):
+class NumpyOutput(VectorWrapper):
     """Returns NumPy arrays in place of tensors, with `final_obs` as Gymnasium gives it.
 
     `info["final_obs"]` (L, *observation) is there when an episode ended, together with the lanes

@@ -22,7 +22,7 @@ from neoteny.envs.single import AnyEnv
 PATIENCE = 10.0
 
 
-class Workers(AsyncVectorEnv[Any, Any]):
+class Workers(AsyncVectorEnv):
     """Gymnasium's AsyncVectorEnv (SAME_STEP) that names what fails and leaves no process behind.
 
     A worker's error is raised here with the worker's traceback. After any error, and after an

@@ -13,7 +13,7 @@ from neoteny.wrappers.member_schedules import MemberSchedules
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 
 
-class MemberWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
+class MemberWrapper(VectorWrapper):
     """A vector wrapper that keeps the member axis and the stream below visible.
 
     Args:
