@@ -11,12 +11,13 @@ python train.py list interventions
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
 
 try:
+    from collections.abc import Sequence
+    from dataclasses import dataclass
+    from pathlib import Path
+    from typing import Annotated, Literal
+
     import tyro
 
     from neoteny.core.errors import InputError, RunError
