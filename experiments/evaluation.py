@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -38,16 +39,16 @@ def evaluate(config: RunConfig, agent: Any, step: int, schedule: MemberSchedules
         (M,) mean return.
     """
     lanes = config.eval_episodes
-    envs = make_envs(config, lanes)
-    envs.seek(step, schedule, hold=True)
-    obs = envs.reset()[0]
-    total = torch.zeros(len(obs), device=agent.device)
-    running = torch.ones(len(obs), dtype=torch.bool, device=agent.device)
-    for t, (reward, ended) in enumerate(play(config, agent, envs, obs, step), start=1):
-        total += reward * running
-        running &= ~ended
-        if t % CHECK_EVERY == 0 and not running.any():
-            break
+    with closing(make_envs(config, lanes)) as envs:
+        envs.seek(step, schedule, hold=True)
+        obs = envs.reset()[0]
+        total = torch.zeros(len(obs), device=agent.device)
+        running = torch.ones(len(obs), dtype=torch.bool, device=agent.device)
+        for t, (reward, ended) in enumerate(play(config, agent, envs, obs, step), start=1):
+            total += reward * running
+            running &= ~ended
+            if t % CHECK_EVERY == 0 and not running.any():
+                break
     return total.view(config.seeds, lanes).mean(1)
 
 

@@ -50,7 +50,10 @@ def run(config: RunConfig, console: Console, *, resume: bool = False) -> Runner:
     torch.set_flush_denormal(True)  # second moments of dead units decay below 1e-38
     check_startable(config, resume=resume)
     runner = Runner(config, console)
-    runner.train(resumed=resume)
+    try:
+        runner.train(resumed=resume)
+    finally:
+        runner.envs.close()
     return runner
 
 

@@ -87,6 +87,11 @@ class SeparateWorlds:
         """Ascending steps b, 0 < b < total, at which any member's task is switched."""
         return self.schedule.boundaries(total)
 
+    def close(self) -> None:
+        """End the processes that the worlds may have."""
+        for world in self.worlds:
+            world.close()
+
     def collect(self) -> dict[str, Tensor]:
         """What happened in each world since the last call, (M,)."""
         found = [world.collect() for world in self.worlds]

@@ -229,6 +229,9 @@ class SupervisedStream:
         self._correct += correct
         self._counts = [count + samples for count in self._counts]
 
+    def close(self) -> None:
+        """Do nothing: a stream of data has no processes."""
+
     def collect(self) -> dict[str, Tensor]:
         """Online accuracy, (M,) float64: since the last call, and over the task so far."""
         recent, task = self._correct.double()
