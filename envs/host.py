@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, RunError
 from neoteny.envs import rng
 from neoteny.envs.arguments import (
     check_actions,
@@ -190,7 +190,7 @@ class HostEnv(LimitedVectorEnv):
         Raises:
             ValueError: if the actions have another shape, or fractions where there are choices.
             ResetNeeded: before the first `reset`.
-            RuntimeError: if a lane was truncated more often than `max_truncations` said.
+            RunError: if a lane was truncated more often than `max_truncations` said.
         """
         if self._obs is None:
             raise ResetNeeded("step was called before reset: call reset() first")
@@ -224,9 +224,9 @@ class HostEnv(LimitedVectorEnv):
             return
         if (self._truncations > self._promised).any():
             steps = self._elapsed[truncated].min()
-            raise RuntimeError(
+            raise RunError(
                 f"{self.id} truncated an episode after {steps} steps, before its limit of"
-                f" {self._bound}: make it with bounded=False"
+                f" {self._bound}: make it with bounded=False, or --env-option bounded=false"
             )
         self._bound = None
 
