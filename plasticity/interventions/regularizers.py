@@ -212,15 +212,17 @@ class WassersteinInit(Penalty):
 class Spectral(Penalty):
     """Pull every hidden layer's largest singular value to 1, and its biases to 0.
 
-    The singular vectors are carried from update to update, so that one step of power iteration
-    each keeps up with the weights. Norms are left alone.
+    The singular vectors are carried from update to update, so that a few steps of power iteration
+    each keep up with the weights: of an orthogonal initialisation, whose singular values are all
+    alike, one step an update reads 0.92 to 0.96 of the largest over the first tasks, four steps
+    0.97 to 0.99. Norms are left alone.
     """
 
     name: ClassVar[str] = "spectral"
     facts: ClassVar[Facts] = Facts(
         "Lewandowski et al., arXiv:2406.06811",
         state="2 vectors per layer",
-        cost="4 matrix-vector products per layer",
+        cost="10 matrix-vector products per layer",
         conflicts=frozenset({"parseval"}),
     )
     limits: ClassVar[Mapping[str, str]] = {"exponent": "at least 1", "iterations": "at least 1"}
@@ -229,7 +231,7 @@ class Spectral(Penalty):
     """Weight of the summed penalties (sigma^k - 1)^2 and |bias|^2k."""
     exponent: int = 2
     """The k above."""
-    iterations: int = 1
+    iterations: int = 4
     """Steps of power iteration per update."""
     heads: bool = False
     """Pull the heads' singular values and biases, too, as the paper does."""

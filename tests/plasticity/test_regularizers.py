@@ -158,7 +158,7 @@ def test_spectral_knows_the_largest_singular_value_and_its_derivative(make_learn
         torch.testing.assert_close(layer.bias.grad, 0.1 * 4 * norm * layer.bias.detach())
 
 
-def test_spectral_follows_moving_weights_with_one_iteration_an_update(make_learner, train):
+def test_spectral_follows_moving_weights(make_learner, train):
     learner = make_learner("spectral:weight=1e-6", lr=1e-3)
     spread(learner)
     train(learner, 200)
