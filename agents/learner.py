@@ -280,7 +280,9 @@ class Learner:
                 intervention.state[name] = value.to(self.alive.device, copy=True)
         self.updates = state["updates"]
         # A run of one task that is made longer keeps the periods that it began with.
-        self.settings = replace(self.settings, task_steps=state["task_steps"])
+        self.settings = replace(
+            self.settings, task_steps=state.get("task_steps", self.settings.task_steps)
+        )
         self.boundaries = state["boundaries"]
         self.alive.copy_(state["alive"])
         self.any_frozen = state["any_frozen"]

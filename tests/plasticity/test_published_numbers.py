@@ -61,7 +61,7 @@ def test_fire_on_heads_would_shrink_values_to_0_044_and_inflate_actors_10_8_time
     assert torch.equal(learner.network.branches["q"].head.weight, before)
 
 
-@pytest.mark.parametrize(("kappa", "share"), [(1, 0.48), (2, 0.16), (3, 0.03)])
+@pytest.mark.parametrize(("kappa", "share"), [(1, 0.48), (2, 0.16), (3, 0.03), (5, 0.0)])
 def test_weight_clipping_cuts_into_an_orthogonal_initialisation(kappa, share):
     learner = learner_of(f"weight_clipping:kappa={kappa},heads=false", 256, (256,))
     layer = learner.network.branches["q"].hidden[0]
