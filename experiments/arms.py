@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from neoteny.core.text import distinct, shortened
+from neoteny.core.text import distinct, shortened, visible
 from neoteny.experiments.folders import RECORDED
 from neoteny.plasticity.interventions import INTERVENTIONS
 
@@ -23,6 +23,7 @@ FOLLOWS = ("arm", "intervention", "intervention_settings", "strengths", "task_aw
 """Fields of a configuration that name the interventions or follow from them."""
 NEUTRAL = (
     *("seeds", "first_seed", "steps", "boundaries", "preset", "device", "threads", "dense"),
+    *("stream",),  # a path; what it holds is in stream_definition
     *("compile", "cuda_graphs", "diagnose_every", "eval_episodes", "checkpoint_minutes"),
 )
 """Fields that leave what a run learns in its first steps as it is, but for round-off."""
@@ -70,7 +71,7 @@ def setup_of(config: Mapping[str, Any]) -> str:
 def interventions_of(config: Mapping[str, Any]) -> str:
     """The interventions of a run's configuration, joined by ``+``; empty without any."""
     found = config.get("intervention")
-    return "+".join(map(str, found)) if isinstance(found, list | tuple) else ""
+    return visible("+".join(map(str, found))) if isinstance(found, list | tuple) else ""
 
 
 def arms_of(table: pd.DataFrame) -> list[Arm]:

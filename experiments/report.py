@@ -12,7 +12,7 @@ from neoteny.experiments.figures import plasticity_figure, returns_figure
 from neoteny.experiments.folders import write_atomically
 from neoteny.experiments.page import Illustration, page
 from neoteny.experiments.runs import find_runs, frame_of, read_runs
-from neoteny.experiments.summary import summary
+from neoteny.experiments.summary import summary, summary_of_visits
 from neoteny.experiments.tables import print_summary
 from neoteny.experiments.visits import visit_values
 
@@ -49,12 +49,13 @@ def write_report(folder: Path | str) -> Report:
     root = Path(folder)
     runs = find_runs(root)
     frame = frame_of(runs)
-    table = summary(frame)
+    visits = visit_values(frame)
+    table = summary_of_visits(visits)
     names = {str(run.config.get("env", root.resolve().name)) for run in runs}
     title = shortened(visible(", ".join(sorted(names))), 100)
     csv_path, visits_path = root / "summary.csv", root / "visits.csv"
     write_atomically(csv_path, table.to_csv(index=False))
-    write_atomically(visits_path, visit_values(frame).to_csv(index=False))
+    write_atomically(visits_path, visits.to_csv(index=False))
     illustrations = []
     for draw, name in ((returns_figure, "returns.png"), (plasticity_figure, "plasticity.png")):
         caption = draw(frame, root / name, title)

@@ -225,12 +225,12 @@ def _boundaries(config: Mapping[str, Any]) -> list[int]:
 
 def _task_names(frame: pd.DataFrame, task: pd.Series, config: Mapping[str, Any]) -> pd.Series:
     """Recorded names, else the config's; one name stands for all variants of that task."""
-    names = list(config.get("task_names") or [])
+    names = [visible(str(name)) for name in config.get("task_names") or []]
 
     def named(index: int) -> str:
         if index < len(names):
-            return str(names[index])
-        return str(names[0]) if len(names) == 1 else f"task {index}"
+            return names[index]
+        return names[0] if len(names) == 1 else f"task {index}"
 
     given = task.map(named)
     if "task_name" in frame:
@@ -273,7 +273,8 @@ def _complete(
 
 def _families(names: pd.Series, config: Mapping[str, Any]) -> pd.Series:
     """The environment of each task: one for all if a stream names the variants of a single one."""
-    known = [str(name) for name in config.get("task_names") or []] or list(names.unique())
+    known = [visible(str(name)) for name in config.get("task_names") or []]
+    known = known or list(names.unique())
     definition = config.get("stream_definition")
     environments = definition.get("environments") if isinstance(definition, Mapping) else None
     single = isinstance(environments, list) and len(environments) == 1

@@ -17,6 +17,7 @@ from torch import Tensor
 from neoteny.core.errors import InputError
 from neoteny.core.names import closest
 from neoteny.core.options import check_fields
+from neoteny.core.text import shortened, visible
 from neoteny.experiments.agents import AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.evaluation import play
@@ -186,7 +187,8 @@ def _find_step(text: str | None, runner: Runner, member: int) -> tuple[int, str]
     else:
         step = _last_step(text, runner, member)
     names = runner.envs.task_names
-    return step, _short(names[schedule.task(step)] if len(names) > 1 else names[0])
+    name = names[schedule.task(step)] if len(names) > 1 else names[0]
+    return step, shortened(visible(_short(name)), 60)
 
 
 def _file_name(task: str) -> str:
