@@ -1,7 +1,9 @@
 """Whole runs: resume bit for bit, after a normal end and after kill -9; the reset at a switch."""
 
 import dataclasses
+import gc
 import io
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -254,12 +256,32 @@ def test_a_comparison_goes_on_past_an_arm_that_froze_and_names_it(tmp_path, monk
         assert (tmp_path / "report.html").exists()
 
 
+def test_no_worker_outlives_its_run_or_evaluation(tmp_path):
+    gc.disable()  # which would end them in the end
+    try:
+        run(
+            config(
+                tmp_path,
+                env="FrozenLake-v1",
+                env_option=("vectorization=async",),
+                task_steps=None,
+                steps=32,
+                eval_episodes=1,
+                ppo=PPOConfig(num_envs=2, num_steps=16, num_epochs=1, num_minibatches=2),
+            ),
+            CONSOLE,
+        )
+        assert multiprocessing.active_children() == []
+    finally:
+        gc.enable()
+
+
 def test_configuration_survives_json_and_names_every_arm(tmp_path):
     first = config(tmp_path, env_option=("sticky=0.1", "max_steps=none"), activation="groupsort")
     again = from_dict(first.to_dict())
     assert dataclasses.replace(again, out=first.out) == first
     assert first.arm == "ppo-adamo+l2_init-groupsort"
-    assert first.options == {"sticky": 0.1, "max_steps": None}
+    assert first.options == {"sticky": "0.1", "max_steps": "none"}
     arms = CompareConfig(
         interventions=("none", "layer_norm+adamo:isometry=0.1"),
         activations=("relu", "groupsort"),
