@@ -137,9 +137,10 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: the file is not readable or not a JSON object.
     """
+    text = read_text(path)
     try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {error}; restore it or use another folder") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no JSON object; restore it or use another folder")

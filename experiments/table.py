@@ -7,7 +7,7 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from neoteny.core.errors import InputError
@@ -112,19 +112,26 @@ class Table:
         """The file's rows; a last line that a killed process left unfinished is dropped."""
         text = read_text(self.path)
         whole = text[: text.rfind("\n") + 1]
-        reader = csv.reader(io.StringIO(whole, newline=""))
+        reader = _cells_of(self.path, whole)
         self.columns = next(reader, [])
-        if self.columns[:1] != ["step"]:
+        if self.columns[:1] != ["step"] or len(set(self.columns)) != len(self.columns):
             raise InputError(f"{self.path} is not a table of a run; restore it or start again")
         rows: list[dict[str, str]] = []
-        for cells in reader:
+        for number, cells in enumerate(reader, start=2):
             if len(cells) != len(self.columns) or not re.fullmatch("[0-9]{1,18}", cells[0]):
                 raise InputError(
-                    f"{self.path}, line {reader.line_num}: broken row; delete the line or restore "
-                    "the file"
+                    f"{self.path}, line {number}: broken row; delete the line or restore the file"
                 )
             rows.append(dict(zip(self.columns, cells, strict=True)))
         return rows
+
+
+def _cells_of(path: Path, text: str) -> Iterator[list[str]]:
+    """The cells of each row, which none of ours spreads over several lines."""
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""))
+    except csv.Error as error:
+        raise InputError(f"{path}: {error}; restore the file") from None
 
 
 def _cell(value: Cell | None) -> str:

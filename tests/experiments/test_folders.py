@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.folders import (
     atomic_file,
     check_run_folder,
     difference,
+    read_json,
     remove_leftovers,
     write_atomically,
     write_json,
@@ -151,3 +153,11 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 def test_json_is_readable_by_others(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"path": Path("x/y"), "rate": 1e-4})
     assert json.loads((tmp_path / "a.json").read_text()) == {"path": "x/y", "rate": 1e-4}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, "9" * 5000, '{"a": 1} x'])
+def test_a_file_that_holds_no_json_object_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"config\.json") as refused:
+        read_json(tmp_path / "config.json")
+    assert "\n" not in str(refused.value)

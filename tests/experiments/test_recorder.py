@@ -243,8 +243,15 @@ def test_table_names_a_broken_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"metrics\.csv, line 3: broken row"):
         Table(path, resume_step=3)
     assert path.read_text() == "step,x\n1,2\n2\n3,4\n"
-    path.write_text("hello\n1\n")
-    with pytest.raises(ValueError, match="not a table of a run"):
+    for text in ("hello\n1\n", "step,x,x\n1,2,2\n", "\ufeffstep,x\n1,2\n"):
+        path.write_text(text)
+        with pytest.raises(InputError, match="not a table of a run"):
+            Table(path, resume_step=3)
+    path.write_text(f"step,x\n1,{'9' * 200_000}\n")
+    with pytest.raises(InputError, match="field larger than field limit"):
+        Table(path, resume_step=3)
+    path.write_bytes(b"step,x\n1,\xff\n")
+    with pytest.raises(InputError, match=r"metrics\.csv is not UTF-8"):
         Table(path, resume_step=3)
 
 
