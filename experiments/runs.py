@@ -148,7 +148,6 @@ def read_table(path: Path) -> pd.DataFrame:
         io.StringIO(body),
         dtype=dict.fromkeys(TEXT_COLUMNS, "str"),
         low_memory=False,
-        float_precision="round_trip",  # the default until pandas 3 is off by a last bit
     )
     numeric = table.columns.difference(list(TEXT_COLUMNS))
     numbers = table[numeric].apply(pd.to_numeric, errors="coerce")
