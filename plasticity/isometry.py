@@ -205,18 +205,12 @@ def isometry_step(
     Source: "Preserving Plasticity ... via Dynamical Isometry", §4.4.
     """
     require_full_precision(weights[0])
-    stacked = member_dims > 0 or blocks > 1
-    matrices = [
-        _matrix(w, member_dims, blocks).flatten(0, -3) if stacked else _matrix(w, 0, 1)[None]
-        for w in weights
-    ]
-    matrix = torch.cat(matrices) if len(matrices) > 1 else matrices[0]
+    maps = [_matrix(weight, member_dims, blocks) for weight in weights]
+    matrix = torch.stack(maps) if len(maps) > 1 else maps[0].unsqueeze(0)
     # The small Gram is scaled rather than the update: fewer products, and a tensor strength works.
     deviation = _deviation(matrix, scale).mul_(strength)
-    update = _direction(matrix, deviation)
-    updates = torch.split(update, matrices[0].shape[0]) if len(matrices) > 1 else (update,)
-    for weight, part in zip(weights, updates, strict=True):
-        weight.sub_(part.reshape(weight.shape))
+    updates = _direction(matrix, deviation).reshape(len(maps), *weights[0].shape)
+    torch._foreach_sub_(list(weights), updates.unbind())
 
 
 def require_full_precision(weight: Tensor) -> None:

@@ -215,8 +215,12 @@ class ConvNet(nn.Module):
 
 def test_convolutions_shared_by_branches_lose_their_channels_everywhere():
     network = ConvNet()
+    told = []
     learner = SimpleNamespace(
-        network=network, optimizer=Adam(network.parameters(), lr=1e-3), targets=[]
+        network=network,
+        optimizer=Adam(network.parameters(), lr=1e-3),
+        targets=[],
+        edited=lambda layer, units: told.append((layer, units)),
     )
     x = torch.randn(M, 10, 2, 5, 5)
     sum(out.square().sum() for out in network(x)).backward()
