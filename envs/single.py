@@ -93,9 +93,10 @@ def make_single(
 
 def _about_options(error: TypeError, options: Mapping[str, Any]) -> bool:
     """Whether the environment does not take the options, rather than failing with them."""
-    raised = traceback.extract_tb((error.__cause__ or error).__traceback__)[-1].filename
+    cause = error.__cause__ or error
+    raised = traceback.extract_tb(cause.__traceback__)[-1].filename
     at_call = raised == gymnasium.envs.registration.__file__
-    return at_call or any(repr(name) in str(error) for name in options)
+    return at_call or any(repr(name) in str(cause) for name in options)
 
 
 def _select(env: AnyEnv, entry: str | None, flatten: bool) -> AnyEnv:

@@ -25,6 +25,7 @@ NEUTRAL = (
     *("seeds", "first_seed", "steps", "boundaries", "preset", "device", "threads", "dense"),
     *("stream",),  # a path; what it holds is in stream_definition
     *("compile", "cuda_graphs", "diagnose_every", "eval_episodes", "checkpoint_minutes"),
+    "env_timeout",
 )
 """Fields that leave what a run learns in its first steps as it is, but for round-off."""
 

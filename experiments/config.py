@@ -38,6 +38,9 @@ class TrainConfig:
     """Stream or environment id; see `list streams` and `list envs`."""
     env_option: tuple[str, ...] = ()
     """Options of the stream or environment as name=value, such as sticky=0.1 or max_steps=1000."""
+    env_timeout: float | None = None
+    """Seconds that a reset or a step of an environment may take, for environments of Gymnasium in
+    processes of their own (`--env-option vectorization=async`); unset, any time."""
     stream: Path | None = None
     """YAML or Python file of a stream of your own, in place of `env`; a Python file is run."""
     plugin: tuple[str, ...] = ()
@@ -125,6 +128,7 @@ class TrainConfig:
         **dict.fromkeys(("hidden", "channels"), "from 1 to 1,000,000"),
         **dict.fromkeys(("kernel", "stride"), "from 1 to 1,000"),
         "padding": "from 0 to 1,000",
+        "env_timeout": "above 0",
     }
 
     def __post_init__(self) -> None:
@@ -190,8 +194,10 @@ class TrainConfig:
 
     @property
     def options(self) -> dict[str, Any]:
-        """`env_option` by name, as texts that are read once their types are known."""
+        """`env_option` by name, as texts to be read once types are known, and `env_timeout`."""
         options: dict[str, Any] = {}
+        if self.env_timeout is not None:
+            options["env_timeout"] = self.env_timeout
         for text in self.env_option:
             name, equals, value = text.partition("=")
             if not equals:

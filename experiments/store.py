@@ -25,7 +25,7 @@ __all__ = ["Store", "check_startable", "read_checkpoint"]
 
 RESUMABLE_WITH = (
     *("steps", "device", "threads", "checkpoint_minutes"),
-    *("dense", "compile", "cuda_graphs"),
+    *("dense", "compile", "cuda_graphs", "env_timeout"),
     *("diagnose_every", "eval_episodes", "plugin", "stream"),
 )
 """Fields that may change between a run and its continuation."""
