@@ -6,6 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
+from neoteny.core.options import limits_of
 from neoteny.experiments import catalogue
 from neoteny.experiments.listing import print_listing
 from neoteny.plasticity.interventions import INTERVENTIONS, parse_intervention
@@ -60,7 +61,7 @@ def test_one_is_explained_with_its_settings_and_both_agents_defaults(name, capsy
 
 
 def test_needs_depend_on_the_agents_defaults():
-    assert catalogue.needs("shrink_perturb") == "switches (PPO)"  # DQN has a period
+    assert catalogue.needs("optimizer_reset") == "switches (PPO)"  # DQN has a period
     assert catalogue.needs("fire") == "switches"
     assert catalogue.needs("redo") == "minibatch"
     assert catalogue.needs("adamo") == "-"
@@ -73,10 +74,10 @@ def test_conflicts_are_named_on_both_sides():
 
 
 def test_limits_are_those_of_a_class_and_its_bases():
-    limits = catalogue.field_limits(INTERVENTIONS["redo"])
+    limits = limits_of(INTERVENTIONS["redo"])
     assert limits == {"period": "above 0", "tau": "at least 0"}
     for name, cls in INTERVENTIONS.items():
-        for field in catalogue.field_limits(cls):
+        for field in limits_of(cls):
             with pytest.raises(ValueError, match=f"{name}:{field}=-1 must be"):
                 parse_intervention(f"{name}:{field}=-1")
 
