@@ -49,8 +49,11 @@ class OneLane(gymnasium.Env[Any, Any]):
         if seed is None and self._np_random is None:
             seed = self.env.seeds[0]
         super().reset(seed=seed)
-        if self._following is not None and seed is None and not options:
+        going_on = self.env.state and seed is None and not options
+        if going_on and self._following is not None:
             self.env.state = self._following
+        elif going_on and self.env.state["elapsed"] > 0:  # ended from outside, as by a TimeLimit
+            self.env.state = self._cut()
         else:
             self.env.reset(seed=seed, options=options)
         self._following = None
@@ -79,6 +82,14 @@ class OneLane(gymnasium.Env[Any, Any]):
         env.state, self._following = (after, following) if done else (following, None)
         obs, info = self._seen()
         return obs, float(reward), bool(terminated), bool(truncated), info
+
+    def _cut(self) -> dict[str, Tensor]:
+        """The state that would follow if the last step had ended the episode by truncation."""
+        env, state = self.env, self.env.state
+        draws = env._draw(state["t_env"] - 1)
+        elapsed = torch.zeros_like(state["elapsed"])
+        fresh = env._restart(torch.ones_like(elapsed, dtype=torch.bool), state, draws)
+        return state | fresh | {"elapsed": elapsed}
 
     def _seen(self) -> tuple[Any, dict[str, Any]]:
         """Observation and info of the present state."""

@@ -278,9 +278,12 @@ def test_what_does_not_fit_a_supervised_stream_is_refused(data, changes, schedul
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: digit", "data: 'digit' is no data set; give one of digits"),
-        ("data: digits\nenvironments: CartPole-v1", "unknown key 'environments'"),
-        ("data: digits\noptions: {image: 3}", "unknown key 'image'; did you mean 'images'"),
+        ("data: digit", "data: data set 'digit' is unknown: did you mean 'digits'"),
+        (
+            "data: digits\nenvironments: CartPole-v1",
+            "key 'environments' is unknown: use one of",
+        ),
+        ("data: digits\noptions: {image: 3}", "key 'image' is unknown: did you mean 'images'"),
         ("data: digits\nchanges: [RewardFlip]", "acts on reward, but a supervised stream has"),
         ("data: digits\nschedule: {kind: Sinusoidal, tasks: 2}", "schedule that switches"),
     ],
