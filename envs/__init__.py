@@ -58,6 +58,10 @@ def _one_for_gymnasium(name: str, **options: Any) -> OneLane:
     return OneLane(env)
 
 
+# Gymnasium reads it there, to show a window or collect frames by wrappers of its own.
+vars(_one_for_gymnasium)["metadata"] = {"render_modes": ["rgb_array"]}
+
+
 def _for_gymnasium(
     name: str,
     num_envs: int,
