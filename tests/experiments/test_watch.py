@@ -12,9 +12,9 @@ from rich.console import Console
 from neoteny.envs import make, rng
 from neoteny.experiments import checkpoint
 from neoteny.experiments.agents import AGENTS
-from neoteny.experiments.cli import resume_defaults
 from neoteny.experiments.film import BAR, Film, write_film
 from neoteny.experiments.runner import Runner
+from neoteny.experiments.stored import Allowed, load_run
 from neoteny.experiments.watch import WatchConfig, _find_step, watch
 from neoteny.experiments.worlds import make_envs
 from neoteny.train import main
@@ -80,7 +80,7 @@ def test_frames_and_returns_are_those_of_a_plain_loop(games, tmp_path):
     out = tmp_path / "games.gif"
     config = WatchConfig(games, seed=1, episodes=2, out=out, fps=20)
     returns = watch(config, QUIET)
-    runner = Runner(resume_defaults(["--resume", str(games)]), QUIET)
+    runner = Runner(load_run(games, Allowed()), QUIET)
     runner.load(checkpoint.load(games / "checkpoint.pt"))
     envs = make_envs(runner.config, 2, render_mode="rgb_array")
     step = 192 - 64
@@ -112,7 +112,7 @@ def test_frames_and_returns_are_those_of_a_plain_loop(games, tmp_path):
 
 
 def test_another_task_can_be_watched(games, capsys):
-    runner = Runner(resume_defaults(["--resume", str(games)]), QUIET)
+    runner = Runner(load_run(games, Allowed()), QUIET)
     runner.load(checkpoint.load(games / "checkpoint.pt"))
     names = runner.envs.task_names
     order = [names[runner.envs.tasks_at(step)[1]] for step in (0, 64, 128)]
