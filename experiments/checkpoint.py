@@ -6,8 +6,9 @@ holds tensors and plain Python values only, so that reading one never runs forei
 
 from __future__ import annotations
 
-import pickle
+import warnings
 import zipfile
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ def save(path: Path | str, state: dict[str, Any]) -> None:
     _check(state, "state")
     with storing(Path(path)), atomic_file(Path(path)) as file:
         try:
-            torch.save({"format": FORMAT, "version": VERSION, "state": state}, file)
+            torch.save(
+                {"format": FORMAT, "version": VERSION, "seal": _seal(state), "state": state}, file
+            )
         except RuntimeError as error:  # torch's, when the file could not be written
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
@@ -56,16 +59,18 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]
         The state given to `save`.
 
     Raises:
-        ValueError: there is no such file, or it is cut short, damaged, foreign, or of another
-            format version.
+        InputError: there is no such file, or it is cut short, damaged, foreign, changed since it
+            was written, or of another format version.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}; check the folder given to --resume")
     _check_archive(path)
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, OSError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice on how to read foreign files
+            content = torch.load(path, map_location=device, weights_only=True)
+    except Exception:  # whatever torch's reader meets in bytes that are no checkpoint
         raise InputError(_damaged(path, "is not a checkpoint of neoteny")) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(_damaged(path, "is not a checkpoint of neoteny"))
@@ -74,8 +79,24 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]
             f"checkpoint {path} has format version {content.get('version')}, this neoteny reads "
             f"version {VERSION}; resume it with the neoteny that wrote it (see config.json)"
         )
-    state: dict[str, Any] = content["state"]
+    state: dict[str, Any] = content.get("state", {})
+    if content.get("seal") != _seal(state):
+        raise InputError(_damaged(path, "was changed after it was written"))
     return state
+
+
+def _seal(value: object, seal: int = 0) -> int:
+    """Checksum of everything in a state: kinds, keys, shapes and numbers."""
+    if isinstance(value, torch.Tensor):
+        flat = value.detach().cpu().reshape(-1).view(torch.uint8)
+        seal = zlib.crc32(f"{value.dtype} {tuple(value.shape)}".encode(), seal)
+        return zlib.crc32(flat.numpy().data, seal)
+    if isinstance(value, dict | list | tuple):
+        seal = zlib.crc32(f"{type(value).__name__} {len(value)}".encode(), seal)
+        for item in value.items() if isinstance(value, dict) else value:
+            seal = _seal(item, seal)
+        return seal
+    return zlib.crc32(repr(value).encode(), seal)
 
 
 def _check_archive(path: Path) -> None:

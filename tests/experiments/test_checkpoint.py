@@ -96,6 +96,19 @@ def test_every_flipped_weight_is_noticed(tmp_path: Path) -> None:
             checkpoint.load(path)
 
 
+def test_a_changed_number_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    state = _state()
+    checkpoint.save(path, state)
+    content = torch.load(path, weights_only=True)
+    for place, value in (("lr", 0.3), ("iteration", True), ("bools", torch.tensor([1, 0]))):
+        torch.save(content | {"state": content["state"] | {place: value}}, path)
+        with pytest.raises(ValueError, match="was changed after it was written"):
+            checkpoint.load(path)
+    torch.save(content, path)
+    assert _equal(checkpoint.load(path), state)
+
+
 def test_foreign_files(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     for foreign in ({"weight": torch.zeros(2)}, torch.zeros(2), torch.nn.Linear(1, 1)):

@@ -1,5 +1,6 @@
 """What the tests of reliability share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,13 @@ from hypothesis import settings
 from reliability.children import Command
 from reliability.runs import RUNS, Make, Whole
 
+CASES = int(os.environ.get("FUZZ_CASES", "20"))
+"""Fuzzed inputs a test; always the same ones for the same number."""
+
 settings.register_profile(
-    "default", max_examples=25, derandomize=True, database=None, deadline=None
+    "reliability", max_examples=CASES, derandomize=True, database=None, deadline=None
 )
-settings.register_profile("full", max_examples=1500, derandomize=True, database=None, deadline=None)
-settings.load_profile("default")
+settings.load_profile("reliability")
 
 
 @pytest.fixture(scope="session")
