@@ -33,10 +33,12 @@ def preset_defaults(arguments: Sequence[str]) -> dict[str, Any]:
         ValueError: If the preset or the agent is unknown, or they do not go together.
     """
     agent = value_of("--agent", arguments)
-    require_known("agent", agent or "ppo", AGENTS)
-    preset = value_of("--preset", arguments) or AGENTS[agent or "ppo"].preset
+    named = "ppo" if agent is None else agent
+    require_known("agent", named, AGENTS)
+    preset = value_of("--preset", arguments)
+    preset = AGENTS[named].preset if preset is None else preset
     require_known("preset", preset, PRESETS)
-    defaults = {"agent": agent or "ppo"} | PRESETS[preset]
+    defaults = {"agent": named} | PRESETS[preset]
     if agent is not None and AGENTS[agent].supervised != AGENTS[defaults["agent"]].supervised:
         raise InputError(
             f"preset {preset!r} is for {defaults['agent']}, not for {agent}: "

@@ -18,6 +18,8 @@ FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-e
     [
         ("run --steps 0", "steps is 0"),
         ("run --seeds -1", "seeds is -1"),
+        ("run --agent=", "agent '' is unknown"),
+        ("run --preset=", "preset '' is unknown"),
         ("run --intervention adam0", "did you mean 'adam'"),
         ("run --intervention adamo:isometry=-1", "isometry=-1"),
         ("run --intervention adamo:isometry=600", "diverges; lower isometry below 250"),
