@@ -71,6 +71,8 @@ def run_module(name: str) -> None:
     Raises:
         InputError: If there is none of that name.
     """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise InputError(f"{name!r} is no module's name: name a module, or a .py file")
     sys.path.append("")
     try:
         with naming(f"module {name}"):

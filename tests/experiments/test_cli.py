@@ -52,6 +52,7 @@ FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-e
         ("watch x --fps nan", "fps is nan: it must be a finite number"),
         ("run --trust", "--trust goes with --resume alone"),
         ("run --plugin nowhere", "there is no module nowhere"),
+        ("run --plugin=", "'' is no module's name"),
         ("run --hidden 1000000 1000000", "networks would take at least 16,000 GB"),
         ("run --num-envs 1000000000", "environments would take at least 500 GB"),
         ("run --num-steps 10000000 --num-minibatches 1", "a rollout would take at least"),
