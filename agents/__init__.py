@@ -3,10 +3,10 @@
 from neoteny.agents.classifier import Classifier, ClassifierConfig
 from neoteny.agents.dqn import DQN
 from neoteny.agents.dqn_loss import DQNConfig
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.agents.ppo import PPO
 from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
 __all__ = [
     "DQN",

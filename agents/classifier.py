@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
-from neoteny.agents.policies import Categorical
+from neoteny.agents.distributions import Categorical
 from neoteny.agents.spaces import observation_shape
 from neoteny.core.options import check_fields
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention, OptimizerSettings
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
 __all__ = ["Classifier", "ClassifierConfig", "cross_entropy"]
 

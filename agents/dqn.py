@@ -1,7 +1,7 @@
 """Deep Q-learning, wholly on the device, for M members at once.
 
 An iteration is a number of steps in every lane, with gradient steps in between as they fall due.
-Random numbers come from the stateless hash in :mod:`neoteny.envs.rng`, keyed by each member's own
+Random numbers come from the stateless hash in :mod:`neoteny.core.rng`, keyed by each member's own
 seed, so that a member's result depends neither on the other members nor on the device's generator,
 and a resume needs only two counters, which the host knows.
 
@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neoteny.agents.archive import Replay, check_switches, make_replay
 from neoteny.agents.dqn_loss import (
     DQNConfig,
     TDErrors,
@@ -30,16 +29,17 @@ from neoteny.agents.dqn_loss import (
     td_loss,
     td_target,
 )
-from neoteny.agents.known_loss import KnownLoss
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
 from neoteny.agents.q_values import PlainBranch
 from neoteny.agents.replay import Batch, floats, unpack
+from neoteny.agents.replay_policies import Replay, check_switches, make_replay
 from neoteny.agents.spaces import action_count, observation_shape
 from neoteny.agents.tally import Tally, Update
-from neoteny.envs import rng
+from neoteny.core import rng
 from neoteny.envs.base import TensorEnv
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
+from neoteny.plasticity.known_loss import KnownLoss
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec, Observations
 
 __all__ = ["DQN", "DQNConfig"]
 

@@ -1,7 +1,7 @@
 """Proximal policy optimisation, wholly on the device, for M members at once.
 
 An iteration is collect then learn: T steps in every lane, then epochs of minibatches drawn anew
-each epoch. Random numbers come from the stateless hash in :mod:`neoteny.envs.rng`, keyed by each
+each epoch. Random numbers come from the stateless hash in :mod:`neoteny.core.rng`, keyed by each
 member's own seed, so that a member's result depends neither on the other members nor on the
 device's generator, and a resume needs only two counters.
 
@@ -18,16 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neoteny.agents.distributions import Family, policy_family
 from neoteny.agents.graphs import Recorded, Recorder
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec, Observations
-from neoteny.agents.policies import Family, policy_family
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_loss, ppo_loss
 from neoteny.agents.rollout import Rollout, gae
 from neoteny.agents.spaces import observation_shape
-from neoteny.agents.sparse import SparseBatch
-from neoteny.envs import rng
+from neoteny.core import rng
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec, Observations
+from neoteny.plasticity.sparse import SparseBatch
 
 __all__ = ["PPO", "PPOConfig"]
 

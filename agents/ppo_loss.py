@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neoteny.agents.policies import Family
+from neoteny.agents.distributions import Family
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.plasticity.interventions.settings import TASK_STEPS, OptimizerSettings

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from neoteny.agents.dqn_loss import TDErrors, td_slope
-from neoteny.agents.known_loss import KnownLoss
-from neoteny.agents.networks import Branch, Observations
-from neoteny.agents.sparse import SparseBatch, sum_columns, sum_rows
-from neoteny.agents.stacked import KERNELS
+from neoteny.plasticity.batched import KERNELS
+from neoteny.plasticity.known_loss import KnownLoss
+from neoteny.plasticity.networks import Branch, Observations
+from neoteny.plasticity.sparse import SparseBatch, sum_columns, sum_rows
 
 __all__ = ["PlainBranch", "fused_td_loss", "plain_values"]
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neoteny.core import rng
 from neoteny.core.errors import InputError
-from neoteny.envs import rng
 
 __all__ = ["Batch", "Ring", "floats", "pack", "unpack"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neoteny.agents.spaces import stored_type
-from neoteny.agents.sparse import SparseBatch
+from neoteny.plasticity.sparse import SparseBatch
 
 __all__ = ["Rollout", "gae"]
 

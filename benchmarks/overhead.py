@@ -27,9 +27,9 @@ from torch import Tensor
 
 from neoteny.agents import DQN, PPO, DQNConfig, NetworkSpec, PPOConfig
 from neoteny.agents.classifier import Classifier, ClassifierConfig
-from neoteny.agents.learner import Learner
 from neoteny.plasticity.interventions import INTERVENTIONS, Intervention, make_interventions
 from neoteny.plasticity.interventions.resets import Timed, period_in_updates
+from neoteny.plasticity.learner import Learner
 from neoteny.wrappers.supervised import make_supervised
 
 BASELINE = "none"

@@ -16,8 +16,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neoteny.core import rng
 from neoteny.core.errors import InputError
-from neoteny.envs import rng
 from neoteny.envs.arguments import (
     check_actions,
     lane_mask,

@@ -16,7 +16,7 @@ from neoteny.agents.graphs import CudaGraph
 from neoteny.agents.ppo import PPO
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.agents.rollout import Rollout
-from neoteny.envs import rng
+from neoteny.core import rng
 
 if TYPE_CHECKING:
     from neoteny.experiments.config import RunConfig
@@ -132,7 +132,7 @@ def _iterate_classifier(agent: Classifier, world: Any) -> tuple[dict[str, Tensor
 
 
 def _build_reference(config: RunConfig, world: Any) -> Any:
-    from neoteny.agents.reference import Reference  # Stable-Baselines3 takes a second to import
+    from neoteny.sb3.agents import Reference  # Stable-Baselines3 takes a second to import
 
     spec = config.network_spec
     return Reference(

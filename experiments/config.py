@@ -14,13 +14,13 @@ import tyro
 
 from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.dqn_loss import DQNConfig
-from neoteny.agents.network_spec import PAPER_GAIN, NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import InputError
 from neoteny.core.options import Text, check_fields
 from neoteny.experiments.agents import AGENTS, HYPER
 from neoteny.experiments.presets import PRESETS
 from neoteny.plasticity.interventions import Intervention, make_interventions
+from neoteny.plasticity.network_spec import PAPER_GAIN, NetworkSpec
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 from neoteny.wrappers.supervised_files import SupervisedDefinition
 

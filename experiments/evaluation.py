@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neoteny.envs import rng
+from neoteny.core import rng
 from neoteny.experiments.agents import AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.worlds import make_envs

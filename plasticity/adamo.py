@@ -78,7 +78,7 @@ class AdamO(Adam):
     Every parameter with at least two dimensions beyond `member_dims` takes the isometry step; give
     groups with `isometry=0` (see `isometry_groups`) to leave heads, norms or embeddings out. An
     optimiser that is handed bare parameters cannot know which of them are heads and pulls them all:
-    as `optimizer_class` of Stable-Baselines3 use `neoteny.plasticity.sb3.AdamO`. A parameter
+    as `optimizer_class` of Stable-Baselines3 use `neoteny.sb3.callbacks.AdamO`. A parameter
     without a gradient is left alone, as AdamW leaves it without decay. With `isometry=0` the result
     is bit-identical to `torch.optim.Adam` with the same flags.
 

@@ -23,8 +23,8 @@ from neoteny.plasticity.activations import ACTIVATIONS, Activation
 from neoteny.plasticity.initial import draw_bias, draw_weight
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Network
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import Network
 
 __all__ = [
     "fresh_weight",

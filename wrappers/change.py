@@ -10,8 +10,8 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
+from neoteny.core import rng
 from neoteny.core.errors import InputError
-from neoteny.envs import rng
 from neoteny.wrappers.arrays import Table, leading, split
 from neoteny.wrappers.described import Described
 from neoteny.wrappers.schedule import MOST_TASKS

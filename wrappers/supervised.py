@@ -14,9 +14,9 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
+from neoteny.core import rng
 from neoteny.core.errors import InputError
 from neoteny.core.options import fit
-from neoteny.envs import rng
 from neoteny.envs.datasets import DATASETS, Dataset, load_dataset
 from neoteny.wrappers.arrays import leading
 from neoteny.wrappers.change import Change, Seed, _Seeded

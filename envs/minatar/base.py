@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neoteny.core import rng
 from neoteny.core.errors import InputError
-from neoteny.envs import rng
 from neoteny.envs.arguments import check_render_mode
 from neoteny.envs.base import State, TensorEnv
 from neoteny.envs.minatar.render import draw

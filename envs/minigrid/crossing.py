@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoteny.envs import rng
+from neoteny.core import rng
 from neoteny.envs.base import State
 from neoteny.envs.minigrid.base import MiniGrid
 from neoteny.envs.minigrid.cells import EMPTY, GOAL, LAVA, WALL

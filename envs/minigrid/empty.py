@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from neoteny.envs import rng
+from neoteny.core import rng
 from neoteny.envs.base import State
 from neoteny.envs.minigrid.cells import GOAL, LAVA
 from neoteny.envs.minigrid.layouts import Static, free, walled

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neoteny.envs import rng
+from neoteny.core import rng
 from neoteny.envs.base import State
 from neoteny.envs.minigrid.base import DX, DY, MiniGrid
 from neoteny.envs.minigrid.cells import EMPTY, WALL

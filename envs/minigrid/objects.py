@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neoteny.envs import rng
+from neoteny.core import rng
 from neoteny.envs.base import State
 from neoteny.envs.minigrid import cells
 from neoteny.envs.minigrid.base import MiniGrid

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoteny.envs import rng
+from neoteny.core import rng
 from neoteny.envs.base import State
 from neoteny.envs.minigrid.base import MiniGrid
 from neoteny.envs.minigrid.cells import BLUE, EMPTY, FORWARD, GOAL, Kind, code

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neoteny.core import rng
 from neoteny.core.errors import InputError
-from neoteny.envs import rng
 from neoteny.envs.base import State
 from neoteny.envs.minigrid.base import MiniGrid
 from neoteny.envs.minigrid.cells import COLOURS, EMPTY, GOAL, WALL, Kind, code

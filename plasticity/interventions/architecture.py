@@ -10,8 +10,8 @@ from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_la
 from neoteny.plasticity.interventions.settings import OptimizerSettings
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import NetworkSpec
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import NetworkSpec
 
 __all__ = ["CReLUNet", "DeepFourier", "GroupSortNet", "LayerNorm"]
 

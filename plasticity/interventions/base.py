@@ -24,9 +24,9 @@ from neoteny.plasticity.interventions.settings import OptimizerSettings, Targets
 from neoteny.plasticity.quick_adam import QuickAdam
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Network, NetworkSpec, Observations
     from neoteny.plasticity.layers import IsoLinear
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import Network, NetworkSpec, Observations
 
 __all__ = [
     "Facts",

@@ -10,8 +10,8 @@ from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.interventions.settings import Targets, Time
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Observations
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import Observations
 
 __all__ = ["AdamRel", "OptimizerReset"]
 

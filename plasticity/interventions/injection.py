@@ -20,8 +20,8 @@ from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.surgery import redraw, write
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Branch, NetworkSpec, Observations
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import Branch, NetworkSpec, Observations
 
 __all__ = ["PlasticityInjection"]
 

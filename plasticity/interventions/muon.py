@@ -16,7 +16,7 @@ from neoteny.plasticity.muon import Muon
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from neoteny.agents.networks import Network
+    from neoteny.plasticity.networks import Network
 
 __all__ = ["MuonIntervention", "MuonO"]
 

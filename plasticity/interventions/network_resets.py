@@ -18,8 +18,8 @@ from neoteny.plasticity.interventions.settings import OptimizerSettings, Tasks, 
 from neoteny.plasticity.surgery import hidden_layers, twins
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Observations
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import Observations
 
 __all__ = ["Dash", "HareTortoise", "ShrinkPerturb", "SoftShrinkPerturb", "blend"]
 

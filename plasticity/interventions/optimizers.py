@@ -18,8 +18,8 @@ from neoteny.plasticity.quick_adam import QuickAdam
 if TYPE_CHECKING:
     from torch import nn
 
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Network, Observations
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import Network, Observations
 
 __all__ = [
     "AdamOIntervention",

@@ -21,9 +21,9 @@ from neoteny.plasticity.interventions.base import (
 from neoteny.plasticity.interventions.settings import Tasks, Time
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Observations
-    from neoteny.agents.policies import Family
+    from neoteny.agents.distributions import Family
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import Observations
 
 __all__ = ["L2ER", "CChain"]
 

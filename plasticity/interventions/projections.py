@@ -17,8 +17,8 @@ from neoteny.plasticity.polar import newton_schulz, polar
 from neoteny.plasticity.surgery import write
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import NetworkSpec, Observations
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import NetworkSpec, Observations
 
 __all__ = ["Fire", "NaP", "NewtonSchulz", "WeightClipping"]
 

@@ -16,9 +16,9 @@ from neoteny.plasticity.interventions.network_resets import RECYCLING, REDRAWING
 from neoteny.plasticity.isometry import gram_deviation
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Network, Observations
     from neoteny.plasticity.layers import IsoLinear
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import Network, Observations
 
 __all__ = ["L2", "IsometryLoss", "L2Init", "Parseval", "Penalty", "Spectral", "WassersteinInit"]
 

@@ -15,8 +15,8 @@ from neoteny.plasticity.interventions.settings import OptimizerSettings, Time
 from neoteny.plasticity.surgery import hidden_layers, redraw, twins, write
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Observations
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import Observations
 
 __all__ = ["Fresh", "HeadReset", "LayerReset", "Timed", "period_in_updates", "whole_iterations"]
 

@@ -15,8 +15,8 @@ from neoteny.plasticity.interventions.optimizers import AdamOIntervention
 from neoteny.plasticity.interventions.settings import OptimizerSettings
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Network
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import Network
 
 __all__ = ["ScaleAdamO"]
 

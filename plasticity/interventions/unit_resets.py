@@ -26,8 +26,8 @@ from neoteny.plasticity.surgery import (
 )
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
-    from neoteny.agents.networks import Observations
+    from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.networks import Observations
 
 __all__ = ["SNR", "ContinualBackprop", "ReDo"]
 

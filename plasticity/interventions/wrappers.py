@@ -16,7 +16,7 @@ from neoteny.plasticity.interventions.settings import OptimizerSettings, Tasks, 
 from neoteny.plasticity.noise import gaussian, member_keys
 
 if TYPE_CHECKING:
-    from neoteny.agents.learner import Learner
+    from neoteny.plasticity.learner import Learner
 
 __all__ = ["UPGD", "StepWrapper", "Trac", "erfi"]
 

@@ -4,11 +4,11 @@ import gymnasium
 import pytest
 import torch
 
-from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.ppo import PPO
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.envs.base import TensorEnv
 from neoteny.plasticity.interventions import make_interventions
+from neoteny.plasticity.networks import NetworkSpec
 
 SMALL = PPOConfig(num_envs=16, num_steps=16, num_epochs=2, num_minibatches=4)
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from neoteny.agents.classifier import Classifier, ClassifierConfig, cross_entropy
-from neoteny.agents.networks import NetworkSpec
 from neoteny.plasticity.interventions import make_interventions
+from neoteny.plasticity.networks import NetworkSpec
 from neoteny.wrappers.supervised import make_supervised
 
 SMALL = ClassifierConfig(batch_size=32, updates_per_iteration=5)

@@ -12,9 +12,9 @@ from neoteny.agents.dqn_loss import (
     DQNConfig,
     dueling_values,
 )
-from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.replay import Batch
 from neoteny.plasticity.interventions import make_interventions
+from neoteny.plasticity.networks import NetworkSpec
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.nonstationary import NonStationaryVector
 from neoteny.wrappers.schedule import At, Periodic

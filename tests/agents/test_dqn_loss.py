@@ -6,9 +6,9 @@ import torch
 from scipy import stats
 
 from neoteny.agents.dqn_loss import DQNConfig, epsilon_at, explore, td_loss, td_target
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.agents.q_values import fused_td_loss, plain_values
-from neoteny.agents.sparse import SparseBatch
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
+from neoteny.plasticity.sparse import SparseBatch
 
 
 def test_targets_of_plain_and_double_q_learning():

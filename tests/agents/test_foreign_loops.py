@@ -21,7 +21,7 @@ from torch import nn
 from torch.distributions import Categorical
 
 from neoteny.envs import make
-from neoteny.envs.sb3 import SB3VecEnv
+from neoteny.sb3.vec_env import SB3VecEnv
 from neoteny.wrappers import Cyclic, Dynamics, NonStationary
 
 LANES = 8

@@ -6,10 +6,10 @@ import torch
 from stable_baselines3 import PPO as ReferencePPO
 
 from neoteny import envs
-from neoteny.agents.networks import NetworkSpec
-from neoteny.agents.policies import Categorical
+from neoteny.agents.distributions import Categorical
 from neoteny.agents.ppo import Minibatch
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, ppo_loss
+from neoteny.plasticity.networks import NetworkSpec
 
 
 def reference_loss(batch, config):

@@ -10,13 +10,13 @@ import torch
 
 from neoteny import envs
 from neoteny.agents.dqn import DQN, DQNConfig
-from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.agents.rollout import gae
-from neoteny.envs import rng
+from neoteny.core import rng
 from neoteny.envs.base import TensorEnv
 from neoteny.experiments.agents import AGENTS
 from neoteny.plasticity.interventions import make_interventions
+from neoteny.plasticity.networks import NetworkSpec
 
 CONFIG = PPOConfig(num_envs=8, num_steps=16, num_epochs=2, num_minibatches=4, clip_range_vf=None)
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from scipy import stats
 
-from neoteny.agents.archive import make_replay
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.host_ring import HostRing, make_ring
 from neoteny.agents.replay import Ring, pack, unpack
-from neoteny.envs import rng
+from neoteny.agents.replay_policies import make_replay
+from neoteny.core import rng
 
 SHAPE = (2, 3)
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
+from neoteny.agents.distributions import policy_family
 from neoteny.agents.dqn import DQN
 from neoteny.agents.dqn_loss import DQNConfig
-from neoteny.agents.networks import NetworkSpec
-from neoteny.agents.policies import policy_family
 from neoteny.agents.ppo import PPO
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.envs.base import TensorEnv
 from neoteny.plasticity.interventions import make_interventions
+from neoteny.plasticity.networks import NetworkSpec
 
 PPO_CONFIG = PPOConfig(num_envs=4, num_steps=8, num_epochs=2, num_minibatches=2)
 DQN_CONFIG = DQNConfig(

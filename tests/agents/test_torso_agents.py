@@ -10,10 +10,10 @@ from neoteny import envs
 from neoteny.agents.classifier import Classifier, ClassifierConfig
 from neoteny.agents.dqn import DQN
 from neoteny.agents.dqn_loss import DQNConfig
-from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.ppo import PPO
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.plasticity.interventions import make_interventions
+from neoteny.plasticity.networks import NetworkSpec
 from neoteny.wrappers.supervised import make_supervised
 
 CONV = {"torso": "conv", "channels": (8,), "hidden": (16, 16)}

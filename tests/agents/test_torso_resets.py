@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.surgery import fresh_weight, outgoing, reset_units, tied
 
 M, GRID = 2, (6, 5, 3)

@@ -7,7 +7,8 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from neoteny.envs import HostEnv, TensorEnv, make, rng
+from neoteny.core import rng
+from neoteny.envs import HostEnv, TensorEnv, make
 
 IDS = ["CartPole-v1", "Pendulum-v1", "MiniGrid-DoorKey-5x5-v0", "FrozenLake-v1", "Taxi-v4"]
 

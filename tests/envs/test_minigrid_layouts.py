@@ -10,7 +10,8 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency, chisquare
 
-from neoteny.envs import make, rng
+from neoteny.core import rng
+from neoteny.envs import make
 from neoteny.envs.minigrid import VARIANTS, cells
 from neoteny.envs.minigrid.cells import Kind
 from neoteny.envs.minigrid.layouts import distinct

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from neoteny.envs import TensorEnv, make, registered
 from neoteny.envs.minatar import GAMES
-from neoteny.envs.sb3 import SB3VecEnv
+from neoteny.sb3.vec_env import SB3VecEnv
 
 IDS = ["CartPole-v1", "Pendulum-v1", "MinAtar-Breakout-v1"]
 

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from neoteny.envs import make, rng
+from neoteny.core import rng
+from neoteny.envs import make
 from neoteny.experiments import checkpoint
 from neoteny.experiments.agents import AGENTS
 from neoteny.experiments.film import BAR, Film, write_film

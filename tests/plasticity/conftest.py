@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
-from neoteny.agents.policies import Categorical
+from neoteny.agents.distributions import Categorical
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
 HEADS = {
     "ppo": {"policy": HeadSpec(4, 0.01, Categorical(4)), "value": HeadSpec(1)},

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.activations import ACTIVATIONS, deep_fourier
 from neoteny.plasticity.interventions import (
     OptimizerSettings,
     make_interventions,
     parse_intervention,
 )
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
 NETS = {
     "crelu": "crelu",

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.surgery import fresh_weight
 
 

@@ -5,14 +5,14 @@ import copy
 import pytest
 import torch
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
-from neoteny.agents.policies import Gaussian
+from neoteny.agents.distributions import Gaussian
 from neoteny.plasticity.interventions import (
     INTERVENTIONS,
     OptimizerSettings,
     make_interventions,
 )
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.surgery import write
 
 ONE = torch.ones(2)

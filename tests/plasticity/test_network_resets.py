@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch.optim import Adam
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.interventions import (
     OptimizerSettings,
     make_interventions,
     parse_intervention,
 )
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
 
 def batch(step):

@@ -7,9 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
-from neoteny.agents.policies import Categorical
+from neoteny.agents.distributions import Categorical
 from neoteny.plasticity.interventions import (
     OptimizerSettings,
     make_interventions,
@@ -17,6 +15,8 @@ from neoteny.plasticity.interventions import (
 )
 from neoteny.plasticity.interventions.outputs import effective_rank
 from neoteny.plasticity.isometry import isometry_grad
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.polar import newton_schulz, polar
 
 

@@ -10,12 +10,12 @@ import scipy.stats
 import torch
 import torch.nn.functional as F
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
-from neoteny.agents.sparse import encode
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
 from neoteny.plasticity.interventions.outputs import effective_rank
 from neoteny.plasticity.isometry import isometry_grad
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
+from neoteny.plasticity.sparse import encode
 
 NO_OBS = torch.zeros(0)
 

@@ -12,9 +12,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-import neoteny.plasticity.sb3 as sb3
-from neoteny.plasticity.sb3 import AdamO, DiagnosticsCallback, IsometryCallback, exclude_heads
-from neoteny.plasticity.sb3_networks import PolicyNetworks
+import neoteny.sb3.callbacks as sb3
+from neoteny.sb3.callbacks import AdamO, DiagnosticsCallback, IsometryCallback, exclude_heads
+from neoteny.sb3.networks import PolicyNetworks
 
 
 class Interrupt(BaseCallback):

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.surgery import (
     fresh_weight,
     hidden_layers,

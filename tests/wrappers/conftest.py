@@ -9,7 +9,8 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 
-from neoteny.envs import TensorEnv, rng
+from neoteny.core import rng
+from neoteny.envs import TensorEnv
 from neoteny.wrappers import (
     ActionPermutation,
     Asynchronous,

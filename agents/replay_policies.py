@@ -17,8 +17,8 @@ from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.host_ring import make_ring
 from neoteny.agents.replay import Batch, pack, unpack
 from neoteny.agents.spaces import stored_type
+from neoteny.core import rng
 from neoteny.core.errors import InputError
-from neoteny.envs import rng
 
 __all__ = ["Archive", "Partition", "Replay", "Reservoir", "check_switches", "make_replay"]
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neoteny.agents.sparse import SparseBatch, sum_columns, sum_rows
+from neoteny.plasticity.sparse import SparseBatch, sum_columns, sum_rows
 
 if TYPE_CHECKING:
-    from neoteny.agents.networks import Branch
+    from neoteny.plasticity.networks import Branch
 
 __all__ = ["KERNELS", "Kernel", "stacked_forward"]
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from neoteny.agents.known_loss import KnownLoss
-from neoteny.agents.networks import Network, NetworkSpec, Observations
-from neoteny.agents.seeding import child_generators
+from neoteny.core.seeding import child_generators
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings, make_optimizer
+from neoteny.plasticity.known_loss import KnownLoss
+from neoteny.plasticity.networks import Network, NetworkSpec, Observations
 from neoteny.plasticity.quick_adam import QuickAdam
 from neoteny.plasticity.surgery import reset_optimizer
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from neoteny.envs import rng
+from neoteny.core import rng
 
 MASK = 2**32 - 1
 

@@ -1,7 +1,7 @@
 """Named children of a seed for the random numbers drawn on the host.
 
 What is drawn at run time on the device (environments, actions, minibatches) comes from the
-stateless hash in :mod:`neoteny.envs.rng`. Weights are drawn rarely, by `torch.Generator`, one per
+stateless hash in :mod:`neoteny.core.rng`. Weights are drawn rarely, by `torch.Generator`, one per
 member, so that a member's initial network does not depend on how many members train beside it.
 """
 

@@ -11,9 +11,9 @@ from scipy import stats
 from torch.distributions import Categorical as Choice
 from torch.distributions import Independent, Normal, kl_divergence
 
-from neoteny.agents.policies import Categorical, Gaussian, policy_family
+from neoteny.agents.distributions import Categorical, Gaussian, policy_family
 from neoteny.agents.ppo_loss import PPOConfig, fused_ppo_loss, ppo_loss
-from neoteny.envs import rng
+from neoteny.core import rng
 
 M, B = 3, 50
 BOUND = torch.full((2,), math.inf)

@@ -2,7 +2,7 @@
 
 Example:
     >>> from stable_baselines3 import PPO
-    >>> from neoteny.plasticity.sb3 import DiagnosticsCallback, IsometryCallback
+    >>> from neoteny.sb3.callbacks import DiagnosticsCallback, IsometryCallback
     >>> agent = PPO("MlpPolicy", "CartPole-v1")
     >>> agent.learn(100_000, callback=[IsometryCallback(isometry=0.05), DiagnosticsCallback()])
 """
@@ -25,7 +25,7 @@ from neoteny.plasticity import adamo
 from neoteny.plasticity.diagnostics import diagnose
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.isometry import half_life, isometry_step
-from neoteny.plasticity.sb3_networks import PolicyNetworks, branches
+from neoteny.sb3.networks import PolicyNetworks, branches
 
 __all__ = [
     "AdamO",
@@ -89,7 +89,7 @@ class AdamO(adamo.AdamO):
         if group["isometry"] and "positions" not in group:
             raise RuntimeError(
                 "AdamO was not told which layers are heads: call "
-                "neoteny.plasticity.sb3.exclude_heads(agent) before agent.learn"
+                "neoteny.sb3.callbacks.exclude_heads(agent) before agent.learn"
             )
         return super()._prepare(group)
 
@@ -105,7 +105,7 @@ def exclude_heads(agent: BaseAlgorithm) -> None:
     if not isinstance(optimizer, AdamO):
         raise InputError(
             f"the agent's optimiser is {type(optimizer).__name__}: give "
-            "policy_kwargs=dict(optimizer_class=neoteny.plasticity.sb3.AdamO), or use "
+            "policy_kwargs=dict(optimizer_class=neoteny.sb3.callbacks.AdamO), or use "
             "IsometryCallback with any"
         )
     if "positions" in optimizer.param_groups[0]:

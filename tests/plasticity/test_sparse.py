@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from neoteny import envs
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.agents.ppo import select
 from neoteny.agents.ppo_loss import PPOConfig
-from neoteny.agents.sparse import SparseBatch, encode, sparse_linear
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
+from neoteny.plasticity.sparse import SparseBatch, encode, sparse_linear
 
 M, B, F, OUT = 3, 17, 40, 5
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from neoteny.agents.bodies import Body, MemberLayerNorm, Observations
-from neoteny.agents.network_spec import HeadSpec, NetworkSpec
-from neoteny.agents.sparse import SparseBatch, encode
-from neoteny.agents.stacked import stacked_forward
+from neoteny.plasticity.batched import stacked_forward
+from neoteny.plasticity.bodies import Body, MemberLayerNorm, Observations
 from neoteny.plasticity.layers import IsoLayer, IsoLinear
+from neoteny.plasticity.network_spec import HeadSpec, NetworkSpec
+from neoteny.plasticity.sparse import SparseBatch, encode
 
 __all__ = [
     "Body",

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neoteny.agents.network_spec import LayerSpec, NetworkSpec
-from neoteny.agents.sparse import SparseBatch, sparse_linear
-from neoteny.agents.stacked import KERNELS
+from neoteny.plasticity.batched import KERNELS
 from neoteny.plasticity.layers import ACTIVATIONS, IsoConv2d, IsoLayer, IsoLinear
+from neoteny.plasticity.network_spec import LayerSpec, NetworkSpec
+from neoteny.plasticity.sparse import SparseBatch, sparse_linear
 
 __all__ = ["Body", "MemberLayerNorm", "Observations"]
 

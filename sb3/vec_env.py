@@ -26,7 +26,7 @@ class SB3VecEnv(VecEnv):
     Example:
         >>> from stable_baselines3 import PPO
         >>> from neoteny import envs
-        >>> from neoteny.envs.sb3 import SB3VecEnv
+        >>> from neoteny.sb3.vec_env import SB3VecEnv
         >>> agent = PPO("MlpPolicy", SB3VecEnv(envs.make("CartPole-v1", 8)))
     """
 

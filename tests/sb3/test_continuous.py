@@ -6,10 +6,10 @@ from gymnasium.spaces import Box
 from stable_baselines3 import PPO
 
 from neoteny import envs
-from neoteny.agents.bridge import attach
-from neoteny.agents.policies import Gaussian
-from neoteny.envs.sb3 import SB3VecEnv
+from neoteny.agents.distributions import Gaussian
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
+from neoteny.sb3.bridge import attach
+from neoteny.sb3.vec_env import SB3VecEnv
 
 SETTINGS = OptimizerSettings(3e-3, 1e-5, updates_per_step=0.1)
 

@@ -12,14 +12,14 @@ from torch import nn
 
 from neoteny.plasticity.diagnostics import dormant_fraction, effective_rank, singular_values
 from neoteny.plasticity.isometry import gram_deviation, isometry_step
-from neoteny.plasticity.sb3 import (
+from neoteny.sb3.callbacks import (
     AdamO,
     DiagnosticsCallback,
     IsometryCallback,
     exclude_heads,
     hidden_weights,
 )
-from neoteny.plasticity.sb3_networks import branches
+from neoteny.sb3.networks import branches
 
 SETTINGS = {
     PPO: {"n_steps": 64, "batch_size": 32, "n_epochs": 2},

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
 
 def make_learner(members=3, interventions=("none",), spec=None, **options):

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
-from neoteny.agents.policies import Categorical
+from neoteny.agents.distributions import Categorical
 from neoteny.agents.ppo_loss import PPOConfig, fused_ppo_loss, ppo_loss
-from neoteny.agents.sparse import encode
-from neoteny.agents.stacked import KERNELS
+from neoteny.plasticity.batched import KERNELS
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
+from neoteny.plasticity.sparse import encode
 
 M, B, F = 3, 50, 40
 HEADS = {"policy": HeadSpec(3), "value": HeadSpec(1)}

@@ -20,15 +20,15 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
-from neoteny.agents.bridge import ACTIVATIONS, attach
 from neoteny.agents.dqn_loss import DQNConfig
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import NetworkSpec
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import InputError
-from neoteny.envs.sb3 import SB3VecEnv
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
-from neoteny.plasticity.sb3_networks import PolicyNetworks
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import NetworkSpec
+from neoteny.sb3.bridge import ACTIVATIONS, attach
+from neoteny.sb3.networks import PolicyNetworks
+from neoteny.sb3.vec_env import SB3VecEnv
 
 __all__ = ["JointLearner", "Reference"]
 

@@ -8,16 +8,16 @@ import torch
 from rich.console import Console
 from stable_baselines3 import DQN, PPO
 
-from neoteny.agents.bridge import attach, bridged
+from neoteny.agents.distributions import Categorical
 from neoteny.agents.dqn_loss import DQNConfig
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network
-from neoteny.agents.policies import Categorical
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.report import write_report
 from neoteny.experiments.runner import run
 from neoteny.plasticity.interventions import INTERVENTIONS, OptimizerSettings, make_interventions
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network
+from neoteny.sb3.bridge import attach, bridged
 from neoteny.train import main
 
 CONSOLE = Console(quiet=True)

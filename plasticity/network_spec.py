@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neoteny.agents.policies import Family
+from neoteny.agents.distributions import Family
 from neoteny.core.errors import InputError
 from neoteny.plasticity.initial import INITS, Init
 from neoteny.plasticity.layers import ACTIVATIONS

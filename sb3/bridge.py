@@ -17,14 +17,14 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
-from neoteny.agents.policies import Family, policy_family
+from neoteny.agents.distributions import Family, policy_family
 from neoteny.agents.spaces import observation_shape
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 from neoteny.plasticity.layers import GroupSort
-from neoteny.plasticity.sb3_networks import Branch, branches
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
+from neoteny.sb3.networks import Branch, branches
 
 __all__ = ["ACTIVATIONS", "Gateway", "attach", "bridged"]
 

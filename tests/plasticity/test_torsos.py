@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from neoteny.agents.learner import Learner
-from neoteny.agents.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.diagnostics import diagnose
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
 from neoteny.plasticity.layers import IsoConv2d
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
 M, B, GRID = 3, 10, (6, 5, 3)
 HEADS = {"policy": HeadSpec(4, 0.5), "value": HeadSpec(1)}

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoteny.agents.spaces import action_count
+from neoteny.core import rng
 from neoteny.core.errors import InputError
-from neoteny.envs import rng
 
 __all__ = ["Categorical", "Family", "Gaussian", "policy_family"]
 

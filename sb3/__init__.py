@@ -1,0 +1,1 @@
+"""Stable-Baselines3: its agents on our streams, our callbacks and environments for its agents."""
