@@ -115,7 +115,7 @@ class Classifier:
         self.members = len(seeds)
         self.device = torch.device(stream.device)
         shape = observation_shape(stream.single_observation_space)
-        heads = {"logits": HeadSpec(stream.classes, family=Categorical(stream.classes))}
+        heads = {"logits": HeadSpec(stream.classes, distribution=Categorical(stream.classes))}
         self.learner = Learner(
             lambda final_spec, generators: Network(
                 final_spec, shape, heads, generators, stacked=stacked, precision=precision

@@ -1,8 +1,8 @@
-"""What a policy's outputs mean: the families of distributions that actions are drawn from.
+"""Action distributions: the parameters that a policy outputs, and the actions drawn from them.
 
-A family is told by the action space and does everything that depends on it: sampling, densities
-and divergences, how actions are stored and how the environment takes them. Its functions are pure
-and leave the member axis alone.
+A distribution follows from the action space and does everything that depends on it: sampling,
+densities and divergences, how actions are stored and how the environment takes them. Its functions
+are pure and leave the member axis alone.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from neoteny.agents.spaces import action_count
 from neoteny.core import rng
 from neoteny.core.errors import InputError
 
-__all__ = ["Categorical", "Family", "Gaussian", "policy_family"]
+__all__ = ["ActionDistribution", "Categorical", "Gaussian", "action_distribution"]
 
 Gradient = Callable[[Tensor, float], Tensor]
 """From the slope d objective / d log-probability (M, B) and the entropy's coefficient to the
 gradient of -objective - coefficient * entropy with respect to the outputs."""
 
 
-class Family(ABC):
-    """A family of distributions over actions, each given by the outputs (..., P) of a branch."""
+class ActionDistribution(ABC):
+    """Distributions over actions, each given by the outputs (..., P) of a branch."""
 
     log_std: float | None = None
     """Initial value of the log standard deviations that the branch learns beside its head, one for
@@ -102,7 +102,7 @@ class Family(ABC):
 
 
 @dataclass(frozen=True)
-class Categorical(Family):
+class Categorical(ActionDistribution):
     """One of some choices; the outputs are logits.
 
     Args:
@@ -126,20 +126,20 @@ class Categorical(Family):
         return torch.zeros(lead, dtype=torch.int64, device=device)
 
     def sample(self, outputs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`Family.sample`; actions are (...) int64."""
+        """See :meth:`ActionDistribution.sample`; actions are (...) int64."""
         log_probs = F.log_softmax(outputs, dim=-1)
         below = log_probs.exp().cumsum(-1) <= uniform
         action = below[..., :-1].sum(-1)  # round-off in the last entry must not reach past it
         return action, log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`Family.log_prob`."""
+        """See :meth:`ActionDistribution.log_prob`."""
         log_probs = F.log_softmax(outputs, dim=-1)
         log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
         return log_prob, -(log_probs.exp() * log_probs).sum(-1)
 
     def closed_form(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Gradient]:
-        """See :meth:`Family.closed_form`."""
+        """See :meth:`ActionDistribution.closed_form`."""
         log_probs = F.log_softmax(outputs, dim=-1)
         chosen = action.unsqueeze(-1)
         probs = log_probs.exp()
@@ -155,31 +155,31 @@ class Categorical(Family):
         return log_probs.gather(-1, chosen).squeeze(-1), entropy, gradient
 
     def entropy(self, outputs: Tensor) -> Tensor:
-        """See :meth:`Family.entropy`."""
+        """See :meth:`ActionDistribution.entropy`."""
         entropy: Tensor = torch.special.entr(outputs.softmax(-1)).sum(-1)
         return entropy
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
-        """See :meth:`Family.kl`."""
+        """See :meth:`ActionDistribution.kl`."""
         target = old.log_softmax(-1)
         divergence = F.kl_div(new.log_softmax(-1), target, reduction="none", log_target=True)
         return divergence.sum(-1)
 
     def split(self, action: Tensor) -> Sequence[Tensor]:
-        """See :meth:`Family.split`."""
+        """See :meth:`ActionDistribution.split`."""
         return [action.float()]
 
     def join(self, columns: Tensor) -> Tensor:
-        """See :meth:`Family.join`."""
+        """See :meth:`ActionDistribution.join`."""
         return columns.squeeze(-1).long()
 
     def playable(self, action: Tensor) -> Tensor:
-        """See :meth:`Family.playable`."""
+        """See :meth:`ActionDistribution.playable`."""
         return action.flatten()
 
 
 @dataclass(frozen=True, eq=False)
-class Gaussian(Family):
+class Gaussian(ActionDistribution):
     """A vector of independent normal numbers, clipped to its bounds only when it is played.
 
     The branch's outputs are the A means, which its head gives, followed by the A log standard
@@ -213,20 +213,20 @@ class Gaussian(Family):
         return torch.zeros(*lead, self.size, device=device)
 
     def sample(self, outputs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`Family.sample`; actions are (..., A) float."""
+        """See :meth:`ActionDistribution.sample`; actions are (..., A) float."""
         mean, log_std = outputs.chunk(2, -1)
         action = torch.addcmul(mean, log_std.exp(), _standard_normal(uniform))
         return action, self.log_prob(outputs, action)[0]
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`Family.log_prob`; the entropy is that of the unclipped action."""
+        """See :meth:`ActionDistribution.log_prob`; the entropy is that of the unclipped action."""
         mean, log_std = outputs.chunk(2, -1)
         spread = log_std.sum(-1)
         error = ((action - mean) * (-log_std).exp()).square().sum(-1)
         return -0.5 * error - spread - self._constant, spread + (self._constant + 0.5 * self.size)
 
     def closed_form(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Gradient]:
-        """See :meth:`Family.closed_form`."""
+        """See :meth:`ActionDistribution.closed_form`."""
         mean, log_std = outputs.chunk(2, -1)
         precision = (-log_std).exp()
         error = (action - mean).mul_(precision)
@@ -239,26 +239,26 @@ class Gaussian(Family):
         return *self.log_prob(outputs, action), gradient
 
     def entropy(self, outputs: Tensor) -> Tensor:
-        """See :meth:`Family.entropy`; that of the unclipped action."""
+        """See :meth:`ActionDistribution.entropy`; that of the unclipped action."""
         return outputs.chunk(2, -1)[1].sum(-1) + (self._constant + 0.5 * self.size)
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
-        """See :meth:`Family.kl`."""
+        """See :meth:`ActionDistribution.kl`."""
         (old_mean, old_log_std), (mean, log_std) = old.chunk(2, -1), new.chunk(2, -1)
         change = log_std - old_log_std
         moved = ((mean - old_mean) * (-log_std).exp()).square()
         return (change + 0.5 * ((-2 * change).exp() + moved - 1)).sum(-1)
 
     def split(self, action: Tensor) -> Sequence[Tensor]:
-        """See :meth:`Family.split`."""
+        """See :meth:`ActionDistribution.split`."""
         return action.unbind(-1)
 
     def join(self, columns: Tensor) -> Tensor:
-        """See :meth:`Family.join`."""
+        """See :meth:`ActionDistribution.join`."""
         return columns
 
     def playable(self, action: Tensor) -> Tensor:
-        """See :meth:`Family.playable`."""
+        """See :meth:`ActionDistribution.playable`."""
         return action.flatten(0, 1).clamp(self.low, self.high).view(-1, *self.shape)
 
     @property
@@ -267,10 +267,10 @@ class Gaussian(Family):
         return 0.5 * self.size * math.log(2 * math.pi)
 
 
-def policy_family(
+def action_distribution(
     space: gymnasium.Space[Any], log_std_init: float = 0.0, device: torch.device | str = "cpu"
-) -> Family:
-    """The family for an action space: categorical for Discrete, Gaussian for a Box of floats.
+) -> ActionDistribution:
+    """The distribution for an action space: categorical for Discrete, Gaussian for a Box of floats.
 
     Args:
         space: of one action.

@@ -127,7 +127,7 @@ class DQN:
         if self.config.dueling or not network.stacked or network.precision != torch.float32:
             return None
         branch = network.branches["q"]
-        return PlainBranch(branch, network.spec.activation) if branch.stackable else None
+        return PlainBranch(branch, network.spec.activation) if branch.batchable else None
 
     def _features(self, obs: Tensor) -> Observations:
         """Observations (M, B, *shape) as the networks take them fastest; read by several."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neoteny.agents.distributions import Family, policy_family
+from neoteny.agents.distributions import ActionDistribution, action_distribution
 from neoteny.agents.graphs import Recorded, Recorder
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_loss, ppo_loss
 from neoteny.agents.rollout import Rollout, gae
@@ -72,10 +72,12 @@ class PPO:
         self.config = config
         self.members = len(seeds)
         self.device = torch.device(envs.device)
-        self.policy = policy_family(envs.single_action_space, config.log_std_init, self.device)
+        self.policy = action_distribution(
+            envs.single_action_space, config.log_std_init, self.device
+        )
         self.observation_shape = observation_shape(envs.single_observation_space)
         heads = {
-            "policy": HeadSpec(self.policy.size, gain=0.01, family=self.policy),
+            "policy": HeadSpec(self.policy.size, gain=0.01, distribution=self.policy),
             "value": HeadSpec(1, gain=1.0),
         }
         self.learner = Learner(
@@ -304,7 +306,7 @@ class Minibatch:
 
     @classmethod
     def allocate(
-        cls, rollout: Rollout, config: PPOConfig, policy: Family, statistics: int
+        cls, rollout: Rollout, config: PPOConfig, policy: ActionDistribution, statistics: int
     ) -> Minibatch:
         """Reserve memory for the minibatches of a rollout."""
         members, like = rollout.members, rollout.value

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neoteny.agents.distributions import Family
+from neoteny.agents.distributions import ActionDistribution
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.plasticity.interventions.settings import TASK_STEPS, OptimizerSettings
@@ -108,7 +108,7 @@ class PPOConfig:
 
 
 def ppo_loss(
-    policy: Family,
+    policy: ActionDistribution,
     outputs: Tensor,
     value: Tensor,
     action: Tensor,
@@ -163,7 +163,7 @@ class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        policy: Family,
+        policy: ActionDistribution,
         outputs: Tensor,
         value: Tensor,
         action: Tensor,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from neoteny.agents.dqn_loss import TDErrors, td_slope
-from neoteny.plasticity.batched import KERNELS
+from neoteny.plasticity.kernels import KERNELS
 from neoteny.plasticity.known_loss import KnownLoss
 from neoteny.plasticity.networks import Branch, Observations
 from neoteny.plasticity.sparse import SparseBatch, sum_columns, sum_rows
@@ -43,14 +43,14 @@ class _Layer(NamedTuple):
 
 
 class PlainBranch:
-    """A stackable branch read once: views of its parameters and its activation's kernel.
+    """A batchable branch read once: views of its parameters and its activation's kernel.
 
     To look up a module's layers and transpose their weights takes as long as to multiply by them,
     so whoever computes often keeps this. It follows every change of the parameters in place; a
     branch whose modules were replaced must be read again.
 
     Args:
-        branch: A stackable branch.
+        branch: A batchable branch.
         activation: A name in `KERNELS`.
     """
 
@@ -180,7 +180,7 @@ def plain_values(branch: Branch, activation: str, x: Observations) -> Tensor:
     """Values (M, B, A) of features (M, B, in), without gradient.
 
     Args:
-        branch: A stackable branch.
+        branch: A batchable branch.
         activation: A name in `KERNELS`.
         x: Float features, or the ones of binary features.
     """
@@ -197,10 +197,10 @@ def _first(x: Any, rows: int) -> Any:
 def fused_td_loss(
     branch: Branch, activation: str, x: Observations, action: Tensor, target: Tensor, kind: str
 ) -> tuple[Tensor, Tensor]:
-    """:func:`~neoteny.agents.dqn_loss.td_loss` of a stackable branch's values, for autograd.
+    """:func:`~neoteny.agents.dqn_loss.td_loss` of a batchable branch's values, for autograd.
 
     Args:
-        branch: A stackable branch.
+        branch: A batchable branch.
         activation: A name in `KERNELS`.
         x: (M, B, in) float features, or the ones of binary features.
         action: (M, B, 1) int64.

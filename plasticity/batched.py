@@ -9,82 +9,20 @@ float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from neoteny.plasticity.bodies import Branch
+from neoteny.plasticity.kernels import KERNELS, Kernel
 from neoteny.plasticity.sparse import SparseBatch, sum_columns, sum_rows
 
-if TYPE_CHECKING:
-    from neoteny.plasticity.networks import Branch
+__all__ = ["batched_forward"]
 
-__all__ = ["KERNELS", "Kernel", "stacked_forward"]
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """An activation as the stacked network applies it."""
-
-    forward: Callable[[Tensor], tuple[Tensor, Tensor]]
-    """Pre-activations, which it may overwrite, to activations and what backward needs of them."""
-    backward: Callable[[Tensor, Tensor], Tensor]
-    """Gradient of the activations, which it may overwrite, and what forward kept, to gradient."""
-
-
-def _relu(z: Tensor) -> tuple[Tensor, Tensor]:
-    if z.dtype == torch.bfloat16:
-        # Negative numbers are negative as integers too, and integers need no conversion.
-        z.view(torch.int16).clamp_min_(0)
-    else:
-        z.relu_()
-    return z, z
-
-
-def _relu_backward(grad: Tensor, kept: Tensor) -> Tensor:
-    out: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, kept, 0, grad_input=grad)
-    return out
-
-
-def _tanh(z: Tensor) -> tuple[Tensor, Tensor]:
-    z.tanh_()
-    return z, z
-
-
-def _tanh_backward(grad: Tensor, kept: Tensor) -> Tensor:
-    out: Tensor = torch.ops.aten.tanh_backward.grad_input(grad, kept, grad_input=grad)
-    return out
-
-
-def _groupsort(z: Tensor) -> tuple[Tensor, Tensor]:
-    a, b = z.chunk(2, -1)
-    out = torch.empty_like(z)
-    low, high = out.chunk(2, -1)
-    torch.minimum(a, b, out=low)
-    torch.maximum(a, b, out=high)
-    # In the type of z: comparisons that write booleans are not vectorised on a CPU.
-    return out, torch.gt(a, b, out=torch.empty_like(a, memory_format=torch.contiguous_format))
-
-
-def _groupsort_backward(grad: Tensor, swap: Tensor) -> Tensor:
-    low, high = grad.chunk(2, -1)
-    out = torch.empty_like(grad)
-    a, b = out.chunk(2, -1)
-    # With weights 0 and 1, lerp selects exactly.
-    torch.lerp(low, high, swap, out=a)
-    torch.lerp(high, low, swap, out=b)
-    return out
-
-
-KERNELS = {
-    "relu": Kernel(_relu, _relu_backward),
-    "tanh": Kernel(_tanh, _tanh_backward),
-    "groupsort": Kernel(_groupsort, _groupsort_backward),
-}
-"""The activations that a stacked network can have, by name."""
 
 Layer = tuple[Tensor, Tensor | None]
 """A weight (M, out, in) and a bias (M, out)."""
@@ -113,7 +51,7 @@ class _Plan:
         return [layers[k : k + depth] for k in range(0, len(layers), depth)]
 
 
-class _Stacked(torch.autograd.Function):
+class _BatchedBranches(torch.autograd.Function):
     """Bodies and heads of all branches; gradients of parameters only."""
 
     @staticmethod
@@ -204,7 +142,7 @@ def _keep(
         branch.append(weight_grads[k].float().contiguous())
 
 
-def stacked_forward(
+def batched_forward(
     x: Tensor | SparseBatch, branches: Sequence[Branch], activation: str, dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
     """Apply every branch to one input.
@@ -225,9 +163,9 @@ def stacked_forward(
     heads: list[Layer] = [(branch.head.weight, branch.head.bias) for branch in branches]
     if len(hidden) == len(heads):
         chains = [[*layers, head] for layers, head in zip(hidden, heads, strict=True)]
-        return _stacked(x, chains, activation, dtype)
+        return _apply(x, chains, activation, dtype)
     sizes = [weight.shape[1] for weight, _ in heads]
-    (joint,) = _stacked(x, [[*hidden[0], _joined(heads)]], activation, dtype)
+    (joint,) = _apply(x, [[*hidden[0], _joined(heads)]], activation, dtype)
     return torch.split(joint, sizes, -1)
 
 
@@ -237,7 +175,7 @@ def _joined(heads: Sequence[Layer]) -> Layer:
     return torch.cat([weight for weight, _ in heads], 1), torch.cat(biases, 1) if biases else None
 
 
-def _stacked(
+def _apply(
     x: Tensor | SparseBatch, chains: Sequence[Sequence[Layer]], activation: str, dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
     """Apply chains of layers, each ending with a head, to one input."""
@@ -250,5 +188,5 @@ def _stacked(
         for parameter in layer
         if parameter is not None
     ]
-    outputs: tuple[Tensor, ...] = _Stacked.apply(x, plan, *parameters)  # type: ignore[no-untyped-call]
+    outputs: tuple[Tensor, ...] = _BatchedBranches.apply(x, plan, *parameters)  # type: ignore[no-untyped-call]
     return outputs

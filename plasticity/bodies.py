@@ -1,4 +1,4 @@
-"""The hidden layers of a branch, for M members at once."""
+"""Bodies of hidden layers, and branches of a body and a head, for M members at once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neoteny.plasticity.batched import KERNELS
+from neoteny.plasticity.kernels import KERNELS
 from neoteny.plasticity.layers import ACTIVATIONS, IsoConv2d, IsoLayer, IsoLinear
-from neoteny.plasticity.network_spec import LayerSpec, NetworkSpec
+from neoteny.plasticity.network_spec import HeadSpec, LayerSpec, NetworkSpec
 from neoteny.plasticity.sparse import SparseBatch, sparse_linear
 
-__all__ = ["Body", "MemberLayerNorm", "Observations"]
+__all__ = ["Body", "Branch", "MemberLayerNorm", "Observations"]
 
 Observations = Tensor | SparseBatch
 """A batch (M, B, *shape), or its ones."""
@@ -133,6 +133,76 @@ class Body(nn.Module):
             layer.reset_parameters(generators)
             if isinstance(norm, MemberLayerNorm):
                 norm.reset_parameters()
+
+
+class Branch(nn.Module):
+    """A body and its head; of a Gaussian policy also log standard deviations, (M, outputs).
+
+    These are no weights: nothing decays, clips, perturbs or keeps them isometric.
+
+    Args:
+        body: The hidden layers, which other branches may read, too.
+        spec: What the body was made from.
+        head: The output layer.
+        members: Number of members M.
+        generators: One generator per member for the head's initial weights.
+    """
+
+    log_std: nn.Parameter | None
+
+    def __init__(
+        self,
+        body: Body,
+        spec: NetworkSpec,
+        head: HeadSpec,
+        members: int,
+        generators: Sequence[torch.Generator],
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.head = IsoLinear(
+            self.body.outputs,
+            head.outputs,
+            bias=spec.bias,
+            members=members,
+            gain=head.gain,
+            role="head",
+            generator=generators,
+            init=spec.init,
+        )
+        self.distribution = head.distribution
+        self.log_std_init = None if head.distribution is None else head.distribution.log_std
+        spread = None
+        if self.log_std_init is not None:
+            spread = nn.Parameter(torch.full((members, head.outputs), self.log_std_init))
+        self.register_parameter("log_std", spread)
+
+    @property
+    def hidden(self) -> list[IsoLayer]:
+        """The body's layers."""
+        return self.body.hidden
+
+    @property
+    def batchable(self) -> bool:
+        """Whether plain linear layers and a known activation are all there is to compute."""
+        plain = type(self) is Branch and type(self.body) is Body and type(self.head) is IsoLinear
+        return plain and self.body.plain and self.head.weight.dtype == torch.float32
+
+    def forward(self, x: Observations) -> Tensor:
+        """The outputs for (M, B, inputs): (M, B, outputs)."""
+        return self.complete(self.head(self.body(x)))
+
+    def complete(self, output: Tensor) -> Tensor:
+        """The head's outputs (M, B, A), followed by the log standard deviations, if any."""
+        if self.log_std is None:
+            return output
+        return torch.cat([output, self.log_std.unsqueeze(1).expand_as(output)], -1)
+
+    def reset_head(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw what is the branch's own anew, in place."""
+        self.head.reset_parameters(generators)
+        if self.log_std is not None and self.log_std_init is not None:
+            nn.init.constant_(self.log_std, self.log_std_init)
 
 
 def _make(

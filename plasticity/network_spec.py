@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from neoteny.agents.distributions import Family
 from neoteny.core.errors import InputError
 from neoteny.plasticity.initial import INITS, Init
 from neoteny.plasticity.layers import ACTIVATIONS
@@ -279,11 +279,22 @@ class NetworkSpec:
         return layers
 
 
+class OutputDistribution(Protocol):
+    """A distribution whose parameters are a branch's outputs, such as a policy over actions."""
+
+    @property
+    def log_std(self) -> float | None:
+        """Initial log standard deviation that the branch learns beside its head, if any."""
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        """Divergence KL(old, new) (...) in nats of distributions with outputs (..., P)."""
+
+
 @dataclass(frozen=True)
 class HeadSpec:
     """A branch's output layer: number of outputs, gain of the orthogonal initialisation."""
 
     outputs: int
     gain: float = 1.0
-    family: Family | None = None
+    distribution: OutputDistribution | None = None
     """The distributions whose parameters the branch's outputs are; none where they are values."""

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from neoteny.plasticity.batched import stacked_forward
-from neoteny.plasticity.bodies import Body, MemberLayerNorm, Observations
-from neoteny.plasticity.layers import IsoLayer, IsoLinear
+from neoteny.plasticity.batched import batched_forward
+from neoteny.plasticity.bodies import Body, Branch, MemberLayerNorm, Observations
 from neoteny.plasticity.network_spec import HeadSpec, NetworkSpec
 from neoteny.plasticity.sparse import SparseBatch, encode
 
@@ -27,76 +26,6 @@ __all__ = [
     "NetworkSpec",
     "Observations",
 ]
-
-
-class Branch(nn.Module):
-    """A body and its head; of a Gaussian policy also log standard deviations, (M, outputs).
-
-    These are no weights: nothing decays, clips, perturbs or keeps them isometric.
-
-    Args:
-        body: The hidden layers, which other branches may read, too.
-        spec: What the body was made from.
-        head: The output layer.
-        members: Number of members M.
-        generators: One generator per member for the head's initial weights.
-    """
-
-    log_std: nn.Parameter | None
-
-    def __init__(
-        self,
-        body: Body,
-        spec: NetworkSpec,
-        head: HeadSpec,
-        members: int,
-        generators: Sequence[torch.Generator],
-    ) -> None:
-        super().__init__()
-        self.body = body
-        self.head = IsoLinear(
-            self.body.outputs,
-            head.outputs,
-            bias=spec.bias,
-            members=members,
-            gain=head.gain,
-            role="head",
-            generator=generators,
-            init=spec.init,
-        )
-        self.family = head.family
-        self.log_std_init = None if head.family is None else head.family.log_std
-        spread = None
-        if self.log_std_init is not None:
-            spread = nn.Parameter(torch.full((members, head.outputs), self.log_std_init))
-        self.register_parameter("log_std", spread)
-
-    @property
-    def hidden(self) -> list[IsoLayer]:
-        """The body's layers."""
-        return self.body.hidden
-
-    @property
-    def stackable(self) -> bool:
-        """Whether plain linear layers and a known activation are all there is to compute."""
-        plain = type(self) is Branch and type(self.body) is Body and type(self.head) is IsoLinear
-        return plain and self.body.plain and self.head.weight.dtype == torch.float32
-
-    def forward(self, x: Observations) -> Tensor:
-        """The outputs for (M, B, inputs): (M, B, outputs)."""
-        return self.complete(self.head(self.body(x)))
-
-    def complete(self, output: Tensor) -> Tensor:
-        """The head's outputs (M, B, A), followed by the log standard deviations, if any."""
-        if self.log_std is None:
-            return output
-        return torch.cat([output, self.log_std.unsqueeze(1).expand_as(output)], -1)
-
-    def reset_head(self, generators: Sequence[torch.Generator]) -> None:
-        """Draw what is the branch's own anew, in place."""
-        self.head.reset_parameters(generators)
-        if self.log_std is not None and self.log_std_init is not None:
-            nn.init.constant_(self.log_std, self.log_std_init)
 
 
 class Network(nn.Module):
@@ -194,8 +123,8 @@ class Network(nn.Module):
 
     def _outputs(self, obs: Observations, branches: Mapping[str, Branch]) -> dict[str, Tensor]:
         x = self.inputs(obs)
-        if self.stacked and all(branch.stackable for branch in branches.values()):
-            outputs = stacked_forward(
+        if self.stacked and all(branch.batchable for branch in branches.values()):
+            outputs = batched_forward(
                 x, list(branches.values()), self.spec.activation, self.precision
             )
             pairs = zip(branches.items(), outputs, strict=True)

@@ -17,7 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
-from neoteny.agents.distributions import Family, policy_family
+from neoteny.agents.distributions import ActionDistribution, action_distribution
 from neoteny.agents.spaces import observation_shape
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings
@@ -131,11 +131,11 @@ def attach(
     if getattr(agent, "use_sde", False):
         raise InputError("use_sde is True: exploration here does not depend on the state; drop it")
     shape = observation_shape(agent.observation_space)
-    family = None
+    distribution = None
     if "policy" in known and isinstance(agent.action_space, Discrete | Box):
-        family = policy_family(agent.action_space, policy.log_std_init, agent.device)
+        distribution = action_distribution(agent.action_space, policy.log_std_init, agent.device)
     learner = Learner(
-        lambda spec, generators: _mirror(known, spec, shape, generators, family),
+        lambda spec, generators: _mirror(known, spec, shape, generators, distribution),
         _spec(known, activation),
         interventions,
         settings,
@@ -170,11 +170,13 @@ def _mirror(
     spec: NetworkSpec,
     shape: tuple[int, ...],
     generators: Sequence[torch.Generator],
-    family: Family | None = None,
+    distribution: ActionDistribution | None = None,
 ) -> Network:
     """A network of one member whose parameters are the policy's, in the same memory."""
     heads = {
-        name: HeadSpec(branch.head.out_features, family=family if name == "policy" else None)
+        name: HeadSpec(
+            branch.head.out_features, distribution=distribution if name == "policy" else None
+        )
         for name, branch in known.items()
     }
     network = Network(spec, shape, heads, generators)

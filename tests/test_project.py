@@ -14,9 +14,10 @@ FLOORS = {
     "core": {"core"},
     "plasticity": {"core", "plasticity"},
     "envs": {"core", "envs"},
-    "wrappers": {"core", "wrappers", "envs"},
-    "agents": {"core", "agents", "plasticity", "envs"},
-    "experiments": {"core", "experiments", "agents", "wrappers", "plasticity", "envs"},
+    "wrappers": {"core", "envs", "wrappers"},
+    "agents": {"core", "plasticity", "envs", "agents"},
+    "sb3": {"core", "plasticity", "envs", "agents", "sb3"},
+    "experiments": {"core", "plasticity", "envs", "wrappers", "agents", "sb3", "experiments"},
 }
 
 

@@ -21,8 +21,8 @@ from neoteny.plasticity.interventions.base import (
 from neoteny.plasticity.interventions.settings import Tasks, Time
 
 if TYPE_CHECKING:
-    from neoteny.agents.distributions import Family
     from neoteny.plasticity.learner import Learner
+    from neoteny.plasticity.network_spec import OutputDistribution
     from neoteny.plasticity.networks import Observations
 
 __all__ = ["L2ER", "CChain"]
@@ -157,9 +157,9 @@ class CChain(Intervention):
         state, branch = self.state, learner.network.branches[self._branch]
         if "old" in state:
             new = learner.network.branch(self._branch, state["reference"])
-            churn = _divergence(branch.family, state["old"], new)
+            churn = _divergence(branch.distribution, state["old"], new)
             if self.target is not None:
-                floor = _floor(branch.family, state["old"])
+                floor = _floor(branch.distribution, state["old"])
                 self._follow(learner, churn.detach().clamp(min=0) + floor, self.target)
             penalty = state["weight"] * churn
             state["activity"] += penalty.detach().clamp(min=0)  # round-off has either sign
@@ -230,14 +230,14 @@ def effective_rank(features: Tensor) -> Tensor:
     return rank.to(features.dtype)
 
 
-def _divergence(family: Family | None, old: Tensor, new: Tensor) -> Tensor:
+def _divergence(distribution: OutputDistribution | None, old: Tensor, new: Tensor) -> Tensor:
     """Mean churn of a branch's outputs (M, B, outputs), (M,)."""
-    if family is None:
+    if distribution is None:
         return (new - old).square().mean((1, 2))
-    return family.kl(old, new).mean(1)
+    return distribution.kl(old, new).mean(1)
 
 
-def _floor(family: Family | None, old: Tensor) -> Tensor | float:
+def _floor(family: ActionDistribution | None, old: Tensor) -> Tensor | float:
     """Entropy by which a cross-entropy exceeds the divergence, (M,); none where it is negative."""
     return 0.0 if family is None else family.entropy(old).mean(1).clamp(min=0)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
-from neoteny.agents.distributions import policy_family
+from neoteny.agents.distributions import action_distribution
 from neoteny.agents.dqn import DQN
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo import PPO
@@ -167,7 +167,7 @@ LARGEST = float(np.finfo(np.float32).max)
     ],
 )
 def test_actions_are_clipped_to_bounds_of_every_kind(space, low, high):
-    family = policy_family(space)
+    family = action_distribution(space)
     action = torch.tensor([[[-3e38, 3e38], [-0.5, 0.5]]])
     expected = action.view(2, 2).clamp(low, high)
     assert torch.equal(family.playable(action), expected)

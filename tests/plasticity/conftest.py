@@ -11,7 +11,7 @@ from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 HEADS = {
     "ppo": {"policy": HeadSpec(4, 0.01, Categorical(4)), "value": HeadSpec(1)},
     "dqn": {"q": HeadSpec(4)},
-    "classifier": {"logits": HeadSpec(4, family=Categorical(4))},
+    "classifier": {"logits": HeadSpec(4, distribution=Categorical(4))},
 }
 
 

@@ -72,7 +72,7 @@ def test_an_intervention_does_to_its_policy_what_it_does_to_our_network(name):
     agent = build(PPO)
     theirs = attach(agent, "relu", make_interventions([name]), SETTINGS, 5)
     policy = agent.policy
-    heads = {"policy": HeadSpec(2, family=Categorical(2)), "value": HeadSpec(1)}
+    heads = {"policy": HeadSpec(2, distribution=Categorical(2)), "value": HeadSpec(1)}
     ours = Learner(
         lambda spec, generators: copied(Network(spec, (4,), heads, generators), theirs.network),
         theirs.network.spec,

@@ -44,9 +44,9 @@ def test_the_mirror_holds_the_policys_standard_deviations():
     learner = attach(agent, "relu", make_interventions(["head_reset:period=160"]), SETTINGS, 3)
     branch = learner.network.branches["policy"]
     assert branch.log_std.data_ptr() == agent.policy.log_std.data_ptr()
-    assert isinstance(branch.family, Gaussian)
-    assert (branch.family.low, branch.family.high) == (-2, 2)
-    assert learner.network.branches["value"].family is None
+    assert isinstance(branch.distribution, Gaussian)
+    assert (branch.distribution.low, branch.distribution.high) == (-2, 2)
+    assert learner.network.branches["value"].distribution is None
     obs = torch.randn(1, 5, 3)
     mean, log_std = learner.network.branch("policy", obs).unbind(-1)
     theirs = agent.policy.get_distribution(obs[0]).distribution
