@@ -16,6 +16,7 @@ from neoteny.experiments.config import RunConfig, TrainConfig
 from neoteny.experiments.folders import CHECKPOINT, read_json
 from neoteny.experiments.store import read_checkpoint
 from neoteny.experiments.stored import Allowed, load_run, stored_config
+from neoteny.experiments.timeline_drawing import draw, table
 from neoteny.experiments.worlds import make_world
 
 __all__ = ["TimelineConfig", "timeline"]
@@ -53,10 +54,9 @@ def timeline(config: TimelineConfig, console: Console) -> None:
     total = math.ceil(run.steps / each) * each
     names = [name.removeprefix("neoteny/") for name in world.task_names]
     seeds = [f"seed {seed}" for seed in run.seed_list]
-    table = world.schedule.timeline(total, names, seeds)
-    console.print(table, soft_wrap=True)
+    console.print(table(world.schedule, total, names, seeds), soft_wrap=True)
     try:
-        out = world.schedule.draw(total, config.out, names, seeds)
+        out = draw(world.schedule, total, config.out, names, seeds)
     except OSError as error:
         raise InputError(f"cannot write {config.out} ({error.strerror}): choose another") from None
     console.print(f"written {out}", soft_wrap=True)

@@ -286,6 +286,9 @@ class OutputDistribution(Protocol):
     def log_std(self) -> float | None:
         """Initial log standard deviation that the branch learns beside its head, if any."""
 
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """Entropy (...) in nats of distributions with outputs (..., P)."""
+
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
         """Divergence KL(old, new) (...) in nats of distributions with outputs (..., P)."""
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,39 +166,12 @@ class MemberSchedules:
         found = {b for schedule in self._distinct.values() for b in schedule.boundaries(total)}
         return sorted(found)
 
-    def timeline(self, total: int, names: Sequence[str] = (), members: Sequence[str] = ()) -> str:
-        """What is played from when to when: a table for all, or one for those that agree.
+    def groups(self, members: Sequence[str] = ()) -> dict[Schedule, str]:
+        """The distinct schedules, and the names of the members that follow each.
 
         Args:
-            total: environment steps of one member.
-            names: of the tasks.
             members: names of the members, in place of their numbers.
         """
-        from neoteny.wrappers.timeline import table
-
-        groups = self._groups(members)
-        tables = [table(schedule, total, names) for schedule in groups]
-        if len(groups) == 1:
-            return tables[0]
-        pairs = zip(groups.values(), tables, strict=True)
-        return "\n\n".join(f"{label}: {text}" for label, text in pairs)
-
-    def draw(
-        self,
-        total: int,
-        path: Path | str,
-        names: Sequence[str] = (),
-        members: Sequence[str] = (),
-    ) -> Path:
-        """Draw the timeline to a file, a panel for members that agree; see `timeline`."""
-        from neoteny.wrappers.timeline import draw
-
-        groups = self._groups(members)
-        labels = list(groups.values()) if len(groups) > 1 else []
-        return draw(list(groups), total, path, names, labels)
-
-    def _groups(self, members: Sequence[str]) -> dict[Schedule, str]:
-        """The distinct schedules, and which members follow each."""
         named = members or [f"member {index}" for index in range(len(self))]
         groups: dict[Schedule, list[str]] = {}
         for schedule, name in zip(self.members, named, strict=True):

@@ -6,10 +6,9 @@ belongs to the old task.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -135,18 +134,6 @@ class Schedule(Described, ABC):
     def aligned(self, every: int) -> Self:
         """The schedule with its switches put off to multiples of `every` steps."""
         return self
-
-    def timeline(self, total: int, names: Sequence[str] = ()) -> str:
-        """What is played from when to when; see `neoteny.wrappers.timeline.table`."""
-        from neoteny.wrappers.timeline import table
-
-        return table(self, total, names)
-
-    def draw(self, total: int, path: Path | str, names: Sequence[str] = ()) -> Path:
-        """Draw the timeline to a file; see `neoteny.wrappers.timeline.draw`."""
-        from neoteny.wrappers.timeline import draw
-
-        return draw(self, total, path, names)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from neoteny.envs.arguments import check_render_mode
 from neoteny.envs.base import State, TensorEnv
 from neoteny.envs.minigrid import cells
 from neoteny.envs.minigrid.cells import EMPTY, EVENT, MOVE, NOTHING, UNSEEN, WALL, WIN
+from neoteny.envs.minigrid.render import draw
 
 VIEW = 7
 #: Right, down, left, up: the four directions an agent can face.
@@ -298,9 +299,22 @@ class MiniGrid(TensorEnv):
         ]
 
     def _frames(self, lanes: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-        from neoteny.envs.minigrid.render import draw
-
-        return draw(self, lanes)
+        state = {
+            name: value[torch.from_numpy(lanes).to(self.device)]
+            for name, value in self.state.items()
+        }
+        boards = self._grid(state)[:, : self.area].cpu().numpy()
+        images = cells.encodings()[boards.reshape(-1, self.height, self.width).swapaxes(1, 2)]
+        directions, agents = np.divmod(state["pose"].cpu().numpy(), self.area)
+        seen = self._seen(state).flatten(1).ne(cells.UNSEEN)
+        view = self._view.index_select(0, state["pose"]).view(len(lanes), 7, -1)[..., :7].flatten(1)
+        lit = np.zeros((len(lanes), self.area + 3), bool)
+        np.put_along_axis(lit, view.cpu().numpy(), seen.cpu().numpy(), axis=1)
+        np.put_along_axis(lit, agents[:, None], True, axis=1)
+        shape = (len(lanes), self.height, self.width)
+        highlighted = lit[:, : self.area].reshape(shape).swapaxes(1, 2)
+        places = np.stack([agents % self.width, agents // self.width], axis=1)
+        return draw(images, places, directions, highlighted)
 
     def _table(self, values: Any, kind: Any = np.int64) -> Tensor:
         """Constant on the environment's device."""

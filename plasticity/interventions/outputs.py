@@ -237,9 +237,9 @@ def _divergence(distribution: OutputDistribution | None, old: Tensor, new: Tenso
     return distribution.kl(old, new).mean(1)
 
 
-def _floor(family: ActionDistribution | None, old: Tensor) -> Tensor | float:
+def _floor(distribution: OutputDistribution | None, old: Tensor) -> Tensor | float:
     """Entropy by which a cross-entropy exceeds the divergence, (M,); none where it is negative."""
-    return 0.0 if family is None else family.entropy(old).mean(1).clamp(min=0)
+    return 0.0 if distribution is None else distribution.entropy(old).mean(1).clamp(min=0)
 
 
 def _dense(obs: Any) -> Tensor:

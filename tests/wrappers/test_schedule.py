@@ -147,25 +147,6 @@ def test_switches_can_be_put_off_to_multiples(schedule, expected):
     assert all(b % 10 == 0 for b in schedule.aligned(10).boundaries(200))
 
 
-def test_a_timeline_is_printed():
-    lines = Cyclic(400, 2).timeline(1000).splitlines()
-    assert lines[0] == "Cyclic(period=400, tasks=2)"
-    assert [line.split() for line in lines[2:]] == [
-        ["0", "0", "0", "400"],
-        ["1", "1", "400", "800"],
-        ["2", "0", "800", "1,000"],
-    ]
-    phases = [line.split() for line in LinearDrift(1000).timeline(1000).splitlines()[2:]]
-    assert phases[3] == ["300", "0.300"]
-    assert Periodic(1).timeline(100).splitlines()[-1].split() == ["60", "more", "visits"]
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES[3::5], ids=repr)
-def test_a_timeline_is_drawn(schedule, tmp_path):
-    path = schedule.draw(150, tmp_path / "timeline.png")
-    assert path.read_bytes().startswith(b"\x89PNG")
-
-
 def test_the_step_that_reaches_a_boundary_is_of_the_old_task():
     assert [Periodic(3).task(step) for step in range(7)] == [0, 0, 0, 1, 1, 1, 2]
     assert [At((2, 5)).task(step) for step in range(7)] == [0, 0, 1, 1, 1, 2, 2]

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
 
+from neoteny.experiments.timeline_drawing import BARS, draw, picture, table
 from neoteny.wrappers import (
     Asynchronous,
     At,
     Cyclic,
+    LinearDrift,
     MemberSchedules,
     OnReturn,
     Periodic,
@@ -18,7 +20,6 @@ from neoteny.wrappers import (
     Sinusoidal,
     make_stream,
 )
-from neoteny.wrappers.timeline import BARS, draw, picture, table
 
 
 def bars(panel):
@@ -101,14 +102,33 @@ def test_tables_name_tasks_and_say_what_is_not_known():
 
 def test_members_that_agree_share_a_panel(tmp_path):
     same = MemberSchedules(Cyclic(40, 2), 3)
-    assert same.timeline(100) == Cyclic(40, 2).timeline(100)
+    assert table(same, 100) == table(Cyclic(40, 2), 100)
     stream = make_stream("minatar-five", 2, seed=[0, 1, 0], members=3, task_steps=64)
-    text = stream.schedule.timeline(640, stream.task_names)
+    text = table(stream.schedule, 640, stream.task_names)
     assert text.startswith("member 0, member 2: RandomOrder(")
     assert "\n\nmember 1: RandomOrder(" in text
     assert "Seaquest" in text
     for suffix in ("png", "svg", "pdf"):
-        path = stream.schedule.draw(640, tmp_path / f"a.{suffix}", stream.task_names)
+        path = draw(stream.schedule, 640, tmp_path / f"a.{suffix}", stream.task_names)
         assert path.stat().st_size > 1000
     with pytest.raises(ValueError, match=r"ends in nothing: use \.png"):
         draw(Cyclic(40, 2), 100, tmp_path / "a")
+
+
+def test_a_table_has_a_line_a_visit():
+    lines = table(Cyclic(400, 2), 1000).splitlines()
+    assert lines[0] == "Cyclic(period=400, tasks=2)"
+    assert [line.split() for line in lines[2:]] == [
+        ["0", "0", "0", "400"],
+        ["1", "1", "400", "800"],
+        ["2", "0", "800", "1,000"],
+    ]
+    phases = [line.split() for line in table(LinearDrift(1000), 1000).splitlines()[2:]]
+    assert phases[3] == ["300", "0.300"]
+    assert table(Periodic(1), 100).splitlines()[-1].split() == ["60", "more", "visits"]
+
+
+@pytest.mark.parametrize("schedule", [Cyclic(50, 3), LinearDrift(100), Poisson(40)], ids=repr)
+def test_every_kind_is_drawn(schedule, tmp_path):
+    path = draw(schedule, 150, tmp_path / "timeline.png")
+    assert path.read_bytes().startswith(b"\x89PNG")

@@ -14,6 +14,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from neoteny.core.errors import InputError
 from neoteny.core.text import shortened, visible
 from neoteny.wrappers.irregular import OnReturn
+from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.schedule import Schedule
 
 LANES = 8
@@ -28,18 +29,37 @@ that are drawn as bars."""
 _INK, _GREY, _FAINT = "#222222", "#6b6b6b", "#e4e4e4"
 
 
-def table(schedule: Schedule, total: int, names: Sequence[str] = ()) -> str:
-    """What is played from when to when.
+def table(
+    schedule: Schedule | MemberSchedules,
+    total: int,
+    names: Sequence[str] = (),
+    members: Sequence[str] = (),
+) -> str:
+    """The tasks of a run with their first and last steps, as text.
 
     Args:
-        schedule: a schedule; of lanes that switch one after another, the first one's times.
+        schedule: a schedule, or one a member; of lanes that switch one after another, the first
+            one's times are given.
         total: environment steps of one member.
         names: of the tasks.
+        members: names of the members, in place of their numbers.
 
     Returns:
         A line for the schedule, one a visit with its task and its steps (of a drift: one a tenth
-        of the run with the phase), and one for what was left out beyond 40.
+        of the run with the phase), and one for what was left out beyond 40. Members that agree
+        share a table.
     """
+    if isinstance(schedule, Schedule):
+        return _table(schedule, total, names)
+    groups = schedule.groups(members)
+    tables = [_table(one, total, names) for one in groups]
+    if len(groups) == 1:
+        return tables[0]
+    pairs = zip(groups.values(), tables, strict=True)
+    return "\n\n".join(f"{label}: {text}" for label, text in pairs)
+
+
+def _table(schedule: Schedule, total: int, names: Sequence[str]) -> str:
     if schedule.gradual:
         steps = [total * k // 10 for k in range(11)]
         rows = [f"{step:>14,} {schedule.phase(step):>8.3f}" for step in steps]
@@ -59,22 +79,23 @@ def table(schedule: Schedule, total: int, names: Sequence[str] = ()) -> str:
 
 
 def draw(
-    schedules: Schedule | Sequence[Schedule],
+    schedule: Schedule | MemberSchedules,
     total: int,
     path: Path | str,
     names: Sequence[str] = (),
-    labels: Sequence[str] = (),
+    members: Sequence[str] = (),
 ) -> Path:
-    """Draw what is played when: bars for tasks, a curve for a drift.
+    """Draw the tasks of a run over time: bars for tasks, a curve for a drift.
 
     Where lanes lag behind the first, eight of them are drawn.
 
     Args:
-        schedules: one schedule, or several, each in a panel of its own; at most eight are drawn.
+        schedule: a schedule, or one a member; members that agree share a panel, and at most eight
+            panels are drawn.
         total: environment steps of one member.
-        path: file to write; its suffix says which format.
+        path: file to write; its suffix gives the format.
         names: of the tasks.
-        labels: of the panels.
+        members: names of the members, in place of their numbers.
 
     Returns:
         `path`.
@@ -82,9 +103,10 @@ def draw(
     Raises:
         ValueError: the suffix is of no format that matplotlib writes.
     """
-    shown = [schedules] if isinstance(schedules, Schedule) else list(schedules)[:PANELS]
+    groups = {schedule: ""} if isinstance(schedule, Schedule) else schedule.groups(members)
+    labels = list(groups.values())[:PANELS] if len(groups) > 1 else []
     with rc_context({"text.parse_math": False}):  # a name may hold dollars
-        figure = picture(shown, total, names, labels)
+        figure = picture(list(groups)[:PANELS], total, names, labels)
     kind = Path(path).suffix.lstrip(".")
     if kind not in figure.canvas.get_supported_filetypes():
         raise InputError(f"{path} ends in {kind or 'nothing'}: use .png, .pdf or .svg")
