@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +17,10 @@ from neoteny.agents.ppo import PPO
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.agents.rollout import Rollout
 from neoteny.core import rng
+from neoteny.plasticity.interventions import Intervention
+from neoteny.plasticity.network_spec import NetworkSpec
 
-if TYPE_CHECKING:
-    from neoteny.experiments.config import RunConfig
-
-__all__ = ["AGENTS", "HYPER", "AgentKind", "Probe", "task_steps"]
+__all__ = ["AGENTS", "HYPER", "AgentKind", "AgentSettings", "Probe", "task_steps"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -37,13 +36,32 @@ HYPER: dict[str, type[Any]] = {
 
 
 @dataclass(frozen=True)
+class AgentSettings:
+    """Arguments of every agent's constructor, as a run's configuration gives them."""
+
+    hyper: Any
+    """An instance of a class in `HYPER`."""
+    spec: NetworkSpec
+    make_interventions: Callable[[], list[Intervention]]
+    """New interventions at every call; Stable-Baselines3 takes a list for each member."""
+    seeds: Sequence[int]
+    steps: int
+    """Environment steps of one member in the run."""
+    compile: bool = True
+    dense: bool = False
+    precision: str = "fp32"
+    """A name in `PRECISIONS`."""
+    cuda_graphs: bool = False
+
+
+@dataclass(frozen=True)
 class AgentKind:
     """How an agent is built and used."""
 
     hyper: str
     """Name in `HYPER`, and the configuration's field, of its hyper-parameters."""
-    build: Callable[[RunConfig, Any], Any]
-    """From a configuration and its world."""
+    build: Callable[[AgentSettings, Any], Any]
+    """From settings and the world to act in."""
     iterate: Callable[[Any, Any], tuple[dict[str, Any], Probe]]
     """One iteration of the agent in its world: metrics, and observations for diagnostics."""
     preset: str
@@ -59,31 +77,31 @@ class AgentKind:
     """Whether each member has a world of its own."""
 
 
-def _shared(config: RunConfig, world: Any) -> dict[str, Any]:
+def _shared(settings: AgentSettings, world: Any) -> dict[str, Any]:
     """What every agent on the device is built with."""
     return {
-        "config": config.hyper,
-        "spec": config.network_spec,
-        "interventions": config.make_interventions(),
-        "seeds": config.seed_list,
-        "stacked": config.compile,
-        "precision": PRECISIONS[config.precision],
-        "task_steps": task_steps(config, world),
+        "config": settings.hyper,
+        "spec": settings.spec,
+        "interventions": settings.make_interventions(),
+        "seeds": settings.seeds,
+        "stacked": settings.compile,
+        "precision": PRECISIONS[settings.precision],
+        "task_steps": task_steps(settings.steps, world),
     }
 
 
-def task_steps(config: RunConfig, world: Any) -> float:
+def task_steps(steps: int, world: Any) -> float:
     """Environment steps that a task of a run lasts: the mean if they differ, the run if it is one.
 
     Of members that switch at steps of their own, the first counts.
     """
-    boundaries = world.schedule.members[0].boundaries(config.steps)
-    return boundaries[-1] / len(boundaries) if boundaries else float(config.steps)
+    boundaries = world.schedule.members[0].boundaries(steps)
+    return boundaries[-1] / len(boundaries) if boundaries else float(steps)
 
 
-def _build_ppo(config: RunConfig, world: Any) -> PPO:
-    recorder = partial(CudaGraph, world.device) if config.cuda_graphs else None
-    return PPO(world, dense=config.dense, recorder=recorder, **_shared(config, world))
+def _build_ppo(settings: AgentSettings, world: Any) -> PPO:
+    recorder = partial(CudaGraph, world.device) if settings.cuda_graphs else None
+    return PPO(world, dense=settings.dense, recorder=recorder, **_shared(settings, world))
 
 
 def _iterate_ppo(agent: PPO, world: Any) -> tuple[dict[str, Tensor], Probe]:
@@ -109,8 +127,8 @@ def _ppo_policy(agent: PPO, obs: Tensor, keys: Tensor, step: int) -> Tensor:
     )
 
 
-def _build_dqn(config: RunConfig, world: Any) -> DQN:
-    return DQN(world, dense=config.dense, **_shared(config, world))
+def _build_dqn(settings: AgentSettings, world: Any) -> DQN:
+    return DQN(world, dense=settings.dense, **_shared(settings, world))
 
 
 def _iterate_dqn(agent: DQN, world: Any) -> tuple[dict[str, Any], Probe]:
@@ -122,8 +140,8 @@ def _dqn_policy(agent: DQN, obs: Tensor, keys: Tensor, step: int) -> Tensor:
     return agent.act(obs, uniform, agent.config.epsilon_end).flatten()
 
 
-def _build_classifier(config: RunConfig, world: Any) -> Classifier:
-    return Classifier(world, **_shared(config, world))
+def _build_classifier(settings: AgentSettings, world: Any) -> Classifier:
+    return Classifier(world, **_shared(settings, world))
 
 
 def _iterate_classifier(agent: Classifier, world: Any) -> tuple[dict[str, Tensor], Probe]:
@@ -131,17 +149,17 @@ def _iterate_classifier(agent: Classifier, world: Any) -> tuple[dict[str, Tensor
     return agent.learn(samples), samples.observations
 
 
-def _build_reference(config: RunConfig, world: Any) -> Any:
+def _build_reference(settings: AgentSettings, world: Any) -> Any:
     from neoteny.sb3.agents import Reference  # Stable-Baselines3 takes a second to import
 
-    spec = config.network_spec
+    spec = settings.spec
     return Reference(
         world.worlds,
-        config.hyper,
+        settings.hyper,
         spec,
-        config.make_interventions,
-        config.seed_list,
-        task_steps(config, world),
+        settings.make_interventions,
+        settings.seeds,
+        task_steps(settings.steps, world),
     )
 
 

@@ -17,7 +17,7 @@ from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import InputError
 from neoteny.core.options import Text, check_fields
-from neoteny.experiments.agents import AGENTS, HYPER
+from neoteny.experiments.agents import AGENTS, HYPER, AgentSettings
 from neoteny.experiments.presets import PRESETS
 from neoteny.plasticity.interventions import Intervention, make_interventions
 from neoteny.plasticity.network_spec import PAPER_GAIN, NetworkSpec
@@ -246,6 +246,21 @@ class RunConfig(TrainConfig):
     def make_interventions(self) -> list[Intervention]:
         """New interventions, with the agent's defaults for what is not set."""
         return make_interventions(self.intervention, AGENTS[self.agent].hyper)
+
+    @property
+    def agent_settings(self) -> AgentSettings:
+        """Arguments of the agent's constructor."""
+        return AgentSettings(
+            self.hyper,
+            self.network_spec,
+            self.make_interventions,
+            self.seed_list,
+            self.steps,
+            self.compile,
+            self.dense,
+            self.precision,
+            self.cuda_graphs,
+        )
 
     @property
     def arm(self) -> str:

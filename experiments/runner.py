@@ -70,7 +70,7 @@ class Runner:
         self.console = console
         self.envs = make_world(config)
         self.kind = AGENTS[config.agent]
-        self.agent = self.kind.build(config, self.envs)
+        self.agent = self.kind.build(config.agent_settings, self.envs)
         self.iteration = 0
         self.step = 0
         self.seconds = 0.0
