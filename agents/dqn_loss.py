@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
-from neoteny.plasticity.interventions.settings import TASK_STEPS, OptimizerSettings
+from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
 __all__ = [
     "DQNConfig",

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from neoteny.agents.distributions import ActionDistribution
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
-from neoteny.plasticity.interventions.settings import TASK_STEPS, OptimizerSettings
+from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
 __all__ = ["PPOConfig", "explained_variance", "fused_ppo_loss", "ppo_loss"]
 

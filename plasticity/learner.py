@@ -11,23 +11,102 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from neoteny.core.errors import InputError
 from neoteny.core.seeding import child_generators
-from neoteny.plasticity.interventions import Intervention, OptimizerSettings, make_optimizer
 from neoteny.plasticity.known_loss import KnownLoss
 from neoteny.plasticity.networks import Network, NetworkSpec, Observations
+from neoteny.plasticity.optimizer_settings import OptimizerSettings
 from neoteny.plasticity.quick_adam import QuickAdam
-from neoteny.plasticity.surgery import reset_optimizer
 
-__all__ = ["Learner"]
+__all__ = ["Hooks", "Learner", "make_optimizer", "reset_optimizer"]
 
 UPDATE_HOOKS = {"loss", "after_backward", "after_step"}
 """The hooks that are called in every update."""
+
+
+class Hooks(Protocol):
+    """An intervention as the learner calls it.
+
+    `neoteny.plasticity.interventions.Intervention` describes each hook and does nothing in any.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of its class in the registry."""
+
+    @property
+    def hooks(self) -> str:
+        """The hooks in which it acts, in words."""
+
+    @property
+    def overridden(self) -> frozenset[str]:
+        """The hooks that are called."""
+
+    @property
+    def static(self) -> bool:
+        """True if a CUDA graph may replay its hooks."""
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Tensors that a resume needs."""
+
+    def spec(self, spec: NetworkSpec) -> NetworkSpec:
+        """The architecture to build."""
+
+    def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer | None:
+        """The optimiser to use, or None."""
+
+    def start(self, learner: Learner) -> None:
+        """Called once, with the initial network."""
+
+    def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
+        """A penalty (M,) to add to the loss."""
+
+    def after_backward(self, learner: Learner, obs: Observations) -> None:
+        """Called with the gradients, before they are clipped."""
+
+    def after_step(self, learner: Learner, obs: Observations) -> None:
+        """Called after the optimiser's step."""
+
+    def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
+        """Called where weights were moved other than by a step."""
+
+    def boundary(self, learner: Learner, task: Tensor) -> None:
+        """Called where the task has changed, if at all."""
+
+
+def make_optimizer(
+    network: Network, interventions: Sequence[Hooks], settings: OptimizerSettings
+) -> Optimizer:
+    """The optimiser that an intervention asks for, or Adam.
+
+    Raises:
+        ValueError: If two interventions bring an optimiser.
+    """
+    answers = {
+        intervention.name: optimizer
+        for intervention in interventions
+        if (optimizer := intervention.optimizer(network, settings)) is not None
+    }
+    if len(answers) > 1:
+        raise InputError(f"interventions {' and '.join(answers)} each bring an optimiser: keep one")
+    if answers:
+        return next(iter(answers.values()))
+    return QuickAdam(network.parameters(), **settings.adam)
+
+
+def reset_optimizer(optimizer: Optimizer) -> None:
+    """Zero every moment and step count, which is the state that a new optimiser starts from."""
+    for state in optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, Tensor):
+                value.zero_()
 
 
 class Learner:
@@ -55,7 +134,7 @@ class Learner:
         self,
         build: Callable[[NetworkSpec, Sequence[torch.Generator]], Network],
         spec: NetworkSpec,
-        interventions: Sequence[Intervention],
+        interventions: Sequence[Hooks],
         settings: OptimizerSettings,
         seeds: Sequence[int],
         *,
@@ -93,9 +172,7 @@ class Learner:
         self._parameters = list(self.network.parameters())
         self._groups = self._clipping_groups(clip_per_branch)
         self._hooked = {
-            hook: [i for i in self.interventions if getattr(type(i), hook) is not plain]
-            for hook, plain in vars(Intervention).items()
-            if hook in UPDATE_HOOKS
+            hook: [i for i in self.interventions if hook in i.overridden] for hook in UPDATE_HOOKS
         }
         self.branch_norms: dict[str, Tensor] = {}
         for intervention in self.interventions:

@@ -33,7 +33,6 @@ __all__ = [
     "outgoing_magnitude",
     "redraw",
     "require_own_outputs",
-    "reset_optimizer",
     "reset_units",
     "tied",
     "twins",
@@ -43,14 +42,6 @@ __all__ = [
 
 
 @torch.no_grad()
-def reset_optimizer(optimizer: Optimizer) -> None:
-    """Zero every moment and step count, which is the state that a new optimiser starts from."""
-    for state in optimizer.state.values():
-        for value in state.values():
-            if isinstance(value, Tensor):
-                value.zero_()
-
-
 def twins(learner: Learner, parameter: Tensor) -> list[Tensor]:
     """A parameter and its counterparts in the target networks that the learner lists, if any."""
     found = [parameter]

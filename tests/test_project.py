@@ -37,17 +37,24 @@ def imports(node):
 
 
 def import_graph():
-    """Module to the modules of the project that it imports, packages' faces left out."""
+    """Module to the modules of the project that it imports; a package is its `__init__.py`."""
     modules = {
         "neoteny." + ".".join(path.relative_to(ROOT).with_suffix("").parts): path
         for package in FLOORS
         for path in sources(package)
-        if path.name != "__init__.py"
     }
-    return {
-        name: set(imports(ast.parse(path.read_text()))) & set(modules) - {name}
-        for name, path in modules.items()
-    }
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph = {}
+    for name, path in modules.items():
+        graph[name] = found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                taken = [f"{node.module}.{alias.name}" for alias in node.names]
+                found |= {part if part in modules else node.module for part in taken}
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+        found &= set(modules) - {name}
+    return graph
 
 
 def test_no_two_modules_import_each_other_in_a_circle():

@@ -18,7 +18,6 @@ from neoteny.plasticity.interventions.architecture import (
 from neoteny.plasticity.interventions.base import (
     Facts,
     Intervention,
-    make_optimizer,
     require_compatible,
 )
 from neoteny.plasticity.interventions.clocks import AdamRel, OptimizerReset
@@ -48,14 +47,14 @@ from neoteny.plasticity.interventions.regularizers import (
 )
 from neoteny.plasticity.interventions.resets import Fresh, HeadReset, LayerReset
 from neoteny.plasticity.interventions.scale_adamo import ScaleAdamO
-from neoteny.plasticity.interventions.settings import (
+from neoteny.plasticity.interventions.unit_resets import SNR, ContinualBackprop, ReDo
+from neoteny.plasticity.interventions.wrappers import UPGD, Trac
+from neoteny.plasticity.optimizer_settings import (
     TASK_STEPS,
     OptimizerSettings,
     Targets,
     Tasks,
 )
-from neoteny.plasticity.interventions.unit_resets import SNR, ContinualBackprop, ReDo
-from neoteny.plasticity.interventions.wrappers import UPGD, Trac
 
 __all__ = [
     "INTERVENTIONS",
@@ -73,7 +72,6 @@ __all__ = [
     "Tasks",
     "known_intervention",
     "make_interventions",
-    "make_optimizer",
     "parse_intervention",
 ]
 

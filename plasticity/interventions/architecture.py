@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
-from neoteny.plasticity.interventions.settings import OptimizerSettings
+from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,13 +20,10 @@ from torch.optim import Optimizer
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.plasticity import surgery
-from neoteny.plasticity.interventions.settings import OptimizerSettings, Targets, Tasks
-from neoteny.plasticity.quick_adam import QuickAdam
-
-if TYPE_CHECKING:
-    from neoteny.plasticity.layers import IsoLinear
-    from neoteny.plasticity.learner import Learner
-    from neoteny.plasticity.networks import Network, NetworkSpec, Observations
+from neoteny.plasticity.layers import IsoLinear
+from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.networks import Network, NetworkSpec, Observations
+from neoteny.plasticity.optimizer_settings import OptimizerSettings, Targets, Tasks
 
 __all__ = [
     "Facts",
@@ -35,7 +32,6 @@ __all__ = [
     "as_samples",
     "first_samples",
     "hidden_layers",
-    "make_optimizer",
     "require_compatible",
 ]
 
@@ -78,6 +74,8 @@ class Intervention:
     facts: ClassVar[Facts] = Facts()
     hooks: ClassVar[str] = "-"
     """The hooks that the class overrides, for `list interventions`."""
+    overridden: ClassVar[frozenset[str]] = frozenset()
+    """The hooks that the class overrides; the learner calls no others."""
     source: ClassVar[str] = "-"
     """The paper it comes from."""
     static: ClassVar[bool] = False
@@ -99,6 +97,7 @@ class Intervention:
         overridden = [
             hook for hook in HOOKS if getattr(cls, hook) is not getattr(Intervention, hook)
         ]
+        cls.overridden = frozenset(overridden)
         cls.hooks = ", ".join(overridden) or "-"
         if "facts" in vars(cls):
             cls.source = cls.facts.paper
@@ -171,26 +170,6 @@ class Intervention:
     def acts_every(self, settings: OptimizerSettings) -> int | None:
         """Updates from one act to the next; 0: when the network is built; None: task switches."""
         return 1
-
-
-def make_optimizer(
-    network: Network, interventions: Sequence[Intervention], settings: OptimizerSettings
-) -> Optimizer:
-    """The optimiser that an intervention asks for, or Adam.
-
-    Raises:
-        ValueError: If two interventions bring an optimiser.
-    """
-    answers = {
-        intervention.name: optimizer
-        for intervention in interventions
-        if (optimizer := intervention.optimizer(network, settings)) is not None
-    }
-    if len(answers) > 1:
-        raise InputError(f"interventions {' and '.join(answers)} each bring an optimiser: keep one")
-    if answers:
-        return next(iter(answers.values()))
-    return QuickAdam(network.parameters(), **settings.adam)
 
 
 def require_compatible(interventions: Sequence[Intervention]) -> None:

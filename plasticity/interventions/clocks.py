@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.plasticity.interventions.base import Facts
 from neoteny.plasticity.interventions.resets import Timed
-from neoteny.plasticity.interventions.settings import Targets, Time
+from neoteny.plasticity.optimizer_settings import Targets, Time
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner

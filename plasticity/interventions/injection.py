@@ -15,8 +15,8 @@ from neoteny.plasticity.initial import draw_bias, draw_weight
 from neoteny.plasticity.interventions.base import Facts, Intervention
 from neoteny.plasticity.interventions.network_resets import RECYCLING, REDRAWING
 from neoteny.plasticity.interventions.resets import period_in_updates
-from neoteny.plasticity.interventions.settings import OptimizerSettings, Targets, Time
 from neoteny.plasticity.layers import IsoLinear
+from neoteny.plasticity.optimizer_settings import OptimizerSettings, Targets, Time
 from neoteny.plasticity.surgery import redraw, write
 
 if TYPE_CHECKING:

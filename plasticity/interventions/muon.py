@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.base import Facts, hidden_layers
 from neoteny.plasticity.interventions.optimizers import OptimizerIntervention, others
-from neoteny.plasticity.interventions.settings import OptimizerSettings, Time
 from neoteny.plasticity.isometry import effective_strength
 from neoteny.plasticity.muon import Muon
+from neoteny.plasticity.optimizer_settings import OptimizerSettings, Time
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer

@@ -14,7 +14,7 @@ from torch import Tensor
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.base import Facts, Intervention
 from neoteny.plasticity.interventions.resets import Timed, period_in_updates, whole_iterations
-from neoteny.plasticity.interventions.settings import OptimizerSettings, Tasks, Time
+from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.surgery import hidden_layers, twins
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
-from neoteny.plasticity.interventions.settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.isometry import effective_strength
+from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.quick_adam import QuickAdam
 
 if TYPE_CHECKING:

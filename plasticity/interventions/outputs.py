@@ -18,7 +18,7 @@ from neoteny.plasticity.interventions.base import (
     first_samples,
     hidden_layers,
 )
-from neoteny.plasticity.interventions.settings import Tasks, Time
+from neoteny.plasticity.optimizer_settings import Tasks, Time
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner

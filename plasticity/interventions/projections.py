@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
 from neoteny.plasticity.interventions.resets import Timed
-from neoteny.plasticity.interventions.settings import Tasks, Time
+from neoteny.plasticity.optimizer_settings import Tasks, Time
 from neoteny.plasticity.polar import newton_schulz, polar
 from neoteny.plasticity.surgery import write
 

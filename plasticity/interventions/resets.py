@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from neoteny.plasticity.interventions.base import Facts, Intervention
-from neoteny.plasticity.interventions.settings import OptimizerSettings, Time
+from neoteny.plasticity.optimizer_settings import OptimizerSettings, Time
 from neoteny.plasticity.surgery import hidden_layers, redraw, twins, write
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from neoteny.plasticity.interventions.base import Facts, hidden_layers
 from neoteny.plasticity.interventions.optimizers import AdamOIntervention
-from neoteny.plasticity.interventions.settings import OptimizerSettings
+from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner

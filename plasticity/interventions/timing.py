@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from neoteny.plasticity.interventions.base import Intervention
-from neoteny.plasticity.interventions.settings import OptimizerSettings
+from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
 __all__ = ["LONGEST", "how_often", "inert"]
 

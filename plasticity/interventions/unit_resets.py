@@ -15,7 +15,7 @@ from neoteny.plasticity.activations import ACTIVATIONS, Activation
 from neoteny.plasticity.diagnostics.units import dormant_mask
 from neoteny.plasticity.interventions.base import Facts, Intervention, as_samples, first_samples
 from neoteny.plasticity.interventions.resets import Timed
-from neoteny.plasticity.interventions.settings import OptimizerSettings, Tasks, Time
+from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.surgery import (
     fresh_weight,
     hidden_layers,
