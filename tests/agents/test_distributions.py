@@ -95,7 +95,7 @@ def test_the_fused_loss_of_a_gaussian_policy_has_autograds_gradient(config):
         found.append([loss.detach(), statistics, *(leaf.grad for leaf in leaves)])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-12)
-    assert 0.2 < found[0][1][4].mean() < 0.9  # some ratios are clipped, some are not
+    assert 0.2 < found[0][1][4].mean() < 1  # some ratios are clipped, some are not
 
 
 def test_sampled_choices_follow_the_softmax():
