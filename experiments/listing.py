@@ -33,7 +33,7 @@ def print_listing(
         what: `envs`, `interventions`, `streams` or `presets`.
         console: Where to print.
         name: Of one intervention, to print everything about it.
-        markdown: Print Markdown, as the README has it for interventions.
+        markdown: Print Markdown, as docs/interventions.md has it for interventions.
 
     Raises:
         ValueError: If there is no intervention of that name, or it is of something else.

@@ -1,11 +1,13 @@
-"""How often every intervention acts within a task, for the agents' presets.
+"""The page on interventions: what there are, and how often each acts within a task of a preset.
 
 `python -m neoteny.experiments.timings > docs/interventions.md` writes the page anew.
 """
 
 from __future__ import annotations
 
+from neoteny.experiments import catalogue
 from neoteny.experiments.config import PRESETS, RunConfig
+from neoteny.experiments.listing import as_markdown
 from neoteny.plasticity.interventions import INTERVENTIONS, OptimizerSettings, parse_intervention
 from neoteny.plasticity.interventions.timing import LONGEST, how_often
 from neoteny.wrappers.schedule import aligned
@@ -22,7 +24,18 @@ COLUMNS = {
 }
 """Heading to agent and preset."""
 
-_TEXT = f"""# When interventions act
+_HEAD = """# Interventions
+
+Every plasticity-preserving baseline behind one interface. They are composed left to right:
+`--intervention layer_norm adamo`. `python train.py list interventions NAME` explains one with its
+settings. "Hooks" are the learner's, "needs" is what the agent must provide, "keeps" the tensors
+beside the optimiser's, "time" the extra work of an update
+([measured](../results/speed/overhead-ppo.md)). Defaults are those of PPO and the classifier, in
+brackets DQN's where they differ. Activation (`--activation`), biases (`--no-bias`) and optimiser
+are separate switches; interventions that do not go together are refused.
+"""
+
+_TEXT = f"""## When interventions act
 
 A setting that is a time (`period`, `half_life`, `lifetime`, `maturity`, `longest`, `memory`,
 `after`, `at`) has a unit:
@@ -75,7 +88,8 @@ def page() -> str:
         ]
         rows.append([name, *cells])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{_TEXT}\n{tasks}\n\n{table}\n"
+    listed = as_markdown(catalogue.interventions(brief=False))
+    return f"{_HEAD}\n{listed}\n\n{_TEXT}\n{tasks}\n\n{table}\n"
 
 
 if __name__ == "__main__":

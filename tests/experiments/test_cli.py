@@ -1,7 +1,6 @@
 """The commands as a person gives them: bad input is one line and exit code 2."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -194,9 +193,3 @@ def test_a_run_keeps_the_strengths_that_it_had(tmp_path):
     stored = json.loads((tmp_path / "run" / "seed_0" / "config.json").read_text())
     assert stored["intervention"] == ["redo:tau=0.3"]
     assert stored["intervention_settings"] == {"redo": {"period": "0.1tasks", "tau": 0.3}}
-
-
-def test_the_readme_has_the_table_of_interventions(capsys):
-    assert main(["list", "interventions", "--markdown"]) == 0
-    readme = Path(__file__).parents[2] / "README.md"
-    assert capsys.readouterr().out.strip() in readme.read_text(encoding="utf-8")
