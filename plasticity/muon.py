@@ -10,6 +10,7 @@ With `isometry` the decoupled isometry step of AdamO comes first, which makes it
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -60,6 +61,14 @@ class Muon(AdamO):
         own = {"momentum": momentum, "newton_schulz_steps": steps, "precision": str(dtype)}
         super().__init__([{**own, **group} for group in params], isometry=isometry, **options)
         self.defaults.update(own)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Adam's looks for a count of steps in every state; weights with momentum alone have none.
+        found = state["state"]
+        uncounted = {p: own for p, own in found.items() if own and "step" not in own}
+        counted = {p: own for p, own in found.items() if p not in uncounted}
+        super().__setstate__({**state, "state": defaultdict(dict, counted)})
+        self.state.update(uncounted)
 
     def _prepare(self, group: dict[str, Any]) -> tuple[list[Tensor], Move]:
         if not group.get("muon"):
