@@ -124,10 +124,10 @@ def test_one_update_equals_stable_baselines3(name, stacked, make_agent):
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("constant", 1.0),
-        ("observation", "sign"),
+        pytest.param("constant", 1.0, marks=pytest.mark.slow),
+        pytest.param("observation", "sign", marks=pytest.mark.slow),
         ("delayed", "age"),
-        ("action", 1.0),
+        pytest.param("action", 1.0, marks=pytest.mark.slow),
         ("both", 1.0),
     ],
 )

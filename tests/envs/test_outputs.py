@@ -164,6 +164,7 @@ def test_sb3_sees_the_same_steps():
     env.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["device", "host"])
 def test_sb3_ppo_learns_cartpole(backend):
     env = VecMonitor(SB3VecEnv(make("CartPole-v1", 8, backend=backend)))

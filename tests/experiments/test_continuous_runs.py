@@ -23,6 +23,7 @@ def table(folder, seed=0):
     return pd.read_csv(folder / f"seed_{seed}" / "metrics.csv")
 
 
+@pytest.mark.slow
 def test_a_continual_stream_of_pendulums_trains_and_resumes_to_the_same_numbers(tmp_path):
     """Over task switches, with evaluations, diagnostics, resets and two seeds."""
     file = tmp_path / "pendulums.yaml"

@@ -95,7 +95,12 @@ def test_paper_actions_are_the_minimal_set_and_nothing_past_it(game):
 
 
 @pytest.mark.parametrize(
-    ("options", "limit"), [({}, 2_500), ({"max_steps": 40}, 40), ({"max_steps": None}, 2_501)]
+    ("options", "limit"),
+    [
+        pytest.param({}, 2_500, marks=pytest.mark.slow),
+        ({"max_steps": 40}, 40),
+        pytest.param({"max_steps": None}, 2_501, marks=pytest.mark.slow),
+    ],
 )
 def test_freeway_stops_at_its_limit(options, limit):
     """By truncation at gymnax's 2,500 steps or one's own, else by MinAtar's clock."""
