@@ -8,7 +8,7 @@ from hypothesis import settings
 from reliability.children import Command
 from reliability.runs import RUNS, Make, Whole
 
-CASES = int(os.environ.get("FUZZ_CASES", "20"))
+CASES = int(os.environ.get("FUZZ_CASES", "10"))
 """Fuzzed inputs a test; always the same ones for the same number."""
 
 settings.register_profile(
