@@ -76,6 +76,7 @@ def run(config: RunConfig, console: Console) -> None:
             f"--out {config.out} does not go with --resume: a run goes on where it lies, in "
             f"{config.resume}"
         )
+    FolderLock.require_free(config.folder.parent)  # an arm of a comparison that is running
     train(config, console, resume=config.resume is not None and has_checkpoint(config.folder))
     console.print(f"written to {config.folder}", soft_wrap=True)
     _print_tensorboard(config.folder, console)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -95,16 +95,17 @@ def lasting_output() -> Iterator[None]:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     before = sys.stdout, sys.stderr
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is not None:
-            setattr(sys, name, Lasting(getattr(sys, name)))
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
+    with ExitStack() as opened:
+        for name, stream in zip(("stdout", "stderr"), before, strict=True):
+            if stream is None:  # it was closed before the program began
+                stream = opened.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            setattr(sys, name, Lasting(stream))
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
                 stream.flush()
-        sys.stdout, sys.stderr = before
+            sys.stdout, sys.stderr = before
 
 
 def open_console(*, stderr: bool = False) -> PlainConsole:

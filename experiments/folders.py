@@ -156,7 +156,7 @@ def holds_run(folder: Path) -> bool:
     """Whether a run that has begun, or a comparison of runs, lies in a folder.
 
     A run that was stopped before its first checkpoint has measured nothing: its config.json alone
-    does not count, so that the same command can start it again.
+    does not count, so that the same command can start it again. Another program's does.
 
     Args:
         folder: any path.
@@ -165,7 +165,7 @@ def holds_run(folder: Path) -> bool:
         True if a checkpoint, a config.json or a metrics.csv is there or up to two levels below.
     """
     return any(
-        not (name == CONFIG and level == "*/" and path.parent.name.startswith("seed_"))
+        not (name == CONFIG and level == "*/" and _belongs_to_member(path))
         for level in ("", "*/", "*/*/")
         for name in RUN_FILES
         for path in folder.glob(level + name)
@@ -220,10 +220,23 @@ def remove_leftovers(folder: Path) -> None:
     unfinished = [f".{name}.*.tmp" for name in RUN_FILES]
     for name in unfinished:
         _remove(folder.glob(name))
-    if not has_checkpoint(folder):
-        unfinished += [CONFIG, "events.out.tfevents.*"]
     for name in unfinished:
         _remove(folder.glob(f"seed_*/{name}"))
+    if has_checkpoint(folder):
+        return
+    for config in folder.glob(f"seed_*/{CONFIG}"):
+        if _belongs_to_member(config):
+            _remove([*config.parent.glob("events.out.tfevents.*"), config])
+
+
+def _belongs_to_member(config: Path) -> bool:
+    """True if a config.json is one that a member's recorder has written."""
+    if not config.parent.name.startswith("seed_"):
+        return False
+    try:
+        return {"arm", "seed", "versions"} <= read_json(config).keys()
+    except InputError:
+        return False
 
 
 def difference(

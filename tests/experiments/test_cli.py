@@ -5,6 +5,7 @@ import json
 import pytest
 
 from neoteny.experiments.config import RunConfig
+from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.worlds import make_envs
 from neoteny.train import main
 
@@ -193,3 +194,11 @@ def test_a_run_keeps_the_strengths_that_it_had(tmp_path):
     stored = json.loads((tmp_path / "run" / "seed_0" / "config.json").read_text())
     assert stored["intervention"] == ["redo:tau=0.3"]
     assert stored["intervention_settings"] == {"redo": {"period": "0.1tasks", "tau": 0.3}}
+
+
+def test_a_run_stays_out_of_a_comparison_that_is_under_way(tmp_path, capsys):
+    arguments = f"run --env CartPole-v1 --steps 64 --out {tmp_path / 'compared' / 'ppo-adamo'}"
+    with FolderLock(tmp_path / "compared"):
+        assert main(arguments.split()) == 2
+    assert f"{tmp_path / 'compared'} is in use by process" in capsys.readouterr().err
+    assert not (tmp_path / "compared" / "ppo-adamo").exists()

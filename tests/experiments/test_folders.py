@@ -102,6 +102,18 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tmp_path
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["notes.txt"]
 
 
+def test_files_of_other_programs_are_no_leftovers(tmp_path: Path) -> None:
+    member = tmp_path / "seed_1"
+    member.mkdir()
+    (member / "config.json").write_text('{"mine": 1}')
+    (member / "events.out.tfevents.1.host").write_bytes(b"mine")
+    before = _content(tmp_path)
+    remove_leftovers(tmp_path)
+    assert _content(tmp_path) == before
+    with pytest.raises(InputError, match="already holds a run; choose another --out"):
+        check_run_folder(tmp_path, CONFIG)
+
+
 def test_resume_names_every_differing_field(tmp_path: Path) -> None:
     _stored_run(tmp_path)
     given = {**CONFIG, "steps": 200, "ppo": {"lr": 0.2, "clip": None}, "new": True}
