@@ -115,6 +115,11 @@ class AdamO(Adam):
             precision, in which the isometry step would be lost in rounding, and `differentiable`
             with an isometry step.
 
+    Note:
+        Weights are not looked at: a step from a largest singular value sigma with a * sigma^2 > 2
+        makes it larger still. Usual initialisations of layers are far below; an embedding with
+        entries of unit variance is not, and `isometry_groups` leaves embeddings out.
+
     Source: "Preserving Plasticity in Continual Learning via Dynamical Isometry", §4.4, Eqs. 19-20.
     """
 

@@ -127,7 +127,8 @@ class IsometryCallback(BaseCallback):
 
     With Adam this is AdamO: both terms are taken at the same weights, and the pull is neither in
     the moments nor clipped. Heads, biases and norms are left alone. It acts during the call of
-    `learn` that it is given to, however that ends.
+    `learn` that it is given to. Nothing tells it of a `learn` that an exception ended: steps of the
+    optimiser that are taken by hand after that still feel the pull, the next `learn` does not.
 
     Args:
         isometry: penalty coefficient lambda.
