@@ -71,8 +71,7 @@ def setup_of(config: Mapping[str, Any]) -> str:
 
 def interventions_of(config: Mapping[str, Any]) -> str:
     """The interventions of a run's configuration, joined by ``+``; empty without any."""
-    found = config.get("intervention")
-    return visible("+".join(map(str, found))) if isinstance(found, list | tuple) else ""
+    return visible("+".join(config.get("intervention", ())))
 
 
 def arms_of(table: pd.DataFrame) -> list[Arm]:

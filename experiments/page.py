@@ -160,12 +160,11 @@ def _commands(runs: Sequence[Run]) -> str:
     """Every command that wrote into the runs, once each, in order."""
     found = []
     for run in runs:
-        found += [run.config.get("command"), *(part.get("command") for part in _resumed(run))]
+        found += [
+            run.config.get("command"),
+            *(part.get("command") for part in run.config.get("resumed", ())),
+        ]
     return _safe("\n".join(dict.fromkeys(command for command in found if command)))
-
-
-def _resumed(run: Run) -> list[Mapping[str, Any]]:
-    return list(run.config.get("resumed") or [])
 
 
 def _configuration(configs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -182,10 +181,10 @@ def _configuration(configs: Mapping[str, Mapping[str, Any]]) -> str:
 def _environment(configs: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for part in ("versions", "hardware"):
-        names = dict.fromkeys(key for config in configs.values() for key in config.get(part) or {})
+        names = dict.fromkeys(key for config in configs.values() for key in config.get(part, {}))
         for name in names:
             values = {
-                arm: _shown((config.get(part) or {}).get(name)) for arm, config in configs.items()
+                arm: _shown(config.get(part, {}).get(name)) for arm, config in configs.items()
             }
             rows.append([_safe(name), _merged(values)])
     return _table(["what", "value"], rows, "text")
@@ -203,10 +202,10 @@ def _shown(value: object) -> str:
     """A value as text, long lists cut in the middle, nested fields as name=value."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={_shown(item)}" for key, item in value.items()) or "-"
-    if isinstance(value, list) and len(value) > 12:
+    if isinstance(value, list | tuple) and len(value) > 12:
         ends = ", ".join(map(_shown, value[:4])), _shown(value[-1])
         return f"{ends[0]}, … {ends[1]} ({len(value)} values)"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(_shown, value)) or "-"
     if value is None:
         return "-"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from neoteny.core.text import shortened, visible
 from neoteny.experiments.figures import plasticity_figure, returns_figure
-from neoteny.experiments.folders import write_atomically
+from neoteny.experiments.folders import storing, write_atomically
 from neoteny.experiments.page import Illustration, page
 from neoteny.experiments.runs import find_runs, frame_of, read_runs
 from neoteny.experiments.summary import summary, summary_of_visits
@@ -41,7 +41,8 @@ def write_report(folder: Path | str) -> Report:
         The summary and the files.
 
     Raises:
-        ValueError: there is no run, or none has recorded anything yet.
+        ValueError: there is no run, none has recorded anything yet, or a file of one does not fit.
+        RunError: a file cannot be written.
 
     Warns:
         UserWarning: a broken row of a metrics.csv was left out.
@@ -54,14 +55,20 @@ def write_report(folder: Path | str) -> Report:
     names = {str(run.config.get("env", root.resolve().name)) for run in runs}
     title = shortened(visible(", ".join(sorted(names))), 100)
     csv_path, visits_path = root / "summary.csv", root / "visits.csv"
-    write_atomically(csv_path, table.to_csv(index=False))
-    write_atomically(visits_path, visits.to_csv(index=False))
+    _write(csv_path, table.to_csv(index=False))
+    _write(visits_path, visits.to_csv(index=False))
     illustrations = []
     for draw, name in ((returns_figure, "returns.png"), (plasticity_figure, "plasticity.png")):
-        caption = draw(frame, root / name, title)
+        with storing(root / name):
+            caption = draw(frame, root / name, title)
         if caption is not None:
             illustrations.append(Illustration(root / name, caption))
     html_path = root / "report.html"
-    write_atomically(html_path, page(title, table, runs, illustrations))
+    _write(html_path, page(title, table, runs, illustrations))
     figures = (illustration.path for illustration in illustrations)
     return Report(table, (csv_path, visits_path, *figures, html_path))
+
+
+def _write(path: Path, text: str) -> None:
+    with storing(path):
+        write_atomically(path, text)

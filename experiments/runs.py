@@ -15,13 +15,25 @@ import numpy as np
 import pandas as pd
 
 from neoteny.core.errors import InputError
+from neoteny.core.options import LARGEST, Text, fit, fit_all
 from neoteny.core.text import distinct, read_text, shortened, visible
 from neoteny.experiments.arms import interventions_of, setup_of
 from neoteny.experiments.folders import CONFIG, METRICS, difference, read_json
 from neoteny.experiments.metrics import MEASURES
 from neoteny.experiments.references import normalise
+from neoteny.wrappers.file_checks import Naming
 
 TEXT_COLUMNS = ("task_name",)
+COUNT_COLUMNS = ("step", "task", "visit")
+FIELDS: Mapping[str, Any] = {
+    **dict.fromkeys(("arm", "env", "command"), str),
+    **dict.fromkeys(("seed", "steps"), int),
+    **dict.fromkeys(("task_names", "env_option", "intervention"), tuple[str, ...]),
+    "boundaries": tuple[int, ...],
+    **dict.fromkeys(("versions", "hardware"), Mapping[str, Any]),
+    "resumed": tuple[Mapping[str, Any], ...],
+}
+"""Types of what reports read in a config.json, where each field may be missing."""
 LONGEST = 40
 """Characters of a task's name in tables and figures."""
 
@@ -36,7 +48,7 @@ class Run:
     """The arm's name, or the run's path below the folder read where unlike runs share the name."""
     seed: int
     config: Mapping[str, Any]
-    """The content of config.json."""
+    """The content of config.json, its `FIELDS` fitted to their types."""
 
 
 def find_runs(folder: Path | str) -> list[Run]:
@@ -49,7 +61,7 @@ def find_runs(folder: Path | str) -> list[Run]:
         One entry per seed folder with a metrics.csv, ordered by path and seed.
 
     Raises:
-        ValueError: there is none, or a config.json cannot be read.
+        ValueError: there is none, or a config.json or a folder's seed does not fit.
     """
     root = Path(folder)
     found = sorted(path.parent for path in root.glob(f"**/seed_*/{METRICS}"))
@@ -58,10 +70,8 @@ def find_runs(folder: Path | str) -> list[Run]:
     if not found:
         raise InputError(f"no metrics.csv below {root}; give the --out folder of a run")
     configs = {path: _config(path) for path in found}
-    arms = {path: visible(str(configs[path].get("arm", path.parent.name))) for path in found}
-    seeds = {
-        path: int(configs[path].get("seed", path.name.removeprefix("seed_"))) for path in found
-    }
+    arms = {path: visible(configs[path].get("arm", path.parent.name)) for path in found}
+    seeds = {path: _seed(path, configs[path]) for path in found}
     runs = []
     for path in found:
         alike = [other for other in found if arms[other] == arms[path]]
@@ -103,7 +113,7 @@ def read_runs(folder: Path | str) -> pd.DataFrame:
           normalised (NaN for tasks without reference).
 
     Raises:
-        ValueError: there is no run, or a file is not a table of a run.
+        ValueError: there is no run, a file is not a table of a run, or a value does not fit.
 
     Warns:
         UserWarning: a broken row was left out; names file and line.
@@ -130,7 +140,7 @@ def read_table(path: Path) -> pd.DataFrame:
         Its whole rows; numbers as float64, blanks as NaN.
 
     Raises:
-        ValueError: the header is not that of a run.
+        ValueError: the header is not that of a run, or a step, task or visit is no count.
 
     Warns:
         UserWarning: a row is broken; an unfinished last line is left out without a word.
@@ -154,8 +164,14 @@ def read_table(path: Path) -> pd.DataFrame:
     bad = (numbers.isna() & table[numeric].notna()).any(axis=1) | numbers["step"].isna()
     _warn_of(path, [whole[row][0] for row in np.flatnonzero(bad)])
     table[numeric] = numbers.astype(np.float64)
-    kept: pd.DataFrame = table.loc[~bad].reset_index(drop=True)
-    return kept
+    kept: pd.DataFrame = table.loc[~bad]
+    for column in kept.columns.intersection(list(COUNT_COLUMNS)):
+        values = kept[column].dropna()
+        wrong = values[(values < 0) | (values > LARGEST) | (values % 1 != 0)]
+        if len(wrong):
+            with Naming(f"{path}, line {whole[wrong.index[0]][0]}"):
+                fit(column, float(wrong.iloc[0]), int, "at least 0")
+    return kept.reset_index(drop=True)
 
 
 def display_name(task: str) -> str:
@@ -187,7 +203,19 @@ def _warn_of(path: Path, lines: list[int]) -> None:
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
-    return read_json(path) if path.exists() else {}
+    content = read_json(path) if path.exists() else {}
+    with Naming(str(path)):
+        found = fit_all(content, FIELDS)
+        with Naming("resumed"):
+            parts = tuple(fit_all(part, FIELDS) for part in found.get("resumed", ()))
+    return found | {"resumed": parts}
+
+
+def _seed(folder: Path, config: Mapping[str, Any]) -> int:
+    """The seed that the configuration names, else the folder's name."""
+    with Naming(str(folder)):
+        seed = config.get("seed", Text(folder.name.removeprefix("seed_")))
+        return int(fit("seed", seed, int))
 
 
 def _describe(table: pd.DataFrame, run: Run) -> pd.DataFrame:
@@ -219,12 +247,12 @@ def _describe(table: pd.DataFrame, run: Run) -> pd.DataFrame:
 
 
 def _boundaries(config: Mapping[str, Any]) -> list[int]:
-    return sorted(int(boundary) for boundary in config.get("boundaries") or [])
+    return sorted(config.get("boundaries", ()))
 
 
 def _task_names(frame: pd.DataFrame, task: pd.Series, config: Mapping[str, Any]) -> pd.Series:
     """Recorded names, else the config's; one name stands for all variants of that task."""
-    names = [visible(str(name)) for name in config.get("task_names") or []]
+    names = [visible(name) for name in config.get("task_names", ())]
 
     def named(index: int) -> str:
         if index < len(names):
@@ -253,7 +281,7 @@ def _visit_starts(step: pd.Series, visit: pd.Series, boundaries: list[int]) -> p
 
 def _cycle_length(names: pd.Series, config: Mapping[str, Any]) -> int:
     """Visits in which a run goes once through its tasks."""
-    distinct = set(config.get("task_names") or []) or set(names.unique())
+    distinct = set(config.get("task_names", ())) or set(names.unique())
     return max(1, len(distinct))
 
 
@@ -262,7 +290,7 @@ def _complete(
 ) -> pd.Series:
     """Whether the row's visit has come to its end, to within one row."""
     last = visit.iloc[-1]
-    ends = [*_boundaries(config), int(config.get("steps") or 0)]
+    ends = [*_boundaries(config), config.get("steps", 0)]
     ends = [end for end in ends if end > start.iloc[-1]]
     row = step.iloc[-1] - (step.iloc[-2] if len(step) > 1 else 0)
     finished = bool(ends) and step.iloc[-1] > min(ends) - row
@@ -272,7 +300,7 @@ def _complete(
 
 def _families(names: pd.Series, config: Mapping[str, Any]) -> pd.Series:
     """The environment of each task: one for all if a stream names the variants of a single one."""
-    known = [visible(str(name)) for name in config.get("task_names") or []]
+    known = [visible(name) for name in config.get("task_names", ())]
     known = known or list(names.unique())
     definition = config.get("stream_definition")
     environments = definition.get("environments") if isinstance(definition, Mapping) else None
@@ -284,9 +312,9 @@ def _families(names: pd.Series, config: Mapping[str, Any]) -> pd.Series:
 
 def _limit(config: Mapping[str, Any]) -> int | None:
     """Steps that an option limits episodes to."""
-    options = [str(text).partition("=") for text in config.get("env_option") or []]
+    options = [text.partition("=") for text in config.get("env_option", ())]
     values = [value for name, _, value in options if name.replace("-", "_") == "max_steps"]
-    return int(values[-1]) if values and values[-1].isdigit() else None
+    return int(values[-1]) if values and re.fullmatch("[0-9]{1,15}", values[-1]) else None
 
 
 def _scores(returns: pd.Series, names: pd.Series, limit: int | None) -> pd.Series:

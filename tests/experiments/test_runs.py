@@ -7,7 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from neoteny.core.errors import InputError, RunError
+from neoteny.core.options import show
 from neoteny.experiments.references import normalise
+from neoteny.experiments.report import write_report
 from neoteny.experiments.runs import display_name, display_names, find_runs, read_runs, read_table
 from neoteny.experiments.visits import visit_values
 
@@ -239,3 +242,87 @@ def test_freeway_has_a_reference_for_each_limit(
     rows = [f"10,1,0,0,{trained}"]
     _write(tmp_path / "seed_0", rows, task_names=["Freeway"], env_option=[option])
     assert read_runs(tmp_path)["score"].tolist() == [pytest.approx(1)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        *(("seed", value, "a whole number") for value in (None, "abc", [1], np.nan, True, 0.5)),
+        *(("steps", value, "a whole number") for value in ("x", 10**400, np.inf, [1], None)),
+        *(("boundaries", value, "a whole number") for value in (["x"], [np.nan], [[1]])),
+        *(("task_names", value, "a text") for value in (5, [None], {"a": 1})),
+        ("env_option", 5, "a text"),
+        ("intervention", [1], "a text"),
+        *((field, {}, "a text") for field in ("arm", "env", "command")),
+        *((field, ["x"], "a mapping of names to values") for field in ("versions", "hardware")),
+        ("resumed", "x", "a mapping of names to values"),
+    ],
+)
+def test_a_field_that_does_not_fit_is_named(
+    tmp_path: Path, field: str, value: Any, wanted: str
+) -> None:
+    config = {"seed": 0, field: value}
+    folder = _write(tmp_path / "seed_0", ["10,1,0,0,1"], **config)
+    with pytest.raises(InputError) as caught:
+        read_runs(tmp_path)
+    message = f"{folder / 'config.json'}: {field} is {show(json.loads(json.dumps(value)))}: it must"
+    assert str(caught.value) == f"{message} be {wanted}"
+
+
+def test_a_field_of_a_continuation_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    _write(tmp_path / "seed_0", ["10,1,0,0,1"], resumed=[{"command": ["x"]}])
+    with pytest.raises(InputError, match=r"config\.json: resumed: command is \['x'\]: it must be"):
+        read_runs(tmp_path)
+
+
+def test_one_value_stands_for_a_list_of_one(tmp_path: Path) -> None:
+    rows = ["10,1,0,0,1", "20,2,0,1,1"]
+    _write(tmp_path / "seed_0", rows, boundaries=15, task_names="a", steps=20.0)
+    frame = read_runs(tmp_path)
+    assert frame["task_step"].tolist() == [10, 5]
+    assert set(frame["task_name"]) == {"a"}
+    assert frame["complete"].all()
+
+
+@pytest.mark.parametrize("option", ["max_steps=²", "max_steps=" + "9" * 5000, "max_steps", ""])
+def test_options_that_set_no_limit(tmp_path: Path, option: str) -> None:
+    _write(tmp_path / "seed_0", ["10,1,0,0,38.14"], task_names=["Freeway"], env_option=[option])
+    assert read_runs(tmp_path)["score"].tolist() == [pytest.approx(1)]
+
+
+def test_a_folder_that_names_no_seed(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "seed_abc", ["10,1,0,0,1"])
+    for config in (folder / "config.json", None):
+        with pytest.raises(InputError, match=r"seed_abc: seed is abc: it must be a whole number"):
+            read_runs(tmp_path)
+        if config:
+            config.unlink()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("20,2,-3,0,1", "task is -3: it must be at least 0"),
+        ("20,2,0.5,0,1", "task is 0.5: it must be a whole number"),
+        ("20,2,0,inf,1", "visit is inf: it must be a whole number"),
+        ("20,2,0,-1,1", "visit is -1: it must be at least 0"),
+        ("1e300,2,0,0,1", r"step is 1e\+300: it must be at most"),
+        ("-10,2,0,0,1", "step is -10: it must be at least 0"),
+        ("inf,2,0,0,1", "step is inf: it must be a whole number"),
+    ],
+)
+def test_a_row_with_an_impossible_count_is_named(tmp_path: Path, row: str, message: str) -> None:
+    _write(tmp_path / "seed_0", ["10,1,0,0,1", "15,1", row])  # a broken row before it
+    with (
+        pytest.warns(UserWarning, match="line 3: broken row left out"),
+        pytest.raises(InputError, match=rf"metrics\.csv, line 4: {message}"),
+    ):
+        read_runs(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "visits.csv", "returns.png", "report.html"])
+def test_a_folder_in_the_way_of_a_report(tmp_path: Path, name: str) -> None:
+    _write(tmp_path / "seed_0", ["10,1,0,0,1", "20,2,0,0,1"])
+    (tmp_path / name).mkdir()
+    with pytest.raises(RunError, match=rf"cannot write .*{name} \(Is a directory\)"):
+        write_report(tmp_path)
