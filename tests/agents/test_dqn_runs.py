@@ -6,7 +6,9 @@ import pytest
 from neoteny.train import main
 
 
-@pytest.mark.parametrize("policy", ["keep", "flush", "partition"])
+@pytest.mark.parametrize(
+    "policy", ["keep", *(pytest.param(p, marks=pytest.mark.slow) for p in ("flush", "partition"))]
+)
 def test_a_run_from_the_command_line_resumes_to_the_same_numbers(policy, tmp_path):
     """Over task switches, with diagnostics, evaluations and two seeds."""
     words = "run --agent dqn --env minatar-continual --num-envs 8 --num-steps 8 --batch-size 16"

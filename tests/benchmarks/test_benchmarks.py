@@ -159,7 +159,10 @@ def test_memory_counts_every_tensor_once(load):
     assert scaling.tensor_bytes(env, agent) > 4 * 4 * parameters + 2 * 4 * 1000
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    "program",
+    [PROGRAMS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in PROGRAMS[1:])],
+)
 def test_a_quick_run_gives_finite_numbers(load, program, tmp_path, capsys):
     module = load(program)
     options = {

@@ -287,7 +287,13 @@ def test_wrong_use_of_step_and_state_is_refused():
         make(GAMES[1], 4).load_state_dict(env.state_dict())
 
 
-@pytest.mark.parametrize("id", IDS)
+# One of each family; the others are slow to compile.
+TRACED = (GAMES[0], "CartPole-v1", GRIDS[0])
+
+
+@pytest.mark.parametrize(
+    "id", [id if id in TRACED else pytest.param(id, marks=pytest.mark.slow) for id in IDS]
+)
 def test_a_step_is_one_graph_without_host_reads(id):
     torch.compiler.reset()  # its limit of recompilations counts all tests together
     env, traced = make(id, 16, max_steps=40), make(id, 16, max_steps=40)

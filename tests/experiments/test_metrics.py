@@ -238,6 +238,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(runs: int, what: str) -> 
         assert coverage <= (1.0 if what == "improvement" else 0.97)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [3, 10])
 def test_skewed_runs_cost_some_coverage(runs: int) -> None:
     assert _coverage(runs, _skewed, "mean") >= 0.88

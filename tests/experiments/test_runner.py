@@ -64,7 +64,7 @@ def assert_same_tree(one, two):
         assert one == two
 
 
-@pytest.mark.parametrize("cut", [2, 3, 5])
+@pytest.mark.parametrize("cut", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5))])
 def test_resume_is_bit_exact(tmp_path, cut):
     """Cut in the middle of a task, exactly at a switch, and after one."""
     whole = run(config(tmp_path, out=tmp_path / "whole"), CONSOLE)
