@@ -124,7 +124,7 @@ class TrainConfig:
         "seeds": "from 1 to 10,000",
         "eval_episodes": "from 0 to 100,000",
         "threads": "from 1 to 1,024",
-        "depth": "from 1 to 10,000",
+        "depth": "from 1 to 1,000",
         **dict.fromkeys(("hidden", "channels"), "from 1 to 1,000,000"),
         **dict.fromkeys(("kernel", "stride"), "from 1 to 1,000"),
         "padding": "from 0 to 1,000",

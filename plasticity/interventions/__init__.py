@@ -153,9 +153,21 @@ def known_intervention(name: str) -> type[Intervention]:
 
 def parse_intervention(text: str, agent: str = "ppo") -> Intervention:
     """Build one intervention from `name` or `name:field=value,...`, for an agent."""
-    name, _, settings = text.partition(":")
+    name, colon, settings = text.partition(":")
     cls = known_intervention(name)
-    return cls(**_read(cls, cls.facts.dqn if agent == "dqn" else "") | _read(cls, settings))
+    given = _read(cls, settings)
+    if colon and not given:
+        raise InputError(
+            f"{text!r} has no setting after the colon: write {name}, or {name}:field=value"
+        )
+    intervention = cls(**_read(cls, cls.facts.dqn if agent == "dqn" else "") | given)
+    for decides, other in cls.exclusive:
+        if {decides, other} <= given.keys() and getattr(intervention, decides) is not None:
+            raise InputError(
+                f"{name}:{decides}={given[decides]} decides and {other}={given[other]} would be "
+                f"unused: give one of {decides} and {other}"
+            )
+    return intervention
 
 
 def _read(cls: type[Intervention], settings: str) -> dict[str, Any]:

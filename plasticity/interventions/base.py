@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -84,6 +86,9 @@ class Intervention:
     limits: ClassVar[Mapping[str, str]] = {}
     """Field to what its value must be, see `neoteny.core.options`; a subclass adds to those of its
     bases."""
+    exclusive: ClassVar[Sequence[tuple[str, str]]] = ()
+    """Pairs of fields of which the first, if it is set, decides what else the second does: only one
+    of them can be given."""
     # Not a field and not a ClassVar: an instance whose settings replace boundaries by a period
     # sets it to False.
     needs_boundaries = False
@@ -105,6 +110,14 @@ class Intervention:
 
     def __post_init__(self) -> None:
         check_fields(self, f"{self.name}:{{}}={{}}")
+        kind: Any = type(self)
+        for name in _times(kind):
+            time = getattr(self, name)
+            if type(time) is float and 0 < time < 1:
+                raise InputError(
+                    f"{self.name}:{name}={time:g} must be at least 1 environment step, or tasks, "
+                    f"as in {time:g}tasks"
+                )
 
     @property
     def resets_as_all_do(self) -> bool:
@@ -170,6 +183,14 @@ class Intervention:
     def acts_every(self, settings: OptimizerSettings) -> int | None:
         """Updates from one act to the next; 0: when the network is built; None: task switches."""
         return 1
+
+
+@lru_cache(maxsize=256)
+def _times(cls: type[Any]) -> tuple[str, ...]:
+    """The fields of a class that are times."""
+    hints = typing.get_type_hints(cls)
+    names = (f.name for f in fields(cls) if f.init)
+    return tuple(name for name in names if Tasks in typing.get_args(hints[name]))
 
 
 def require_compatible(interventions: Sequence[Intervention]) -> None:

@@ -110,7 +110,7 @@ class PlasticityInjection(Intervention):
         conflicts=REDRAWING | RECYCLING | WHOLE_LAYER,
         preserves_function=True,
     )
-    limits: ClassVar[Mapping[str, str]] = {"at": "above 0", "injections": "at least 1"}
+    limits: ClassVar[Mapping[str, str]] = {"at": "above 0", "injections": "from 1 to 100"}
 
     at: Time | None = None
     """Time until the injection, and from one to the next; none: the first task switches."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -90,6 +90,7 @@ class MuonO(MuonIntervention):
         "half_life": "above 0",
         "scale": "above 0",
     }
+    exclusive: ClassVar[Sequence[tuple[str, str]]] = (("half_life", "isometry"),)
 
     isometry: float = 0.05
     """Strength lambda at Muon's learning rate. AdamO's, and not AdamO's pull at Adam's learning

@@ -199,7 +199,7 @@ class Dash(Intervention):
         conflicts=REDRAWING,
     )
     limits: ClassVar[Mapping[str, str]] = {
-        "minibatches": "at least 1",
+        "minibatches": "from 1 to 1,000,000",
         "alpha": "in (0, 1]",
         "floor": "in [0, 1]",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -89,6 +89,7 @@ class AdamWIntervention(OptimizerIntervention):
     name: ClassVar[str] = "adamw"
     facts: ClassVar[Facts] = Facts("Loshchilov & Hutter, arXiv:1711.05101")
     limits: ClassVar[Mapping[str, str]] = {"weight_decay": "at least 0", "half_life": "above 0"}
+    exclusive: ClassVar[Sequence[tuple[str, str]]] = (("weight_decay", "half_life"),)
 
     half_life: Time = Tasks(5)
     """Time in which decay alone halves a weight."""
@@ -135,6 +136,7 @@ class AdamOIntervention(OptimizerIntervention):
         "half_life": "above 0",
         "scale": "above 0",
     }
+    exclusive: ClassVar[Sequence[tuple[str, str]]] = (("half_life", "isometry"),)
 
     isometry: float = 0.05
     """Strength, the paper's lambda; 0.05 equals the authors' reinforcement-learning code at 0.1."""

@@ -48,8 +48,8 @@ class L2ER(Intervention):
     limits: ClassVar[Mapping[str, str]] = {
         "weight": "at least 0",
         "decay": "at least 0",
-        "every": "at least 1",
-        "samples": "at least 2",
+        "every": "from 1 to 1,000,000",
+        "samples": "from 2 to 1,000,000",
     }
 
     weight: float = 1e-2

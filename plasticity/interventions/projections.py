@@ -131,7 +131,7 @@ class NewtonSchulz(Timed):
         cost="30 products per layer and period",
         conflicts=frozenset({"fire"}),
     )
-    limits: ClassVar[Mapping[str, str]] = {"steps": "at least 1", "scale": "above 0"}
+    limits: ClassVar[Mapping[str, str]] = {"steps": "from 1 to 1,000", "scale": "above 0"}
 
     period: Time | None = Tasks(0.25)
     steps: int = 15

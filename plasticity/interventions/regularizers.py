@@ -225,7 +225,10 @@ class Spectral(Penalty):
         cost="10 matrix-vector products per layer",
         conflicts=frozenset({"parseval"}),
     )
-    limits: ClassVar[Mapping[str, str]] = {"exponent": "at least 1", "iterations": "at least 1"}
+    limits: ClassVar[Mapping[str, str]] = {
+        "exponent": "from 1 to 100",
+        "iterations": "from 1 to 1,000",
+    }
 
     weight: float = 1e-3
     """Weight of the summed penalties (sigma^k - 1)^2 and |bias|^2k."""

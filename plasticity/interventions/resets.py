@@ -126,7 +126,7 @@ class HeadReset(Timed):
 
     name: ClassVar[str] = "head_reset"
     facts: ClassVar[Facts] = Facts("Nikishin et al., arXiv:2205.07802", needs_boundary=True)
-    limits: ClassVar[Mapping[str, str]] = {"hidden": "at least 0"}
+    limits: ClassVar[Mapping[str, str]] = {"hidden": "from 0 to 1,000"}
 
     hidden: int = 0
     """Hidden layers, counted from the last, that are drawn anew too."""

@@ -106,7 +106,7 @@ class ContinualBackprop(Intervention):
     limits: ClassVar[Mapping[str, str]] = {
         "lifetime": "above 0",
         "maturity": "above 0",
-        "samples": "at least 1",
+        "samples": "from 1 to 1,000,000",
         "decay": "in [0, 1)",
     }
 
@@ -251,7 +251,7 @@ class SNR(Timed):
         "rejection": "between 0 and 1",
         "longest": "above 0",
         "memory": "above 0",
-        "samples": "at least 1",
+        "samples": "from 1 to 1,000,000",
     }
     bins: ClassVar[int] = 48
 

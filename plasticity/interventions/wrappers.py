@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -87,6 +87,7 @@ class UPGD(StepWrapper):
         "decay": "at least 0",
         "beta": "in [0, 1]",
     }
+    exclusive: ClassVar[Sequence[tuple[str, str]]] = (("decay", "half_life"),)
 
     sigma: float = 0.1
     """Standard deviation of the noise, in units of the learning rate. The authors' 1e-3 adds some

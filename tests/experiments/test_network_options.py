@@ -62,7 +62,8 @@ def test_arms_are_crossed_with_torsos_depths_and_skips():
     [
         ("--torso conv --env CartPole-v1", "use torso mlp"),
         ("--torso conv --kernel 11", "kernel 11 is larger than the 10 x 10 grid"),
-        ("--depth 0", "depth is 0: it must be from 1 to 10,000"),
+        ("--depth 0", "depth is 0: it must be from 1 to 1,000"),
+        ("--depth 1001", "depth is 1001: it must be from 1 to 1,000"),
         ("--depth 3 --hidden 8 16", "with a depth, give one width"),
         ("--hidden 8 16 --residual", "give all hidden layers one width"),
         ("--depth 64 --activation groupsort", "use the activation's own gain (--gain activation)"),

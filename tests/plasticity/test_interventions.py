@@ -1,11 +1,14 @@
 """The conformance suite: what every registered intervention must satisfy."""
 
 import copy
+import dataclasses
 import itertools
 
 import pytest
 import torch
 
+from neoteny.core.errors import InputError
+from neoteny.core.options import limits_of
 from neoteny.plasticity.interventions import (
     INTERVENTIONS,
     OptimizerSettings,
@@ -308,7 +311,7 @@ def test_the_registry_knows_each(name, make_learner):
     assert cls.facts.conflicts <= set(ALL)
     assert cls.__doc__.splitlines()[0].endswith((".", ","))
     assert (cls.hooks == "-") == (name == "none")
-    make_learner(f"{name}:{cls.facts.dqn}", kind="dqn")
+    make_learner(f"{name}:{cls.facts.dqn}" if cls.facts.dqn else name, kind="dqn")
 
 
 def test_declared_conflicts_are_refused():
@@ -341,12 +344,48 @@ def test_two_optimizers_are_refused_and_others_compose(make_learner, train):
         ("adamo:isometry", "has no value: write adamo:isometry="),
         ("weight_clipping:kappa=0", "must be above 0"),
         ("fire:period=-1", "must be above 0"),
-        ("l2_er:every=0", "at least 1"),
+        ("l2_er:every=0", "from 1 to"),
+        ("adamo:", "'adamo:' has no setting after the colon: write adamo, or adamo:field=value"),
+        ("adamo:,", "has no setting after the colon"),
     ],
 )
 def test_bad_names_and_fields_are_named(text, message):
     with pytest.raises(ValueError, match=message):
         parse_intervention(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "decides", "other"),
+    [
+        ("adamo", "half_life=5000", "isometry=0.1"),
+        ("scale_adamo", "half_life=5tasks", "isometry=0.1"),
+        ("muono", "half_life=5000", "isometry=0.05"),
+        ("adamw", "weight_decay=0.1", "half_life=5000"),
+        ("upgd", "decay=0", "half_life=5000"),
+    ],
+)
+def test_a_setting_that_another_would_override_is_refused(name, decides, other):
+    for pair in (f"{decides},{other}", f"{other},{decides}"):
+        for agent in ("ppo", "dqn"):
+            with pytest.raises(InputError, match=rf"^{name}:{decides} decides and {other} [^\n]*$"):
+                parse_intervention(f"{name}:{pair}", agent)
+    field, _, value = other.partition("=")
+    unset = decides.partition("=")[0]
+    kept = parse_intervention(f"{name}:{unset}=none,{other}")
+    assert getattr(kept, field) == float(value)
+    assert parse_intervention(f"{name}:{decides}")
+
+
+@pytest.mark.parametrize("name", INTERVENTIONS)
+def test_every_count_has_an_upper_limit(name):
+    """Fields are found by their defaults; groupsort's size is one of three."""
+    cls = INTERVENTIONS[name]
+    for field in dataclasses.fields(cls):
+        if type(field.default) is int and field.name != "size":
+            limit = limits_of(cls).get(field.name, "")
+            assert limit.startswith("from "), (name, field.name)
+            with pytest.raises(InputError, match=f"must be {limit}$"):
+                parse_intervention(f"{name}:{field.name}=1e9")
 
 
 @pytest.mark.parametrize(

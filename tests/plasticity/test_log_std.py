@@ -37,7 +37,7 @@ RESETTING = {
     "head_reset": "period=2",
     "layer_reset": "period=2",
     "shrink_perturb": "shrink=0.5,perturb=0.5",
-    "soft_shrink_perturb": "period=1,half_life=1e-3,noise=1",
+    "soft_shrink_perturb": "period=1,half_life=2e-9tasks,noise=1",
 }
 # One penalises changes of the distribution as a whole, the other averages all that is learnt.
 MEANT = {"c_chain", "hare_tortoise"}

@@ -215,7 +215,7 @@ def test_soft_noise_adds_its_size_in_a_task(make_learner):
     ("text", "message"),
     [
         ("head_reset:period=0", "above 0"),
-        ("layer_reset:hidden=-1", "at least 0"),
+        ("layer_reset:hidden=-1", "from 0 to 1,000"),
         ("redo:period=none", "minibatch"),
         ("redo:tau=-0.1", "at least 0"),
         ("shrink_perturb:shrink=1.5", "in \\[0, 1\\]"),

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.timings import COLUMNS, page, preset_settings
 from neoteny.plasticity.interventions import (
     INTERVENTIONS,
@@ -65,6 +67,20 @@ def test_times_are_read_from_text_and_written_as_they_are_read(text, field, valu
 def test_what_is_no_time_is_refused_in_one_line(text):
     with pytest.raises(ValueError, match=r"^(?!.*\n).*redo:"):
         parse_intervention(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("redo", "period"), ("snr", "memory"), ("adamo", "half_life"), ("plasticity_injection", "at")],
+)
+def test_a_plain_time_is_at_least_one_step(name, field):
+    message = f"{name}:{field}=0.5 must be at least 1 environment step, or tasks, as in 0.5tasks"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        parse_intervention(f"{name}:{field}=0.5")
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        INTERVENTIONS[name](**{field: 0.5})
+    for text, value in (("1", 1.0), ("0.5tasks", Tasks(0.5))):
+        assert getattr(parse_intervention(f"{name}:{field}={text}"), field) == value
 
 
 @pytest.mark.parametrize("column", COLUMNS)
