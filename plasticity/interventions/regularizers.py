@@ -227,7 +227,7 @@ class Spectral(Penalty):
     )
     limits: ClassVar[Mapping[str, str]] = {
         "exponent": "from 1 to 100",
-        "iterations": "from 1 to 100",
+        "iterations": "from 1 to 1,000",
     }
 
     weight: float = 1e-3
