@@ -59,7 +59,7 @@ class ClassifierConfig:
         return 1 / self.batch_size
 
     def optimizer_settings(self, task_steps: float = TASK_STEPS) -> OptimizerSettings:
-        """What interventions are told, for tasks of so many samples.
+        """Constants and times for interventions, where a task has `task_steps` samples.
 
         Samples come as they are learnt from, so an edit may follow any update, and how many make a
         row of the record is nobody's business.

@@ -133,7 +133,7 @@ class DQNConfig:
         return max(1, round(self.target_frequency / self.train_frequency))
 
     def optimizer_settings(self, task_steps: float = TASK_STEPS) -> OptimizerSettings:
-        """What interventions are told, for tasks of so many environment steps."""
+        """Constants and times for interventions; a task has `task_steps` environment steps."""
         return OptimizerSettings(
             self.learning_rate,
             self.adam_eps,

@@ -95,7 +95,7 @@ class PPOConfig:
         return self.num_epochs * self.num_minibatches / self.steps_per_iteration
 
     def optimizer_settings(self, task_steps: float = TASK_STEPS) -> OptimizerSettings:
-        """What interventions are told, for tasks of so many environment steps."""
+        """Constants and times for interventions; a task has `task_steps` environment steps."""
         updates = self.num_epochs * self.num_minibatches
         return OptimizerSettings(
             self.learning_rate,

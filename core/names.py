@@ -34,7 +34,7 @@ def closest(name: object, known: Iterable[str], count: int = 1) -> list[str]:
 
 
 def hint(name: object, known: Iterable[str]) -> str:
-    """What to use in place of an unknown name: the nearest one, or those that there are."""
+    """Hint for an unknown name: the nearest known one, or all known names."""
     known = list(known)
     if near := closest(name, known):
         return f"did you mean {near[0]!r}?"

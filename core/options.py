@@ -42,7 +42,7 @@ LARGEST = 2**53
 """Whole numbers that are options are at most this, so that floats and int64 hold them exactly."""
 
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-"""What can stand for true and false."""
+"""Words for true and false."""
 
 
 class Text(str):
@@ -147,7 +147,7 @@ def limits_of(cls: type[Any]) -> dict[str, str]:
 
 
 def allows(rule: str, value: float) -> bool:
-    """Whether a number is within a limit, such as "at least 1", "in [0, 1)", "above 0, or inf"."""
+    """True if a number is within a limit, such as "at least 1", "in [0, 1)", "above 0, or inf"."""
     low, open_below, high, open_above = _interval(rule)
     above = value > low if open_below else value >= low
     return above and (value < high if open_above else value <= high)

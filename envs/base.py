@@ -42,7 +42,7 @@ class LimitedVectorEnv(VectorEnv[Any, Any, Any]):
 
     @property
     def spec(self) -> EnvSpec | None:
-        """How Gymnasium makes it again, with the limit in force as `max_episode_steps`."""
+        """Gymnasium's specification, with the limit in force as `max_episode_steps`."""
         return self._spec
 
     @spec.setter

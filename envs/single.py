@@ -92,7 +92,7 @@ def make_single(
 
 
 def _about_options(error: TypeError, options: Mapping[str, Any]) -> bool:
-    """Whether the environment does not take the options, rather than failing with them."""
+    """True if the constructor does not take the options; False if it fails with them."""
     cause = error.__cause__ or error
     raised = traceback.extract_tb(cause.__traceback__)[-1].filename
     at_call = raised == gymnasium.envs.registration.__file__
