@@ -277,7 +277,7 @@ def check_switches(envs: Any, config: DQNConfig, members: int) -> None:
     schedule = getattr(envs, "schedule", None)
     if members == 1 or not acts or schedule is None:
         return
-    if schedule.judged or schedule.delayed or not schedule.switch_together:
+    if schedule.waits or schedule.delayed or not schedule.switch_together:
         raise InputError(
             f"replay_policy {config.replay_policy} and epsilon_restart {config.epsilon_restart} "
             f"act on all {members} members, which do not switch together here: use replay_policy "

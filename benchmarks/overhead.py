@@ -30,7 +30,7 @@ from neoteny.agents.classifier import Classifier, ClassifierConfig
 from neoteny.plasticity.interventions import INTERVENTIONS, Intervention, make_interventions
 from neoteny.plasticity.interventions.resets import Timed, period_in_updates
 from neoteny.plasticity.learner import Learner
-from neoteny.wrappers.supervised import make_supervised
+from neoteny.wrappers.supervised_streams import make_supervised
 
 BASELINE = "none"
 

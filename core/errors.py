@@ -1,6 +1,9 @@
 """The errors that are shown to a user on one line, without a traceback."""
 
-__all__ = ["FrozenError", "InputError", "RunError"]
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["FrozenError", "InputError", "RunError", "error_context"]
 
 
 class InputError(ValueError):
@@ -23,3 +26,16 @@ class RunError(RuntimeError):
 
 class FrozenError(RunError):
     """No member of a run has finite gradients any more; other runs may still go on."""
+
+
+@contextmanager
+def error_context(*place: str) -> Iterator[None]:
+    """Puts the place in front of the message of an InputError that is raised inside.
+
+    Args:
+        *place: file, key or stream, from the outermost one on.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{': '.join(place)}: {error}") from error

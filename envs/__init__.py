@@ -18,11 +18,11 @@ from neoteny.envs.arguments import step_limit
 from neoteny.envs.base import TensorEnv
 from neoteny.envs.classic import PROBLEMS
 from neoteny.envs.host import HostEnv
+from neoteny.envs.host_single import host_ids, is_host_id, nearest
 from neoteny.envs.minatar import GAMES
 from neoteny.envs.minigrid import VARIANTS
 from neoteny.envs.numpy_output import NumpyOutput
 from neoteny.envs.one_lane import OneLane
-from neoteny.envs.single import host_ids, is_host_id, nearest
 
 NAMESPACE = "neoteny/"
 _REGISTRY: dict[str, tuple[type[TensorEnv], dict[str, Any]]] = {}

@@ -23,7 +23,7 @@ from neoteny.envs.arguments import (
     step_limit,
 )
 from neoteny.envs.base import LimitedVectorEnv
-from neoteny.envs.single import Place, Replayable, host_ids, is_host_id, make_single, nearest
+from neoteny.envs.host_single import Place, Replayable, host_ids, is_host_id, make_single, nearest
 from neoteny.envs.workers import Workers
 
 Vectorization = Literal["sync", "async"]

@@ -16,7 +16,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.async_vector_env import AsyncState
 
 from neoteny.core.errors import InputError
-from neoteny.envs.single import AnyEnv
+from neoteny.envs.host_single import AnyEnv
 
 #: Seconds that environments have to close by themselves.
 PATIENCE = 10.0

@@ -22,7 +22,7 @@ from neoteny.experiments.presets import PRESETS
 from neoteny.plasticity.interventions import Intervention, make_interventions
 from neoteny.plasticity.network_spec import PAPER_GAIN, NetworkSpec
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
-from neoteny.wrappers.supervised_files import SupervisedDefinition
+from neoteny.wrappers.supervised_streams import SupervisedDefinition
 
 __all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name"]
 

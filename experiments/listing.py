@@ -19,7 +19,7 @@ from neoteny.experiments import catalogue
 from neoteny.experiments.catalogue import first_line
 from neoteny.experiments.config import PRESETS
 from neoteny.wrappers.streams import STREAMS
-from neoteny.wrappers.supervised import KINDS, OPTIONS
+from neoteny.wrappers.supervised_streams import KINDS, OPTIONS
 
 __all__ = ["as_markdown", "print_listing"]
 

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, error_context
 from neoteny.core.options import LARGEST, Text, fit, fit_all
 from neoteny.core.text import distinct, read_text, shortened, visible
 from neoteny.experiments.arms import interventions_of, setup_of
 from neoteny.experiments.folders import CONFIG, METRICS, difference, read_json
 from neoteny.experiments.metrics import MEASURES
 from neoteny.experiments.references import normalise
-from neoteny.wrappers.file_checks import Naming
 
 TEXT_COLUMNS = ("task_name",)
 COUNT_COLUMNS = ("step", "task", "visit")
@@ -169,7 +168,7 @@ def read_table(path: Path) -> pd.DataFrame:
         values = kept[column].dropna()
         wrong = values[(values < 0) | (values > LARGEST) | (values % 1 != 0)]
         if len(wrong):
-            with Naming(f"{path}, line {whole[wrong.index[0]][0]}"):
+            with error_context(f"{path}, line {whole[wrong.index[0]][0]}"):
                 fit(column, float(wrong.iloc[0]), int, "at least 0")
     return kept.reset_index(drop=True)
 
@@ -204,16 +203,16 @@ def _warn_of(path: Path, lines: list[int]) -> None:
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     content = read_json(path) if path.exists() else {}
-    with Naming(str(path)):
+    with error_context(str(path)):
         found = fit_all(content, FIELDS)
-        with Naming("resumed"):
+        with error_context("resumed"):
             parts = tuple(fit_all(part, FIELDS) for part in found.get("resumed", ()))
     return found | {"resumed": parts}
 
 
 def _seed(folder: Path, config: Mapping[str, Any]) -> int:
     """The seed that the configuration names, else the folder's name."""
-    with Naming(str(folder)):
+    with error_context(str(folder)):
         seed = config.get("seed", Text(folder.name.removeprefix("seed_")))
         return int(fit("seed", seed, int))
 

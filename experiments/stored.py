@@ -14,15 +14,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, error_context
 from neoteny.core.options import fit
 from neoteny.core.own_code import run_file, run_module
 from neoteny.experiments.agents import AGENTS, HYPER
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import CONFIG, read_json
-from neoteny.wrappers.file_checks import Naming, check_keys
+from neoteny.wrappers.file_checks import check_keys
 from neoteny.wrappers.stream_files import StreamDefinition, define, read_stream
-from neoteny.wrappers.supervised_files import SupervisedDefinition
+from neoteny.wrappers.supervised_streams import SupervisedDefinition
 
 __all__ = ["Allowed", "allowed_by", "from_dict", "load_plugins", "load_run", "value_of"]
 
@@ -82,7 +82,7 @@ def load_run(folder: Path, allowed: Allowed, **changed: Any) -> RunConfig:
     """
     path = stored_config(folder)
     values = read_json(path)
-    with Naming(str(path)):
+    with error_context(str(path)):
         return from_dict(values | changed, allowed)
 
 
@@ -115,7 +115,7 @@ def from_dict(values: Mapping[str, Any], allowed: Allowed | None = None) -> RunC
     hyper = AGENTS[values["agent"]].hyper
     if not isinstance(values.get(hyper), Mapping):
         raise InputError(f"lacks {hyper!r}, the agent's hyper-parameters: restore the file")
-    with Naming(hyper):
+    with error_context(hyper):
         check_keys(values[hyper], [field.name for field in fields(HYPER[hyper])])
         kept[hyper] = HYPER[hyper](**values[hyper])
     _load_stored_plugins(fit("plugin", values.get("plugin", ()), tuple[str, ...]), allowed)
@@ -167,7 +167,7 @@ def _definition(
                 "--stream, or give the file as it was"
             )
         return found
-    with Naming("stream_definition"):
+    with error_context("stream_definition"):
         try:
             return define(stored, str(values["env"]))
         except InputError as error:

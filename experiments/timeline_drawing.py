@@ -13,9 +13,9 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from neoteny.core.errors import InputError
 from neoteny.core.text import shortened, visible
-from neoteny.wrappers.irregular import OnReturn
+from neoteny.wrappers.irregular_schedules import OnReturn
 from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.schedule import Schedule
+from neoteny.wrappers.schedules import Schedule
 
 LANES = 8
 PANELS = 8

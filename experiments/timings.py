@@ -10,8 +10,8 @@ from neoteny.experiments.config import PRESETS, RunConfig
 from neoteny.experiments.listing import as_markdown
 from neoteny.plasticity.interventions import INTERVENTIONS, OptimizerSettings, parse_intervention
 from neoteny.plasticity.interventions.timing import LONGEST, how_often
-from neoteny.wrappers.schedule import aligned
-from neoteny.wrappers.stream_setup import TASK_STEPS
+from neoteny.wrappers.schedules import aligned
+from neoteny.wrappers.streams import TASK_STEPS
 
 __all__ = ["COLUMNS", "page", "preset_settings"]
 

@@ -19,11 +19,15 @@ from neoteny.experiments.sizes import require_room, require_room_to_record
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.statistics import EpisodeStatistics
 from neoteny.wrappers.stream_files import StreamDefinition
-from neoteny.wrappers.stream_setup import Setup
-from neoteny.wrappers.streams import build_stream
-from neoteny.wrappers.supervised import OPTIONS, SupervisedStream, make_supervised, supervised
-from neoteny.wrappers.supervised_files import OPTIONS as FILE_OPTIONS
-from neoteny.wrappers.supervised_files import SupervisedDefinition
+from neoteny.wrappers.streams import StreamContext, build_stream
+from neoteny.wrappers.supervised import SupervisedStream
+from neoteny.wrappers.supervised_streams import (
+    OPTIONS,
+    SupervisedDefinition,
+    make_supervised,
+    supervised,
+)
+from neoteny.wrappers.supervised_streams import OPTIONS as FILE_OPTIONS
 
 __all__ = ["SeparateWorlds", "make_envs", "make_world"]
 
@@ -123,7 +127,7 @@ def make_envs(
     definition = config.stream_definition
     assert not isinstance(definition, SupervisedDefinition)
     each = config.hyper.steps_per_iteration
-    setup = Setup(
+    context = StreamContext(
         lanes or config.hyper.num_envs,
         torch.device(config.device),
         tuple(config.seed_list),
@@ -132,7 +136,7 @@ def make_envs(
         render_mode,
         math.ceil(config.steps / each) * each,
     )
-    return EpisodeStatistics(build_stream(definition or config.env, setup, config.options))
+    return EpisodeStatistics(build_stream(definition or config.env, context, config.options))
 
 
 def _make_supervised(config: RunConfig) -> SupervisedStream:

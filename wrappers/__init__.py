@@ -1,6 +1,7 @@
 """Non-stationarity: schedules say when, changes say what, adapters apply both to environments."""
 
-from neoteny.wrappers.change import Change
+import neoteny.wrappers.named_streams  # noqa: F401 (its import registers the streams)
+from neoteny.wrappers.change_base import Change
 from neoteny.wrappers.changes import (
     ActionPermutation,
     Dynamics,
@@ -11,11 +12,15 @@ from neoteny.wrappers.changes import (
     RewardScale,
     StickyActions,
 )
-from neoteny.wrappers.checked import CheckActions
-from neoteny.wrappers.drift import LinearDrift, Sinusoidal
-from neoteny.wrappers.irregular import Asynchronous, OnReturn, Poisson
+from neoteny.wrappers.compose import ComposedChanges
+from neoteny.wrappers.irregular_schedules import (
+    Asynchronous,
+    LinearDrift,
+    OnReturn,
+    Poisson,
+    Sinusoidal,
+)
 from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.nonstationary import NonStationaryVector
 from neoteny.wrappers.observations import (
     GoalPermutation,
     ObservationDropout,
@@ -23,14 +28,16 @@ from neoteny.wrappers.observations import (
     ObservationOffset,
     ObservationPermutation,
 )
-from neoteny.wrappers.rules import Rules
-from neoteny.wrappers.schedule import At, Cyclic, Periodic, RandomOrder, Schedule
+from neoteny.wrappers.schedules import At, Cyclic, Periodic, RandomOrder, Schedule
 from neoteny.wrappers.single import NonStationary
 from neoteny.wrappers.statistics import EpisodeStatistics
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 from neoteny.wrappers.streams import STREAMS, make_stream
-from neoteny.wrappers.supervised import RandomLabels, SupervisedStream, make_supervised
+from neoteny.wrappers.supervised import RandomLabels, SupervisedStream
+from neoteny.wrappers.supervised_streams import make_supervised
 from neoteny.wrappers.taskswitch import TaskSwitch
+from neoteny.wrappers.vector import NonStationaryVector
+from neoteny.wrappers.vector_base import CheckActions
 
 __all__ = [
     "STREAMS",
@@ -39,6 +46,7 @@ __all__ = [
     "At",
     "Change",
     "CheckActions",
+    "ComposedChanges",
     "Cyclic",
     "Dynamics",
     "EpisodeStatistics",
@@ -61,7 +69,6 @@ __all__ = [
     "RandomOrder",
     "RewardFlip",
     "RewardScale",
-    "Rules",
     "Schedule",
     "Sinusoidal",
     "StickyActions",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table, cast, float32, leading, level, real, where
-from neoteny.wrappers.change import (
+from neoteny.wrappers.change_base import (
     Change,
     Seed,
     _Seeded,

@@ -5,28 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, error_context
 from neoteny.core.names import require_known
 from neoteny.core.options import show
-from neoteny.wrappers.change import Change
-from neoteny.wrappers.schedule import Schedule
+from neoteny.wrappers.change_base import Change
+from neoteny.wrappers.schedules import Schedule
 
 LONGEST = 100
-
-
-class Naming:
-    """Puts the place in front of the message of an InputError raised inside."""
-
-    def __init__(self, *place: str) -> None:
-        self.place = ": ".join(place)
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Raise again with the place."""
-        if isinstance(error, InputError):
-            raise InputError(f"{self.place}: {error}") from error
 
 
 def check_keys(content: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -77,11 +62,11 @@ def plain(value: Any) -> Any:
 def changes_in(content: Mapping[str, Any], source: str) -> tuple[Any, ...]:
     """The changes of a file, each a value or a description whose kind and fields exist."""
     given = content.get("changes") or ()
-    with Naming(source, "changes"):
+    with error_context(source, "changes"):
         given = given if isinstance(given, list | tuple) else [given]
     checked = []
     for index, change in enumerate(given):
-        with Naming(source, f"changes[{index}]"):
+        with error_context(source, f"changes[{index}]"):
             if change is None:
                 raise InputError("is empty; give a kind such as RewardFlip, or leave it out")
             checked.append(described(change, Change))

@@ -14,8 +14,16 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table, cast, leading, level, trailing
-from neoteny.wrappers.change import Seed, _Seeded, _Tabled, only_observation, some
-from neoteny.wrappers.spaces import bounds, unbounded, within
+from neoteny.wrappers.change_base import (
+    Seed,
+    _Seeded,
+    _Tabled,
+    bounds,
+    only_observation,
+    some,
+    unbounded,
+    within,
+)
 
 Axis = Literal["features", "pixels", "channels"]
 

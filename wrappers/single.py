@@ -8,13 +8,16 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from neoteny.core.errors import InputError
-from neoteny.wrappers.change import Change
-from neoteny.wrappers.judge import Judge
-from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.modes import OnSwitch, check_mode
-from neoteny.wrappers.parameters import check_attributes, set_attributes
-from neoteny.wrappers.rules import Rules
-from neoteny.wrappers.schedule import Schedule
+from neoteny.wrappers.change_base import Change
+from neoteny.wrappers.compose import (
+    ComposedChanges,
+    OnSwitch,
+    check_attributes,
+    check_mode,
+    set_attributes,
+)
+from neoteny.wrappers.member_schedules import MemberSchedules, ReturnMonitor
+from neoteny.wrappers.schedules import Schedule
 
 
 class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -64,10 +67,10 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
             raise InputError(f"stride must be positive, got {stride}; give the number of envs")
         if not 0 <= lane < stride:
             raise InputError(f"lane must lie in [0, {stride}), got {lane}; give stride as well")
-        self.rules = Rules(changes, gradual=schedule.gradual)
-        self.changes = self.rules.changes
-        self.observation_space = self.rules.check(env.observation_space, env.action_space)
-        check_attributes(env, self.rules.params(0))
+        self.composed = ComposedChanges(changes, gradual=schedule.gradual)
+        self.changes = self.composed.changes
+        self.observation_space = self.composed.check(env.observation_space, env.action_space)
+        check_attributes(env, self.composed.params(0))
         self.schedule, self.on_switch = schedule, on_switch
         self.stride, self.lane = stride, lane
         delays = schedule.delays(stride)
@@ -78,7 +81,7 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
     def _begin(self) -> None:
         """Go to the beginning of the stream."""
         self.steps = 0
-        self._judge = Judge(MemberSchedules(self.schedule), 1, None)
+        self._monitor = ReturnMonitor(MemberSchedules(self.schedule), 1, None)
         self._enter()
 
     @property
@@ -90,12 +93,12 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         """Put the task scheduled now into force."""
         self.task = self.schedule.task(self._here)
         self._force = self.schedule.phase(self._here) if self.schedule.gradual else self.task
-        set_attributes(self.env, self.rules.params(self._force))
+        set_attributes(self.env, self.composed.params(self._force))
 
     def _observe(self, obs: Any) -> Any:
-        if not isinstance(obs, np.ndarray) and self.rules.acts_on("observation"):
+        if not isinstance(obs, np.ndarray) and self.composed.acts_on("observation"):
             obs = np.asarray(obs, self.env.observation_space.dtype)
-        return self.rules.observation(obs, self._force, self.steps + self.lane)
+        return self.composed.observation(obs, self._force, self.steps + self.lane)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -105,20 +108,20 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
             self._begin()
         self._enter()
         self._memory = None
-        self._judge.forget(True)
+        self._monitor.forget(True)
         obs, info = self.env.reset(seed=seed, options=options)
         return self._observe(obs), {**info, "task": self.task}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Play one step; see the class for what belongs to which task."""
         task, place = self.task, self.steps + self.lane
-        action, self._memory = self.rules.action(action, self._force, place, self._memory)
+        action, self._memory = self.composed.action(action, self._force, place, self._memory)
         obs, reward, terminated, truncated, info = self.env.step(action)
-        reward = self.rules.reward(reward, self._force, place)
+        reward = self.composed.reward(reward, self._force, place)
         done = bool(terminated or truncated)
         before = self.schedule.visit(self._here)
         self.steps += self.stride
-        self.schedule = self._judge.look(reward, done, self.steps).members[0]
+        self.schedule = self._monitor.look(reward, done, self.steps).members[0]
         switched = self.schedule.visit(self._here) != before
         if switched and self.on_switch == "reset":
             truncated = truncated or not terminated

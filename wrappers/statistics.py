@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.wrappers.members import AnyVectorEnv, MemberWrapper
+from neoteny.wrappers.vector_base import AnyVectorEnv, MemberWrapper
 
 CUT, RETURN, LENGTH, EPISODES, REWARD = range(5)
 

@@ -9,12 +9,13 @@ from typing import Any
 from gymnasium.spaces import Discrete
 
 from neoteny import envs
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, error_context
 from neoteny.core.options import show
 from neoteny.core.own_code import naming, run_file
-from neoteny.wrappers.change import Change
+from neoteny.core.yaml_files import read_yaml
+from neoteny.wrappers.change_base import Change
+from neoteny.wrappers.compose import OnSwitch, check_mode
 from neoteny.wrappers.file_checks import (
-    Naming,
     changes_in,
     check_keys,
     completed,
@@ -25,13 +26,11 @@ from neoteny.wrappers.file_checks import (
     texts,
 )
 from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.modes import OnSwitch, check_mode
-from neoteny.wrappers.nonstationary import NonStationaryVector
-from neoteny.wrappers.schedule import Periodic, RandomOrder, Schedule
-from neoteny.wrappers.stream_setup import TASK_STEPS, Setup, Stream
-from neoteny.wrappers.supervised_files import SupervisedDefinition, define_supervised
+from neoteny.wrappers.schedules import Periodic, RandomOrder, Schedule
+from neoteny.wrappers.streams import TASK_STEPS, Stream, StreamContext
+from neoteny.wrappers.supervised_streams import SupervisedDefinition, define_supervised
 from neoteny.wrappers.taskswitch import TaskSwitch
-from neoteny.wrappers.yaml_files import read_yaml
+from neoteny.wrappers.vector import NonStationaryVector
 
 KEYS = ("name", "environments", "schedule", "changes", "on_switch", "task_names", "options")
 TASK_KEYS = ("id", "name", "options")
@@ -67,37 +66,37 @@ class StreamDefinition:
         """The definition in JSON types."""
         return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
 
-    def build(self, setup: Setup, options: Mapping[str, Any] | None = None) -> Stream:
+    def build(self, context: StreamContext, options: Mapping[str, Any] | None = None) -> Stream:
         """The stream.
 
         Args:
-            setup: lanes, members, device, seeds and the length of a task.
+            context: lanes, members, device, seeds and the length of a task.
             options: of all environments, in place of those of the file.
 
         Raises:
             ValueError: a value is refused, or things do not fit each other; it names the key.
         """
         shared = {**(self.options or {}), **(options or {})}
-        with Naming(self.name, "options"):
+        with error_context(self.name, "options"):
             for own in (shared, *(task.get("options", {}) for task in self.environments)):
-                setup.complete(own)  # refuses names that the builders take
+                context.complete(own)  # refuses names that the builders take
         chain = len(self.environments) > 1
-        with Naming(self.name, "schedule"):
-            schedule = self._schedules(setup)
-        with Naming(self.name, "environments"):
-            env = self._chain(setup, schedule, shared) if chain else self._single(setup, shared)
+        with error_context(self.name, "schedule"):
+            schedule = self._schedules(context)
+        with error_context(self.name, "environments"):
+            env = self._chain(context, schedule, shared) if chain else self._single(context, shared)
         if chain and not self.changes:
             return env
         changes = []
         for index, change in enumerate(self.changes):
-            with Naming(self.name, f"changes[{index}]"):
-                changes.append(self._change(change, env, schedule.members[0], setup))
-        with Naming(self.name, "changes"):
+            with error_context(self.name, f"changes[{index}]"):
+                changes.append(self._change(change, env, schedule.members[0], context))
+        with error_context(self.name, "changes"):
             # A chain has ended all episodes at a switch by itself.
             mode: OnSwitch = "now" if chain else self.on_switch
             return NonStationaryVector(env, schedule, changes, mode, self._names(schedule))
 
-    def _schedules(self, setup: Setup) -> MemberSchedules:
+    def _schedules(self, context: StreamContext) -> MemberSchedules:
         """One schedule a member, its switches at the ends of iterations."""
         tasks = len(self.environments)
         given = self.schedule
@@ -111,30 +110,30 @@ class StreamDefinition:
                     f"tasks is {show(given['tasks'])}, but there are {tasks} environments; leave "
                     "tasks out"
                 )
-            more = {"period": setup.period(TASK_STEPS)} | ({"tasks": tasks} if tasks > 1 else {})
+            more = {"period": context.period(TASK_STEPS)} | ({"tasks": tasks} if tasks > 1 else {})
             given = Schedule.from_dict(completed(Schedule.kinds, given, more))
-        given = given.aligned(setup.steps_per_iteration)
+        given = given.aligned(context.steps_per_iteration)
         if own and isinstance(given, RandomOrder):
-            return MemberSchedules([replace(given, seed=seed) for seed in setup.seeds])
-        return MemberSchedules(given, setup.members)
+            return MemberSchedules([replace(given, seed=seed) for seed in context.seeds])
+        return MemberSchedules(given, context.members)
 
-    def _single(self, setup: Setup, options: Mapping[str, Any]) -> Any:
+    def _single(self, context: StreamContext, options: Mapping[str, Any]) -> Any:
         task = self.environments[0]
-        return setup.make(task["id"], **{**options, **task.get("options", {})})
+        return context.make(task["id"], **{**options, **task.get("options", {})})
 
     def _chain(
-        self, setup: Setup, schedule: MemberSchedules, options: Mapping[str, Any]
+        self, context: StreamContext, schedule: MemberSchedules, options: Mapping[str, Any]
     ) -> TaskSwitch:
         return TaskSwitch(
             [task["id"] for task in self.environments],
             schedule,
-            setup.num_envs,
-            setup.members,
-            setup.device,
-            setup.seeds,
+            context.num_envs,
+            context.members,
+            context.device,
+            context.seeds,
             task_names=self._names(schedule),
             task_options=[task.get("options", {}) for task in self.environments],
-            **setup.complete(options),
+            **context.complete(options),
         )
 
     def _names(self, schedule: MemberSchedules) -> list[str]:
@@ -150,7 +149,11 @@ class StreamDefinition:
         return [own[0], *(f"{own[0]} task {task}" for task in range(1, tasks))]
 
     def _change(
-        self, change: Change | Mapping[str, Any], env: Any, schedule: Schedule, setup: Setup
+        self,
+        change: Change | Mapping[str, Any],
+        env: Any,
+        schedule: Schedule,
+        context: StreamContext,
     ) -> Change:
         """A change, with what the file left out taken from the environment and the schedule."""
         if isinstance(change, Change):
@@ -159,7 +162,7 @@ class StreamDefinition:
         acts = change.get("kind") in ("StickyActions", "ActionPermutation")
         more = {
             "shape": list((action if acts else seen).shape),
-            "seed": list(setup.seeds),
+            "seed": list(context.seeds),
             "tasks": getattr(_base(schedule), "tasks", None),
             "actions": int(action.n) if isinstance(action, Discrete) else prod(action.shape),
         }
@@ -214,21 +217,21 @@ def define(
         )
     if "data" in content:
         return define_supervised(content, name, source)
-    with Naming(source):
+    with error_context(source):
         check_keys(content, KEYS)
         if "environments" not in content:
             raise InputError(
                 "environments is missing; name an environment or a list of them, or data: for a "
                 "supervised stream"
             )
-    with Naming(source, "environments"):
+    with error_context(source, "environments"):
         tasks = _tasks(content["environments"])
     mode = content.get("on_switch", "reset")
-    with Naming(source, "on_switch"):
+    with error_context(source, "on_switch"):
         check_mode(mode)
         if len(tasks) > 1 and mode != "reset":
             raise InputError(f"must be reset for a chain of environments, got {mode!r}")
-    with Naming(source, "schedule"):
+    with error_context(source, "schedule"):
         schedule = described(content.get("schedule"), Schedule)
     changes = changes_in(content, source)
     return StreamDefinition(

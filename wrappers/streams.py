@@ -1,8 +1,9 @@
-"""Named streams of tasks: what `--env` accepts besides the id of a single environment."""
+"""Streams of tasks by name: what `--env` accepts besides the id of a single environment."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import torch
 
@@ -11,46 +12,120 @@ from neoteny.core.errors import InputError
 from neoteny.core.names import closest
 from neoteny.core.options import fit, fit_all, keywords
 from neoteny.envs.arguments import member_seeds
-from neoteny.envs.single import host_ids
-from neoteny.wrappers.checked import CheckActions
-from neoteny.wrappers.control_streams import (
-    cartpole_drift,
-    cartpole_permute,
-    minigrid_doors,
-    minigrid_goal_flip,
-)
-from neoteny.wrappers.minatar_streams import (
-    minatar_continual,
-    minatar_five,
-    minatar_permute,
-    minatar_reward_flip,
-)
-from neoteny.wrappers.nonstationary import NonStationaryVector
-from neoteny.wrappers.schedule import Periodic
-from neoteny.wrappers.stream_files import StreamDefinition
-from neoteny.wrappers.stream_setup import TASK_STEPS, Setup, Stream
+from neoteny.envs.host_single import host_ids
+from neoteny.wrappers.schedules import Periodic
 from neoteny.wrappers.taskswitch import TaskSwitch
+from neoteny.wrappers.vector import NonStationaryVector
+from neoteny.wrappers.vector_base import CheckActions
 
-STREAMS: dict[str, Callable[..., Stream]] = {
-    "minatar-continual": minatar_continual,
-    "minatar-five": minatar_five,
-    "minatar-permute": minatar_permute,
-    "minatar-reward-flip": minatar_reward_flip,
-    "minigrid-doors": minigrid_doors,
-    "minigrid-goal-flip": minigrid_goal_flip,
-    "cartpole-drift": cartpole_drift,
-    "cartpole-permute": cartpole_permute,
-}
+Stream: TypeAlias = TaskSwitch | NonStationaryVector
+
+TASK_STEPS = 2_000_000
+TAKEN = {*inspect.signature(envs.make).parameters, *inspect.signature(TaskSwitch).parameters}
+TAKEN = TAKEN - {"backend", "options"} | {"name", "context"}
+"""Names that options of an environment cannot have, since builders of streams take them."""
 
 
-def _single(setup: Setup, name: str, options: dict[str, Any]) -> NonStationaryVector:
+@dataclass(frozen=True)
+class StreamContext:
+    """What every stream is built from.
+
+    Args:
+        num_envs: N, lanes a member.
+        device: where tensors live.
+        seeds: (M,) seeds.
+        task_steps: environment steps of one member in a task, None for the stream's own choice.
+        steps_per_iteration: a task lasts a whole number of so many steps, rounded up.
+        render_mode: None or "rgb_array".
+        steps: environment steps of one member in the run, None if nobody knows.
+    """
+
+    num_envs: int
+    device: torch.device
+    seeds: tuple[int, ...]
+    task_steps: int | None
+    steps_per_iteration: int
+    render_mode: str | None = None
+    steps: int | None = None
+
+    @property
+    def members(self) -> int:
+        """M."""
+        return len(self.seeds)
+
+    def period(self, default: int) -> int:
+        """Steps a task lasts, a multiple of `steps_per_iteration`."""
+        steps = default if self.task_steps is None else self.task_steps
+        return -(-steps // self.steps_per_iteration) * self.steps_per_iteration
+
+    def complete(self, options: Mapping[str, Any], **fixed: Any) -> dict[str, Any]:
+        """Options of a user's with those that a stream gives its environments itself.
+
+        Args:
+            options: the user's.
+            **fixed: the stream's.
+
+        Raises:
+            InputError: an option is fixed, or is not one of the environment.
+        """
+        for name in options:
+            if name in fixed:
+                raise InputError(f"option {name!r} is fixed by the stream: leave it out")
+            if name in TAKEN:
+                raise InputError(
+                    f"option {name!r} is none of the environment's: see --help for what sets it"
+                )
+        drawn = {} if self.render_mode is None else {"render_mode": self.render_mode}
+        return {**options, **fixed, **drawn}
+
+    def make(self, name: str, **options: Any) -> Any:
+        """The environment `name` for all members."""
+        options = self.complete(options)
+        return envs.make(
+            name, self.num_envs, self.members, self.device, list(self.seeds), **options
+        )
+
+
+Builder = Callable[..., Stream]
+
+STREAMS: dict[str, Builder] = {}
+"""Builders by the names of their streams, filled by `register`."""
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Gives a builder of streams its name.
+
+    Args:
+        name: of the stream.
+
+    Returns:
+        A decorator of a function that takes a StreamContext and, by keyword, the stream's options.
+    """
+
+    def add(builder: Builder) -> Builder:
+        STREAMS[name] = builder
+        return builder
+
+    return add
+
+
+class Definition(Protocol):
+    """A stream that is not in `STREAMS`, such as one that `read_stream` read from a file."""
+
+    def build(self, context: StreamContext, options: Mapping[str, Any]) -> Stream:
+        """Builds the stream with a user's options."""
+
+
+def _single(context: StreamContext, name: str, options: dict[str, Any]) -> NonStationaryVector:
     """One environment for the whole run: a stream of one task."""
-    env = setup.make(name, **options)
-    return NonStationaryVector(env, Periodic(setup.period(TASK_STEPS), tasks=1), task_names=[name])
+    env = context.make(name, **options)
+    return NonStationaryVector(
+        env, Periodic(context.period(TASK_STEPS), tasks=1), task_names=[name]
+    )
 
 
 def make_stream(
-    name: str | StreamDefinition,
+    name: str | Definition,
     num_envs: int,
     members: int = 1,
     device: torch.device | str = "cpu",
@@ -88,34 +163,34 @@ def make_stream(
     task_steps = fit("task_steps", task_steps, int | None, "at least 1")
     steps_per_iteration = fit("steps_per_iteration", steps_per_iteration, int, "at least 1")
     seeds = member_seeds(seed, members)
-    setup = Setup(
+    context = StreamContext(
         num_envs, torch.device(device), seeds, task_steps, steps_per_iteration, render_mode
     )
-    stream = build_stream(name, setup, options)
+    stream = build_stream(name, context, options)
     return CheckActions(stream) if debug else stream
 
 
-def build_stream(name: str | StreamDefinition, setup: Setup, options: dict[str, Any]) -> Stream:
+def build_stream(name: str | Definition, context: StreamContext, options: dict[str, Any]) -> Stream:
     """Build a stream as `make_stream` does, with options that may have any names.
 
     Raises:
         InputError: the name or an option is unknown, or a value does not fit.
     """
-    setup.complete(options)  # refuses names that the builders take
-    stream = _build(name, setup, options)
-    if setup.steps is not None:
-        _check_reach(stream, setup.steps)
+    context.complete(options)  # refuses names that the builders take
+    stream = _build(name, context, options)
+    if context.steps is not None:
+        _check_reach(stream, context.steps)
     return stream
 
 
-def _build(name: str | StreamDefinition, setup: Setup, options: dict[str, Any]) -> Stream:
-    if isinstance(name, StreamDefinition):
-        return name.build(setup, options)
+def _build(name: str | Definition, context: StreamContext, options: dict[str, Any]) -> Stream:
+    if not isinstance(name, str):
+        return name.build(context, options)
     if name in STREAMS:
         builder = STREAMS[name]
         _check_options(name, builder, options)
-        return builder(setup, **fit_all(options, keywords(builder)))
-    return _single(setup, resolve(name), options)
+        return builder(context, **fit_all(options, keywords(builder)))
+    return _single(context, resolve(name), options)
 
 
 def resolve(name: str) -> str:
@@ -152,11 +227,11 @@ def _check_reach(stream: Stream, steps: int) -> None:
             )
 
 
-def _check_options(name: str, builder: Callable[..., Stream], options: dict[str, Any]) -> None:
+def _check_options(name: str, builder: Builder, options: dict[str, Any]) -> None:
     parameters = inspect.signature(builder).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return  # the game checks what is left
-    known = [p for p in parameters if p != "setup"]
+    known = [p for p in parameters if p != "context"]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise InputError(f"stream {name} has no option {unknown[0]!r}; it has {', '.join(known)}")

@@ -4,9 +4,8 @@ A step is one sample of one member, so schedules, half-lives and TensorBoard's a
 where streams of environments count environment steps.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,32 +15,14 @@ from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.core.errors import InputError
-from neoteny.core.options import fit
-from neoteny.envs.datasets import DATASETS, Dataset, load_dataset
+from neoteny.envs.datasets import Dataset
 from neoteny.wrappers.arrays import leading
-from neoteny.wrappers.change import Change, Seed, _Seeded
-from neoteny.wrappers.changes import LabelPermutation
+from neoteny.wrappers.change_base import Change, Seed, _Seeded
+from neoteny.wrappers.compose import ComposedChanges
 from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.observations import ObservationPermutation
-from neoteny.wrappers.rules import Rules
-from neoteny.wrappers.schedule import MOST_TASKS, Periodic, Schedule, aligned
+from neoteny.wrappers.schedules import Schedule
 
-__all__ = [
-    "KINDS",
-    "OPTIONS",
-    "RandomLabels",
-    "Samples",
-    "SupervisedStream",
-    "load_images",
-    "make_supervised",
-    "supervised",
-]
-
-OPTIONS = ("data", "images", "tasks")
-"""Options of every supervised stream, see `make_supervised`."""
-
-TASK_STEPS = 38_400
-"""Samples in a task unless told otherwise: 300 updates of 128."""
+__all__ = ["RandomLabels", "Samples", "SupervisedStream"]
 
 
 @dataclass(frozen=True)
@@ -142,16 +123,16 @@ class SupervisedStream:
         self.seeds = tuple(seeds)
         self.members = len(self.seeds)
         self.schedule = MemberSchedules(schedule, self.members)
-        if self.schedule.gradual or self.schedule.judged or self.schedule.delayed:
+        if self.schedule.gradual or self.schedule.waits or self.schedule.delayed:
             raise InputError(
                 f"{schedule} drifts, or waits for returns or lanes: give a supervised stream a "
                 "schedule that switches by the number of samples"
             )
-        self._rules = Rules(changes, self.members, supervised=True)
+        self._composed = ComposedChanges(changes, self.members, supervised=True)
         self.task_names = [name]
         self.classes = data.classes
         self.single_observation_space = Box(-np.inf, np.inf, data.shape, np.float32)
-        self._rules.check(self.single_observation_space, Discrete(data.classes))
+        self._composed.check(self.single_observation_space, Discrete(data.classes))
         self._mean, self._std = data.moments()
         self.steps = 0
         size = len(data)
@@ -163,7 +144,7 @@ class SupervisedStream:
     @property
     def changes(self) -> tuple[Change, ...]:
         """What a task does to images and labels."""
-        return self._rules.changes
+        return self._composed.changes
 
     def task_at(self, step: int) -> int:
         """Task of the sample number `step`."""
@@ -209,14 +190,14 @@ class SupervisedStream:
         Before any change, all pixels of the data set together have mean 0 and standard deviation 1.
         """
         obs = self.data.images.index_select(0, rows.flatten()).view(*rows.shape, *self.data.shape)
-        changed: Tensor = self._rules.observation(
+        changed: Tensor = self._composed.observation(
             (obs.to(torch.float32) - self._mean) / self._std, task, rows
         )
         return changed
 
     def labels(self, rows: Tensor, task: int) -> Tensor:
         """Classes of the samples `rows` (M, B) under `task`: (M, B) int64."""
-        labels: Tensor = self._rules.label(self.data.labels[rows], task, rows)
+        labels: Tensor = self._composed.label(self.data.labels[rows], task, rows)
         return labels
 
     def score(self, correct: Tensor, samples: int) -> None:
@@ -257,99 +238,3 @@ class SupervisedStream:
         self.steps, self._visit = state["steps"], state["visit"]
         self._counts = list(state["counts"])
         self._correct.copy_(state["correct"])
-
-
-def permuted(data: Dataset, tasks: int, seeds: tuple[int, ...]) -> list[Change]:
-    """Each task shuffles the pixels in its own way, each pixel keeping its channels.
-
-    Stresses features that must be learnt again from inputs that look alike to no earlier ones,
-    while the classes stay what they are.
-    """
-    return [ObservationPermutation(data.shape, tasks, seeds, over="pixels", keep_first=False)]
-
-
-def random_labels(data: Dataset, tasks: int, seeds: tuple[int, ...]) -> list[Change]:
-    """Each task gives every image a random class, which has to be learnt by heart.
-
-    Stresses plasticity alone: nothing learnt before is of use, and no task is harder than another.
-    """
-    return [RandomLabels(data.classes, seeds)]
-
-
-def label_shuffle(data: Dataset, tasks: int, seeds: tuple[int, ...]) -> list[Change]:
-    """Each task gives the classes of the images other names.
-
-    Stresses the last layers: features stay useful, what they mean changes.
-    """
-    return [LabelPermutation(data.classes, tasks, seeds, keep_first=False)]
-
-
-KINDS: dict[str, Callable[[Dataset, int, tuple[int, ...]], list[Change]]] = {
-    "permuted": permuted,
-    "random-labels": random_labels,
-    "label-shuffle": label_shuffle,
-}
-"""What follows the data set's name in a stream's: `digits-random-labels`."""
-
-
-def supervised() -> list[str]:
-    """Names of all supervised streams."""
-    return [f"{data}-{kind}" for data in DATASETS for kind in KINDS]
-
-
-def load_images(source: str, data: str | Path | None = None, images: int | None = None) -> Dataset:
-    """A data set, or the beginning of one.
-
-    Args:
-        source: name of the data set.
-        data: folder of its files, unset `data`.
-        images: use only the first so many; unset, 1,200 of the digits and all of other sets.
-
-    Raises:
-        ValueError: files are missing, or there are fewer images.
-    """
-    data = fit("data", data, str | Path | None)
-    images = fit("images", images, int | None, "at least 1")
-    found = load_dataset(source, data)
-    if images is not None or source == "digits":
-        found = found.first(1200 if images is None else images)
-    return found
-
-
-def make_supervised(
-    name: str,
-    seeds: Sequence[int],
-    device: torch.device | str = "cpu",
-    task_steps: int | None = None,
-    steps_per_iteration: int = 1,
-    *,
-    data: str | Path | None = None,
-    images: int | None = None,
-    tasks: int = 200,
-) -> SupervisedStream:
-    """Build a supervised stream by name.
-
-    Args:
-        name: a data set and what changes, such as `digits-random-labels`; see `supervised`.
-        seeds: (M,) one a member.
-        device: where tensors live.
-        task_steps: samples of one member in a task; unset, 38,400.
-        steps_per_iteration: tasks last a whole number of so many samples, rounded up.
-        data: folder of the data set's files, unset `data`.
-        images: use only the first so many; unset, 1,200 of the digits and all of other sets.
-        tasks: number of permutations; then they come again. Random labels never do.
-
-    Raises:
-        ValueError: the name is unknown, files are missing, or a count does not fit.
-    """
-    source, _, kind = name.partition("-")
-    if source not in DATASETS or kind not in KINDS:
-        raise InputError(
-            f"supervised stream {name!r} is unknown: use one of {', '.join(supervised())}"
-        )
-    tasks = fit("tasks", tasks, int, MOST_TASKS)
-    task_steps = fit("task_steps", task_steps, int | None, "at least 1")
-    found = load_images(source, data, images)
-    schedule = Periodic(aligned(task_steps or TASK_STEPS, steps_per_iteration))
-    changes = KINDS[kind](found, tasks, tuple(seeds))
-    return SupervisedStream(found, changes, schedule, seeds, device, name)

@@ -17,8 +17,8 @@ from neoteny.core.errors import InputError
 from neoteny.envs.arguments import check_actions, lane_mask, member_seeds
 from neoteny.wrappers.arrays import filled
 from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.members import AnyVectorEnv
-from neoteny.wrappers.schedule import Schedule
+from neoteny.wrappers.schedules import Schedule
+from neoteny.wrappers.vector_base import AnyVectorEnv
 
 Make = Callable[..., AnyVectorEnv]
 
@@ -329,7 +329,7 @@ def _shared(schedule: Schedule | MemberSchedules, members: int) -> MemberSchedul
         raise InputError(f"{len(schedule)} schedules for {members} members; give one each")
     if not schedule.switch_together:
         raise InputError(f"{schedule}: members must switch together; give equal periods or steps")
-    if schedule.gradual or schedule.delayed or schedule.judged:
+    if schedule.gradual or schedule.delayed or schedule.waits:
         raise InputError(
             f"{schedule.members[0]} cannot switch environments: all lanes must switch at once, at "
             "steps known beforehand; use Periodic, At, Cyclic, RandomOrder or Poisson"

@@ -10,7 +10,7 @@ from torch import nn
 from neoteny.agents.classifier import Classifier, ClassifierConfig, cross_entropy
 from neoteny.plasticity.interventions import make_interventions
 from neoteny.plasticity.networks import NetworkSpec
-from neoteny.wrappers.supervised import make_supervised
+from neoteny.wrappers.supervised_streams import make_supervised
 
 SMALL = ClassifierConfig(batch_size=32, updates_per_iteration=5)
 SEEDS = (5, 6, 9)

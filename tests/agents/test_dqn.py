@@ -16,9 +16,9 @@ from neoteny.agents.replay import Batch
 from neoteny.plasticity.interventions import make_interventions
 from neoteny.plasticity.networks import NetworkSpec
 from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.nonstationary import NonStationaryVector
-from neoteny.wrappers.schedule import At, Periodic
+from neoteny.wrappers.schedules import At, Periodic
 from neoteny.wrappers.statistics import EpisodeStatistics
+from neoteny.wrappers.vector import NonStationaryVector
 
 SMALL = DQNConfig(
     num_envs=16,

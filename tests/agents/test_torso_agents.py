@@ -14,7 +14,7 @@ from neoteny.agents.ppo import PPO
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.plasticity.interventions import make_interventions
 from neoteny.plasticity.networks import NetworkSpec
-from neoteny.wrappers.supervised import make_supervised
+from neoteny.wrappers.supervised_streams import make_supervised
 
 CONV = {"torso": "conv", "channels": (8,), "hidden": (16, 16)}
 PPO_CONFIG = PPOConfig(num_envs=8, num_steps=16, num_epochs=1, num_minibatches=4)

@@ -27,7 +27,7 @@ FIELDS = {
 }
 COMMON = ("max_steps", "sticky", "difficulty", "ramping", "size", "layout", "seed", "num_envs")
 OPTIONS = {
-    name: [key for key in inspect.signature(make).parameters if key not in ("setup", "options")]
+    name: [key for key in inspect.signature(make).parameters if key not in ("context", "options")]
     for name, make in STREAMS.items()
 }
 OPTIONS |= {name: [] for name in ("MinAtar-Breakout", "CartPole-v1", "MiniGrid-Empty-5x5-v0")}

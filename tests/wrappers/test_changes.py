@@ -9,6 +9,7 @@ import torch
 from neoteny.wrappers import (
     ActionPermutation,
     Change,
+    ComposedChanges,
     Dynamics,
     GoalSwitch,
     LabelNoise,
@@ -23,7 +24,6 @@ from neoteny.wrappers import (
     Periodic,
     RewardFlip,
     RewardScale,
-    Rules,
     StickyActions,
 )
 
@@ -307,10 +307,16 @@ def test_bad_permutations_are_refused():
         (lambda: Change.from_dict({"kind": "RewardFlop"}), "did you mean 'RewardFlip'"),
         (lambda: Change.from_dict({"kind": "StickyActions"}), "lacks its field 'probabilities'"),
         (lambda: Change.from_dict({"kind": "RewardFlip", "by": 2}), "has no field 'by'"),
-        (lambda: Rules([RewardFlip()], supervised=True), "acts on reward, but a supervised stream"),
-        (lambda: Rules([LabelNoise(3, 0.1)]), "acts on label, but an environment has only"),
-        (lambda: Rules([StickyActions(0.1, seed=(1, 2))], 3), "is for 2 members, not 3"),
-        (lambda: Rules([RewardFlip()], gradual=True), "knows no way between two tasks"),
+        (
+            lambda: ComposedChanges([RewardFlip()], supervised=True),
+            "acts on reward, but a supervised stream",
+        ),
+        (
+            lambda: ComposedChanges([LabelNoise(3, 0.1)]),
+            "acts on label, but an environment has only",
+        ),
+        (lambda: ComposedChanges([StickyActions(0.1, seed=(1, 2))], 3), "is for 2 members, not 3"),
+        (lambda: ComposedChanges([RewardFlip()], gradual=True), "knows no way between two tasks"),
     ],
 )
 def test_bad_changes_are_refused(make, message):

@@ -12,7 +12,7 @@ from neoteny.wrappers import (
     RewardFlip,
     make_stream,
 )
-from neoteny.wrappers.judge import Judge
+from neoteny.wrappers.member_schedules import ReturnMonitor
 
 
 def test_the_detector_detects(host_calls):
@@ -56,7 +56,7 @@ def test_a_schedule_that_waits_for_returns_looks_only_when_it_is_due(
     host_calls, tracks, monkeypatch
 ):
     looks = []
-    monkeypatch.setattr(Judge, "_decide", lambda judge, looking, steps: looks.append(steps))
+    monkeypatch.setattr(ReturnMonitor, "_decide", lambda judge, looking, steps: looks.append(steps))
     env = NonStationaryVector(tracks.Track(4, max_steps=8), OnReturn(1e9, 40), [RewardFlip()])
     env.reset()
     actions = torch.zeros(4, dtype=torch.int64)

@@ -106,9 +106,9 @@ def test_times_of_a_poisson_schedule_are_exponential():
 
 def test_a_mastered_task_is_left():
     schedule = OnReturn(2.0, 100, tasks=2)
-    assert schedule.judge(100, 1.9) == schedule
-    assert schedule.judge(100, float("nan")) == schedule
-    left = schedule.judge(200, 2.0).judge(500, 3.0)
+    assert schedule.advance(100, 1.9) == schedule
+    assert schedule.advance(100, float("nan")) == schedule
+    left = schedule.advance(200, 2.0).advance(500, 3.0)
     assert left.boundaries(1000) == [200, 500]
     assert [left.task(step) for step in (199, 200, 499, 500)] == [0, 1, 1, 0]
     assert [schedule.next_check(step) for step in (0, 99, 100)] == [100, 100, 200]

@@ -6,6 +6,7 @@ import torch
 
 from neoteny import envs
 from neoteny.core.errors import InputError
+from neoteny.core.yaml_files import read_yaml
 from neoteny.wrappers import (
     Asynchronous,
     Cyclic,
@@ -19,7 +20,6 @@ from neoteny.wrappers import (
     make_stream,
     read_stream,
 )
-from neoteny.wrappers.yaml_files import read_yaml
 
 FULL = """
 name: shuffled breakout

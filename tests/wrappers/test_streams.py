@@ -11,7 +11,7 @@ from neoteny.wrappers import (
     TaskSwitch,
     make_stream,
 )
-from neoteny.wrappers.minatar_streams import GAMES, paper_channel_order
+from neoteny.wrappers.named_streams import GAMES, paper_channel_order
 
 MINIMAL = {"Breakout": 3, "Asterix": 5, "SpaceInvaders": 4, "Freeway": 3}
 

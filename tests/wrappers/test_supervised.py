@@ -24,12 +24,8 @@ from neoteny.wrappers import (
     StickyActions,
     read_stream,
 )
-from neoteny.wrappers.supervised import (
-    RandomLabels,
-    SupervisedStream,
-    make_supervised,
-    supervised,
-)
+from neoteny.wrappers.supervised import RandomLabels, SupervisedStream
+from neoteny.wrappers.supervised_streams import make_supervised, supervised
 
 SEEDS = (3, 4, 11)
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import show
+from neoteny.core.serializable import Serializable
 from neoteny.wrappers.arrays import Table, float64
-from neoteny.wrappers.described import Described
 
 Step = TypeVar("Step", int, npt.NDArray[Any], Tensor)
 MOST_TASKS = "from 1 to 100,000"
@@ -33,7 +33,7 @@ def aligned(step: int, every: int) -> int:
     return -(-step // every) * every
 
 
-class Schedule(Described, ABC):
+class Schedule(Serializable, ABC):
     """Which task is played at which step; pure, and the same for int, ndarray and Tensor.
 
     Attributes:

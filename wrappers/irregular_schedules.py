@@ -1,5 +1,11 @@
-"""Schedules whose switches nobody knows beforehand, or that lanes make one after another."""
+"""Schedules without regular switches.
 
+The times are random, wait for a return or differ between lanes; or nothing switches and the
+environment changes gradually.
+"""
+
+import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -7,11 +13,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import show
-from neoteny.wrappers.arrays import Table
-from neoteny.wrappers.schedule import (
+from neoteny.wrappers.arrays import Table, float64
+from neoteny.wrappers.schedules import (
     MOST_SWITCHES,
     MOST_TASKS,
     Schedule,
@@ -90,7 +97,7 @@ class OnReturn(Schedule):
     Every `every` steps the adapter gives the mean return of the episodes that ended since it was
     last judged; if it reaches `threshold`, the task is switched at once. That look at the returns
     is the one time that the host waits for the device. What has happened is part of the value, so
-    that it stays a pure function of the step: `judge` returns the schedule with one switch more.
+    that it stays a pure function of the step: `advance` returns the schedule with one switch more.
 
     Args:
         threshold: mean episode return to be reached.
@@ -120,7 +127,7 @@ class OnReturn(Schedule):
         if any(b <= a for a, b in zip(self.switches, self.switches[1:], strict=False)):
             raise InputError(f"switches is {show(self.switches)}: it must ascend; sort them")
 
-    def judge(self, step: int, mean: float) -> Self:
+    def advance(self, step: int, mean: float) -> Self:
         """The schedule after a look at `step` has found this mean return of enough episodes."""
         if not mean >= self.threshold:
             return self
@@ -224,3 +231,91 @@ class Asynchronous(Schedule):
     def aligned(self, every: int) -> Self:
         """See `Schedule.aligned`."""
         return replace(self, base=self.base.aligned(every))
+
+
+ROUND = 4096
+PASSED = "from 2 to 100,000"  # a drift goes from one task to another
+
+
+class _Drift(Schedule):
+    """A world on its way between tasks; the task index stays 0, and `phase` says where it is."""
+
+    gradual: ClassVar[bool] = True
+
+    def visit(self, step: Step) -> Step:
+        """See `Schedule.visit`."""
+        return step * 0
+
+    def next_boundary(self, step: int) -> int | None:
+        """See `Schedule.next_boundary`."""
+        return None
+
+    @property
+    def timing(self) -> tuple[Any, ...]:
+        """See `Schedule.timing`."""
+        return ("never",)
+
+    @abstractmethod
+    def phase(self, step: Step) -> Any:
+        """See `Schedule.phase`."""
+
+
+@dataclass(frozen=True)
+class LinearDrift(_Drift):
+    """From task 0 to the last task at an even pace, and there for good.
+
+    Args:
+        steps: the drift lasts so many, > 0.
+        tasks: number of tasks it passes, the first and the last included.
+        start: steps before the drift begins.
+
+    Raises:
+        ValueError: a count is not positive, there are fewer than 2 tasks, or `start` is negative.
+    """
+
+    limits: ClassVar[Mapping[str, str]] = {
+        "steps": "at least 1",
+        "tasks": PASSED,
+        "start": "at least 0",
+    }
+    steps: int
+    tasks: int = 2
+    start: int = 0
+
+    def phase(self, step: Step) -> Any:
+        """See `Schedule.phase`."""
+        done = step - self.start
+        if isinstance(done, int):
+            return min(max(done, 0), self.steps) / self.steps * (self.tasks - 1)
+        return float64(done.clip(0, self.steps)) / self.steps * (self.tasks - 1)
+
+
+@dataclass(frozen=True)
+class Sinusoidal(_Drift):
+    """From task 0 to the last task and back, again and again, along a cosine.
+
+    The cosine is read from a table of 4,096 places a period, so that every device agrees to the
+    last bit.
+
+    Args:
+        period: steps there and back, > 0.
+        tasks: number of tasks it passes, the first and the last included.
+
+    Raises:
+        ValueError: `period` is not positive, or there are fewer than 2 tasks.
+    """
+
+    limits: ClassVar[Mapping[str, str]] = {"period": "at least 1", "tasks": PASSED}
+    period: int
+    tasks: int = 2
+
+    @cached_property
+    def _wave(self) -> Table:
+        waves = [(1 - math.cos(2 * math.pi * k / ROUND)) / 2 for k in range(ROUND)]
+        return Table(np.array(waves) * (self.tasks - 1))
+
+    def phase(self, step: Step) -> Any:
+        """See `Schedule.phase`."""
+        place = step % self.period * ROUND // self.period
+        found = self._wave.like(step)[place]
+        return found if isinstance(found, Tensor | np.ndarray) else float(found)

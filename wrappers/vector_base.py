@@ -1,13 +1,16 @@
-"""The parts that every vector wrapper shares: what it passes on from the environment below."""
+"""The base class of all vector wrappers, and the wrapper that checks actions."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.envs.arguments import lane_mask
+from neoteny.envs.arguments import check_actions, lane_mask
+from neoteny.wrappers.change_base import bounds
 from neoteny.wrappers.member_schedules import MemberSchedules
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
@@ -125,3 +128,41 @@ class MemberWrapper(VectorWrapper):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken."""
         self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]
+
+
+class CheckActions(MemberWrapper):
+    """Checks the range of every action before it is played.
+
+    Environments on a device do not look at actions, since that would wait for the device; an
+    action out of range then does something arbitrary. This waits, so it is meant for debugging.
+
+    Args:
+        env: any vector environment.
+    """
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Play one step.
+
+        Raises:
+            ValueError: an action lies outside the action space.
+        """
+        space = self.env.single_action_space
+        given = actions if isinstance(actions, Tensor) else torch.as_tensor(actions)
+        check_actions(given, self.env.action_space)
+        if isinstance(space, Discrete):
+            low, high = space.start, space.start + space.n - 1
+            known = f"the actions are {low} to {high}"
+        else:
+            low, high = bounds(space)
+            known = f"actions lie in {space}"
+        low, high = (torch.as_tensor(bound, device=given.device) for bound in (low, high))
+        inside = (given >= low) & (given <= high)  # False for NaN
+        self._refuse(given, ~inside.view(self.num_envs, -1).all(1), known)
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        return obs, reward, terminated, truncated, info
+
+    def _refuse(self, given: Tensor, bad: Tensor, known: str) -> None:
+        lanes = bad.nonzero().flatten().tolist()
+        if lanes:
+            value = given[lanes[0]].tolist()
+            raise InputError(f"action {value} in lane {lanes[0]} is out of range: {known}")

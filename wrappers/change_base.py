@@ -1,4 +1,4 @@
-"""The base of all changes, and of those that draw tables from a seed."""
+"""The base class of all changes, of those that draw tables from a seed, and checks of spaces."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -7,21 +7,21 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.core.errors import InputError
+from neoteny.core.serializable import Serializable
 from neoteny.wrappers.arrays import Table, leading, split
-from neoteny.wrappers.described import Described
-from neoteny.wrappers.schedule import MOST_TASKS
+from neoteny.wrappers.schedules import MOST_TASKS
 
 HOOKS = ("observation", "action", "reward", "label", "params")
 Seed = int | Sequence[int]
 MOST_NUMBERS = 2**28  # of a table, 2 GiB
 
 
-class Change(Described):
+class Change(Serializable):
     """A task's effect on an environment or on a supervised stream; nothing by default.
 
     Arrays have any leading axes followed by the event: `(*lead, *event)`. `task` is an int or
@@ -259,3 +259,40 @@ def only_discrete(change: Change, space: Space[Any], actions: int) -> None:
     """
     if not isinstance(space, Discrete) or int(space.n) != actions or int(space.start) != 0:
         raise InputError(f"{change} is for {actions} discrete actions; the environment has {space}")
+
+
+def bounds(space: Space[Any]) -> tuple[Any, Any]:
+    """The least and the largest value of each entry, of a space whose points are arrays.
+
+    Raises:
+        ValueError: it is another space.
+    """
+    if isinstance(space, Box):
+        return space.low, space.high
+    if isinstance(space, MultiDiscrete):
+        return space.start, space.start + space.nvec - 1
+    if isinstance(space, MultiBinary):
+        return np.zeros(space.shape, space.dtype), np.ones(space.shape, space.dtype)
+    raise InputError(f"observations {space} are not one array of numbers; select or flatten them")
+
+
+def within(space: Space[Any], low: Any, high: Any) -> Space[Any]:
+    """`space` where its bounds are these, else a Box of its dtype that has them."""
+    if all(np.array_equal(*pair) for pair in zip(bounds(space), (low, high), strict=True)):
+        return space
+    dtype: Any = space.dtype
+    return Box(low.astype(dtype), high.astype(dtype), dtype=dtype.type)
+
+
+def unbounded(space: Space[Any]) -> Space[Any]:
+    """A Box of the same shape and dtype without bounds."""
+    return Box(-np.inf, np.inf, space.shape, space.dtype)  # type: ignore[arg-type]
+
+
+def from_zero(space: Space[Any]) -> tuple[Space[Any], Any]:
+    """A space of actions whose choices count from 0, and where they began."""
+    if isinstance(space, Discrete):
+        return Discrete(int(space.n)), int(space.start)
+    if isinstance(space, MultiDiscrete):
+        return MultiDiscrete(space.nvec), np.asarray(space.start)
+    return space, 0

@@ -13,7 +13,7 @@ from neoteny.core.options import check_fields
 PACKAGE = __name__.partition(".")[0] + "."
 
 
-class Described:
+class Serializable:
     """Base of a family of frozen dataclasses that are described by their fields.
 
     A direct subclass is the root of a family; the classes below it that do not begin with an
@@ -26,7 +26,7 @@ class Described:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if Described in cls.__bases__:
+        if Serializable in cls.__bases__:
             cls.kinds = {}
         elif not cls.__name__.startswith("_"):
             known = cls.kinds.get(cls.__name__)
@@ -84,18 +84,18 @@ class Described:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Described):
+    if isinstance(value, Serializable):
         return value.to_dict()
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def _rich(cls: type[Described], value: Any) -> Any:
+def _rich(cls: type[Serializable], value: Any) -> Any:
     if isinstance(value, Mapping) and "kind" in value:
         return cls.from_dict(value)
     return tuple(_rich(cls, item) for item in value) if isinstance(value, list) else value
 
 
-def _family(cls: type[Described]) -> str:
-    return next(base for base in cls.__mro__ if Described in base.__bases__).__name__.lower()
+def _family(cls: type[Serializable]) -> str:
+    return next(base for base in cls.__mro__ if Serializable in base.__bases__).__name__.lower()

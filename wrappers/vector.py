@@ -10,14 +10,18 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import filled, where
-from neoteny.wrappers.change import Change
-from neoteny.wrappers.judge import Judge
-from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.members import AnyVectorEnv, MemberWrapper
-from neoteny.wrappers.modes import OnSwitch, check_mode
-from neoteny.wrappers.parameters import check_parameters, set_parameters
-from neoteny.wrappers.rules import Rules, forget
-from neoteny.wrappers.schedule import Schedule
+from neoteny.wrappers.change_base import Change
+from neoteny.wrappers.compose import (
+    ComposedChanges,
+    OnSwitch,
+    check_mode,
+    check_parameters,
+    forget,
+    set_parameters,
+)
+from neoteny.wrappers.member_schedules import MemberSchedules, ReturnMonitor
+from neoteny.wrappers.schedules import Schedule
+from neoteny.wrappers.vector_base import AnyVectorEnv, MemberWrapper
 
 
 class NonStationaryVector(MemberWrapper):
@@ -64,9 +68,9 @@ class NonStationaryVector(MemberWrapper):
             schedule = MemberSchedules(schedule, self.members)
         if len(schedule) != self.members:
             raise InputError(f"{len(schedule)} schedules for {self.members} members; give one each")
-        self.rules = Rules(changes, self.members, gradual=schedule.gradual)
+        self.composed = ComposedChanges(changes, self.members, gradual=schedule.gradual)
         self._adopt_spaces()
-        check_parameters(env, self.rules.params(0))
+        check_parameters(env, self.composed.params(0))
         self._schedule, self.on_switch = schedule, on_switch
         self._hold = False
         self._latches = on_switch == "latch"
@@ -78,7 +82,7 @@ class NonStationaryVector(MemberWrapper):
     def _adopt_spaces(self) -> None:
         """Check the spaces, and widen that of observations as the changes need."""
         space = self.env.single_observation_space
-        changed = self.rules.check(space, self.env.single_action_space)
+        changed = self.composed.check(space, self.env.single_action_space)
         if changed is not space:
             self.single_observation_space = changed
             self.observation_space = batch_space(changed, self.num_envs)
@@ -86,7 +90,7 @@ class NonStationaryVector(MemberWrapper):
     @property
     def changes(self) -> tuple[Change, ...]:
         """What a task changes."""
-        return self.rules.changes
+        return self.composed.changes
 
     @property
     def schedule(self) -> MemberSchedules:
@@ -121,7 +125,7 @@ class NonStationaryVector(MemberWrapper):
     def _begin(self, steps: int) -> None:
         """Put every lane under the task scheduled at `steps`."""
         self._steps = steps
-        self._judge = Judge(self._schedule, self.lanes, self.device)
+        self._monitor = ReturnMonitor(self._schedule, self.lanes, self.device)
         self._memory: list[Any] | None = None
         self._lane_task: Any = None  # (M, N) where episodes keep the task they began with
         self._lane_force: Any = None  # (M, N) its phase, or the task itself
@@ -177,7 +181,7 @@ class NonStationaryVector(MemberWrapper):
     @property
     def _place(self) -> Any:
         """(N,) environment steps of a member, as the changes count them."""
-        if not self.rules.random:
+        if not self.composed.random:
             return 0
         places = np.arange(self.lanes) if self._places is None else self._places
         return places + self._steps
@@ -187,27 +191,31 @@ class NonStationaryVector(MemberWrapper):
         return x.reshape((self.members, self.lanes, *x.shape[1:]))
 
     def _observe(self, obs: Any) -> Any:
-        if not self.rules.acts_on("observation"):
+        if not self.composed.acts_on("observation"):
             return obs
-        return self.rules.observation(self._grid(obs), self._force, self._place).reshape(obs.shape)
+        return self.composed.observation(self._grid(obs), self._force, self._place).reshape(
+            obs.shape
+        )
 
     def _act(self, actions: Any) -> Any:
-        if not self.rules.acts_on("action"):
+        if not self.composed.acts_on("action"):
             return actions
         actions = actions if isinstance(actions, Tensor) else np.asarray(actions)
-        played, self._memory = self.rules.action(
+        played, self._memory = self.composed.action(
             self._grid(actions), self._force, self._place, self._memory
         )
         return played.reshape(actions.shape)
 
     def _pay(self, reward: Any) -> Any:
-        if not self.rules.acts_on("reward"):
+        if not self.composed.acts_on("reward"):
             return reward
-        return self.rules.reward(self._grid(reward), self._force, self._place).reshape(reward.shape)
+        return self.composed.reward(self._grid(reward), self._force, self._place).reshape(
+            reward.shape
+        )
 
     def _set_parameters(self) -> None:
-        if self.rules.acts_on("params"):
-            values = self.rules.params(self._force)
+        if self.composed.acts_on("params"):
+            values = self.composed.params(self._force)
             set_parameters(self.env, values, (self.members, self.lanes))
 
     def reset(
@@ -237,7 +245,7 @@ class NonStationaryVector(MemberWrapper):
         final = _final_observation(obs, info)
         if final is not None:
             info["final_obs"] = self._observe(final)
-        self._schedule = self._judge.look(reward, done, self._steps)
+        self._schedule = self._monitor.look(reward, done, self._steps)
         switched = self._move()
         if switched is not None and self.on_switch == "reset":
             info["cut"] = switched & ~done
@@ -282,7 +290,7 @@ class NonStationaryVector(MemberWrapper):
     def _end(self, done: Any) -> None:
         """Let the lanes of `done` (L,) begin an episode: under the task scheduled, with no past."""
         self._memory = forget(self._memory, done)
-        self._judge.forget(done)
+        self._monitor.forget(done)
         if self._latches:
             done = self._grid(done)
             self._lane_task = where(done, self._tasks, self._lane_task)
@@ -296,7 +304,7 @@ class NonStationaryVector(MemberWrapper):
             "lane_task": _copied(self._lane_task),
             "lane_force": _copied(self._lane_force),
             "memory": None if self._memory is None else [_copied(x) for x in self._memory],
-            "judge": self._judge.state_dict(),
+            "judge": self._monitor.state_dict(),
         }
         return {**super().state_dict(), **own}
 
@@ -304,7 +312,7 @@ class NonStationaryVector(MemberWrapper):
         """Go on from where `state` was taken."""
         self._schedule = self._schedule.with_switches(state["judge"]["switches"])
         self._begin(state["steps"])
-        self._judge.load_state_dict(state["judge"])
+        self._monitor.load_state_dict(state["judge"])
         if self._latches:
             self._lane_task = self._placed(state["lane_task"])
             self._lane_force = self._placed(state["lane_force"])
