@@ -163,8 +163,8 @@ class DQN:
         """
         if self.replay is None:
             self.replay = make_replay(envs.reset()[0], self.config, self.seeds)
-        ring, steps = self.replay.ring, self.config.num_steps
-        ring.reserve(envs.max_truncations(ring.rows + steps))
+        buffer, steps = self.replay.buffer, self.config.num_steps
+        buffer.reserve(envs.max_truncations(buffer.rows + steps))
         envs.final_observations = envs.max_truncations(steps) > 0
         return self.replay
 
@@ -334,7 +334,7 @@ class DQN:
     def recent(self, count: int) -> Tensor:
         """At most `count` observations (M, B, *shape) of the last iteration."""
         assert self.replay is not None
-        return self.replay.ring.recent(self.config.num_steps, count)
+        return self.replay.buffer.recent(self.config.num_steps, count)
 
     def switch(self) -> None:
         """The task has changed: do to replay and exploration what the configuration says."""

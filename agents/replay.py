@@ -1,8 +1,8 @@
-"""Replay of experience on the device: a ring of the last steps, and n-step transitions from it.
+"""Replay of experience on the device: a buffer of the last steps, and n-step transitions from it.
 
 Observations are stored once, in their own type: the observation after a step is the next row's.
 What truncation cuts off is kept in spare rows, as many a lane as the environment says can occur
-within the ring, so that bootstrapping through truncation is exact and nobody asks the host.
+within the buffer, so that bootstrapping through truncation is exact and nobody asks the host.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.core.errors import InputError
 
-__all__ = ["Batch", "Ring", "floats", "pack", "unpack"]
+__all__ = ["Batch", "ReplayBuffer", "floats", "pack", "unpack"]
 
 ACTION, REWARD, TERMINATED, DONE = range(4)
 
@@ -49,7 +49,7 @@ class Batch:
         return self.frames.narrow(1, rows, rows)
 
 
-class Ring:
+class ReplayBuffer:
     """The last steps of M members with N lanes each.
 
     Args:
@@ -137,7 +137,7 @@ class Ring:
         """Make room for so many final observations a lane; what is stored stays.
 
         Args:
-            truncations: Most that a lane can see while a step stays in the ring.
+            truncations: Most that a lane can see while a step stays in the buffer.
         """
         rows = truncations + 1 if truncations else 0  # every lane always writes to a free one
         if rows <= self.spare:

@@ -1,7 +1,7 @@
 """Replay that outlives the last steps: parts for tasks, or a fair sample of all experience.
 
 Whole transitions are stored, with the observation they bootstrap from, since their neighbours in
-time may be gone. They come from a short ring, once their n steps are over.
+time may be gone. They come from a short buffer, once their n steps are over.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from neoteny.agents.dqn_loss import DQNConfig
-from neoteny.agents.host_ring import make_ring
-from neoteny.agents.replay import Batch, pack, unpack
+from neoteny.agents.replay import Batch, ReplayBuffer, pack, unpack
 from neoteny.agents.spaces import stored_type
 from neoteny.core import rng
 from neoteny.core.errors import InputError
@@ -38,49 +37,49 @@ class Replay:
         self.policy = config.replay_policy
         self.switched = 0
         """Step of every lane with which the current task began."""
-        self.ring = make_ring(
-            obs, len(seeds), self._ring_rows(config), config.n_steps, config.gamma
+        self.buffer = ReplayBuffer(
+            obs, len(seeds), self._buffer_rows(config), config.n_steps, config.gamma
         )
 
-    def _ring_rows(self, config: DQNConfig) -> int:
+    def _buffer_rows(self, config: DQNConfig) -> int:
         return config.replay_rows
 
     @property
     def observation(self) -> Tensor:
         """(M, N, *shape) the observations that the next actions are chosen on."""
-        return self.ring.observation
+        return self.buffer.observation
 
     @property
     def size(self) -> int:
         """Transitions of one member that can be drawn."""
-        return self.ring.size
+        return self.buffer.size
 
     def add(self, *step: Any) -> None:
-        """Record a step of every lane, see :meth:`Ring.add`."""
-        self.ring.add(*step)
+        """Record a step of every lane, see :meth:`ReplayBuffer.add`."""
+        self.buffer.add(*step)
 
     def sample(self, words: Tensor) -> Batch:
         """Draw transitions by random words (M, B)."""
-        return self.ring.sample(words)
+        return self.buffer.sample(words)
 
     def switch(self) -> None:
         """The task has changed: what is recorded from now on is of the new one."""
-        self.switched = self.ring.time
+        self.switched = self.buffer.time
         if self.policy == "flush":
-            self.ring.first = self.ring.time
+            self.buffer.first = self.buffer.time
 
     def old_share(self) -> Tensor | float:
         """Share of what can be drawn that earlier tasks left, (M,) or the same for all."""
-        return self.ring.old_share(self.switched)
+        return self.buffer.old_share(self.switched)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a bit-exact resume needs; binary observations as bits."""
-        return {"switched": self.switched, "ring": self.ring.state_dict()}
+        return {"switched": self.switched, "ring": self.buffer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.switched = state["switched"]
-        self.ring.load_state_dict(state["ring"])
+        self.buffer.load_state_dict(state["ring"])
 
 
 class Archive(Replay, ABC):
@@ -88,7 +87,7 @@ class Archive(Replay, ABC):
 
     def __init__(self, obs: Tensor, config: DQNConfig, seeds: Sequence[int]) -> None:
         super().__init__(obs, config, seeds)
-        members, lanes, shape = self.ring.members, self.ring.lanes, self.ring.shape
+        members, lanes, shape = self.buffer.members, self.buffer.lanes, self.buffer.shape
         self.slots = config.replay_rows
         # One more slot takes what is not kept.
         self.obs = obs.new_zeros(members, self.slots + 1, lanes, *shape)
@@ -102,7 +101,7 @@ class Archive(Replay, ABC):
         self._lane = torch.arange(lanes, device=obs.device).expand(members, lanes)
         self._base = member * (self.slots + 1) * lanes
 
-    def _ring_rows(self, config: DQNConfig) -> int:
+    def _buffer_rows(self, config: DQNConfig) -> int:
         return max(config.n_steps, config.num_steps) + 1
 
     @abstractmethod
@@ -117,20 +116,20 @@ class Archive(Replay, ABC):
     @property
     def size(self) -> int:
         """Transitions of one member that can be drawn."""
-        return sum(count for _, count in self.filled) * self.ring.lanes
+        return sum(count for _, count in self.filled) * self.buffer.lanes
 
     def add(self, *step: Any) -> None:
         """Record a step of every lane, and store the transitions that it completes."""
-        self.ring.add(*step)
-        start = self.ring.time - self.ring.n_steps
+        self.buffer.add(*step)
+        start = self.buffer.time - self.buffer.n_steps
         if start < 0:
             return
         if self._switches and start == self._switches[0]:
             del self._switches[0]
             self._begin_visit()
-        row = start % self.ring.rows * self.ring.lanes
-        batch = self.ring.gather(self._lane + row)
-        place = (self._slot(start) * self.ring.lanes + self._lane + self._base).flatten()
+        row = start % self.buffer.rows * self.buffer.lanes
+        batch = self.buffer.gather(self._lane + row)
+        place = (self._slot(start) * self.buffer.lanes + self._lane + self._base).flatten()
         fields = [batch.action, batch.returns, batch.discount]
         fields.append(torch.full_like(batch.returns, self.visit))
         new = (batch.obs, batch.next_obs, torch.cat(fields, -1))
@@ -141,7 +140,7 @@ class Archive(Replay, ABC):
     def switch(self) -> None:
         """The task has changed: what is recorded from now on is of the new one."""
         super().switch()
-        self._switches.append(self.ring.time)
+        self._switches.append(self.buffer.time)
 
     def _begin_visit(self) -> None:
         """What is stored from now on is of the new task."""
@@ -149,7 +148,7 @@ class Archive(Replay, ABC):
 
     def sample(self, words: Tensor) -> Batch:
         """Draw transitions by random words (M, B)."""
-        lanes = self.ring.lanes
+        lanes = self.buffer.lanes
         position = rng.integer(words, self.size)
         end = 0
         for first, count in self.filled:
@@ -158,7 +157,7 @@ class Archive(Replay, ABC):
             end = first + count
         rows = (position + self._base).flatten()
         fields = self.fields.view(-1, 4).index_select(0, rows).view(*words.shape, 4)
-        shape = self.ring.shape
+        shape = self.buffer.shape
         frames = [
             store.view(-1, *shape).index_select(0, rows).view(*words.shape, *shape)
             for store in (self.obs, self.next_obs)
@@ -210,7 +209,7 @@ class Reservoir(Archive):
     @property
     def filled(self) -> list[tuple[int, int]]:
         """One run, from the first slot on."""
-        stored = max(0, self.ring.time - self.ring.n_steps + 1)
+        stored = max(0, self.buffer.time - self.buffer.n_steps + 1)
         return [(0, min(stored, self.slots))]
 
     def _slot(self, index: int) -> Tensor | int:

@@ -15,14 +15,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 from neoteny.core.errors import InputError
 from neoteny.core.seeding import child_generators
 from neoteny.plasticity.known_loss import KnownLoss
 from neoteny.plasticity.networks import Network, NetworkSpec, Observations
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
-from neoteny.plasticity.quick_adam import QuickAdam
 
 __all__ = ["Hooks", "Learner", "make_optimizer", "reset_optimizer"]
 
@@ -98,7 +97,7 @@ def make_optimizer(
         raise InputError(f"interventions {' and '.join(answers)} each bring an optimiser: keep one")
     if answers:
         return next(iter(answers.values()))
-    return QuickAdam(network.parameters(), **settings.adam)
+    return Adam(network.parameters(), **settings.adam)
 
 
 def reset_optimizer(optimizer: Optimizer) -> None:
@@ -227,10 +226,7 @@ class Learner:
         with torch.no_grad():
             norm = self._clip_gradients(row)
             before = [p.detach().clone() for p in self._parameters] if self.any_frozen else []
-            if isinstance(self.optimizer, QuickAdam):
-                self.optimizer.quick_step()
-            else:
-                self.optimizer.step()
+            self.optimizer.step()
             self.updates += 1
             for intervention in self._hooked["after_step"]:
                 intervention.after_step(self, obs)

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
 from neoteny.plasticity.isometry import effective_strength
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
-from neoteny.plasticity.quick_adam import QuickAdam
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,7 +78,7 @@ class TunedAdam(OptimizerIntervention):
         """Adam with these constants."""
         eps = settings.eps if self.eps is None else self.eps
         tuned = replace(settings, betas=(self.beta1, self.beta2), eps=eps)
-        return QuickAdam(network.parameters(), **tuned.adam)
+        return Adam(network.parameters(), **tuned.adam)
 
 
 @dataclass
@@ -108,7 +107,7 @@ class AdamWIntervention(OptimizerIntervention):
             {"params": decaying, "weight_decay": self._decay(settings)},
             {"params": others(network, decaying), "weight_decay": 0.0},
         ]
-        return QuickAdam(groups, **settings.adam, decoupled_weight_decay=True)
+        return Adam(groups, **settings.adam, decoupled_weight_decay=True)
 
     def strength(self, settings: OptimizerSettings) -> dict[str, float]:
         """Rate at which weights decay, per update."""

@@ -1,6 +1,5 @@
 """The replay against plain loops over recorded steps, and its draws against their distributions."""
 
-import copy
 import dataclasses
 
 import numpy as np
@@ -9,8 +8,7 @@ import torch
 from scipy import stats
 
 from neoteny.agents.dqn_loss import DQNConfig
-from neoteny.agents.host_ring import HostRing, make_ring
-from neoteny.agents.replay import Ring, pack, unpack
+from neoteny.agents.replay import ReplayBuffer, pack, unpack
 from neoteny.agents.replay_policies import make_replay
 from neoteny.core import rng
 
@@ -67,78 +65,48 @@ def assert_equal(batch, index, wanted):
     assert final is None or torch.equal(batch.next_obs[index], final)
 
 
-@pytest.mark.parametrize(("kind", "n"), [(Ring, 1), (Ring, 3), (HostRing, 1)])
+@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("members", [1, 2])
-def test_every_transition_equals_a_plain_loop_over_the_record(kind, n, members):
-    """While the ring wraps several times, and as room for final observations grows."""
+def test_every_transition_equals_a_plain_loop_over_the_record(n, members):
+    """While the buffer wraps several times, and as room for final observations grows."""
     lanes, rows = 4, 11
     first, record = play(60, members * lanes)
-    ring = kind(first, members, rows, n, 0.9)
+    buffer = ReplayBuffer(first, members, rows, n, 0.9)
     compared = 0
     for t, step in enumerate(record):
-        if t % 7 == 0:  # as many as truly occur within the ring from here on
-            ring.reserve(int(sum(s[3].int() for s in record[t : t + rows + 7]).max()))
-        ring.add(*step)
-        assert ring.oldest == max(0, t + 1 - (rows - 1))
-        assert ring.size == max(0, t + 2 - n - ring.oldest) * lanes
-        starts = range(ring.oldest, ring.oldest + ring.steps)
+        if t % 7 == 0:  # as many as truly occur within the buffer from here on
+            buffer.reserve(int(sum(s[3].int() for s in record[t : t + rows + 7]).max()))
+        buffer.add(*step)
+        assert buffer.oldest == max(0, t + 1 - (rows - 1))
+        assert buffer.size == max(0, t + 2 - n - buffer.oldest) * lanes
+        starts = range(buffer.oldest, buffer.oldest + buffer.steps)
         if not starts:
             continue
         position = [s % rows * lanes + lane for s in starts for lane in range(lanes)]
-        batch = ring.gather(torch.tensor(position).expand(members, -1))
+        batch = buffer.gather(torch.tensor(position).expand(members, -1))
         for m in range(members):
             for i, (s, lane) in enumerate((s, lane) for s in starts for lane in range(lanes)):
                 wanted = expected(first, record, s, m * lanes + lane, n, 0.9)
                 assert_equal(batch, (m, i), wanted)
                 compared += 1
     assert compared > 1500 * members
-    assert ring.spare > 2
+    assert buffer.spare > 2
 
 
-def test_draws_are_uniform_over_what_the_ring_holds():
+def test_draws_are_uniform_over_what_the_buffer_holds():
     lanes, rows, members = 3, 9, 2
     first, record = play(25, members * lanes)
-    ring = Ring(first, members, rows, 2, 0.9)
-    ring.reserve(9)
+    buffer = ReplayBuffer(first, members, rows, 2, 0.9)
+    buffer.reserve(9)
     for t, step in enumerate(record):
-        ring.add(*step[:4], torch.full_like(step[4], t + 1), step[5])
+        buffer.add(*step[:4], torch.full_like(step[4], t + 1), step[5])
     keys = rng.lane_keys([3, 4], 20_000, "replay").view(2, -1)
-    batch = ring.sample(rng.bits(keys, 5, 0))
+    batch = buffer.sample(rng.bits(keys, 5, 0))
     times = batch.obs[:, :, 0, 0].long()
     assert set(times.flatten().tolist()) == set(range(17, 24))  # 25 steps, 8 whole, 2 a return
     for member in range(members):
         counts = torch.bincount(times[member] - 17, minlength=7)
         assert stats.chisquare(counts.numpy()).pvalue > 1e-3
-
-
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32])
-def test_the_host_draws_and_keeps_the_same_numbers(dtype):
-    first, record = play(40, 6, kind=dtype)
-    rings = [kind(first, 2, 11, 1, 0.9) for kind in (Ring, HostRing)]
-    for ring in rings:
-        ring.reserve(6)
-        for step in record:
-            ring.add(*step)
-    words = rng.bits(rng.lane_keys([3, 4], 50, "replay").view(2, -1), 5, 0)
-    plain, host = (ring.sample(words) for ring in rings)
-    for name in ("frames", "obs", "next_obs", "action", "returns", "discount"):
-        ours, theirs = getattr(host, name), getattr(plain, name)
-        assert torch.equal(ours, theirs), name
-        assert ours.dtype == theirs.dtype, name
-    again = HostRing(first, 2, 11, 1, 0.9)
-    again.load_state_dict(rings[0].state_dict())
-    copied = copy.deepcopy(rings[1])
-    for ring in (*rings, again, copied):
-        ring.add(*record[0])
-        assert torch.equal(ring.sample(words).frames, rings[0].sample(words).frames)
-        assert ring.frames.equal(rings[0].frames)
-
-
-def test_bfloat16_and_longer_returns_are_left_to_the_tensors():
-    obs = torch.zeros(4, 2)
-    assert type(make_ring(obs, 1, 9, 1, 0.9)) is HostRing
-    assert type(make_ring(obs, 1, 9, 2, 0.9)) is Ring
-    assert type(make_ring(obs.bfloat16(), 1, 9, 1, 0.9)) is Ring
 
 
 def config(policy, **changes):
@@ -180,7 +148,7 @@ def test_a_partition_keeps_each_tasks_last_steps_until_its_part_is_taken(n):
     lanes, lengths = 4, (7, 2, 9, 6)
     first, record = play(sum(lengths), lanes)
     replay = make_replay(first, config("partition", n_steps=n), [0])
-    replay.ring.reserve(12)
+    replay.buffer.reserve(12)
     ends = np.cumsum(lengths)
     for t, step in enumerate(record):
         if t in ends:
@@ -208,7 +176,7 @@ def test_a_flush_leaves_nothing_of_the_old_task_and_keep_leaves_all():
     first, record = play(9, 4)
     for policy, share, size in (("keep", 6 / 9, 36), ("flush", 0.0, 12)):
         replay = make_replay(first, config(policy), [0])
-        replay.ring.reserve(12)
+        replay.buffer.reserve(12)
         for t, step in enumerate(record):
             if t == 6:
                 replay.switch()
@@ -223,7 +191,7 @@ def test_a_saved_replay_goes_on_exactly(policy, kind):
     first, record = play(40, 8, kind=kind)
     setup = config(policy, n_steps=2)
     whole = make_replay(first, setup, [1, 2])
-    whole.ring.reserve(9)
+    whole.buffer.reserve(9)
     keys = rng.lane_keys([1, 2], 64, "replay").view(2, -1)
     copy = None
     for t, step in enumerate(record):
@@ -251,6 +219,6 @@ def test_binary_observations_take_a_bit_each_in_a_checkpoint():
 
 def test_a_replay_too_small_for_a_return_is_refused():
     with pytest.raises(ValueError, match="holds no return over 3"):
-        Ring(torch.zeros(4, 2), 1, 3, 3, 0.9)
+        ReplayBuffer(torch.zeros(4, 2), 1, 3, 3, 0.9)
     with pytest.raises(ValueError, match="replay_size 48 holds 44 transitions"):
         config("keep", learning_starts=45)
