@@ -137,4 +137,4 @@ def labels(arms: Sequence[str]) -> dict[str, str]:
 
 def _changes_network(text: str) -> bool:
     known = INTERVENTIONS.get(text.partition(":")[0])
-    return known is not None and "spec" in known.hooks.split(", ")
+    return known is not None and "spec" in known.hooks

@@ -13,19 +13,16 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from neoteny.core.options import limits_of
+from neoteny.core.registry import first_line
 from neoteny.plasticity.interventions import (
     INTERVENTIONS,
     Intervention,
-    known_intervention,
     parse_intervention,
 )
+from neoteny.plasticity.interventions.base import HOOKS
+from neoteny.plasticity.interventions.traits import why_not
 
-__all__ = ["first_line", "intervention", "interventions"]
-
-
-def first_line(thing: object) -> str:
-    """The first line of a documentation."""
-    return (inspect.getdoc(thing) or "").split("\n")[0]
+__all__ = ["intervention", "interventions"]
 
 
 def interventions(*, brief: bool = False) -> Table:
@@ -70,7 +67,7 @@ def intervention(name: str) -> Group:
     Raises:
         ValueError: If there is none of that name.
     """
-    cls = known_intervention(name)
+    cls = INTERVENTIONS.find(name)
     known = Table.grid(Column(style="bold"), Column(), padding=(0, 2))
     for label, value in facts(name).items():
         known.add_row(label, value)
@@ -97,7 +94,8 @@ def facts(name: str) -> dict[str, str]:
     """What the registry says of an intervention, by the names of `_FACTS`."""
     cls = INTERVENTIONS[name]
     others = ", ".join(sorted(conflicts(name))) or "-"
-    values = (cls.hooks, needs(name), cls.facts.state, cls.facts.cost, cls.source, others)
+    hooks = ", ".join(hook for hook in HOOKS if hook in cls.hooks) or "-"
+    values = (hooks, needs(name), cls.facts.state, cls.facts.cost, cls.source, others)
     return dict(zip(_FACTS, values, strict=True))
 
 
@@ -123,9 +121,11 @@ def defaults(name: str) -> list[str]:
 
 
 def conflicts(name: str) -> set[str]:
-    """What an intervention cannot be combined with, whichever of the two says so."""
-    others = {other for other, cls in INTERVENTIONS.items() if name in cls.facts.conflicts}
-    return others | INTERVENTIONS[name].facts.conflicts
+    """What an intervention cannot be combined with."""
+    mine = INTERVENTIONS[name].traits
+    return {
+        other for other, cls in INTERVENTIONS.items() if other != name and why_not(mine, cls.traits)
+    }
 
 
 def field_docs(cls: type[Intervention]) -> dict[str, str]:

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from neoteny import envs
 from neoteny.core.errors import InputError
+from neoteny.core.registry import first_line
 from neoteny.envs.datasets import DATASETS
 from neoteny.experiments import catalogue
-from neoteny.experiments.catalogue import first_line
 from neoteny.experiments.config import PRESETS
 from neoteny.wrappers.streams import STREAMS
 from neoteny.wrappers.supervised_streams import KINDS, OPTIONS

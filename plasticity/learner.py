@@ -40,12 +40,8 @@ class Hooks(Protocol):
         """Name of its class in the registry."""
 
     @property
-    def hooks(self) -> str:
-        """The hooks in which it acts, in words."""
-
-    @property
-    def overridden(self) -> frozenset[str]:
-        """The hooks that are called."""
+    def hooks(self) -> frozenset[str]:
+        """The hooks that it overrides; no others are called."""
 
     @property
     def static(self) -> bool:
@@ -171,7 +167,7 @@ class Learner:
         self._parameters = list(self.network.parameters())
         self._groups = self._clipping_groups(clip_per_branch)
         self._hooked = {
-            hook: [i for i in self.interventions if hook in i.overridden] for hook in UPDATE_HOOKS
+            hook: [i for i in self.interventions if hook in i.hooks] for hook in UPDATE_HOOKS
         }
         self.branch_norms: dict[str, Tensor] = {}
         for intervention in self.interventions:
@@ -192,11 +188,8 @@ class Learner:
 
     @property
     def listened_to(self) -> bool:
-        """Whether any intervention does more in an update than its optimiser's step.
-
-        One that only counts those steps says so in its `hooks`.
-        """
-        return any(UPDATE_HOOKS & set(i.hooks.split(", ")) for i in self.interventions)
+        """True if any intervention does more in an update than its optimiser's step."""
+        return any(UPDATE_HOOKS & i.hooks for i in self.interventions)
 
     def generators(self, stream: str, index: int) -> list[torch.Generator]:
         """One generator per member for draws on the host, from a named stream of its own."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class LayerNorm(_Architecture):
     """Layer normalisation of every hidden layer's pre-activations, with an affine map."""
 
     name: ClassVar[str] = "layer_norm"
+    traits: ClassVar[Set[Trait]] = {Trait.WHOLE_LAYER}
     facts: ClassVar[Facts] = Facts(
         "Ba, Kiros, Hinton, arXiv:1607.06450; Lyle et al., arXiv:2303.01486"
     )
@@ -55,9 +58,8 @@ class CReLUNet(_Architecture):
     """
 
     name: ClassVar[str] = "crelu"
-    facts: ClassVar[Facts] = Facts(
-        "Abbas et al., arXiv:2303.07507", conflicts=frozenset({"groupsort", "deep_fourier"})
-    )
+    traits: ClassVar[Set[Trait]] = {Trait.SETS_ACTIVATION}
+    facts: ClassVar[Facts] = Facts("Abbas et al., arXiv:2303.07507")
 
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
         """The same widths with CReLU."""
@@ -72,9 +74,8 @@ class DeepFourier(_Architecture):
     """
 
     name: ClassVar[str] = "deep_fourier"
-    facts: ClassVar[Facts] = Facts(
-        "Lewandowski et al., arXiv:2410.20634", conflicts=frozenset({"crelu", "groupsort"})
-    )
+    traits: ClassVar[Set[Trait]] = {Trait.SETS_ACTIVATION, Trait.ACTIVATION_NEVER_DORMANT}
+    facts: ClassVar[Facts] = Facts("Lewandowski et al., arXiv:2410.20634")
 
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
         """The same widths with sines and cosines."""
@@ -86,9 +87,8 @@ class GroupSortNet(_Architecture):
     """GroupSort in every hidden layer: a permutation almost everywhere, which keeps norms."""
 
     name: ClassVar[str] = "groupsort"
-    facts: ClassVar[Facts] = Facts(
-        "Anil, Lucas, Grosse, arXiv:1811.05381", conflicts=frozenset({"crelu", "deep_fourier"})
-    )
+    traits: ClassVar[Set[Trait]] = {Trait.SETS_ACTIVATION}
+    facts: ClassVar[Facts] = Facts("Anil, Lucas, Grosse, arXiv:1811.05381")
 
     size: int = 2
     """Units that are sorted together: 2, 4 or 8."""

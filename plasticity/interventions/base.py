@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -21,15 +21,19 @@ from torch.optim import Optimizer
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
+from neoteny.core.registry import Registry
 from neoteny.plasticity import surgery
+from neoteny.plasticity.interventions.traits import Trait, why_not
 from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import Network, NetworkSpec, Observations
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Targets, Tasks
 
 __all__ = [
+    "INTERVENTIONS",
     "Facts",
     "Intervention",
+    "NoIntervention",
     "OptimizerSettings",
     "as_samples",
     "first_samples",
@@ -37,7 +41,20 @@ __all__ = [
     "require_compatible",
 ]
 
-HOOKS = ("spec", "optimizer", "loss", "after_backward", "after_step", "edited", "boundary")
+HOOKS = (
+    "spec",
+    "optimizer",
+    "loss",
+    "after_backward",
+    "rewrite",
+    "after_step",
+    "edited",
+    "boundary",
+)
+"""What a class may override, in the order of an update; `rewrite` is that of `StepWrapper`."""
+
+INTERVENTIONS: Registry[type[Intervention]] = Registry("intervention")
+"""Every intervention by its name; a subclass with a name of its own registers itself."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +75,6 @@ class Facts:
     PPO and the classifier. Times need none: they are given in tasks or targets."""
     optimizer_alone: bool = False
     """Whether its edits are those that the protocol makes at switches in all arms alike."""
-    conflicts: frozenset[str] = frozenset()
-    """Names of interventions that it cannot be combined with; one side of a pair is enough."""
     preserves_function: bool = False
     """Whether a boundary leaves the network's outputs as they were."""
 
@@ -69,14 +84,15 @@ class Intervention:
     """Does nothing; subclasses override the hooks that they need.
 
     Subclasses are dataclasses whose fields are the strengths, settable from the command line as
-    `name:field=value,...`. Tensors that a resume needs live in `state`.
+    `name:field=value,...`. One with a `name` of its own registers itself in `INTERVENTIONS`.
+    Tensors that a resume needs live in `state`.
     """
 
     name: ClassVar[str] = "none"
     facts: ClassVar[Facts] = Facts()
-    hooks: ClassVar[str] = "-"
-    """The hooks that the class overrides, for `list interventions`."""
-    overridden: ClassVar[frozenset[str]] = frozenset()
+    traits: ClassVar[Set[Trait]] = frozenset()
+    """What it does, by which it is judged to go with others; added to those of its bases."""
+    hooks: ClassVar[frozenset[str]] = frozenset()
     """The hooks that the class overrides; the learner calls no others."""
     source: ClassVar[str] = "-"
     """The paper it comes from."""
@@ -99,11 +115,15 @@ class Intervention:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        overridden = [
-            hook for hook in HOOKS if getattr(cls, hook) is not getattr(Intervention, hook)
-        ]
-        cls.overridden = frozenset(overridden)
-        cls.hooks = ", ".join(overridden) or "-"
+        cls.hooks = frozenset(
+            hook
+            for hook in HOOKS
+            if getattr(cls, hook, None) is not getattr(Intervention, hook, None)
+        )
+        owned = {Trait.OWNS_OPTIMIZER} if "optimizer" in cls.hooks else set()
+        cls.traits = frozenset(owned).union(*(vars(base).get("traits", ()) for base in cls.__mro__))
+        if "name" in vars(cls):
+            INTERVENTIONS.add(cls.name, cls)
         if "facts" in vars(cls):
             cls.source = cls.facts.paper
             cls.needs_boundaries = cls.facts.needs_boundary
@@ -185,6 +205,15 @@ class Intervention:
         return 1
 
 
+@dataclass
+class NoIntervention(Intervention):
+    """Plain Adam, the baseline."""
+
+    name: ClassVar[str] = "none"
+    static: ClassVar[bool] = True
+    facts: ClassVar[Facts] = Facts("Kingma & Ba, arXiv:1412.6980")
+
+
 @lru_cache(maxsize=256)
 def _times(cls: type[Any]) -> tuple[str, ...]:
     """The fields of a class that are times."""
@@ -194,15 +223,16 @@ def _times(cls: type[Any]) -> tuple[str, ...]:
 
 
 def require_compatible(interventions: Sequence[Intervention]) -> None:
-    """Check that no two interventions are declared to be in conflict.
+    """Check that no two interventions have traits that exclude each other.
 
     Raises:
-        ValueError: Naming the two.
+        InputError: Naming the two, and why.
     """
-    for one, other in itertools.permutations(interventions, 2):
-        if other.name in one.facts.conflicts:
+    for one, other in itertools.combinations(interventions, 2):
+        if found := why_not(one.traits, other.traits):
             raise InputError(
-                f"interventions {one.name!r} and {other.name!r} are in conflict: keep one"
+                f"interventions {one.name!r} and {other.name!r} do not go together: {one.name} "
+                f"{found[0].value}, {other.name} {found[1].value}; keep one"
             )
 
 

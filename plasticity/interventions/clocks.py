@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.plasticity.interventions.base import Facts
 from neoteny.plasticity.interventions.resets import Timed
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import Targets, Time
 
 if TYPE_CHECKING:
@@ -48,10 +50,10 @@ class AdamRel(Timed):
     """
 
     name: ClassVar[str] = "adam_rel"
+    traits: ClassVar[Set[Trait]] = {Trait.RESTARTS_STEP_COUNTS}
     facts: ClassVar[Facts] = Facts(
         "Ellis et al., arXiv:2412.17113",
         preserves_function=True,
-        conflicts=frozenset({"adam"}),
     )
 
     period: Time | None = Targets(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,8 +13,8 @@ from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.initial import draw_bias, draw_weight
 from neoteny.plasticity.interventions.base import Facts, Intervention
-from neoteny.plasticity.interventions.network_resets import RECYCLING, REDRAWING
 from neoteny.plasticity.interventions.resets import period_in_updates
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Targets, Time
 from neoteny.plasticity.surgery import redraw, write
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.networks import Branch, NetworkSpec, Observations
 
 __all__ = ["PlasticityInjection"]
-
-WHOLE_LAYER = frozenset(
-    {"soft_shrink_perturb", "dash", "layer_norm", "adamo", "scale_adamo", "muono", "isometry_loss"}
-    | {"parseval", "spectral", "fire", "newton_schulz", "nap", "muon"}
-    | {"l2_init", "wasserstein_init"}
-)
-"""Interventions for which the blocks of a layer would be one matrix."""
 
 
 class _Blocks:
@@ -102,12 +95,12 @@ class PlasticityInjection(Intervention):
     """
 
     name: ClassVar[str] = "plasticity_injection"
+    traits: ClassVar[Set[Trait]] = {Trait.LAYER_IN_BLOCKS, Trait.DRAWS_WEIGHTS}
     facts: ClassVar[Facts] = Facts(
         "Nikishin et al., arXiv:2305.15555",
         needs_boundary=True,
         state="frozen weights",
         cost="last hidden layer three times as wide, branches one by one",
-        conflicts=REDRAWING | RECYCLING | WHOLE_LAYER,
         preserves_function=True,
     )
     limits: ClassVar[Mapping[str, str]] = {"at": "above 0", "injections": "from 1 to 100"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.base import Facts, hidden_layers
 from neoteny.plasticity.interventions.optimizers import OptimizerIntervention, others
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.isometry import effective_strength
 from neoteny.plasticity.muon import Muon
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Time
@@ -26,6 +27,7 @@ class MuonIntervention(OptimizerIntervention):
     """Muon on the hidden layers' weights from the second layer on, Adam on everything else."""
 
     name: ClassVar[str] = "muon"
+    traits: ClassVar[Set[Trait]] = {Trait.SEVERAL_LEARNING_RATES, Trait.WHOLE_LAYER}
     facts: ClassVar[Facts] = Facts(
         "Jordan et al. (2024), kellerjordan.github.io/posts/muon",
         state="momentum in place of Adam's moments",
@@ -80,6 +82,12 @@ class MuonO(MuonIntervention):
     """Muon with AdamO's decoupled isometry step on every hidden layer's weights."""
 
     name: ClassVar[str] = "muono"
+    traits: ClassVar[Set[Trait]] = {
+        Trait.PULLS_TO_ISOMETRY,
+        Trait.UNIT_SINGULAR_VALUES,
+        Trait.SEVERAL_LEARNING_RATES,
+        Trait.WHOLE_LAYER,
+    }
     facts: ClassVar[Facts] = Facts(
         "the MuonO of Rosseau's nanochat-isometry (2026)",
         state="momentum in place of Adam's moments",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.base import Facts, Intervention
 from neoteny.plasticity.interventions.resets import Timed, period_in_updates, whole_iterations
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.surgery import hidden_layers, twins
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.networks import Observations
 
 __all__ = ["Dash", "HareTortoise", "ShrinkPerturb", "SoftShrinkPerturb", "blend"]
-
-REDRAWING = frozenset({"fresh", "head_reset", "layer_reset", "shrink_perturb"})
-RECYCLING = frozenset({"redo", "continual_backprop", "snr"})
 
 
 @torch.no_grad()
@@ -63,6 +61,11 @@ class ShrinkPerturb(Timed):
     """Shrink every parameter, add a new draw of the initial network, and forget the moments."""
 
     name: ClassVar[str] = "shrink_perturb"
+    traits: ClassVar[Set[Trait]] = {
+        Trait.DRAWS_WEIGHTS,
+        Trait.REDRAWS_LAYERS,
+        Trait.EDITS_EVERYTHING,
+    }
     facts: ClassVar[Facts] = Facts(
         "Ash, Adams, arXiv:1910.08475",
         needs_boundary=True,
@@ -92,6 +95,7 @@ class SoftShrinkPerturb(Timed):
     """
 
     name: ClassVar[str] = "soft_shrink_perturb"
+    traits: ClassVar[Set[Trait]] = {Trait.DRAWS_WEIGHTS, Trait.EDITS_EVERYTHING}
     facts: ClassVar[Facts] = Facts(
         "Ash, Adams, arXiv:1910.08475, in the form of Dohare et al., Nature 632 (2024)",
         cost="1 pass a period",
@@ -135,11 +139,11 @@ class HareTortoise(Timed):
     """
 
     name: ClassVar[str] = "hare_tortoise"
+    traits: ClassVar[Set[Trait]] = {Trait.AVERAGES_WEIGHTS, Trait.EDITS_EVERYTHING}
     facts: ClassVar[Facts] = Facts(
         "Lee et al., arXiv:2406.02596",
         state="slow weights",
         cost="1 pass",
-        conflicts=REDRAWING | RECYCLING | {"plasticity_injection", "dash"},
     )
     limits: ClassVar[Mapping[str, str]] = {"half_life": "above 0"}
 
@@ -191,12 +195,12 @@ class Dash(Intervention):
     """
 
     name: ClassVar[str] = "dash"
+    traits: ClassVar[Set[Trait]] = {Trait.SHRINKS_BY_GRADIENTS, Trait.WHOLE_LAYER}
     facts: ClassVar[Facts] = Facts(
         "Shin et al., arXiv:2410.23495",
         needs_boundary=True,
         state="mean gradients",
         cost="1 pass for some updates after a switch",
-        conflicts=REDRAWING,
     )
     limits: ClassVar[Mapping[str, str]] = {
         "minibatches": "from 1 to 1,000,000",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+import torch
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.isometry import effective_strength
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 
@@ -18,24 +21,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from neoteny.plasticity.learner import Learner
-    from neoteny.plasticity.networks import Network, Observations
+    from neoteny.plasticity.networks import Network
 
 __all__ = [
     "AdamOIntervention",
     "AdamWIntervention",
-    "NoIntervention",
     "OptimizerIntervention",
     "TunedAdam",
 ]
-
-
-@dataclass
-class NoIntervention(Intervention):
-    """Plain Adam, the baseline."""
-
-    name: ClassVar[str] = "none"
-    static: ClassVar[bool] = True
-    facts: ClassVar[Facts] = Facts("Kingma & Ba, arXiv:1412.6980")
 
 
 @dataclass
@@ -44,13 +37,15 @@ class OptimizerIntervention(Intervention):
 
     static: ClassVar[bool] = True
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        cls.hooks = "optimizer"
+    def start(self, learner: Learner) -> None:
+        """Remember whose updates are counted."""
+        super().start(learner)
+        self._learner = learner
 
-    def after_step(self, learner: Learner, obs: Observations) -> None:
-        """Count the steps."""
-        self.state["activity"] += 1
+    @property
+    def activity(self) -> Tensor:
+        """Steps of the optimiser, (M,)."""
+        return torch.full_like(self.state["activity"], self._learner.updates)
 
 
 @dataclass
@@ -58,6 +53,7 @@ class TunedAdam(OptimizerIntervention):
     """Adam with equal decay rates of both moments, a cheap and strong baseline."""
 
     name: ClassVar[str] = "adam"
+    traits: ClassVar[Set[Trait]] = {Trait.EQUAL_MOMENT_DECAYS}
     facts: ClassVar[Facts] = Facts(
         "Dohare et al., Nature 632 (2024); Lyle et al., arXiv:2303.01486", dqn="beta1=0.9"
     )
@@ -86,6 +82,7 @@ class AdamWIntervention(OptimizerIntervention):
     """Adam with decoupled weight decay of the hidden layers' weights; nothing else decays."""
 
     name: ClassVar[str] = "adamw"
+    traits: ClassVar[Set[Trait]] = {Trait.DECOUPLED_DECAY, Trait.ONLY_SHRINKS}
     facts: ClassVar[Facts] = Facts("Loshchilov & Hutter, arXiv:1711.05101")
     limits: ClassVar[Mapping[str, str]] = {"weight_decay": "at least 0", "half_life": "above 0"}
     exclusive: ClassVar[Sequence[tuple[str, str]]] = (("weight_decay", "half_life"),)
@@ -126,6 +123,11 @@ class AdamOIntervention(OptimizerIntervention):
     """Adam with a decoupled isometry step on hidden weights; the rest sees Adam only."""
 
     name: ClassVar[str] = "adamo"
+    traits: ClassVar[Set[Trait]] = {
+        Trait.PULLS_TO_ISOMETRY,
+        Trait.UNIT_SINGULAR_VALUES,
+        Trait.WHOLE_LAYER,
+    }
     facts: ClassVar[Facts] = Facts(
         "Rosseau, Müller, Nowé, ICML 2026, Eqs. 16, 19, 20", cost="2 products per layer"
     )
@@ -157,9 +159,10 @@ class AdamOIntervention(OptimizerIntervention):
             member_dims=1,
         )
 
-    def after_step(self, learner: Learner, obs: Observations) -> None:
-        """Count isometry steps."""
-        self.state["activity"] += float(self.half_life is not None or self.isometry > 0)
+    @property
+    def activity(self) -> Tensor:
+        """Isometry steps, (M,)."""
+        return super().activity * (self.half_life is not None or self.isometry > 0)
 
     def strength(self, settings: OptimizerSettings) -> dict[str, float]:
         """Effective strength a, and the rate 2as at which deviations decay, per update."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +18,7 @@ from neoteny.plasticity.interventions.base import (
     first_samples,
     hidden_layers,
 )
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import Tasks, Time
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ class L2ER(Intervention):
     """
 
     name: ClassVar[str] = "l2_er"
+    traits: ClassVar[Set[Trait]] = {Trait.PENALIZES_WEIGHTS, Trait.COUPLED_DECAY}
     facts: ClassVar[Facts] = Facts(
         "He et al., arXiv:2509.22335",
         probe=True,
         cost="1 pass; 1 forward and backward with eigenvalues every 8 updates",
-        conflicts=frozenset({"l2"}),
     )
     limits: ClassVar[Mapping[str, str]] = {
         "weight": "at least 0",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
 from neoteny.plasticity.interventions.resets import Timed
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import Tasks, Time
 from neoteny.plasticity.polar import newton_schulz, polar
 from neoteny.plasticity.surgery import write
@@ -62,12 +63,12 @@ class NaP(Intervention):
     """
 
     name: ClassVar[str] = "nap"
+    traits: ClassVar[Set[Trait]] = {Trait.FIXES_LENGTHS, Trait.WHOLE_LAYER}
     static: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         "Lyle et al., arXiv:2407.01800",
         state="1 length per layer",
         cost="1 pass, and that of layer_norm",
-        conflicts=frozenset({"adamw", "l2"}),
     )
 
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
@@ -98,6 +99,7 @@ class Fire(Timed):
     """
 
     name: ClassVar[str] = "fire"
+    traits: ClassVar[Set[Trait]] = {Trait.PROJECTS_TO_ISOMETRY, Trait.WHOLE_LAYER}
     facts: ClassVar[Facts] = Facts(
         "Han et al., arXiv:2602.08040",
         needs_boundary=True,
@@ -126,10 +128,10 @@ class NewtonSchulz(Timed):
     """
 
     name: ClassVar[str] = "newton_schulz"
+    traits: ClassVar[Set[Trait]] = {Trait.PROJECTS_TO_ISOMETRY, Trait.WHOLE_LAYER}
     facts: ClassVar[Facts] = Facts(
         "a baseline of Rosseau, Müller, Nowé, ICML 2026; Björck & Bowie, SIAM J. Num. Anal. (1971)",
         cost="30 products per layer and period",
-        conflicts=frozenset({"fire"}),
     )
     limits: ClassVar[Mapping[str, str]] = {"steps": "from 1 to 1,000", "scale": "above 0"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
-from neoteny.plasticity.interventions.network_resets import RECYCLING, REDRAWING
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.isometry import gram_deviation
 
 if TYPE_CHECKING:
@@ -22,15 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["L2", "IsometryLoss", "L2Init", "Parseval", "Penalty", "Spectral", "WassersteinInit"]
 
-FRESH_DRAWS = REDRAWING | RECYCLING | {"soft_shrink_perturb"}
-"""Interventions whose new weights would be pulled to those of the first draw."""
-
 
 @dataclass
 class Penalty(Intervention):
     """A weighted penalty on the parameters; its activity is the penalty summed over updates."""
 
     static: ClassVar[bool] = True
+    traits: ClassVar[Set[Trait]] = {Trait.PENALIZES_WEIGHTS}
     limits: ClassVar[Mapping[str, str]] = {"weight": "at least 0"}
 
     weight: float = 0.0
@@ -53,6 +51,11 @@ class Penalty(Intervention):
 class GramPenalty(Penalty):
     """The squared distance of each hidden layer's smaller Gram matrix from a multiple of one."""
 
+    traits: ClassVar[Set[Trait]] = {
+        Trait.PULLS_TO_ISOMETRY,
+        Trait.INITIAL_SINGULAR_VALUES,
+        Trait.WHOLE_LAYER,
+    }
     limits: ClassVar[Mapping[str, str]] = {"scale": "above 0"}
 
     scale: float | None = None
@@ -79,7 +82,6 @@ class IsometryLoss(GramPenalty):
     facts: ClassVar[Facts] = Facts(
         "Rosseau, Müller, Nowé, ICML 2026, Eq. 16",
         cost="3 products per layer",
-        conflicts=frozenset({"adamo", "muono", "scale_adamo"}),
     )
 
     weight: float = 0.2
@@ -98,7 +100,6 @@ class Parseval(GramPenalty):
     facts: ClassVar[Facts] = Facts(
         "Chung, Cherif, Meger, Precup, arXiv:2412.07224",
         cost="3 products per layer",
-        conflicts=frozenset({"adamo", "isometry_loss", "muono", "scale_adamo", "spectral"}),
     )
 
     weight: float = 1e-3
@@ -117,6 +118,11 @@ class L2(Intervention):
     """
 
     name: ClassVar[str] = "l2"
+    traits: ClassVar[Set[Trait]] = {
+        Trait.PENALIZES_WEIGHTS,
+        Trait.COUPLED_DECAY,
+        Trait.ONLY_SHRINKS,
+    }
     static: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         "Krogh & Hertz, NIPS 1991; in Adam as in Dohare et al., Nature 632 (2024)",
@@ -146,11 +152,11 @@ class L2Init(Penalty):
     """Pull every parameter towards its value at initialisation by the squared distance."""
 
     name: ClassVar[str] = "l2_init"
+    traits: ClassVar[Set[Trait]] = {Trait.REFERS_TO_INITIAL_WEIGHTS}
     facts: ClassVar[Facts] = Facts(
         "Kumar, Marklund, Van Roy, arXiv:2308.11958",
         state="initial parameters",
         cost="1 pass",
-        conflicts=FRESH_DRAWS,
     )
 
     weight: float = 1e-3
@@ -183,11 +189,11 @@ class WassersteinInit(Penalty):
     """
 
     name: ClassVar[str] = "wasserstein_init"
+    traits: ClassVar[Set[Trait]] = {Trait.REFERS_TO_INITIAL_WEIGHTS}
     facts: ClassVar[Facts] = Facts(
         "Lewandowski et al., arXiv:2312.00246",
         state="initial weights, sorted",
         cost="1 sort per layer",
-        conflicts=FRESH_DRAWS,
     )
 
     weight: float = 1e-3
@@ -219,11 +225,11 @@ class Spectral(Penalty):
     """
 
     name: ClassVar[str] = "spectral"
+    traits: ClassVar[Set[Trait]] = {Trait.UNIT_SINGULAR_VALUES, Trait.WHOLE_LAYER}
     facts: ClassVar[Facts] = Facts(
         "Lewandowski et al., arXiv:2406.06811",
         state="2 vectors per layer",
         cost="10 matrix-vector products per layer",
-        conflicts=frozenset({"parseval"}),
     )
     limits: ClassVar[Mapping[str, str]] = {
         "exponent": "from 1 to 100",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Time
 from neoteny.plasticity.surgery import hidden_layers, redraw, twins, write
 
@@ -88,6 +89,11 @@ class Fresh(Timed):
     """
 
     name: ClassVar[str] = "fresh"
+    traits: ClassVar[Set[Trait]] = {
+        Trait.DRAWS_WEIGHTS,
+        Trait.REDRAWS_LAYERS,
+        Trait.EDITS_EVERYTHING,
+    }
     facts: ClassVar[Facts] = Facts(
         "the fresh-agent reference of Nikishin et al., arXiv:2205.07802", needs_boundary=True
     )
@@ -125,6 +131,7 @@ class HeadReset(Timed):
     """
 
     name: ClassVar[str] = "head_reset"
+    traits: ClassVar[Set[Trait]] = {Trait.DRAWS_WEIGHTS, Trait.REDRAWS_LAYERS}
     facts: ClassVar[Facts] = Facts("Nikishin et al., arXiv:2205.07802", needs_boundary=True)
     limits: ClassVar[Mapping[str, str]] = {"hidden": "from 0 to 1,000"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from neoteny.plasticity.interventions.base import Facts, hidden_layers
 from neoteny.plasticity.interventions.optimizers import AdamOIntervention
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
 if TYPE_CHECKING:
@@ -33,15 +34,12 @@ class ScaleAdamO(AdamOIntervention):
     """
 
     name: ClassVar[str] = "scale_adamo"
+    traits: ClassVar[Set[Trait]] = {Trait.SCALES_LAYERS}
     static: ClassVar[bool] = False
     facts: ClassVar[Facts] = Facts(
         "the scale-AdamO of the authors' rejax (2026)",
         state="1 scale per layer",
         cost="2 products and 4 passes per layer",
-        # Those that rewrite the step would see V on one side of it and alpha V on the other;
-        # those that draw the whole network anew know nothing of alpha.
-        conflicts=frozenset({"nap", "trac", "upgd", "fresh", "shrink_perturb"})
-        | {"soft_shrink_perturb", "hare_tortoise"},
     )
     limits: ClassVar[Mapping[str, str]] = {"weight": "at least 0"}
 

@@ -15,7 +15,7 @@ LONGEST = 40.0
 
 def how_often(intervention: Intervention, settings: OptimizerSettings) -> str:
     """When and how fast it acts, such as "10.3 times a task"; empty if it does nothing at all."""
-    if intervention.hooks == "-":
+    if not intervention.hooks:
         return ""
     parts = [_acts(intervention.acts_every(settings), settings)]
     if intervention.acts_at_most < math.inf:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from neoteny.plasticity.activations import ACTIVATIONS, Activation
 from neoteny.plasticity.diagnostics.units import dormant_mask
 from neoteny.plasticity.interventions.base import Facts, Intervention, as_samples, first_samples
 from neoteny.plasticity.interventions.resets import Timed
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.surgery import (
     fresh_weight,
@@ -45,12 +46,16 @@ class ReDo(Timed):
     """
 
     name: ClassVar[str] = "redo"
+    traits: ClassVar[Set[Trait]] = {
+        Trait.DRAWS_WEIGHTS,
+        Trait.RECYCLES_UNITS,
+        Trait.FINDS_DORMANT_UNITS,
+    }
     facts: ClassVar[Facts] = Facts(
         "Sokar et al., arXiv:2302.12902",
         probe=True,
         cost="1 forward a period",
         dqn="tau=0.1",
-        conflicts=frozenset({"deep_fourier"}),
     )
     limits: ClassVar[Mapping[str, str]] = {"tau": "at least 0"}
 
@@ -97,6 +102,7 @@ class ContinualBackprop(Intervention):
     """
 
     name: ClassVar[str] = "continual_backprop"
+    traits: ClassVar[Set[Trait]] = {Trait.DRAWS_WEIGHTS, Trait.RECYCLES_UNITS}
     facts: ClassVar[Facts] = Facts(
         "Dohare et al., Nature 632 (2024), algorithm 1",
         probe=True,
@@ -240,12 +246,16 @@ class SNR(Timed):
     """
 
     name: ClassVar[str] = "snr"
+    traits: ClassVar[Set[Trait]] = {
+        Trait.DRAWS_WEIGHTS,
+        Trait.RECYCLES_UNITS,
+        Trait.FINDS_SILENT_UNITS,
+    }
     facts: ClassVar[Facts] = Facts(
         "Farias, Jozefiak, arXiv:2410.20098",
         probe=True,
         state="silences, histograms of gaps",
         cost="1 small forward",
-        conflicts=frozenset({"crelu", "groupsort", "deep_fourier"}),
     )
     limits: ClassVar[Mapping[str, str]] = {
         "rejection": "between 0 and 1",

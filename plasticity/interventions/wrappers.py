@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.noise import gaussian, member_keys
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 
@@ -31,9 +32,7 @@ class StepWrapper(Intervention):
     part of the step. The gradients it sees are clipped.
     """
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        cls.hooks = "around the optimiser's step"
+    traits: ClassVar[Set[Trait]] = {Trait.REWRITES_STEPS}
 
     def start(self, learner: Learner) -> None:
         """Hook into the optimiser."""
@@ -73,13 +72,15 @@ class UPGD(StepWrapper):
     """
 
     name: ClassVar[str] = "upgd"
+    traits: ClassVar[Set[Trait]] = {
+        Trait.ONE_LEARNING_RATE,
+        Trait.READS_GRADIENTS,
+        Trait.DECOUPLED_DECAY,
+    }
     facts: ClassVar[Facts] = Facts(
         "Elsayed & Mahmood, arXiv:2404.00781",
         state="utility of each parameter",
         cost="4 passes and noise",
-        # A penalty's gradient would count as utility, and there is one learning rate.
-        conflicts=frozenset({"adamw", "l2", "l2_er", "muon", "muono", "trac"})
-        | {"l2_init", "wasserstein_init", "spectral", "parseval", "isometry_loss"},
     )
     limits: ClassVar[Mapping[str, str]] = {
         "sigma": "at least 0",
