@@ -1,7 +1,6 @@
 """Agents of others on our environments and through our wrappers, from which they really learn.
 
-`train` below is a whole PPO in the manner of CleanRL: one function that knows Gymnasium and torch
-and nothing of neoteny, to show what a loop of one's own looks like. The other agents are
+One is examples/single_file_ppo.py, a whole PPO in the manner of CleanRL; the others are
 Stable-Baselines3's. Each learns CartPole in two worlds: ours on the device, and Gymnasium's on the
 host under `NonStationary`, where every 4,096 steps the pole's length changes between 0.5 and 1.
 """
@@ -13,20 +12,14 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from single_file_ppo import LANES, STEPS, changing, train
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
-from torch import nn
-from torch.distributions import Categorical
 
 from neoteny.envs import make
 from neoteny.sb3.vec_env import SB3VecEnv
-from neoteny.wrappers import Cyclic, Dynamics, NonStationary
-
-LANES = 8
-STEPS, EPOCHS, BATCH = 64, 6, 128
-GAMMA, LAMBDA, CLIP = 0.99, 0.95, 0.2
 
 
 @pytest.fixture(autouse=True)
@@ -35,98 +28,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-class Agent(nn.Module):
-    """Policy and value, two networks."""
-
-    def __init__(self, envs: gymnasium.vector.VectorEnv) -> None:
-        super().__init__()
-        inputs = int(np.prod(envs.single_observation_space.shape))
-
-        def network(outputs: int) -> nn.Module:
-            hidden = [nn.Linear(inputs, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh()]
-            return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(64, outputs))
-
-        self.policy = network(int(envs.single_action_space.n))
-        self.value = network(1)
-
-    def act(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        choice = Categorical(logits=self.policy(obs))
-        action = choice.sample()
-        return action, choice.log_prob(action), self.value(obs).squeeze(1)
-
-
-def train(envs: gymnasium.vector.VectorEnv, total: int, seed: int = 0) -> list[float]:
-    """PPO on NumPy arrays from a vector environment with SAME_STEP autoreset.
-
-    Returns:
-        The returns of the episodes, in the order in which they ended.
-    """
-    torch.manual_seed(seed)
-    agent = Agent(envs)
-    optimizer = torch.optim.Adam(agent.parameters(), lr=2.5e-3, eps=1e-5)
-    lanes, returns, running = envs.num_envs, [], np.zeros(envs.num_envs)
-    obs = torch.from_numpy(envs.reset(seed=seed)[0]).float()
-    for _ in range(total // (STEPS * lanes)):
-        rows = []
-        for _ in range(STEPS):
-            with torch.no_grad():
-                action, logprob, value = agent.act(obs)
-            following, reward, terminated, truncated, info = envs.step(action.numpy())
-            running += reward
-            done = terminated | truncated
-            returns += running[done].tolist()
-            running[done] = 0
-            reward = torch.from_numpy(np.asarray(reward, np.float32)).clone()
-            if (cut := truncated & ~terminated).any():  # the episode would have gone on
-                final = torch.from_numpy(np.stack(info["final_obs"][cut])).float()
-                with torch.no_grad():
-                    reward[torch.from_numpy(cut)] += GAMMA * agent.value(final).squeeze(1)
-            alive = torch.from_numpy(1.0 - done).float()
-            rows.append((obs, action, logprob, value, reward, alive))
-            obs = torch.from_numpy(following).float()
-        batch = [torch.stack(column) for column in zip(*rows, strict=True)]
-        improve(agent, optimizer, *batch, obs)
-    return returns
-
-
-def improve(agent, optimizer, obs, action, logprob, value, reward, alive, last_obs) -> None:
-    """Advantages by GAE, then epochs of clipped updates; all (STEPS, lanes, ...)."""
-    advantage = torch.zeros_like(reward)
-    with torch.no_grad():
-        following, carried = agent.value(last_obs).squeeze(1), 0.0
-    for t in reversed(range(STEPS)):
-        delta = reward[t] + GAMMA * following * alive[t] - value[t]
-        carried = delta + GAMMA * LAMBDA * alive[t] * carried
-        advantage[t], following = carried, value[t]
-    target = advantage + value
-    flat = [x.flatten(0, 1) for x in (obs, action, logprob, advantage, target)]
-    for _ in range(EPOCHS):
-        for rows in torch.randperm(len(flat[0])).split(BATCH):
-            some, taken, before, gain, goal = (x[rows] for x in flat)
-            choice = Categorical(logits=agent.policy(some))
-            gain = (gain - gain.mean()) / (gain.std() + 1e-8)
-            ratio = (choice.log_prob(taken) - before).exp()
-            clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
-            loss = -torch.min(ratio * gain, clipped * gain).mean()
-            loss += 0.5 * (agent.value(some).squeeze(1) - goal).square().mean()
-            loss -= 0.01 * choice.entropy().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(agent.parameters(), 0.5)
-            optimizer.step()
-
-
-def changing(lane: int) -> NonStationary:
-    """Gymnasium's CartPole, one of several, whose pole grows and shrinks."""
-    return NonStationary(
-        gymnasium.make("CartPole-v1"),
-        Cyclic(4_096, 2),
-        [Dynamics("length", (0.5, 1.0))],
-        stride=LANES,
-        lane=lane,
-    )
 
 
 def vector_world(kind: str) -> gymnasium.vector.VectorEnv:

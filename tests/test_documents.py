@@ -1,0 +1,134 @@
+"""What the pages promise: links lead somewhere, snippets run, commands are understood."""
+
+import importlib
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import tyro
+
+import neoteny.envs
+import neoteny.train
+
+ROOT = Path(neoteny.envs.__file__).parents[1]
+PAGES = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md")]
+    if path.relative_to(ROOT).parts[0] in {path.name, "docs", "examples", "results"}
+    and "runs" not in path.relative_to(ROOT).parts
+)
+GUIDES = [path for path in PAGES if "results" not in path.relative_to(ROOT).parts]
+
+
+def blocks(path, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def anchors(path):
+    """What GitHub calls the headings of a page."""
+    found = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found}
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_bytes()) <= 7_000
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if not link.startswith(("http:", "https:")):
+            target, _, anchor = link.partition("#")
+            there = path.parent / target if target else path
+            assert there.exists(), link
+            assert not anchor or anchor in anchors(there), link
+
+
+def test_the_indices_name_every_page():
+    docs = (ROOT / "docs/index.md").read_text()
+    for path in (ROOT / "docs").glob("*.md"):
+        assert path.name == "index.md" or f"]({path.name})" in docs, path
+    results = (ROOT / "results/README.md").read_text()
+    for folder in {path.relative_to(ROOT / "results").parts[0] for path in PAGES if "results" in
+                   path.relative_to(ROOT).parts} - {"README.md"}:  # fmt: skip
+        assert f"]({folder}/README.md)" in results, folder
+    examples = (ROOT / "examples/README.md").read_text()
+    for path in (ROOT / "examples").glob("*.py"):
+        assert f"]({path.name})" in examples, path
+
+
+def test_every_published_table_stands_on_a_page():
+    for path in (ROOT / "results").glob("*/**/*.csv"):
+        folder, *_ = path.relative_to(ROOT / "results").parts
+        if folder != "runs":
+            page = ROOT / "results" / folder / "README.md"
+            assert f"]({path.relative_to(page.parent)})" in page.read_text(), path
+
+
+SNIPPETS = {text: name_of(path) for path in GUIDES for text in blocks(path, "python")}
+
+
+@pytest.mark.parametrize("text", SNIPPETS, ids=list(SNIPPETS.values()))
+def test_snippets_run(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text.replace("10_000", "2_048"), "snippet", "exec"), {"__name__": "snippet"})
+
+
+def commands(path):
+    """The command lines of a page: those of its code blocks, then those within its sentences."""
+    text = path.read_text()
+    lines = "".join(blocks(path, "")).replace("\\\n", " ").splitlines()
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
+    for line in [*lines, *inline]:
+        if re.match(r"(python (train\.py |benchmarks/)|neoteny |make )[a-z]", line):
+            words = shlex.split(line, comments=True)
+            yield words[words[0] == "python" :]
+
+
+COMMANDS = sorted(
+    {
+        (name_of(path), shlex.join(words))
+        for path in PAGES
+        for words in commands(path)
+        if not re.search(r"--help|\b(RUN|DIR|NAME|PATH|FILE|STREAM)\b", shlex.join(words))
+    }
+)
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_commands_are_understood(page, command, tmp_path, monkeypatch):
+    words = shlex.split(command)
+    if words[0] == "make":
+        assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
+    elif words[0].startswith("benchmarks/"):
+        monkeypatch.syspath_prepend(ROOT / "benchmarks")
+        module = importlib.import_module(Path(words[0]).stem)
+        tyro.cli(module.Config, args=words[1:])
+    else:  # train.py or neoteny
+        for text in blocks(ROOT / page, "yaml"):
+            (tmp_path / "drifting.yaml").write_text(text)
+        asked = []
+        for name in ("run", "compare", "report", "watch", "timeline", "print_listing"):
+            monkeypatch.setattr(neoteny.train, name, lambda *a, **_: asked.append(a))
+        monkeypatch.chdir(tmp_path)
+        assert neoteny.train.main(words[1:]) == 0
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "said"),
+    [
+        ("single_file_ppo", "--steps 4096", "feature rank"),
+        ("sb3_callbacks", "--steps 512", "dormant"),
+    ],
+)
+def test_examples_run(script, options, said, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [script, *options.split()])
+    importlib.import_module(script).main()
+    assert said in capsys.readouterr().out
