@@ -6,11 +6,9 @@ The moments see the task's gradient only. The isometry step is taken first, as A
 decay, so that both terms are evaluated at the weights the gradient was computed at.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 from operator import is_
 from typing import Any
 
@@ -20,12 +18,8 @@ from torch.optim import Adam
 from torch.optim.adam import adam
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.isometry import (
-    as_maps,
-    effective_strength,
-    isometry_step,
-    require_full_precision,
-)
+from neoteny.plasticity.adamo_checks import check_pull, check_settings, safe_strength
+from neoteny.plasticity.isometry import as_maps, isometry_step, require_full_precision
 
 # Stacking equal shapes saves kernel launches and costs a copy, which on CPU loses above this size.
 _STACK_NUMEL = {"cpu": 1 << 15}
@@ -54,6 +48,24 @@ _NAMES = ("params", "param_names")
 
 _SHAPING = ("member_dims", "blocks", "foreach")
 """Settings that say which parameters take their isometry step together."""
+
+_CHECKED = (
+    *("scale", "member_dims", "blocks"),
+    *("lr", "betas", "eps", "weight_decay", "isometry", "isometry_lr"),
+)
+"""Settings that are checked again once another value was put in."""
+_WEIGHED = slice(3)
+"""The first of them, with which weights have to be looked at again."""
+
+
+@dataclass
+class _Checked:
+    """What was found good in a group."""
+
+    settings: list[Any]
+    strength: float = 0.0
+    """Strength of the isometry step up to which no weight grows without bound; see
+    `safe_strength`."""
 
 
 @dataclass
@@ -86,7 +98,10 @@ class AdamO(Adam):
     a = 4 * lr * isometry: see `effective_strength` and `half_life`. Every step looks at the
     settings again, whoever changed them (a schedule, a loaded state), and what cannot work is
     refused before any weight moves; a learning rate that is a tensor on an accelerator is not
-    read, so that the host never waits: keep 4 * lr * isometry * scale below 1 there. Loading the
+    read, so that the host never waits: keep 4 * lr * isometry * scale below 1 there. Weights are
+    looked at by the first step, and again when the strength has risen or a state was loaded: from a
+    largest singular value sigma with a * (sigma^2 - scale) > 2 the step would make them larger
+    without bound. With members, that is refused where it is true of all. Loading the
     state of a `torch.optim.Adam` takes over its flags and keeps the settings that are ours.
 
     Args:
@@ -111,14 +126,9 @@ class AdamO(Adam):
         differentiable: as in Adam, without an isometry step.
 
     Raises:
-        ValueError: for a setting out of range, a * scale >= 1, which diverges, weights in half
-            precision, in which the isometry step would be lost in rounding, and `differentiable`
-            with an isometry step.
-
-    Note:
-        Weights are not looked at: a step from a largest singular value sigma with a * sigma^2 > 2
-        makes it larger still. Usual initialisations of layers are far below; an embedding with
-        entries of unit variance is not, and `isometry_groups` leaves embeddings out.
+        ValueError: for a setting out of range, a * scale >= 1, which diverges, weights too large
+            for the step or in half precision, in which it would be lost in rounding, and
+            `differentiable` with an isometry step.
 
     Source: "Preserving Plasticity in Continual Learning via Dynamical Isometry", §4.4, Eqs. 19-20.
     """
@@ -149,6 +159,7 @@ class AdamO(Adam):
         if foreach and fused:
             raise InputError("foreach and fused cannot both be True; choose one")
         self._plans: dict[int, _Plan] = {}
+        self._checked: dict[int, _Checked] = {}
         self._own = {
             "isometry": isometry,
             "isometry_lr": isometry_lr,
@@ -162,7 +173,7 @@ class AdamO(Adam):
             "eps": eps,
             "weight_decay": weight_decay,
         }
-        _check_settings({**adam_settings, **self._own})
+        check_settings({**adam_settings, **self._own})
         super().__init__(
             params,
             **adam_settings,
@@ -186,12 +197,12 @@ class AdamO(Adam):
             ValueError: for settings that cannot work; see the class.
         """
         self.defaults.update(self.__dict__.pop("_own", {}))  # Adam's constructor has only its own
-        _check_settings({**self.defaults, **param_group})
+        check_settings({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._plans = {}
+        self._plans, self._checked = {}, {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore a state, also one of `torch.optim.Adam`.
@@ -224,6 +235,8 @@ class AdamO(Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        for index, group in enumerate(self.param_groups):
+            self._check(index, group)
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             moves = [self._prepare(group) for group in self.param_groups]
             pulls = [
@@ -236,6 +249,46 @@ class AdamO(Adam):
                 pull()
                 move()
         return loss
+
+    def require_stable(self) -> None:
+        """Look at the weights now, and not only with the first step.
+
+        Raises:
+            ValueError: if a step would make a weight larger without bound.
+        """
+        for index, group in enumerate(self.param_groups):
+            self._check(index, group)
+            if group["isometry"]:
+                self._look(index, group, _strength(group, group["params"]))
+
+    def _check(self, index: int, group: dict[str, Any]) -> None:
+        """Refuse settings that have been changed to what cannot work."""
+        settings = [group[name] for name in _CHECKED]
+        checked = self._checked.get(index)
+        if checked is not None and all(map(is_, settings, checked.settings)):
+            return
+        lr = group["lr"]
+        unread = isinstance(lr, Tensor) and lr.device.type != "cpu"
+        check_settings({**group, "lr": 0.0} if unread else group)
+        strength = 0.0
+        if checked is not None and all(map(is_, settings[_WEIGHED], checked.settings[_WEIGHED])):
+            strength = checked.strength
+        self._checked[index] = _Checked(settings, strength)
+
+    def _look(self, index: int, group: dict[str, Any], strength: float | Tensor) -> None:
+        """Refuse weights from which the isometry step diverges, as far as the host can see."""
+        if isinstance(strength, Tensor):
+            if strength.device.type != "cpu":
+                return
+            strength = strength.item()
+        checked = self._checked[index]
+        if strength <= checked.strength or torch.compiler.is_compiling():
+            return
+        weights = group["params"]
+        recorded = any(w.is_cuda for w in weights) and torch.cuda.is_current_stream_capturing()
+        if not recorded:
+            shape = (group[name] for name in _CHECKED[_WEIGHED])
+            checked.strength = safe_strength(weights, strength, *shape)
 
     def _prepare(self, group: dict[str, Any]) -> tuple[list[Tensor], Move]:
         """A group's parameters that have gradients, and Adam's step of them.
@@ -265,6 +318,7 @@ class AdamO(Adam):
         strength = _strength(group, params)
         for bucket in plan.buckets:
             require_full_precision(bucket[0])
+        self._look(index, group, strength)
         return partial(_pull, plan.buckets, strength, group)
 
 
@@ -311,59 +365,3 @@ def _strength(group: dict[str, Any], params: list[Tensor]) -> float | Tensor:
     if on_host and any(param.device.type == "cpu" for param in params):
         raise InputError("capturable=True needs parameters on an accelerator: set it to False")
     return strength
-
-
-def check_pull(settings: dict[str, Any]) -> float:
-    """Effective strength of an isometry step.
-
-    Args:
-        settings: `lr`, a number or a tensor with one, `isometry_lr`, `isometry` and `scale`.
-
-    Raises:
-        ValueError: if one is out of range or the step diverges; it names the value and the fix.
-    """
-    lr, scale, isometry = settings["lr"], settings["scale"], settings["isometry"]
-    if isinstance(lr, Tensor):
-        if lr.numel() != 1:
-            raise InputError(f"lr has shape {tuple(lr.shape)}: a tensor lr has one element")
-        lr = lr.item()
-    isometry_lr = lr if settings["isometry_lr"] is None else settings["isometry_lr"]
-    _check_numbers({"lr": lr, "isometry": isometry, "isometry_lr": isometry_lr})
-    if not (_is_number(scale) and 0 < scale < math.inf):
-        raise InputError(f"scale={scale!r} is not a finite number > 0; give one, e.g. 1.0")
-    strength = effective_strength(isometry_lr, isometry)
-    if strength * scale >= 1:
-        raise InputError(
-            f"4 * lr {isometry_lr:g} * isometry {isometry:g} * scale {scale:g} = "
-            f"{strength * scale:g} >= 1: the isometry step diverges; "
-            f"lower isometry below {1 / (4 * isometry_lr * scale):g}"
-        )
-    return strength
-
-
-def _check_settings(settings: dict[str, Any]) -> None:
-    """Raise ValueError for settings that cannot work, naming the value and the fix."""
-    check_pull(settings)
-    _check_numbers({name: settings[name] for name in ("eps", "weight_decay")})
-    for name, least in (("member_dims", 0), ("blocks", 1)):
-        count: Any = settings[name]
-        if not (_is_number(count) and isinstance(count, int) and count >= least):
-            raise InputError(f"{name}={count!r} is not a whole number >= {least}; give one")
-    betas = settings["betas"]
-    if not (isinstance(betas, Sequence) and len(betas) == 2 and all(map(_is_rate, betas))):
-        raise InputError(f"betas={betas!r} are not two numbers in [0, 1); give e.g. (0.9, 0.999)")
-
-
-def _check_numbers(values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        if not (_is_number(value) and 0 <= value < math.inf):
-            raise InputError(f"{name}={value!r} is not a finite number >= 0; give one")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_rate(value: Any) -> bool:
-    """Whether it is a number, or a tensor with one, in [0, 1)."""
-    return (isinstance(value, Tensor) or _is_number(value)) and bool(0 <= value < 1)

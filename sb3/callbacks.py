@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity import adamo
+from neoteny.plasticity.adamo_checks import check_pull, safe_strength
 from neoteny.plasticity.diagnostics import diagnose
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.isometry import half_life, isometry_step
@@ -139,7 +140,7 @@ class IsometryCallback(BaseCallback):
     Raises:
         ValueError: for settings out of range; at the start of training, if the policy is not
             known, or the optimiser is AdamO already; there and before any step, if the pull is so
-            strong that it diverges.
+            strong, or a weight so large, that it diverges.
     """
 
     def __init__(
@@ -154,9 +155,10 @@ class IsometryCallback(BaseCallback):
         self.isometry_lr = isometry_lr
         self.scale = scale
         self._groups: list[dict[str, Any]] = []
+        self._safe = 0.0
         self._handle: Any = None
         self._started: float | None = None
-        adamo.check_pull(self._pull_settings(0.0))
+        check_pull(self._pull_settings(0.0))
 
     def _pull_settings(self, lr: float) -> dict[str, Any]:
         return {
@@ -171,10 +173,12 @@ class IsometryCallback(BaseCallback):
         optimizer = self.model.policy.optimizer
         if isinstance(optimizer, adamo.AdamO):
             raise InputError("the optimiser is AdamO, which pulls by itself: drop IsometryCallback")
-        strength = adamo.check_pull(self._pull_settings(optimizer.param_groups[0]["lr"]))
+        strength = check_pull(self._pull_settings(optimizer.param_groups[0]["lr"]))
         self._groups = [
             group | {"params": same} for group in groups for same in _alike(group["params"])
         ]
+        self._safe = 0.0
+        self._look(strength)
         if self._handle is not None:
             self._handle.remove()  # of a call that ended by an exception
         self._handle = optimizer.register_step_pre_hook(self._pull)
@@ -188,11 +192,20 @@ class IsometryCallback(BaseCallback):
         # A call of `learn` that ends by an exception does not tell its callbacks.
         if self.model.start_time != self._started:
             return
-        strength = adamo.check_pull(self._pull_settings(optimizer.param_groups[0]["lr"]))
+        strength = check_pull(self._pull_settings(optimizer.param_groups[0]["lr"]))
+        self._look(strength)
         for group in self._groups:
             moving = [weight for weight in group["params"] if weight.grad is not None]
             if strength and moving:
                 isometry_step(moving, strength, self.scale, 0, group.get("blocks", 1))
+
+    def _look(self, strength: float) -> None:
+        """Refuse weights that are too large for a pull stronger than any before."""
+        if strength > self._safe:
+            self._safe = min(
+                safe_strength(g["params"], strength, self.scale, 0, g.get("blocks", 1))
+                for g in self._groups
+            )
 
     def _on_step(self) -> bool:
         return True

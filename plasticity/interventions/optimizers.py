@@ -150,7 +150,7 @@ class AdamOIntervention(OptimizerIntervention):
 
     def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer:
         """AdamO over groups declared by role."""
-        return AdamO(
+        optimizer = AdamO(
             isometry_groups(network),
             **settings.adam,
             isometry=self._isometry(settings),
@@ -158,6 +158,8 @@ class AdamOIntervention(OptimizerIntervention):
             scale=self.scale,
             member_dims=1,
         )
+        optimizer.require_stable()
+        return optimizer
 
     @property
     def activity(self) -> Tensor:
