@@ -44,8 +44,8 @@ class ActionDistribution(ABC):
 
     @property
     @abstractmethod
-    def columns(self) -> int:
-        """Numbers that an action is stored as in a minibatch, and uniform numbers it takes."""
+    def action_dim(self) -> int:
+        """Numbers that an action has in a minibatch, and uniform numbers that it is drawn from."""
 
     @abstractmethod
     def allocate(self, *lead: int, device: torch.device) -> Tensor:
@@ -57,7 +57,7 @@ class ActionDistribution(ABC):
 
         Args:
             outputs: (..., P).
-            uniform: (..., columns) in [0, 1).
+            uniform: (..., action_dim) in [0, 1).
 
         Returns:
             Actions, as they are stored, and their log-probabilities (...).
@@ -81,24 +81,24 @@ class ActionDistribution(ABC):
 
     @abstractmethod
     def split(self, action: Tensor) -> Sequence[Tensor]:
-        """Actions as `columns` tensors (...) of floats."""
+        """Actions as `action_dim` tensors (...) of floats."""
 
     @abstractmethod
-    def join(self, columns: Tensor) -> Tensor:
-        """Actions from their columns (..., columns)."""
+    def join(self, numbers: Tensor) -> Tensor:
+        """Actions from their numbers (..., action_dim)."""
 
     @abstractmethod
-    def playable(self, action: Tensor) -> Tensor:
+    def to_env(self, action: Tensor) -> Tensor:
         """Actions (M, N, ...) as the environment takes them: (L, *action), within its bounds."""
 
     def draw(self, keys: Tensor, step: Tensor | int, members: int) -> Tensor:
-        """The uniform numbers of one step: (M, N, columns) from keys (L,).
+        """The uniform numbers of one step: (M, N, action_dim) from keys (L,).
 
         A lane's numbers depend on its key and the step alone.
         """
-        slots = torch.arange(self.columns, device=keys.device).unsqueeze(1)
-        uniform = rng.uniform(rng.bits(keys, step, slots))  # (columns, L)
-        return uniform.view(self.columns, members, -1).movedim(0, -1)
+        slots = torch.arange(self.action_dim, device=keys.device).unsqueeze(1)
+        uniform = rng.uniform(rng.bits(keys, step, slots))  # (action_dim, L)
+        return uniform.view(self.action_dim, members, -1).movedim(0, -1)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Categorical(ActionDistribution):
         return self.choices
 
     @property
-    def columns(self) -> int:
+    def action_dim(self) -> int:
         """One: the index."""
         return 1
 
@@ -169,12 +169,12 @@ class Categorical(ActionDistribution):
         """See :meth:`ActionDistribution.split`."""
         return [action.float()]
 
-    def join(self, columns: Tensor) -> Tensor:
+    def join(self, numbers: Tensor) -> Tensor:
         """See :meth:`ActionDistribution.join`."""
-        return columns.squeeze(-1).long()
+        return numbers.squeeze(-1).long()
 
-    def playable(self, action: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.playable`."""
+    def to_env(self, action: Tensor) -> Tensor:
+        """See :meth:`ActionDistribution.to_env`."""
         return action.flatten()
 
 
@@ -204,7 +204,7 @@ class Gaussian(ActionDistribution):
         return math.prod(self.shape)
 
     @property
-    def columns(self) -> int:
+    def action_dim(self) -> int:
         """The A numbers."""
         return self.size
 
@@ -253,12 +253,12 @@ class Gaussian(ActionDistribution):
         """See :meth:`ActionDistribution.split`."""
         return action.unbind(-1)
 
-    def join(self, columns: Tensor) -> Tensor:
+    def join(self, numbers: Tensor) -> Tensor:
         """See :meth:`ActionDistribution.join`."""
-        return columns
+        return numbers
 
-    def playable(self, action: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.playable`."""
+    def to_env(self, action: Tensor) -> Tensor:
+        """See :meth:`ActionDistribution.to_env`."""
         return action.flatten(0, 1).clamp(self.low, self.high).view(-1, *self.shape)
 
     @property

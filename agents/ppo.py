@@ -158,7 +158,7 @@ class PPO:
             rollout.action[t] = action
             rollout.log_prob[t] = log_prob
             rollout.value[t] = value
-            obs, reward, terminated, truncated, info = envs.step(self.policy.playable(action))
+            obs, reward, terminated, truncated, info = envs.step(self.policy.to_env(action))
             truncated = truncated & ~terminated
             rollout.reward[t] = self._by_member(reward)
             rollout.terminated[t] = self._by_member(terminated)
@@ -298,7 +298,7 @@ class Minibatch:
     obs: Observations
     """(T L, *shape), the rollout's memory, or all its ones."""
     fields: Tensor
-    """(T L, 4 + columns): log-probability, value, advantage, return, action; one gather for all."""
+    """(T L, 4 + action_dim): log-probability, value, advantage, return, action."""
     rows: Tensor
     """(M, B) int64, the rows of both that the update reads."""
     totals: Tensor
@@ -312,7 +312,7 @@ class Minibatch:
         members, like = rollout.members, rollout.value
         return cls(
             obs=rollout.obs.flatten(0, 1),
-            fields=like.new_empty(like.numel(), 4 + policy.columns),
+            fields=like.new_empty(like.numel(), 4 + policy.action_dim),
             rows=rollout.slot.new_empty(members, config.minibatch_size),
             totals=like.new_zeros(statistics, members),
         )

@@ -19,7 +19,7 @@ from neoteny.plasticity.interventions import (
     Intervention,
     parse_intervention,
 )
-from neoteny.plasticity.interventions.base import HOOKS
+from neoteny.plasticity.interventions.intervention import HOOKS
 from neoteny.plasticity.interventions.traits import why_not
 
 __all__ = ["intervention", "interventions"]
@@ -95,7 +95,7 @@ def facts(name: str) -> dict[str, str]:
     cls = INTERVENTIONS[name]
     others = ", ".join(sorted(conflicts(name))) or "-"
     hooks = ", ".join(hook for hook in HOOKS if hook in cls.hooks) or "-"
-    values = (hooks, needs(name), cls.facts.state, cls.facts.cost, cls.source, others)
+    values = (hooks, needs(name), cls.metadata.state, cls.metadata.cost, cls.source, others)
     return dict(zip(_FACTS, values, strict=True))
 
 
@@ -105,7 +105,7 @@ def needs(name: str) -> str:
     ppo, dqn = (parse_intervention(name, agent).needs_boundaries for agent in ("ppo", "dqn"))
     if ppo or dqn:
         found.append("switches" if ppo == dqn else f"switches ({'PPO' if ppo else 'DQN'})")
-    if INTERVENTIONS[name].facts.probe:
+    if INTERVENTIONS[name].metadata.probe:
         found.append("minibatch")
     return ", ".join(found) or "-"
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from neoteny.core.errors import FrozenError, InputError, RunError
 from neoteny.core.names import require_known
 from neoteny.experiments import report as reporting
-from neoteny.experiments.agents import AGENTS, HYPER
+from neoteny.experiments.agent_kinds import AGENT_CONFIGS, AGENTS
 from neoteny.experiments.config import PRESETS, CompareConfig, RunConfig
 from neoteny.experiments.console import caution
 from neoteny.experiments.folders import has_checkpoint
@@ -46,8 +46,10 @@ def preset_defaults(arguments: Sequence[str]) -> dict[str, Any]:
         )
     defaults |= {"agent": agent or defaults["agent"], "preset": preset}
     hyper = AGENTS[defaults["agent"]].hyper
-    given = defaults.get(hyper) or HYPER[hyper]()
-    return defaults | dict.fromkeys(HYPER) | {hyper: given}  # only its own options are offered
+    given = defaults.get(hyper) or AGENT_CONFIGS[hyper]()
+    return (
+        defaults | dict.fromkeys(AGENT_CONFIGS) | {hyper: given}
+    )  # only its own options are offered
 
 
 def resume_defaults(arguments: Sequence[str], allowed: Allowed) -> RunConfig | None:

@@ -17,7 +17,7 @@ from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import InputError
 from neoteny.core.options import Text, check_fields
-from neoteny.experiments.agents import AGENTS, HYPER, AgentSettings
+from neoteny.experiments.agent_kinds import AGENT_CONFIGS, AGENTS, AgentSettings
 from neoteny.experiments.presets import PRESETS
 from neoteny.plasticity.interventions import Intervention, make_interventions
 from neoteny.plasticity.network_spec import PAPER_GAIN, NetworkSpec
@@ -147,7 +147,7 @@ class TrainConfig:
     def _keep_own_hyper(self) -> None:
         """Give the agent hyper-parameters if it has none, and take away those of others."""
         own = AGENTS[self.agent].hyper
-        for name, kind in HYPER.items():
+        for name, kind in AGENT_CONFIGS.items():
             if name != own:
                 object.__setattr__(self, name, None)
             elif getattr(self, name) is None:
@@ -211,7 +211,7 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in HYPER:
+        for name in AGENT_CONFIGS:
             hyper = values.pop(name)
             if hyper is not None:
                 values[name] = dataclasses.asdict(hyper)

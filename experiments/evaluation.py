@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neoteny.core import rng
-from neoteny.experiments.agents import AGENTS
+from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.worlds import make_envs
 from neoteny.wrappers.member_schedules import MemberSchedules

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neoteny.core.errors import FrozenError
 from neoteny.core.text import visible
-from neoteny.experiments.agents import AGENTS, Probe
+from neoteny.experiments.agent_kinds import AGENTS, Probe
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
 from neoteny.experiments.evaluation import evaluate

@@ -17,7 +17,7 @@ from typing import Any
 from neoteny.core.errors import InputError, error_context
 from neoteny.core.options import fit
 from neoteny.core.own_code import run_file, run_module
-from neoteny.experiments.agents import AGENTS, HYPER
+from neoteny.experiments.agent_kinds import AGENT_CONFIGS, AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import CONFIG, read_json
 from neoteny.wrappers.file_checks import check_keys
@@ -110,14 +110,14 @@ def from_dict(values: Mapping[str, Any], allowed: Allowed | None = None) -> RunC
             raise InputError(f"lacks {name!r}: restore the file")
     if not isinstance(values["agent"], str) or values["agent"] not in AGENTS:
         raise InputError(f"agent {values['agent']!r} is unknown here: restore the file")
-    known = {field.name for field in fields(RunConfig)} - {"out", "resume", "trust", *HYPER}
+    known = {field.name for field in fields(RunConfig)} - {"out", "resume", "trust", *AGENT_CONFIGS}
     kept = {name: value for name, value in values.items() if name in known}
     hyper = AGENTS[values["agent"]].hyper
     if not isinstance(values.get(hyper), Mapping):
         raise InputError(f"lacks {hyper!r}, the agent's hyper-parameters: restore the file")
     with error_context(hyper):
-        check_keys(values[hyper], [field.name for field in fields(HYPER[hyper])])
-        kept[hyper] = HYPER[hyper](**values[hyper])
+        check_keys(values[hyper], [field.name for field in fields(AGENT_CONFIGS[hyper])])
+        kept[hyper] = AGENT_CONFIGS[hyper](**values[hyper])
     _load_stored_plugins(fit("plugin", values.get("plugin", ()), tuple[str, ...]), allowed)
     ids = [values["env"]]
     if "stream" in kept or "stream_definition" in kept:

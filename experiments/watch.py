@@ -18,7 +18,7 @@ from neoteny.core.errors import InputError
 from neoteny.core.names import closest
 from neoteny.core.options import check_fields
 from neoteny.core.text import shortened, visible
-from neoteny.experiments.agents import AGENTS
+from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.evaluation import play
 from neoteny.experiments.film import Film, check_film_path, write_film

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import fit_all, keywords
-from neoteny.experiments.agents import AGENTS
+from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.sizes import require_room, require_room_to_record
 from neoteny.wrappers.member_schedules import MemberSchedules

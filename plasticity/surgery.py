@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from neoteny.plasticity.networks import Network
 
 __all__ = [
+    "assign",
+    "expand_to_group",
     "fresh_weight",
     "hidden_layers",
     "outgoing",
@@ -34,15 +36,13 @@ __all__ = [
     "redraw",
     "require_own_outputs",
     "reset_units",
-    "tied",
-    "twins",
     "unit_activity",
-    "write",
+    "with_targets",
 ]
 
 
 @torch.no_grad()
-def twins(learner: Learner, parameter: Tensor) -> list[Tensor]:
+def with_targets(learner: Learner, parameter: Tensor) -> list[Tensor]:
     """A parameter and its counterparts in the target networks that the learner lists, if any."""
     found = [parameter]
     for target in learner.targets:
@@ -52,7 +52,7 @@ def twins(learner: Learner, parameter: Tensor) -> list[Tensor]:
 
 
 @torch.no_grad()
-def write(
+def assign(
     learner: Learner,
     parameter: Tensor,
     value: Tensor | float,
@@ -69,7 +69,7 @@ def write(
         moments: whether to zero the optimiser's state of these entries: every tensor of the
             parameter's shape and, without a mask, also the step count.
     """
-    for copy in twins(learner, parameter):
+    for copy in with_targets(learner, parameter):
         if mask is not None:
             copy.copy_(torch.where(mask, value, copy))
         elif isinstance(value, Tensor):
@@ -177,7 +177,7 @@ def outgoing_magnitude(network: Network, layer: Any) -> Tensor:
     return torch.stack(means).sum(0)
 
 
-def tied(mask: Tensor, activation: Activation) -> Tensor:
+def expand_to_group(mask: Tensor, activation: Activation) -> Tensor:
     """Extend a mask of units (M, units) to all units that the activation sorts together."""
     if activation.group == 1:
         return mask
@@ -250,7 +250,7 @@ def reset_units(
     """
     network = learner.network
     activation = ACTIVATIONS[network.spec.activation]
-    mask = tied(mask, activation)
+    mask = expand_to_group(mask, activation)
     body = network.branches[branch].body
     source: Any = network.branches[branch].hidden[layer]
     for reader in outgoing(network, source):
@@ -258,12 +258,12 @@ def reset_units(
         if mean is not None and reader.bias is not None:
             _fold(learner, reader, torch.where(features, mean, 0.0))
         columns = _columns(features, reader.weight)
-        write(learner, reader.weight, 0.0, columns, moments)
-    write(learner, source.weight, fresh, _trailing(mask, source.weight), moments)
+        assign(learner, reader.weight, 0.0, columns, moments)
+    assign(learner, source.weight, fresh, _trailing(mask, source.weight), moments)
     if source.bias is not None:
-        write(learner, source.bias, 0.0, mask, moments)
+        assign(learner, source.bias, 0.0, mask, moments)
     for name, parameter in body.norms[layer].named_parameters():
-        write(learner, parameter, float(name == "weight"), mask, moments)
+        assign(learner, parameter, float(name == "weight"), mask, moments)
     learner.edited(source, mask)
     return mask
 
@@ -280,11 +280,11 @@ def redraw(
         generators: one per member.
         norm: the norm that follows the layer, if any.
     """
-    write(learner, layer.weight, fresh_weight(layer, generators))
+    assign(learner, layer.weight, fresh_weight(layer, generators))
     if layer.bias is not None:
-        write(learner, layer.bias, _fresh_bias(layer, generators))
+        assign(learner, layer.bias, _fresh_bias(layer, generators))
     for name, parameter in () if norm is None else norm.named_parameters():
-        write(learner, parameter, float(name == "weight"))
+        assign(learner, parameter, float(name == "weight"))
     learner.edited(layer)
 
 
@@ -306,6 +306,6 @@ def _trailing(values: Tensor, like: Tensor) -> Tensor:
 def _fold(learner: Learner, reader: Any, mean: Tensor) -> None:
     """Add what features (M, features) contribute on average to a reader's bias, (M, out)."""
     for weight, bias in zip(
-        twins(learner, reader.weight), twins(learner, reader.bias), strict=True
+        with_targets(learner, reader.weight), with_targets(learner, reader.bias), strict=True
     ):
         bias += (weight * _columns(mean, weight)).flatten(2).sum(2)

@@ -27,15 +27,15 @@ from neoteny.plasticity.interventions import TASK_STEPS, Intervention
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import NetworkSpec
 from neoteny.sb3.bridge import ACTIVATIONS, attach
-from neoteny.sb3.networks import PolicyNetworks
+from neoteny.sb3.policy_networks import PolicyNetworks
 from neoteny.sb3.vec_env import SB3VecEnv
 
-__all__ = ["JointLearner", "Reference"]
+__all__ = ["JointLearner", "SB3Agents"]
 
 Interventions = Callable[[], list[Intervention]]
 
 
-class Reference:
+class SB3Agents:
     """M agents of Stable-Baselines3.
 
     Args:

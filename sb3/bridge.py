@@ -24,7 +24,7 @@ from neoteny.plasticity.interventions import Intervention, OptimizerSettings
 from neoteny.plasticity.layers import GroupSort
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
-from neoteny.sb3.networks import Branch, branches
+from neoteny.sb3.policy_networks import Branch, branches
 
 __all__ = ["ACTIVATIONS", "Gateway", "attach", "bridged"]
 

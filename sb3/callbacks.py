@@ -26,7 +26,7 @@ from neoteny.plasticity.adamo_checks import check_pull, safe_strength
 from neoteny.plasticity.diagnostics import diagnose
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.isometry import half_life, isometry_step
-from neoteny.sb3.networks import PolicyNetworks, branches
+from neoteny.sb3.policy_networks import PolicyNetworks, branches
 
 __all__ = [
     "AdamO",

@@ -1,10 +1,10 @@
 """Classic control as batched tensor programs, with the dynamics' parameters per lane."""
 
 from neoteny.envs.classic.acrobot import Acrobot
-from neoteny.envs.classic.base import ClassicControl
 from neoteny.envs.classic.cartpole import CartPole
 from neoteny.envs.classic.mountain_car import MountainCar, MountainCarContinuous
 from neoteny.envs.classic.pendulum import Pendulum
+from neoteny.envs.classic.problem import ClassicControl
 
 #: Gymnasium's id to the class and Gymnasium's limit of steps.
 PROBLEMS: dict[str, tuple[type[ClassicControl], int]] = {

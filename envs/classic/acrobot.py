@@ -7,7 +7,7 @@ from gymnasium.envs.classic_control import AcrobotEnv
 from torch import Tensor
 
 from neoteny.envs.base import State
-from neoteny.envs.classic.base import ClassicControl
+from neoteny.envs.classic.problem import ClassicControl
 
 _TURN = 2 * math.pi
 _SPEED_1, _SPEED_2 = 4 * math.pi, 9 * math.pi

@@ -7,7 +7,7 @@ from gymnasium.envs.classic_control import CartPoleEnv
 from torch import Tensor
 
 from neoteny.envs.base import State
-from neoteny.envs.classic.base import ClassicControl
+from neoteny.envs.classic.problem import ClassicControl
 
 _TRACK = 2.4
 _TILT = math.radians(12)

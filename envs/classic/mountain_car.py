@@ -7,7 +7,7 @@ from gymnasium.envs.classic_control import Continuous_MountainCarEnv, MountainCa
 from torch import Tensor
 
 from neoteny.envs.base import State
-from neoteny.envs.classic.base import ClassicControl
+from neoteny.envs.classic.problem import ClassicControl
 
 _LEFT, _RIGHT = -1.2, 0.6
 _SPEED = 0.07

@@ -7,7 +7,7 @@ from gymnasium.envs.classic_control import PendulumEnv
 from torch import Tensor
 
 from neoteny.envs.base import State
-from neoteny.envs.classic.base import ClassicControl
+from neoteny.envs.classic.problem import ClassicControl
 
 _SPEED = 8.0
 _TORQUE = 2.0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.envs.base import State
-from neoteny.envs.minatar.base import DOWN, LEFT, RIGHT, SIZE, UP, MinAtar, Spec
+from neoteny.envs.minatar.game import DOWN, LEFT, RIGHT, SIZE, UP, MinAtar, Spec
 
 #: Codes of a row: 0 for empty, else 1 + x + 10 * (moving right) + 20 * (gold).
 _CODES = 41

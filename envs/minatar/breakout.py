@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.envs.base import State
-from neoteny.envs.minatar.base import LEFT, RIGHT, SIZE, MinAtar, Spec, bit_rows
+from neoteny.envs.minatar.game import LEFT, RIGHT, SIZE, MinAtar, Spec, bit_rows
 
 #: Ball directions: up-left, up-right, down-right, down-left.
 _DX = (-1, 1, 1, -1)

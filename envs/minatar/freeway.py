@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.envs.base import State
-from neoteny.envs.minatar.base import DOWN, SIZE, UP, MinAtar, Spec
+from neoteny.envs.minatar.game import DOWN, SIZE, UP, MinAtar, Spec
 
 _CARS = 8
 _COLUMN = 4

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.envs.base import State
-from neoteny.envs.minatar.base import DOWN, FIRE, LEFT, RIGHT, SIZE, UP, MinAtar, Spec
+from neoteny.envs.minatar.game import DOWN, FIRE, LEFT, RIGHT, SIZE, UP, MinAtar, Spec
 
 _FRONT, _BACK, _BULLET, _TRAIL, _TORPEDO, _FISH, _SUB, _OXYGEN, _GAUGE, _DIVER = range(10)
 _ENEMIES, _DIVERS, _BULLETS = 32, 4, 2

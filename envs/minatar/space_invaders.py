@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neoteny.envs.base import State
-from neoteny.envs.minatar.base import FIRE, LEFT, RIGHT, SIZE, MinAtar, Spec, bit_rows
+from neoteny.envs.minatar.game import FIRE, LEFT, RIGHT, SIZE, MinAtar, Spec, bit_rows
 
 _ALIENS = 24
 _BLOCK = 0b0011111100

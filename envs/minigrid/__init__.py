@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from neoteny.envs.minigrid.base import MiniGrid
 from neoteny.envs.minigrid.corridor import KeyCorridor
 from neoteny.envs.minigrid.crossing import Crossing
 from neoteny.envs.minigrid.doors import DoorKey, GoToDoor, RedBlueDoors
@@ -12,6 +11,7 @@ from neoteny.envs.minigrid.objects import Fetch, PutNear
 from neoteny.envs.minigrid.obstacles import DynamicObstacles
 from neoteny.envs.minigrid.rooms import FourRooms, LockedRoom, MultiRoom
 from neoteny.envs.minigrid.unlock import BlockedUnlockPickup, Unlock, UnlockPickup
+from neoteny.envs.minigrid.world import MiniGrid
 
 #: Class and fixed options by the reference's id.
 VARIANTS: dict[str, tuple[type[MiniGrid], dict[str, Any]]] = {

@@ -10,9 +10,9 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.envs.base import State
 from neoteny.envs.minigrid import cells
-from neoteny.envs.minigrid.base import MiniGrid
 from neoteny.envs.minigrid.cells import COLOURS, EMPTY, PICKUP, WALL, WIN, Kind, code
 from neoteny.envs.minigrid.layouts import Board, blank, clear_poses, frame, padded
+from neoteny.envs.minigrid.world import MiniGrid
 
 #: Two rooms (column, row) that share a wall.
 Edge = tuple[tuple[int, int], tuple[int, int]]

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.envs.base import State
-from neoteny.envs.minigrid.base import MiniGrid
 from neoteny.envs.minigrid.cells import EMPTY, GOAL, LAVA, WALL
 from neoteny.envs.minigrid.layouts import walled
+from neoteny.envs.minigrid.world import MiniGrid
 
 #: A run of cells: the first, the step from one to the next, and how many.
 Run = tuple[int, int, int]

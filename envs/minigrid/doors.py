@@ -10,7 +10,6 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.envs.base import State
 from neoteny.envs.minigrid import cells
-from neoteny.envs.minigrid.base import MiniGrid
 from neoteny.envs.minigrid.cells import (
     ASK,
     BLUE,
@@ -27,6 +26,7 @@ from neoteny.envs.minigrid.cells import (
     code,
 )  # fmt: skip
 from neoteny.envs.minigrid.layouts import arrangements, blank, distinct, frame, walled
+from neoteny.envs.minigrid.world import MiniGrid
 
 
 class DoorKey(MiniGrid):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.envs.base import State
-from neoteny.envs.minigrid.base import DX, DY, MiniGrid
 from neoteny.envs.minigrid.cells import EMPTY, WALL
+from neoteny.envs.minigrid.world import DX, DY, MiniGrid
 
 Board = NDArray[np.uint8]
 

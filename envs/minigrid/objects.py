@@ -10,7 +10,6 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.envs.base import State
 from neoteny.envs.minigrid import cells
-from neoteny.envs.minigrid.base import MiniGrid
 from neoteny.envs.minigrid.cells import (
     ASK,
     COLOURS,
@@ -22,6 +21,7 @@ from neoteny.envs.minigrid.cells import (
     code,
 )  # fmt: skip
 from neoteny.envs.minigrid.layouts import arrangements, distinct, free, padded, walled
+from neoteny.envs.minigrid.world import MiniGrid
 
 _PHRASES = ("get a", "go get a", "fetch a", "go fetch a", "you must fetch a")
 _KINDS = (Kind.KEY, Kind.BALL, Kind.BOX)

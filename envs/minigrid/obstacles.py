@@ -8,9 +8,9 @@ from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.envs.base import State
-from neoteny.envs.minigrid.base import MiniGrid
 from neoteny.envs.minigrid.cells import BLUE, EMPTY, FORWARD, GOAL, Kind, code
 from neoteny.envs.minigrid.layouts import distinct, free, walled
+from neoteny.envs.minigrid.world import MiniGrid
 
 #: Tries after which the reference leaves an obstacle where it is.
 _TRIES = 101

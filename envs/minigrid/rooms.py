@@ -11,9 +11,9 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.core.errors import InputError
 from neoteny.envs.base import State
-from neoteny.envs.minigrid.base import MiniGrid
 from neoteny.envs.minigrid.cells import COLOURS, EMPTY, GOAL, WALL, Kind, code
 from neoteny.envs.minigrid.layouts import Board, arrangements, blank, distinct, frame, free, walled
+from neoteny.envs.minigrid.world import MiniGrid
 
 _SIZE = 19
 _MIDDLE = _SIZE // 2

@@ -10,9 +10,9 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.envs.base import State
 from neoteny.envs.minigrid import cells
-from neoteny.envs.minigrid.base import MiniGrid
 from neoteny.envs.minigrid.cells import COLOURS, PICKUP, TOGGLE, WIN, Kind, code
 from neoteny.envs.minigrid.layouts import clear_poses, distinct, frame, padded, walled
+from neoteny.envs.minigrid.world import MiniGrid
 
 _ROOM = 6
 _WIDTH = 2 * _ROOM - 1

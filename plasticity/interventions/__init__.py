@@ -9,10 +9,10 @@ from pkgutil import iter_modules
 from neoteny.core.errors import InputError
 from neoteny.core.registry import read_settings
 from neoteny.plasticity.interventions.architecture import LayerNorm
-from neoteny.plasticity.interventions.base import (
+from neoteny.plasticity.interventions.intervention import (
     INTERVENTIONS,
-    Facts,
     Intervention,
+    Metadata,
     NoIntervention,
     require_compatible,
 )
@@ -30,12 +30,12 @@ __all__ = [
     "INTERVENTIONS",
     "TASK_STEPS",
     "AdamOIntervention",
-    "Facts",
     "Fresh",
     "Intervention",
     "IsometryLoss",
     "L2Init",
     "LayerNorm",
+    "Metadata",
     "NoIntervention",
     "OptimizerSettings",
     "Targets",
@@ -79,7 +79,9 @@ def parse_intervention(text: str, agent: str = "ppo") -> Intervention:
         raise InputError(
             f"{text!r} has no setting after the colon: write {name}, or {name}:field=value"
         )
-    intervention = cls(**read_settings(name, cls, cls.facts.dqn if agent == "dqn" else "") | given)
+    intervention = cls(
+        **read_settings(name, cls, cls.metadata.dqn if agent == "dqn" else "") | given
+    )
     for decides, other in cls.exclusive:
         if {decides, other} <= given.keys() and getattr(intervention, decides) is not None:
             raise InputError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.interventions.intervention import Intervention, Metadata, hidden_layers
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
@@ -40,7 +40,7 @@ class LayerNorm(_Architecture):
 
     name: ClassVar[str] = "layer_norm"
     traits: ClassVar[Set[Trait]] = {Trait.WHOLE_LAYER}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Ba, Kiros, Hinton, arXiv:1607.06450; Lyle et al., arXiv:2303.01486"
     )
 
@@ -59,7 +59,7 @@ class CReLUNet(_Architecture):
 
     name: ClassVar[str] = "crelu"
     traits: ClassVar[Set[Trait]] = {Trait.SETS_ACTIVATION}
-    facts: ClassVar[Facts] = Facts("Abbas et al., arXiv:2303.07507")
+    metadata: ClassVar[Metadata] = Metadata("Abbas et al., arXiv:2303.07507")
 
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
         """The same widths with CReLU."""
@@ -75,7 +75,7 @@ class DeepFourier(_Architecture):
 
     name: ClassVar[str] = "deep_fourier"
     traits: ClassVar[Set[Trait]] = {Trait.SETS_ACTIVATION, Trait.ACTIVATION_NEVER_DORMANT}
-    facts: ClassVar[Facts] = Facts("Lewandowski et al., arXiv:2410.20634")
+    metadata: ClassVar[Metadata] = Metadata("Lewandowski et al., arXiv:2410.20634")
 
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
         """The same widths with sines and cosines."""
@@ -88,7 +88,7 @@ class GroupSortNet(_Architecture):
 
     name: ClassVar[str] = "groupsort"
     traits: ClassVar[Set[Trait]] = {Trait.SETS_ACTIVATION}
-    facts: ClassVar[Facts] = Facts("Anil, Lucas, Grosse, arXiv:1811.05381")
+    metadata: ClassVar[Metadata] = Metadata("Anil, Lucas, Grosse, arXiv:1811.05381")
 
     size: int = 2
     """Units that are sorted together: 2, 4 or 8."""

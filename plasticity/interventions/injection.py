@@ -12,12 +12,12 @@ from torch import Tensor
 from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.initial import draw_bias, draw_weight
-from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.interventions.intervention import Intervention, Metadata
 from neoteny.plasticity.interventions.resets import period_in_updates
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Targets, Time
-from neoteny.plasticity.surgery import redraw, write
+from neoteny.plasticity.surgery import assign, redraw
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
@@ -96,7 +96,7 @@ class PlasticityInjection(Intervention):
 
     name: ClassVar[str] = "plasticity_injection"
     traits: ClassVar[Set[Trait]] = {Trait.LAYER_IN_BLOCKS, Trait.DRAWS_WEIGHTS}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Nikishin et al., arXiv:2305.15555",
         needs_boundary=True,
         state="frozen weights",
@@ -224,12 +224,12 @@ class PlasticityInjection(Intervention):
             wide = torch.zeros_like(layer.weight)
             for block in signs:
                 wide[:, units == block] = rows
-            write(learner, layer.weight, wide, masks[0].unsqueeze(1))
+            assign(learner, layer.weight, wide, masks[0].unsqueeze(1))
             if layer.bias is not None:
                 biases = torch.zeros_like(layer.bias)
                 for block in signs:
                     biases[:, units == block] = bias
-                write(learner, layer.bias, biases, masks[0])
+                assign(learner, layer.bias, biases, masks[0])
         head = branch.head
         columns, bias = _fresh(
             head, generators, (head.weight.shape[1], len(features) // self._blocks)
@@ -237,9 +237,9 @@ class PlasticityInjection(Intervention):
         wide = torch.zeros_like(head.weight)
         for block, sign in signs.items():
             wide[:, :, features == block] = sign * columns
-        write(learner, head.weight, wide, masks[1])
+        assign(learner, head.weight, wide, masks[1])
         if first == 0 and head.bias is not None:  # those of g and g' are one that is learnt on
-            write(learner, head.bias, bias)
+            assign(learner, head.bias, bias)
 
     def _owners(self, learner: Learner) -> tuple[Tensor, Tensor]:
         """Block of each unit of the last hidden layer (units,), and of each feature (features,)."""

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.interventions.intervention import Intervention, Metadata
 from neoteny.plasticity.interventions.resets import Timed, period_in_updates, whole_iterations
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
-from neoteny.plasticity.surgery import hidden_layers, twins
+from neoteny.plasticity.surgery import hidden_layers, with_targets
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
@@ -45,7 +45,7 @@ def blend(
     branches = network.branches.values()
     pulled = {id(parameter) for branch in branches for parameter in branch.body.norms.parameters()}
     pulled |= {id(branch.log_std) for branch in branches}
-    parameters = [twins(learner, parameter) for parameter in network.parameters()]
+    parameters = [with_targets(learner, parameter) for parameter in network.parameters()]
     old = [[copy.clone() for copy in copies] for copies in parameters]
     network.reset_parameters(generators)
     for copies, olds in zip(parameters, old, strict=True):
@@ -66,7 +66,7 @@ class ShrinkPerturb(Timed):
         Trait.REDRAWS_LAYERS,
         Trait.EDITS_EVERYTHING,
     }
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Ash, Adams, arXiv:1910.08475",
         needs_boundary=True,
         dqn="shrink=0.8,perturb=0.2",
@@ -96,7 +96,7 @@ class SoftShrinkPerturb(Timed):
 
     name: ClassVar[str] = "soft_shrink_perturb"
     traits: ClassVar[Set[Trait]] = {Trait.DRAWS_WEIGHTS, Trait.EDITS_EVERYTHING}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Ash, Adams, arXiv:1910.08475, in the form of Dohare et al., Nature 632 (2024)",
         cost="1 pass a period",
     )
@@ -140,7 +140,7 @@ class HareTortoise(Timed):
 
     name: ClassVar[str] = "hare_tortoise"
     traits: ClassVar[Set[Trait]] = {Trait.AVERAGES_WEIGHTS, Trait.EDITS_EVERYTHING}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Lee et al., arXiv:2406.02596",
         state="slow weights",
         cost="1 pass",
@@ -196,7 +196,7 @@ class Dash(Intervention):
 
     name: ClassVar[str] = "dash"
     traits: ClassVar[Set[Trait]] = {Trait.SHRINKS_BY_GRADIENTS, Trait.WHOLE_LAYER}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Shin et al., arXiv:2410.23495",
         needs_boundary=True,
         state="mean gradients",
@@ -268,7 +268,7 @@ class Dash(Intervention):
             return
         for index, parameter in enumerate(self._parameters(learner)):
             factor = self.factor(parameter, -self.state[f"gradient{index}"])
-            for copy in twins(learner, parameter):
+            for copy in with_targets(learner, parameter):
                 copy.mul_(factor)
         learner.reset_optimizer()
         learner.edited()

@@ -12,7 +12,7 @@ from torch.optim import Adam, Optimizer
 
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.groups import isometry_groups
-from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.interventions.intervention import Intervention, Metadata, hidden_layers
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.isometry import effective_strength
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
@@ -54,7 +54,7 @@ class TunedAdam(OptimizerIntervention):
 
     name: ClassVar[str] = "adam"
     traits: ClassVar[Set[Trait]] = {Trait.EQUAL_MOMENT_DECAYS}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Dohare et al., Nature 632 (2024); Lyle et al., arXiv:2303.01486", dqn="beta1=0.9"
     )
     limits: ClassVar[Mapping[str, str]] = {
@@ -83,7 +83,7 @@ class AdamWIntervention(OptimizerIntervention):
 
     name: ClassVar[str] = "adamw"
     traits: ClassVar[Set[Trait]] = {Trait.DECOUPLED_DECAY, Trait.ONLY_SHRINKS}
-    facts: ClassVar[Facts] = Facts("Loshchilov & Hutter, arXiv:1711.05101")
+    metadata: ClassVar[Metadata] = Metadata("Loshchilov & Hutter, arXiv:1711.05101")
     limits: ClassVar[Mapping[str, str]] = {"weight_decay": "at least 0", "half_life": "above 0"}
     exclusive: ClassVar[Sequence[tuple[str, str]]] = (("weight_decay", "half_life"),)
 
@@ -128,7 +128,7 @@ class AdamOIntervention(OptimizerIntervention):
         Trait.UNIT_SINGULAR_VALUES,
         Trait.WHOLE_LAYER,
     }
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Rosseau, Müller, Nowé, ICML 2026, Eqs. 16, 19, 20", cost="2 products per layer"
     )
     limits: ClassVar[Mapping[str, str]] = {

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.interventions.base import (
-    Facts,
+from neoteny.plasticity.interventions.intervention import (
     Intervention,
+    Metadata,
     as_samples,
     first_samples,
     hidden_layers,
@@ -41,7 +41,7 @@ class L2ER(Intervention):
 
     name: ClassVar[str] = "l2_er"
     traits: ClassVar[Set[Trait]] = {Trait.PENALIZES_WEIGHTS, Trait.COUPLED_DECAY}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "He et al., arXiv:2509.22335",
         probe=True,
         cost="1 pass; 1 forward and backward with eigenvalues every 8 updates",
@@ -99,7 +99,7 @@ class CChain(Intervention):
     """
 
     name: ClassVar[str] = "c_chain"
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Tang et al., arXiv:2506.00592",
         probe=True,
         state="2 minibatches of observations, 1 of outputs, 2 running means",

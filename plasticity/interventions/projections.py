@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.interventions.intervention import Intervention, Metadata, hidden_layers
 from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import Tasks, Time
 from neoteny.plasticity.polar import newton_schulz, polar
-from neoteny.plasticity.surgery import write
+from neoteny.plasticity.surgery import assign
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
@@ -30,7 +30,9 @@ class WeightClipping(Intervention):
 
     name: ClassVar[str] = "weight_clipping"
     static: ClassVar[bool] = True
-    facts: ClassVar[Facts] = Facts("Elsayed, Lan, Lyle, Mahmood, arXiv:2407.01704", cost="2 passes")
+    metadata: ClassVar[Metadata] = Metadata(
+        "Elsayed, Lan, Lyle, Mahmood, arXiv:2407.01704", cost="2 passes"
+    )
     limits: ClassVar[Mapping[str, str]] = {"kappa": "above 0, or inf"}
 
     kappa: float = 5.0
@@ -65,7 +67,7 @@ class NaP(Intervention):
     name: ClassVar[str] = "nap"
     traits: ClassVar[Set[Trait]] = {Trait.FIXES_LENGTHS, Trait.WHOLE_LAYER}
     static: ClassVar[bool] = True
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Lyle et al., arXiv:2407.01800",
         state="1 length per layer",
         cost="1 pass, and that of layer_norm",
@@ -100,7 +102,7 @@ class Fire(Timed):
 
     name: ClassVar[str] = "fire"
     traits: ClassVar[Set[Trait]] = {Trait.PROJECTS_TO_ISOMETRY, Trait.WHOLE_LAYER}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Han et al., arXiv:2602.08040",
         needs_boundary=True,
         cost="1 decomposition per layer and switch",
@@ -114,7 +116,7 @@ class Fire(Timed):
             out, inputs, count = taps.shape[1:]
             factor = polar(taps.movedim(3, 1)).movedim(1, 3)
             scale = math.sqrt(out / inputs) / count
-            write(learner, weight, scale * factor.reshape(weight.shape), moments=False)
+            assign(learner, weight, scale * factor.reshape(weight.shape), moments=False)
         learner.edited()
         self.state["activity"] += 1
 
@@ -129,7 +131,7 @@ class NewtonSchulz(Timed):
 
     name: ClassVar[str] = "newton_schulz"
     traits: ClassVar[Set[Trait]] = {Trait.PROJECTS_TO_ISOMETRY, Trait.WHOLE_LAYER}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "a baseline of Rosseau, Müller, Nowé, ICML 2026; Björck & Bowie, SIAM J. Num. Anal. (1971)",
         cost="30 products per layer and period",
     )
@@ -146,7 +148,7 @@ class NewtonSchulz(Timed):
         for layer in hidden_layers(learner.network):
             factor = newton_schulz(layer.weight.flatten(2), self.steps)
             value = math.sqrt(self.scale) * factor.reshape(layer.weight.shape)
-            write(learner, layer.weight, value, moments=False)
+            assign(learner, layer.weight, value, moments=False)
         learner.edited()
         self.state["activity"] += 1
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neoteny.plasticity.interventions.base import Facts, Intervention, hidden_layers
+from neoteny.plasticity.interventions.intervention import Intervention, Metadata, hidden_layers
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.isometry import gram_deviation
 
@@ -79,7 +79,7 @@ class IsometryLoss(GramPenalty):
     """The isometry regulariser in the loss: clipped and rescaled with the task's gradient."""
 
     name: ClassVar[str] = "isometry_loss"
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Rosseau, Müller, Nowé, ICML 2026, Eq. 16",
         cost="3 products per layer",
     )
@@ -97,7 +97,7 @@ class Parseval(GramPenalty):
     """
 
     name: ClassVar[str] = "parseval"
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Chung, Cherif, Meger, Precup, arXiv:2412.07224",
         cost="3 products per layer",
     )
@@ -124,7 +124,7 @@ class L2(Intervention):
         Trait.ONLY_SHRINKS,
     }
     static: ClassVar[bool] = True
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Krogh & Hertz, NIPS 1991; in Adam as in Dohare et al., Nature 632 (2024)",
         dqn="weight=1e-4",
     )
@@ -153,7 +153,7 @@ class L2Init(Penalty):
 
     name: ClassVar[str] = "l2_init"
     traits: ClassVar[Set[Trait]] = {Trait.REFERS_TO_INITIAL_WEIGHTS}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Kumar, Marklund, Van Roy, arXiv:2308.11958",
         state="initial parameters",
         cost="1 pass",
@@ -190,7 +190,7 @@ class WassersteinInit(Penalty):
 
     name: ClassVar[str] = "wasserstein_init"
     traits: ClassVar[Set[Trait]] = {Trait.REFERS_TO_INITIAL_WEIGHTS}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Lewandowski et al., arXiv:2312.00246",
         state="initial weights, sorted",
         cost="1 sort per layer",
@@ -226,7 +226,7 @@ class Spectral(Penalty):
 
     name: ClassVar[str] = "spectral"
     traits: ClassVar[Set[Trait]] = {Trait.UNIT_SINGULAR_VALUES, Trait.WHOLE_LAYER}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Lewandowski et al., arXiv:2406.06811",
         state="2 vectors per layer",
         cost="10 matrix-vector products per layer",

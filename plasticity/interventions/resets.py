@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.interventions.intervention import Intervention, Metadata
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Time
-from neoteny.plasticity.surgery import hidden_layers, redraw, twins, write
+from neoteny.plasticity.surgery import assign, hidden_layers, redraw, with_targets
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
@@ -94,7 +94,7 @@ class Fresh(Timed):
         Trait.REDRAWS_LAYERS,
         Trait.EDITS_EVERYTHING,
     }
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "the fresh-agent reference of Nikishin et al., arXiv:2205.07802", needs_boundary=True
     )
 
@@ -105,7 +105,7 @@ class Fresh(Timed):
         """Draw every parameter from its initial distribution, in place, and forget the moments."""
         learner.network.reset_parameters(self.draws(learner))
         for parameter in learner.network.parameters():
-            for copy in twins(learner, parameter)[1:]:
+            for copy in with_targets(learner, parameter)[1:]:
                 copy.copy_(parameter)
         learner.reset_optimizer()
         for _, _, layer in hidden_layers(learner.network):
@@ -132,7 +132,9 @@ class HeadReset(Timed):
 
     name: ClassVar[str] = "head_reset"
     traits: ClassVar[Set[Trait]] = {Trait.DRAWS_WEIGHTS, Trait.REDRAWS_LAYERS}
-    facts: ClassVar[Facts] = Facts("Nikishin et al., arXiv:2205.07802", needs_boundary=True)
+    metadata: ClassVar[Metadata] = Metadata(
+        "Nikishin et al., arXiv:2205.07802", needs_boundary=True
+    )
     limits: ClassVar[Mapping[str, str]] = {"hidden": "from 0 to 1,000"}
 
     hidden: int = 0
@@ -144,7 +146,7 @@ class HeadReset(Timed):
         for branch in learner.network.branches.values():
             redraw(learner, branch.head, generators)
             if branch.log_std is not None:
-                write(learner, branch.log_std, branch.log_std_init or 0.0)
+                assign(learner, branch.log_std, branch.log_std_init or 0.0)
         for body in learner.network.bodies:
             layers = list(zip(body.hidden, body.norms, strict=True))
             for layer, norm in layers[max(0, len(layers) - self.hidden) :]:
@@ -157,6 +159,8 @@ class LayerReset(HeadReset):
     """New heads and last hidden layers: the resets of deeper agents."""
 
     name: ClassVar[str] = "layer_reset"
-    facts: ClassVar[Facts] = Facts("Nikishin et al., arXiv:2205.07802", needs_boundary=True)
+    metadata: ClassVar[Metadata] = Metadata(
+        "Nikishin et al., arXiv:2205.07802", needs_boundary=True
+    )
 
     hidden: int = 1

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from neoteny.plasticity.interventions.base import Facts, hidden_layers
+from neoteny.plasticity.interventions.intervention import Metadata, hidden_layers
 from neoteny.plasticity.interventions.optimizers import AdamOIntervention
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
@@ -36,7 +36,7 @@ class ScaleAdamO(AdamOIntervention):
     name: ClassVar[str] = "scale_adamo"
     traits: ClassVar[Set[Trait]] = {Trait.SCALES_LAYERS}
     static: ClassVar[bool] = False
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "the scale-AdamO of the authors' rejax (2026)",
         state="1 scale per layer",
         cost="2 products and 4 passes per layer",

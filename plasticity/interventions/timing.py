@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from neoteny.plasticity.interventions.base import Intervention
+from neoteny.plasticity.interventions.intervention import Intervention
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
 __all__ = ["LONGEST", "how_often", "inert"]

@@ -13,7 +13,12 @@ from torch import Tensor
 from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS, Activation
 from neoteny.plasticity.diagnostics.units import dormant_mask
-from neoteny.plasticity.interventions.base import Facts, Intervention, as_samples, first_samples
+from neoteny.plasticity.interventions.intervention import (
+    Intervention,
+    Metadata,
+    as_samples,
+    first_samples,
+)
 from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
@@ -51,7 +56,7 @@ class ReDo(Timed):
         Trait.RECYCLES_UNITS,
         Trait.FINDS_DORMANT_UNITS,
     }
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Sokar et al., arXiv:2302.12902",
         probe=True,
         cost="1 forward a period",
@@ -103,7 +108,7 @@ class ContinualBackprop(Intervention):
 
     name: ClassVar[str] = "continual_backprop"
     traits: ClassVar[Set[Trait]] = {Trait.DRAWS_WEIGHTS, Trait.RECYCLES_UNITS}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Dohare et al., Nature 632 (2024), algorithm 1",
         probe=True,
         state="ages, utilities, mean activations, the next rows of each layer",
@@ -251,7 +256,7 @@ class SNR(Timed):
         Trait.RECYCLES_UNITS,
         Trait.FINDS_SILENT_UNITS,
     }
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Farias, Jozefiak, arXiv:2410.20098",
         probe=True,
         state="silences, histograms of gaps",

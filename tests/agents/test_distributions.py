@@ -163,12 +163,12 @@ def test_a_lanes_numbers_depend_on_its_key_and_the_step_alone():
 def test_actions_survive_their_way_through_a_minibatch(kind):
     policy, size = DISTRIBUTIONS[kind]
     outputs = normals(M, B, size, dtype=torch.float32)
-    action, _ = policy.sample(outputs, draws(M, B, policy.columns))
+    action, _ = policy.sample(outputs, draws(M, B, policy.action_dim))
     stored = policy.allocate(M, B, device=torch.device("cpu"))
     assert stored.shape == action.shape
     assert stored.dtype == action.dtype
     columns = torch.stack([*policy.split(action)], -1)
-    assert columns.shape == (M, B, policy.columns)
+    assert columns.shape == (M, B, policy.action_dim)
     assert torch.equal(policy.join(columns), action)
 
 
@@ -176,12 +176,12 @@ def test_actions_are_clipped_and_shaped_only_to_be_played():
     low = np.array([[-1.0, -np.inf], [0.0, -2.0]], np.float32)
     high = np.array([[1.0, np.inf], [0.5, 2.0]], np.float32)
     policy = action_distribution(Box(low, high))
-    assert (policy.size, policy.columns, policy.shape) == (4, 4, (2, 2))
+    assert (policy.size, policy.action_dim, policy.shape) == (4, 4, (2, 2))
     action = torch.full((2, 3, 4), 7.0)
-    played = policy.playable(action)
+    played = policy.to_env(action)
     assert played.shape == (6, 2, 2)
     assert played[0].tolist() == [[1.0, 7.0], [0.5, 2.0]]
-    assert policy.playable(-action)[5].tolist() == [[-1.0, -7.0], [0.0, -2.0]]
+    assert policy.to_env(-action)[5].tolist() == [[-1.0, -7.0], [0.0, -2.0]]
     assert (action == 7).all()
 
 
@@ -189,7 +189,7 @@ def test_bounds_in_double_precision_are_never_exceeded():
     space = Box(np.array([-0.1, 1 / 3]), np.array([0.1, 0.7]), dtype=np.float64)
     policy = action_distribution(space)
     for action in (-torch.ones(1, 1, 2), torch.ones(1, 1, 2)):
-        played = policy.playable(action)[0].double().numpy()
+        played = policy.to_env(action)[0].double().numpy()
         assert space.contains(played)
         np.testing.assert_allclose(played, space.low if action[0, 0, 0] < 0 else space.high)
 

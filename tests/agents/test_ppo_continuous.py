@@ -14,7 +14,7 @@ from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.agents.rollout import gae
 from neoteny.core import rng
 from neoteny.envs.base import TensorEnv
-from neoteny.experiments.agents import AGENTS
+from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.plasticity.interventions import make_interventions
 from neoteny.plasticity.networks import NetworkSpec
 

@@ -167,11 +167,11 @@ LARGEST = float(np.finfo(np.float32).max)
     ],
 )
 def test_actions_are_clipped_to_bounds_of_every_kind(space, low, high):
-    family = action_distribution(space)
+    distribution = action_distribution(space)
     action = torch.tensor([[[-3e38, 3e38], [-0.5, 0.5]]])
     expected = action.view(2, 2).clamp(low, high)
-    assert torch.equal(family.playable(action), expected)
-    assert space.contains(family.playable(action)[1].numpy().astype(space.dtype))
+    assert torch.equal(distribution.to_env(action), expected)
+    assert space.contains(distribution.to_env(action)[1].numpy().astype(space.dtype))
 
 
 def test_a_minibatch_of_one_sample_needs_its_advantage_as_it_is():

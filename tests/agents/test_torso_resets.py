@@ -7,7 +7,7 @@ from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
-from neoteny.plasticity.surgery import fresh_weight, outgoing, reset_units, tied
+from neoteny.plasticity.surgery import expand_to_group, fresh_weight, outgoing, reset_units
 
 M, GRID = 2, (6, 5, 3)
 HEADS = {"policy": HeadSpec(4, 0.5), "value": HeadSpec(1)}
@@ -50,7 +50,7 @@ def test_the_function_loses_exactly_what_the_units_contributed(layer, activation
     network, kind = learner.network, ACTIVATIONS[activation]
     source = network.branches["policy"].hidden[layer]
     draw = torch.rand(M, source.weight.shape[1], generator=torch.Generator().manual_seed(layer))
-    mask = tied(draw < 0.4, kind)
+    mask = expand_to_group(draw < 0.4, kind)
     assert mask.any(1).all()
     dropped = mask.repeat(1, kind.fan)
     expected = {name: without(network, name, layer, dropped) for name in HEADS}

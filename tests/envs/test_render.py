@@ -8,7 +8,7 @@ from gymnasium.spaces import Discrete
 
 from neoteny.envs import _REGISTRY, TensorEnv, make, registered
 from neoteny.envs.minatar import GAMES
-from neoteny.envs.minatar.render import CELL, COLOURS
+from neoteny.envs.minatar.board_image import CELL, COLOURS
 from neoteny.envs.one_lane import OneLane
 from neoteny.wrappers import (
     STREAMS,

@@ -47,7 +47,7 @@ def test_one_is_explained_with_its_settings_and_both_agents_defaults(name, capsy
     cls = INTERVENTIONS[name]
     text = printed("interventions", name=name, width=400)
     assert first_line(cls) in text
-    assert cls.facts.paper in text
+    assert cls.metadata.paper in text
     docs = catalogue.field_docs(cls)
     for field in dataclasses.fields(cls):
         if not field.init:

@@ -12,7 +12,7 @@ from rich.console import Console
 from neoteny.core import rng
 from neoteny.envs import make
 from neoteny.experiments import checkpoint
-from neoteny.experiments.agents import AGENTS
+from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.film import BAR, Film, write_film
 from neoteny.experiments.runner import Runner
 from neoteny.experiments.stored import Allowed, load_run

@@ -228,7 +228,7 @@ def test_those_that_need_no_boundaries_ignore_them(name, make_learner, train, sn
 
 @over_networks
 @pytest.mark.parametrize(
-    "name", [name for name in ALL if INTERVENTIONS[name].facts.preserves_function]
+    "name", [name for name in ALL if INTERVENTIONS[name].metadata.preserves_function]
 )
 def test_those_that_preserve_the_function_do_to_the_last_bit(name, network, make_learner, train):
     learner = make_learner(soon(name), **network)
@@ -305,10 +305,10 @@ def test_it_touches_what_it_says_and_leaves_heads_biases_and_norms_else_alone(
 @pytest.mark.parametrize("name", ALL)
 def test_the_registry_knows_each(name, make_learner):
     cls = INTERVENTIONS[name]
-    assert cls.facts.paper == cls.source != "-"
+    assert cls.metadata.paper == cls.source != "-"
     assert cls.__doc__.splitlines()[0].endswith((".", ","))
     assert bool(cls.hooks) == (name != "none")
-    make_learner(f"{name}:{cls.facts.dqn}" if cls.facts.dqn else name, kind="dqn")
+    make_learner(f"{name}:{cls.metadata.dqn}" if cls.metadata.dqn else name, kind="dqn")
 
 
 def test_two_optimizers_are_refused_and_others_compose(make_learner, train):

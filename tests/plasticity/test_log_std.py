@@ -13,7 +13,7 @@ from neoteny.plasticity.interventions import (
 )
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
-from neoteny.plasticity.surgery import write
+from neoteny.plasticity.surgery import assign
 
 ONE = torch.ones(2)
 FAMILY = Gaussian((2,), -ONE, ONE, log_std=0.25)
@@ -76,7 +76,7 @@ def test_nothing_moves_them_but_the_loss(name):
     learner = make(name, SOON.get(name, ""))
     grouped = [p for group in learner.optimizer.param_groups for p in group["params"]]
     assert sum(p is log_std(learner) for p in grouped) == 1
-    write(learner, log_std(learner), -1.3)
+    assign(learner, log_std(learner), -1.3)
     train(learner, 6)
     learner.boundary(torch.ones(2, dtype=torch.int64))
     train(learner, 4)
@@ -91,7 +91,7 @@ def test_nothing_moves_them_but_the_loss(name):
 @pytest.mark.parametrize("name", sorted(RESETTING))
 def test_resets_bring_them_back_without_noise(name):
     learner = make(name, RESETTING[name])
-    write(learner, log_std(learner), -1.75)
+    assign(learner, log_std(learner), -1.75)
     train(learner, 2)
     if learner.interventions[0].needs_boundaries:
         learner.boundary(torch.ones(2, dtype=torch.int64))

@@ -14,7 +14,7 @@ from torch import nn
 
 import neoteny.sb3.callbacks as sb3
 from neoteny.sb3.callbacks import AdamO, DiagnosticsCallback, IsometryCallback, exclude_heads
-from neoteny.sb3.networks import PolicyNetworks
+from neoteny.sb3.policy_networks import PolicyNetworks
 
 
 class Interrupt(BaseCallback):

@@ -8,7 +8,7 @@ import scipy.special
 import scipy.stats
 import torch
 
-from neoteny.plasticity.interventions.wrappers import erfi
+from neoteny.plasticity.interventions.step_wrappers import erfi
 from neoteny.plasticity.noise import gaussian, member_keys
 
 

@@ -15,15 +15,15 @@ from neoteny.plasticity.layers import IsoConv2d, IsoLinear
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.surgery import (
+    expand_to_group,
     fresh_weight,
     hidden_layers,
     outgoing,
     outgoing_magnitude,
     redraw,
     reset_units,
-    tied,
-    twins,
     unit_activity,
+    with_targets,
 )
 
 M, WIDTH = 3, 8
@@ -58,7 +58,7 @@ def generators(seed=7):
 
 def some_units(units, activation="relu", seed=0):
     draw = torch.rand(M, units, generator=torch.Generator().manual_seed(seed))
-    return tied(draw < 0.3 / ACTIVATIONS[activation].group, ACTIVATIONS[activation])
+    return expand_to_group(draw < 0.3 / ACTIVATIONS[activation].group, ACTIVATIONS[activation])
 
 
 def snapshot(learner):
@@ -184,7 +184,7 @@ def test_targets_follow_and_other_optimizers_are_understood(kind):
         if new is copied.hidden[1].weight:
             kept = ~columns
         assert torch.equal(new * kept, before * kept)
-    assert twins(learner, policy.head.weight)[1] is copied.head.weight
+    assert with_targets(learner, policy.head.weight)[1] is copied.head.weight
     moment = learner.optimizer.state[policy.hidden[0].weight]["exp_avg"]
     assert not moment[mask].any()
     assert moment[~mask].any()

@@ -8,7 +8,7 @@ import pytest
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions import INTERVENTIONS, Intervention, make_interventions
-from neoteny.plasticity.interventions.base import HOOKS
+from neoteny.plasticity.interventions.intervention import HOOKS
 from neoteny.plasticity.interventions.traits import EXCLUSIVE, Trait, why_not
 from neoteny.plasticity.networks import NetworkSpec
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from reliability.children import Command
-from reliability.runs import RUNS, Make, Whole
+from reliability.processes import RUNS, Make, Whole
 
 CASES = int(os.environ.get("FUZZ_CASES", "10"))
 """Fuzzed inputs a test; always the same ones for the same number."""

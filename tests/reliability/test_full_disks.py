@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from reliability.children import Fault, Finished
-from reliability.runs import Make, Whole, finish, run
+from reliability.processes import Make, Whole, finish, run
 
 from neoteny.experiments import checkpoint
 

@@ -14,7 +14,7 @@ from reliability.fuzz import assert_sensible, attempt, in_time, words
 
 from neoteny import train
 from neoteny.agents.ppo_loss import PPOConfig
-from neoteny.experiments.agents import AGENTS
+from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.config import PRESETS, RunConfig
 from neoteny.experiments.runner import Runner
 from neoteny.experiments.worlds import make_world

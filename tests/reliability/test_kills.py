@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from reliability.children import Fault
+from reliability.processes import Make, finish, go_on, run
 from reliability.records import expected_curves, fast_curves, python_curves
-from reliability.runs import Make, finish, go_on, run
 
 
 def each(cases: Iterable[int], check: Callable[[int], None]) -> None:

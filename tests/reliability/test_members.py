@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from reliability.processes import RUNS
 from reliability.records import table
-from reliability.runs import RUNS
 
 from neoteny import train
 from neoteny.experiments import runner as running

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from reliability.children import Command, Fault
-from reliability.runs import Make, finish, go_on, run
+from reliability.processes import Make, finish, go_on, run
 
 import neoteny.train
 

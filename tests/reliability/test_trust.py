@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from reliability.runs import Make
+from reliability.processes import Make
 
 from neoteny import train
 from neoteny.core.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from reliability.children import Command, Fault
-from reliability.runs import Make, Whole, run
+from reliability.processes import Make, Whole, run
 
 STARTS = ["run", "resume", "compare"]
 

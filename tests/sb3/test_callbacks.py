@@ -19,7 +19,7 @@ from neoteny.sb3.callbacks import (
     exclude_heads,
     hidden_weights,
 )
-from neoteny.sb3.networks import branches
+from neoteny.sb3.policy_networks import branches
 
 SETTINGS = {
     PPO: {"n_steps": 64, "batch_size": 32, "n_epochs": 2},

@@ -16,7 +16,7 @@ from neoteny.core import rng
 from neoteny.core.errors import InputError
 from neoteny.envs.arguments import check_render_mode
 from neoteny.envs.base import State, TensorEnv
-from neoteny.envs.minatar.render import draw
+from neoteny.envs.minatar.board_image import draw
 
 SIZE = 10
 #: The six actions of every game, by index.

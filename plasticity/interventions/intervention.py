@@ -31,8 +31,8 @@ from neoteny.plasticity.optimizer_settings import OptimizerSettings, Targets, Ta
 
 __all__ = [
     "INTERVENTIONS",
-    "Facts",
     "Intervention",
+    "Metadata",
     "NoIntervention",
     "OptimizerSettings",
     "as_samples",
@@ -58,7 +58,7 @@ INTERVENTIONS: Registry[type[Intervention]] = Registry("intervention")
 
 
 @dataclass(frozen=True)
-class Facts:
+class Metadata:
     """What the registry knows about an intervention besides its fields."""
 
     paper: str = "-"
@@ -89,7 +89,7 @@ class Intervention:
     """
 
     name: ClassVar[str] = "none"
-    facts: ClassVar[Facts] = Facts()
+    metadata: ClassVar[Metadata] = Metadata()
     traits: ClassVar[Set[Trait]] = frozenset()
     """What it does, by which it is judged to go with others; added to those of its bases."""
     hooks: ClassVar[frozenset[str]] = frozenset()
@@ -124,9 +124,9 @@ class Intervention:
         cls.traits = frozenset(owned).union(*(vars(base).get("traits", ()) for base in cls.__mro__))
         if "name" in vars(cls):
             INTERVENTIONS.add(cls.name, cls)
-        if "facts" in vars(cls):
-            cls.source = cls.facts.paper
-            cls.needs_boundaries = cls.facts.needs_boundary
+        if "metadata" in vars(cls):
+            cls.source = cls.metadata.paper
+            cls.needs_boundaries = cls.metadata.needs_boundary
 
     def __post_init__(self) -> None:
         check_fields(self, f"{self.name}:{{}}={{}}")
@@ -142,7 +142,7 @@ class Intervention:
     @property
     def resets_as_all_do(self) -> bool:
         """Whether all that it does is done in every arm whose runs have `reset_optimizer`."""
-        return self.facts.optimizer_alone and self.needs_boundaries
+        return self.metadata.optimizer_alone and self.needs_boundaries
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -211,7 +211,7 @@ class NoIntervention(Intervention):
 
     name: ClassVar[str] = "none"
     static: ClassVar[bool] = True
-    facts: ClassVar[Facts] = Facts("Kingma & Ba, arXiv:1412.6980")
+    metadata: ClassVar[Metadata] = Metadata("Kingma & Ba, arXiv:1412.6980")
 
 
 @lru_cache(maxsize=256)

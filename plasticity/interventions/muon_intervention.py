@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.interventions.base import Facts, hidden_layers
+from neoteny.plasticity.interventions.intervention import Metadata, hidden_layers
 from neoteny.plasticity.interventions.optimizers import OptimizerIntervention, others
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.isometry import effective_strength
@@ -28,7 +28,7 @@ class MuonIntervention(OptimizerIntervention):
 
     name: ClassVar[str] = "muon"
     traits: ClassVar[Set[Trait]] = {Trait.SEVERAL_LEARNING_RATES, Trait.WHOLE_LAYER}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Jordan et al. (2024), kellerjordan.github.io/posts/muon",
         state="momentum in place of Adam's moments",
         cost="15 products per layer",
@@ -88,7 +88,7 @@ class MuonO(MuonIntervention):
         Trait.SEVERAL_LEARNING_RATES,
         Trait.WHOLE_LAYER,
     }
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "the MuonO of Rosseau's nanochat-isometry (2026)",
         state="momentum in place of Adam's moments",
         cost="17 products per layer",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.interventions.base import Facts, Intervention
+from neoteny.plasticity.interventions.intervention import Intervention, Metadata
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.noise import gaussian, member_keys
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
@@ -77,7 +77,7 @@ class UPGD(StepWrapper):
         Trait.READS_GRADIENTS,
         Trait.DECOUPLED_DECAY,
     }
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Elsayed & Mahmood, arXiv:2404.00781",
         state="utility of each parameter",
         cost="4 passes and noise",
@@ -168,7 +168,7 @@ class Trac(StepWrapper):
     """
 
     name: ClassVar[str] = "trac"
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Muppidi et al., arXiv:2405.16642",
         state="reference and displacement of each parameter; 12 numbers per member",
         cost="6 passes",

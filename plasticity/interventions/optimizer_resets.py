@@ -6,7 +6,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from neoteny.plasticity.interventions.base import Facts
+from neoteny.plasticity.interventions.intervention import Metadata
 from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import Targets, Time
@@ -27,7 +27,7 @@ class OptimizerReset(Timed):
     """
 
     name: ClassVar[str] = "optimizer_reset"
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Asadi, Fakoor, Sabach, arXiv:2306.17833",
         needs_boundary=True,
         dqn="period=1targets",
@@ -51,7 +51,7 @@ class AdamRel(Timed):
 
     name: ClassVar[str] = "adam_rel"
     traits: ClassVar[Set[Trait]] = {Trait.RESTARTS_STEP_COUNTS}
-    facts: ClassVar[Facts] = Facts(
+    metadata: ClassVar[Metadata] = Metadata(
         "Ellis et al., arXiv:2412.17113",
         preserves_function=True,
     )

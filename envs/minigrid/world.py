@@ -15,7 +15,7 @@ from neoteny.envs.arguments import check_render_mode
 from neoteny.envs.base import State, TensorEnv
 from neoteny.envs.minigrid import cells
 from neoteny.envs.minigrid.cells import EMPTY, EVENT, MOVE, NOTHING, UNSEEN, WALL, WIN
-from neoteny.envs.minigrid.render import draw
+from neoteny.envs.minigrid.world_image import draw
 
 VIEW = 7
 #: Right, down, left, up: the four directions an agent can face.

@@ -20,14 +20,14 @@ from neoteny.core import rng
 from neoteny.plasticity.interventions import Intervention
 from neoteny.plasticity.network_spec import NetworkSpec
 
-__all__ = ["AGENTS", "HYPER", "AgentKind", "AgentSettings", "Probe", "task_steps"]
+__all__ = ["AGENTS", "AGENT_CONFIGS", "AgentKind", "AgentSettings", "Probe", "task_steps"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 Probe = Callable[[int], Tensor]
 """Given n, at most n observations per member that the iteration met, (M, B, *shape)."""
 
-HYPER: dict[str, type[Any]] = {
+AGENT_CONFIGS: dict[str, type[Any]] = {
     "ppo": PPOConfig,
     "dqn": DQNConfig,
     "classifier": ClassifierConfig,
@@ -40,7 +40,7 @@ class AgentSettings:
     """Arguments of every agent's constructor, as a run's configuration gives them."""
 
     hyper: Any
-    """An instance of a class in `HYPER`."""
+    """An instance of a class in `AGENT_CONFIGS`."""
     spec: NetworkSpec
     make_interventions: Callable[[], list[Intervention]]
     """New interventions at every call; Stable-Baselines3 takes a list for each member."""
@@ -59,7 +59,7 @@ class AgentKind:
     """How an agent is built and used."""
 
     hyper: str
-    """Name in `HYPER`, and the configuration's field, of its hyper-parameters."""
+    """Name in `AGENT_CONFIGS`, and the configuration's field, of its hyper-parameters."""
     build: Callable[[AgentSettings, Any], Any]
     """From settings and the world to act in."""
     iterate: Callable[[Any, Any], tuple[dict[str, Any], Probe]]
@@ -122,9 +122,7 @@ def _spread(rollout: Rollout, most: int) -> Tensor:
 
 def _ppo_policy(agent: PPO, obs: Tensor, keys: Tensor, step: int) -> Tensor:
     uniform = agent.policy.draw(keys, step, agent.members)
-    return agent.policy.playable(
-        agent.policy.sample(agent.network.branch("policy", obs), uniform)[0]
-    )
+    return agent.policy.to_env(agent.policy.sample(agent.network.branch("policy", obs), uniform)[0])
 
 
 def _build_dqn(settings: AgentSettings, world: Any) -> DQN:
@@ -149,11 +147,11 @@ def _iterate_classifier(agent: Classifier, world: Any) -> tuple[dict[str, Tensor
     return agent.learn(samples), samples.observations
 
 
-def _build_reference(settings: AgentSettings, world: Any) -> Any:
-    from neoteny.sb3.agents import Reference  # Stable-Baselines3 takes a second to import
+def _build_sb3(settings: AgentSettings, world: Any) -> Any:
+    from neoteny.sb3.agents import SB3Agents  # Stable-Baselines3 takes a second to import
 
     spec = settings.spec
-    return Reference(
+    return SB3Agents(
         world.worlds,
         settings.hyper,
         spec,
@@ -163,7 +161,7 @@ def _build_reference(settings: AgentSettings, world: Any) -> Any:
     )
 
 
-def _iterate_reference(agent: Any, world: Any) -> tuple[dict[str, Tensor], Probe]:
+def _iterate_sb3(agent: Any, world: Any) -> tuple[dict[str, Tensor], Probe]:
     return agent.iterate(), agent.recent
 
 
@@ -173,7 +171,7 @@ AGENTS: dict[str, AgentKind] = {
     "classifier": AgentKind(
         "classifier", _build_classifier, _iterate_classifier, "supervised", supervised=True
     ),
-    "sb3-ppo": AgentKind("ppo", _build_reference, _iterate_reference, "cpu", separate=True),
-    "sb3-dqn": AgentKind("dqn", _build_reference, _iterate_reference, "sb3", separate=True),
+    "sb3-ppo": AgentKind("ppo", _build_sb3, _iterate_sb3, "cpu", separate=True),
+    "sb3-dqn": AgentKind("dqn", _build_sb3, _iterate_sb3, "sb3", separate=True),
 }
 """What `--agent` accepts."""
