@@ -95,7 +95,8 @@ class Classifier:
         spec: Shape of the network's body.
         interventions: Applied by the learner, left to right.
         seeds: One seed per member.
-        stacked: Compute the network as one autograd node where its kind allows it.
+        fast: Compute the network and its gradient as one batched operation; else run the plain
+            modules under autograd, which give the same numbers up to round-off.
         precision: Type of the matrix products' factors, float32 or bfloat16.
         task_steps: Samples of a task, by which interventions are timed.
     """
@@ -107,7 +108,7 @@ class Classifier:
         spec: NetworkSpec,
         interventions: Sequence[Intervention],
         seeds: Sequence[int],
-        stacked: bool = True,
+        fast: bool = True,
         precision: torch.dtype = torch.float32,
         task_steps: float = TASK_STEPS,
     ) -> None:
@@ -118,7 +119,7 @@ class Classifier:
         heads = {"logits": HeadSpec(stream.classes, distribution=Categorical(stream.classes))}
         self.learner = Learner(
             lambda final_spec, generators: Network(
-                final_spec, shape, heads, generators, stacked=stacked, precision=precision
+                final_spec, shape, heads, generators, fast=fast, precision=precision
             ),
             spec,
             interventions,

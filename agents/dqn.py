@@ -56,9 +56,8 @@ class DQN:
         spec: Shape of each branch's body.
         interventions: Applied by the learner, left to right.
         seeds: One seed per member.
-        dense: Take no advantage of binary observations; the plain path that the fast one equals.
-        stacked: Compute a branch as one operation; else layer by layer, which gives the same
-            numbers up to round-off.
+        fast: Compute a network and its gradient as one batched operation; else run the plain
+            modules under autograd, which give the same numbers up to round-off.
         precision: Type of the matrix products' factors, float32 or bfloat16.
         task_steps: Environment steps of a task, by which interventions are timed.
 
@@ -76,8 +75,7 @@ class DQN:
         spec: NetworkSpec,
         interventions: Sequence[Intervention],
         seeds: Sequence[int],
-        dense: bool = False,
-        stacked: bool = True,
+        fast: bool = True,
         precision: torch.dtype = torch.float32,
         task_steps: float = TASK_STEPS,
     ) -> None:
@@ -93,7 +91,7 @@ class DQN:
             heads = {"value": HeadSpec(1), "advantage": HeadSpec(self.actions)}
         self.learner = Learner(
             lambda final_spec, generators: Network(
-                final_spec, self.observation_shape, heads, generators, dense, stacked, precision
+                final_spec, self.observation_shape, heads, generators, fast, precision
             ),
             spec,
             interventions,
@@ -124,7 +122,7 @@ class DQN:
 
     def _read(self, network: Network) -> PlainBranch | None:
         """The network as one branch of plain layers, to be computed without autograd, if it is."""
-        if self.config.dueling or not network.stacked or network.precision != torch.float32:
+        if self.config.dueling or not network.fast or network.precision != torch.float32:
             return None
         branch = network.branches["q"]
         return PlainBranch(branch, network.spec.activation) if branch.batchable else None

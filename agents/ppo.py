@@ -42,9 +42,9 @@ class PPO:
         spec: Shape of the policy's and the value function's bodies.
         interventions: Applied by the learner, left to right.
         seeds: One seed per member.
-        dense: Take no advantage of binary observations; the plain path that the fast one equals.
-        stacked: Compute policy and value together and the loss's gradient in closed form; else one
-            operation after the other, which gives the same numbers up to round-off.
+        fast: Compute policy and value as one batched network and the gradients of network and loss
+            in closed form; else run the plain modules under autograd, which give the same numbers
+            up to round-off.
         precision: Type of the matrix products' factors, float32 or bfloat16.
         recorder: Makes what updates are recorded with, if they run the same operations every time;
             `None` runs them one operation after the other.
@@ -63,8 +63,7 @@ class PPO:
         spec: NetworkSpec,
         interventions: Sequence[Intervention],
         seeds: Sequence[int],
-        dense: bool = False,
-        stacked: bool = True,
+        fast: bool = True,
         precision: torch.dtype = torch.float32,
         recorder: Callable[[], Recorder] | None = None,
         task_steps: float = TASK_STEPS,
@@ -82,7 +81,7 @@ class PPO:
         }
         self.learner = Learner(
             lambda final_spec, generators: Network(
-                final_spec, self.observation_shape, heads, generators, dense, stacked, precision
+                final_spec, self.observation_shape, heads, generators, fast, precision
             ),
             spec,
             interventions,
@@ -250,7 +249,7 @@ class PPO:
         fields = minibatch.fields[minibatch.rows]
         log_prob, value, advantage, returns = fields[..., :4].unbind(-1)
         outputs = self.network(obs)
-        loss, statistics = (fused_ppo_loss if self.network.stacked else ppo_loss)(
+        loss, statistics = (fused_ppo_loss if self.network.fast else ppo_loss)(
             self.policy,
             outputs["policy"],
             outputs["value"].squeeze(-1),

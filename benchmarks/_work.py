@@ -24,13 +24,12 @@ CHANNELS, LIMIT = 10, 1000
 PATHS: Mapping[str, Mapping[str, Any]] = {
     "fp32": {},
     "bf16": {"precision": torch.bfloat16},
-    "no-compile": {"stacked": False},
-    "dense": {"dense": True},
+    "plain": {"fast": False},
     "cuda-graphs": {"recorder": CudaGraph},
     "cuda-graphs-bf16": {"recorder": CudaGraph, "precision": torch.bfloat16},
 }
-"""How PPO computes, by the options of `train.py`; dense and no-compile are the plain paths."""
-How = Literal["fp32", "bf16", "no-compile", "dense", "cuda-graphs", "cuda-graphs-bf16"]
+"""How PPO computes; `plain` is `--no-fast`."""
+How = Literal["fp32", "bf16", "plain", "cuda-graphs", "cuda-graphs-bf16"]
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Config:
     """Widths of the four hidden layers."""
     arms: tuple[Literal["Adam", "AdamO"], ...] = ("Adam", "AdamO")
     """Adam with ReLU and biases, AdamO with GroupSort and none."""
-    paths: tuple[How, ...] = ("fp32", "bf16", "no-compile", "dense")
+    paths: tuple[How, ...] = ("fp32", "bf16", "plain")
     """How PPO computes: the two precisions, and the two plain paths; on a GPU also CUDA graphs."""
     threads: int | None = None
     """Threads for CPU arithmetic, also of the peers; unset, all cores."""

@@ -47,8 +47,7 @@ class AgentSettings:
     seeds: Sequence[int]
     steps: int
     """Environment steps of one member in the run."""
-    compile: bool = True
-    dense: bool = False
+    fast: bool = True
     precision: str = "fp32"
     """A name in `PRECISIONS`."""
     cuda_graphs: bool = False
@@ -84,7 +83,7 @@ def _shared(settings: AgentSettings, world: Any) -> dict[str, Any]:
         "spec": settings.spec,
         "interventions": settings.make_interventions(),
         "seeds": settings.seeds,
-        "stacked": settings.compile,
+        "fast": settings.fast,
         "precision": PRECISIONS[settings.precision],
         "task_steps": task_steps(settings.steps, world),
     }
@@ -101,7 +100,7 @@ def task_steps(steps: int, world: Any) -> float:
 
 def _build_ppo(settings: AgentSettings, world: Any) -> PPO:
     recorder = partial(CudaGraph, world.device) if settings.cuda_graphs else None
-    return PPO(world, dense=settings.dense, recorder=recorder, **_shared(settings, world))
+    return PPO(world, recorder=recorder, **_shared(settings, world))
 
 
 def _iterate_ppo(agent: PPO, world: Any) -> tuple[dict[str, Tensor], Probe]:
@@ -126,7 +125,7 @@ def _ppo_policy(agent: PPO, obs: Tensor, keys: Tensor, step: int) -> Tensor:
 
 
 def _build_dqn(settings: AgentSettings, world: Any) -> DQN:
-    return DQN(world, dense=settings.dense, **_shared(settings, world))
+    return DQN(world, **_shared(settings, world))
 
 
 def _iterate_dqn(agent: DQN, world: Any) -> tuple[dict[str, Any], Probe]:

@@ -22,10 +22,11 @@ LONGEST = 48
 FOLLOWS = ("arm", "intervention", "intervention_settings", "strengths", "task_aware")
 """Fields of a configuration that name the interventions or follow from them."""
 NEUTRAL = (
-    *("seeds", "first_seed", "steps", "boundaries", "preset", "device", "threads", "dense"),
+    *("seeds", "first_seed", "steps", "boundaries", "preset", "device", "threads", "fast"),
     *("stream",),  # a path; what it holds is in stream_definition
-    *("compile", "cuda_graphs", "diagnose_every", "eval_episodes", "checkpoint_minutes"),
+    *("cuda_graphs", "diagnose_every", "eval_episodes", "checkpoint_minutes"),
     "env_timeout",
+    *("dense", "compile"),  # what `fast` was in files of earlier runs
 )
 """Fields that leave what a run learns in its first steps as it is, but for round-off."""
 

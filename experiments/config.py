@@ -97,11 +97,10 @@ class TrainConfig:
     """Hyper-parameters of the classifier, if it is the agent."""
     device: str = "cpu"
     """`cpu`, `cuda` or `cuda:1`."""
-    dense: bool = False
-    """Multiply binary observations out, the plain path that the faster one equals to round-off."""
-    compile: bool = True
-    """Compute policy and value together, with gradients in closed form; `--no-compile` is the plain
-    path, one operation after the other, which the faster one equals to round-off."""
+    fast: bool = True
+    """Compute all branches as one batched network whose gradient is in closed form, and binary
+    observations by their ones; `--no-fast` runs the plain modules under autograd, which give the
+    same numbers up to round-off."""
     cuda_graphs: bool = False
     """Record an update once and replay it as a CUDA graph, for the agents and interventions whose
     updates are all alike. Off until its speed has been measured on a GPU."""
@@ -256,8 +255,7 @@ class RunConfig(TrainConfig):
             self.make_interventions,
             self.seed_list,
             self.steps,
-            self.compile,
-            self.dense,
+            self.fast,
             self.precision,
             self.cuda_graphs,
         )

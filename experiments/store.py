@@ -25,8 +25,9 @@ __all__ = ["Store", "check_startable", "read_checkpoint"]
 
 RESUMABLE_WITH = (
     *("steps", "device", "threads", "checkpoint_minutes"),
-    *("dense", "compile", "cuda_graphs", "env_timeout"),
+    *("fast", "cuda_graphs", "env_timeout"),
     *("diagnose_every", "eval_episodes", "plugin", "stream"),
+    *("dense", "compile"),  # what `fast` was in files of earlier runs
 )
 """Fields that may change between a run and its continuation."""
 

@@ -112,6 +112,8 @@ def from_dict(values: Mapping[str, Any], allowed: Allowed | None = None) -> RunC
         raise InputError(f"agent {values['agent']!r} is unknown here: restore the file")
     known = {field.name for field in fields(RunConfig)} - {"out", "resume", "trust", *AGENT_CONFIGS}
     kept = {name: value for name, value in values.items() if name in known}
+    if "fast" not in values:  # an earlier run had two switches in its place
+        kept["fast"] = values.get("compile", True) and not values.get("dense", False)
     hyper = AGENTS[values["agent"]].hyper
     if not isinstance(values.get(hyper), Mapping):
         raise InputError(f"lacks {hyper!r}, the agent's hyper-parameters: restore the file")

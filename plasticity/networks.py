@@ -36,8 +36,9 @@ class Network(nn.Module):
         observation_shape: Shape of one observation, which an MLP flattens.
         heads: Name and shape of each branch.
         generators: One generator per member; their number is M.
-        dense: Multiply binary observations out instead of summing the weights they select.
-        stacked: Compute all branches together where their kind allows it; else one by one.
+        fast: Compute all branches as one batched network where their kind allows it, and binary
+            observations by their ones; else run the modules one after the other, the reference
+            that the fast path equals up to round-off.
         precision: Type of the products' factors, float32 or bfloat16; weights stay float32.
 
     Raises:
@@ -50,13 +51,11 @@ class Network(nn.Module):
         observation_shape: Sequence[int],
         heads: Mapping[str, HeadSpec],
         generators: Sequence[torch.Generator],
-        dense: bool = False,
-        stacked: bool = True,
+        fast: bool = True,
         precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.dense = dense
-        self.stacked = stacked
+        self.fast = fast
         self.precision = precision
         self.spec = spec
         self.members = len(generators)
@@ -91,7 +90,7 @@ class Network(nn.Module):
     def takes_sparse(self, obs: Tensor) -> bool:
         """Whether observations like these are listed by their ones."""
         binary = obs.dtype == torch.bool and obs.device.type == "cpu"
-        return binary and not self.dense and self.spec.torso == "mlp"
+        return binary and self.fast and self.spec.torso == "mlp"
 
     def features(self, obs: Observations) -> dict[str, list[Tensor]]:
         """What every hidden layer of every branch hands on, see :meth:`Body.features`."""
@@ -123,7 +122,7 @@ class Network(nn.Module):
 
     def _outputs(self, obs: Observations, branches: Mapping[str, Branch]) -> dict[str, Tensor]:
         x = self.inputs(obs)
-        if self.stacked and all(branch.batchable for branch in branches.values()):
+        if self.fast and all(branch.batchable for branch in branches.values()):
             outputs = batched_forward(
                 x, list(branches.values()), self.spec.activation, self.precision
             )

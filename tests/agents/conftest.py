@@ -8,7 +8,7 @@ from neoteny.agents.ppo import PPO
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.envs.base import TensorEnv
 from neoteny.plasticity.interventions import make_interventions
-from neoteny.plasticity.networks import NetworkSpec
+from neoteny.plasticity.networks import Network, NetworkSpec
 
 SMALL = PPOConfig(num_envs=16, num_steps=16, num_epochs=2, num_minibatches=4)
 
@@ -59,6 +59,12 @@ class LadderEnv(TensorEnv):
 @pytest.fixture
 def ladder():
     return LadderEnv
+
+
+@pytest.fixture
+def multiplied_out(monkeypatch):
+    """Binary observations are not listed by their ones but multiplied out, as they are on CUDA."""
+    monkeypatch.setattr(Network, "takes_sparse", lambda *_: False)
 
 
 @pytest.fixture

@@ -281,19 +281,6 @@ def test_a_member_does_not_depend_on_the_others(policy):
                 torch.testing.assert_close(value[member], lone, rtol=1e-3, atol=1e-5)
 
 
-def test_the_sparse_and_the_dense_path_agree(monkeypatch):
-    monkeypatch.setattr("neoteny.agents.dqn.SPARSE_FROM", 1)
-    results = []
-    for options in ({}, {"dense": True}, {"stacked": False}):
-        env = envs.make("MinAtar-Breakout", 16)
-        agent = make_dqn(env, **options)
-        trained(env, agent, 4)
-        results.append([p.detach() for p in agent.network.parameters()])
-    for other in results[1:]:
-        for one, two in zip(results[0], other, strict=True):
-            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("policy", POLICIES)
 def test_resume_is_bit_exact(policy):
     """Cut after a switch, with a replay that has wrapped and truncated episodes in it."""
@@ -340,11 +327,10 @@ def test_members_that_do_not_switch_together_are_refused_where_it_matters(ladder
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("max_steps", [None, 9])
-def test_an_iteration_never_waits_for_the_device(host_calls, policy, max_steps):
-    """On the dense path, which is the one that CUDA takes."""
+def test_an_iteration_never_waits_for_the_device(host_calls, policy, max_steps, multiplied_out):
     env = envs.make("MinAtar-Asterix", 16, members=2, max_steps=max_steps)
     config = dataclasses.replace(SMALL, replay_policy=policy, n_steps=2, replay_size=256)
-    agent = make_dqn(env, config, seeds=(0, 1), dense=True, interventions=("adamo", "l2_init"))
+    agent = make_dqn(env, config, seeds=(0, 1), interventions=("adamo", "l2_init"))
     trained(env, agent, 3)
     with host_calls() as calls:
         agent.iterate(env)

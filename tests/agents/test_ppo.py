@@ -67,9 +67,9 @@ def sb3_twin(model, agent):
     return pairs
 
 
-@pytest.mark.parametrize("stacked", [True, False], ids=["fused", "autograd"])
+@pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1"])
-def test_one_update_equals_stable_baselines3(name, stacked, make_agent):
+def test_one_update_equals_stable_baselines3(name, fast, make_agent):
     """The same weights and the same batch: our loss, gradient, clip and Adam step land on SB3's
     weights.
     """
@@ -100,7 +100,7 @@ def test_one_update_equals_stable_baselines3(name, stacked, make_agent):
         policy_kwargs={"net_arch": [16, 16], "activation_fn": torch.nn.Tanh, "log_std_init": 0.3},
     )  # SB3's value loss has no factor one half
     spec = NetworkSpec(hidden=(16, 16), activation="tanh")
-    agent = make_agent(envs.make(name, 1), config, spec, stacked=stacked)
+    agent = make_agent(envs.make(name, 1), config, spec, fast=fast)
     learner = agent.learner
     learner._groups = {"network": learner._parameters}  # SB3 clips both nets by one norm
     pairs = sb3_twin(model, agent)
@@ -240,12 +240,11 @@ def test_bad_hyper_parameters_are_named(change, message):
 @pytest.mark.parametrize("interventions", [("none",), ("adamo", "l2_init", "layer_norm")])
 @pytest.mark.parametrize("max_steps", [None, 9])
 def test_collect_and_learn_never_wait_for_the_device(
-    host_calls, make_agent, interventions, max_steps
+    host_calls, make_agent, interventions, max_steps, multiplied_out
 ):
-    """On the dense path, which is the one that CUDA takes."""
     env = envs.make("MinAtar-Asterix", 16, members=2, max_steps=max_steps)
     spec = NetworkSpec(hidden=(16, 16), activation="groupsort")
-    agent = make_agent(env, spec=spec, interventions=interventions, seeds=(0, 1), dense=True)
+    agent = make_agent(env, spec=spec, interventions=interventions, seeds=(0, 1))
     agent.learn(agent.collect(env))
     with host_calls() as calls:
         agent.learn(agent.collect(env))
@@ -254,12 +253,14 @@ def test_collect_and_learn_never_wait_for_the_device(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("interventions", [("none",), ("adamo", "l2_init", "layer_norm")])
-def test_cuda_runs_without_synchronising_and_agrees_with_the_cpu(make_agent, interventions):
+def test_cuda_runs_without_synchronising_and_agrees_with_the_cpu(
+    make_agent, interventions, multiplied_out
+):
     results = []
     for device in ("cuda", "cpu"):
         env = envs.make("MinAtar-Asterix", 16, members=2, max_steps=9, device=device)
         spec = NetworkSpec(hidden=(16, 16), activation="groupsort")
-        agent = make_agent(env, spec=spec, interventions=interventions, seeds=(0, 1), dense=True)
+        agent = make_agent(env, spec=spec, interventions=interventions, seeds=(0, 1))
         agent.learn(agent.collect(env))
         if device == "cuda":
             torch.cuda.set_sync_debug_mode("error")

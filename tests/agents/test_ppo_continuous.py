@@ -126,14 +126,14 @@ def test_pendulums_time_limit_is_bootstrapped_from_its_final_observations(make_a
     torch.testing.assert_close(expected[cut], ended[cut])
 
 
-@pytest.mark.parametrize("stacked", [True, False])
-def test_a_member_does_not_depend_on_the_others(make_agent, stacked):
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_member_does_not_depend_on_the_others(make_agent, fast):
     seeds = (5, 6, 9, 2, 40, 41, 7, 100)
 
     def train(which):
         env = envs.make("Pendulum-v1", 8, members=len(which), seed=which, max_steps=20)
         names = ("adamo", "l2_init", "c_chain")
-        agent = make_agent(env, CONFIG, interventions=names, seeds=which, stacked=stacked)
+        agent = make_agent(env, CONFIG, interventions=names, seeds=which, fast=fast)
         for _ in range(2):
             metrics = agent.learn(agent.collect(env))
         return [p.detach() for p in agent.network.parameters()], metrics
@@ -149,9 +149,9 @@ def test_a_member_does_not_depend_on_the_others(make_agent, stacked):
 
 def test_fused_and_plain_updates_agree(make_agent):
     found = []
-    for stacked in (True, False):
+    for fast in (True, False):
         env = envs.make("Pendulum-v1", 8, members=2, max_steps=20)
-        agent = make_agent(env, CONFIG, seeds=(0, 1), stacked=stacked)
+        agent = make_agent(env, CONFIG, seeds=(0, 1), fast=fast)
         for _ in range(2):
             agent.learn(agent.collect(env))
         found.append([p.detach() for p in agent.network.parameters()])

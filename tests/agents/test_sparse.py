@@ -1,9 +1,7 @@
 import pytest
 import torch
 
-from neoteny import envs
 from neoteny.agents.ppo import select
-from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.sparse import SparseBatch, encode, sparse_linear
 
@@ -66,21 +64,5 @@ def test_only_binary_observations_are_taken_sparse():
     network = Network(NetworkSpec(hidden=(8,)), (4,), {"q": HeadSpec(2)}, generators)
     assert network.takes_sparse(binary(1, 4))
     assert not network.takes_sparse(torch.zeros(1, 4))
-    network.dense = True
+    network.fast = False
     assert not network.takes_sparse(binary(1, 4))
-
-
-def test_training_equals_the_dense_path_up_to_round_off(make_agent):
-    config = PPOConfig(num_envs=16, num_steps=16, num_epochs=2, num_minibatches=4)
-    results = []
-    for dense in (False, True):
-        env = envs.make("MinAtar-SpaceInvaders", 16, members=2, seed=4, max_steps=9)
-        agent = make_agent(env, config, seeds=(4, 5), dense=dense)
-        for _ in range(3):
-            metrics = agent.learn(agent.collect(env))
-        results.append((list(agent.network.parameters()), metrics))
-    (sparse, sparse_metrics), (dense, dense_metrics) = results
-    for a, b in zip(sparse, dense, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
-    for name, value in dense_metrics.items():
-        torch.testing.assert_close(sparse_metrics[name], value, rtol=1e-3, atol=1e-5)

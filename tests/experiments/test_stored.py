@@ -205,6 +205,22 @@ def test_an_edited_config_is_refused_in_one_line(change, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "fast"),
+    [
+        ({}, True),
+        ({"compile": True, "dense": False}, True),
+        ({"compile": False, "dense": False}, False),
+        ({"compile": True, "dense": True}, False),
+    ],
+)
+def test_the_two_switches_of_earlier_runs_are_read_as_one(old, fast):
+    values = RunConfig().to_dict()
+    del values["fast"]
+    assert from_dict(values | old).fast == fast
+    assert from_dict(values | old | {"fast": not fast}).fast == (not fast)
+
+
 @pytest.mark.parametrize("name", ["agent", "env", "intervention", "seeds", "steps", "ppo"])
 def test_a_config_that_lacks_what_a_run_is_is_refused(name):
     values = RunConfig().to_dict()

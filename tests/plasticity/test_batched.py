@@ -37,12 +37,12 @@ def outputs_and_gradients(net, obs):
 @pytest.mark.parametrize("kind", ["binary", "float"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("activation", KERNELS)
-def test_stacked_branches_equal_branch_by_branch(activation, bias, kind):
+def test_batched_branches_equal_branch_by_branch(activation, bias, kind):
     spec = NetworkSpec((16, 16, 24), activation, bias=bias)
     obs = observations(kind)
-    plain = outputs_and_gradients(network(spec, stacked=False), obs)
-    stacked = outputs_and_gradients(network(spec), obs)
-    for a, b in zip(stacked, plain, strict=True):
+    plain = outputs_and_gradients(network(spec, fast=False), obs)
+    batched = outputs_and_gradients(network(spec), obs)
+    for a, b in zip(batched, plain, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
@@ -50,9 +50,9 @@ def test_one_branch_one_layer_and_one_output_are_no_special_cases():
     spec = NetworkSpec((16,))
     for heads in ({"q": HeadSpec(1)}, {"q": HeadSpec(4)}, {**HEADS, "third": HeadSpec(2)}):
         obs = observations("float")
-        plain = outputs_and_gradients(network(spec, heads, stacked=False), obs)
-        stacked = outputs_and_gradients(network(spec, heads), obs)
-        for a, b in zip(stacked, plain, strict=True):
+        plain = outputs_and_gradients(network(spec, heads, fast=False), obs)
+        batched = outputs_and_gradients(network(spec, heads), obs)
+        for a, b in zip(batched, plain, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_a_lone_branch_equals_the_same_branch_among_others():
     torch.testing.assert_close(net.branch("value", obs), net(obs)["value"])
 
 
-def test_what_cannot_be_stacked_is_computed_branch_by_branch():
+def test_what_cannot_be_batched_is_computed_branch_by_branch():
     for spec in (NetworkSpec((16, 16), norm="layer"), NetworkSpec((16, 16), "crelu")):
         net = network(spec)
         assert not any(branch.batchable for branch in net.branches.values())
@@ -131,7 +131,7 @@ def test_closed_form_gradient_of_the_loss_equals_autograd(config):
     assert 0.2 < found[0][1][4].mean() < 0.9  # some ratios are clipped, some are not
 
 
-def test_sparse_and_dense_inputs_stack_alike():
+def test_sparse_and_dense_inputs_give_the_same():
     net, obs = network(NetworkSpec((16, 16))), observations("binary")
     sparse = outputs_and_gradients(net, encode(obs.flatten(0, 1), M))
     net.zero_grad()

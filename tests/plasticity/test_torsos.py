@@ -95,10 +95,10 @@ def score(outputs, name):
     return (outputs * weights).sin().sum() * (2.0 if name == "value" else 1.0)
 
 
-@pytest.mark.parametrize("stacked", [True, False])
+@pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_outputs_and_gradients_equal_those_of_torchs_layers(spec, stacked):
-    net, obs = network(spec, stacked=stacked), observations()
+def test_outputs_and_gradients_equal_those_of_torchs_layers(spec, fast):
+    net, obs = network(spec, fast=fast), observations()
     outputs = net(obs)
     sum(score(out, name) for name, out in outputs.items()).backward()
     for member in range(M):

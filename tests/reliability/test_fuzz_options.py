@@ -85,7 +85,7 @@ def test_environment_options(given: tuple[str, tuple[str, ...]]) -> None:
 CHOICES = st.sampled_from(
     [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(RunConfig)]
     + [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(PPOConfig)]
-    + ["--no-bias", "--no-compile", "--nonsense", "--help", "run", "--interventions", "--depths"]
+    + ["--no-bias", "--no-fast", "--nonsense", "--help", "run", "--interventions", "--depths"]
 )
 NAMES = [*PRESETS, *STREAMS, *INTERVENTIONS, "ppo", "dqn", "cuda", "cpu", "relu", "Acrobot-v1"]
 arguments = st.lists(
