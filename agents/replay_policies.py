@@ -273,10 +273,7 @@ def check_switches(envs: Any, config: DQNConfig, members: int) -> None:
         ValueError: If they do, naming the settings and the remedy.
     """
     acts = config.replay_policy in ("flush", "partition") or config.epsilon_restart
-    schedule = getattr(envs, "schedule", None)
-    if members == 1 or not acts or schedule is None:
-        return
-    if schedule.waits or schedule.delayed or not schedule.switch_together:
+    if members > 1 and acts and not envs.switch_together:
         raise InputError(
             f"replay_policy {config.replay_policy} and epsilon_restart {config.epsilon_restart} "
             f"act on all {members} members, which do not switch together here: use replay_policy "

@@ -30,7 +30,7 @@ _SLOT = 0x5BD1E995
 def lane_keys(
     seeds: Sequence[int], lanes: int, stream: str, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Makes one key per lane, to be handed to `bits`.
+    """Makes one key per lane, for `bits`.
 
     Args:
         seeds: one non-negative seed per member.
@@ -73,7 +73,7 @@ def bits(keys: Tensor, step: Tensor | int, slot: Tensor | int) -> Tensor:
     mix per slot: `bits(keys, t, torch.arange(slots)[:, None])` has shape (slots, lanes).
 
     Args:
-        keys: keys from `lane_keys`, int64.
+        keys: keys from `lane_keys` or `member_keys`, int64.
         step: counter in [0, 2**32), such as a lane's number of steps so far.
         slot: index of the draw within the step, in [0, 2**32).
 
@@ -144,6 +144,12 @@ def _mix(x: Tensor) -> Tensor:
     return x.bitwise_xor_(x >> 15)
 
 
+def member_keys(generators: Sequence[torch.Generator], device: torch.device | str) -> Tensor:
+    """Draws one key a member, (M,) int64 in [0, 2**32), from the members' generators."""
+    draws = [torch.randint(0, _MASK + 1, (), generator=generator) for generator in generators]
+    return torch.stack(draws).to(device)
+
+
 def uniform(words: Tensor) -> Tensor:
     """Maps 32-bit words to float32 in [0, 1), a multiple of 2**-24."""
     return (words >> 8).to(torch.float32) * 2.0**-24
@@ -167,3 +173,22 @@ def integer(words: Tensor, n: Tensor | int) -> Tensor:
     if isinstance(n, int) and n > 0 and n & (n - 1) == 0:
         return words >> (33 - n.bit_length())
     return (words * n) >> 32
+
+
+def gaussian(keys: Tensor, step: Tensor | int, count: int) -> Tensor:
+    """Draws standard normal numbers.
+
+    Args:
+        keys: (M,) int64 from `member_keys`.
+        step: number of the draw; a 0-dim tensor is never read by the host.
+        count: numbers per member.
+
+    Returns:
+        (M, count) float32.
+    """
+    pairs = (count + 1) // 2
+    words = bits(keys.unsqueeze(1), step, torch.arange(2 * pairs, device=keys.device))
+    spread = ((words >> 8).to(torch.float32) + 0.5) * 2.0**-24  # in (0, 1)
+    radius = spread[:, :pairs].log_().mul_(-2).sqrt_()
+    angle = spread[:, pairs:].mul_(2 * math.pi)
+    return torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :count]

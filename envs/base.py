@@ -35,9 +35,12 @@ class LimitedVectorEnv(VectorEnv[Any, Any, Any]):
 
     Attributes:
         max_steps: episodes are truncated after this many steps; None for no limit.
+        switch_together: True if the tasks of all members switch at the same steps, as where there
+            is but one task.
     """
 
     max_steps: int | None = None
+    switch_together: bool = True
     _spec: EnvSpec | None = None
 
     @property

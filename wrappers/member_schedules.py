@@ -73,8 +73,8 @@ class MemberSchedules:
 
     @property
     def switch_together(self) -> bool:
-        """Whether all members switch at the same steps."""
-        return len(self._distinct) == 1
+        """True if all lanes of all members switch at the same steps, known beforehand."""
+        return len(self._distinct) == 1 and not self.delayed and not self.waits
 
     @property
     def gradual(self) -> bool:

@@ -157,6 +157,11 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         return min(horizon, natural + self.schedule.most_switches(self.steps, self.lanes, horizon))
 
     @property
+    def switch_together(self) -> bool:
+        """True: schedules of members that switch apart are refused."""
+        return self.schedule.switch_together
+
+    @property
     def final_observations(self) -> bool:
         """Whether `step` returns `info["final_obs"]`."""
         return not self._skip_final
@@ -327,13 +332,13 @@ def _shared(schedule: Schedule | MemberSchedules, members: int) -> MemberSchedul
         schedule = MemberSchedules(schedule, members)
     if len(schedule) != members:
         raise InputError(f"{len(schedule)} schedules for {members} members; give one each")
-    if not schedule.switch_together:
-        raise InputError(f"{schedule}: members must switch together; give equal periods or steps")
     if schedule.gradual or schedule.delayed or schedule.waits:
         raise InputError(
             f"{schedule.members[0]} cannot switch environments: all lanes must switch at once, at "
             "steps known beforehand; use Periodic, At, Cyclic, RandomOrder or Poisson"
         )
+    if not schedule.switch_together:
+        raise InputError(f"{schedule}: members must switch together; give equal periods or steps")
     return schedule
 
 

@@ -98,6 +98,11 @@ class NonStationaryVector(MemberWrapper):
         return self._schedule
 
     @property
+    def switch_together(self) -> bool:
+        """True if the tasks of all members switch at the same steps."""
+        return self._schedule.switch_together
+
+    @property
     def task_names(self) -> list[str]:
         """A name for each task index."""
         return self._names

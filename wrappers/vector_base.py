@@ -64,6 +64,11 @@ class MemberWrapper(VectorWrapper):
         return schedule
 
     @property
+    def switch_together(self) -> bool:
+        """True if the tasks of all members switch at the same steps."""
+        return bool(getattr(self.env, "switch_together", True))
+
+    @property
     def task_names(self) -> list[str]:
         """A name for each task index."""
         return list(self.env.task_names)  # type: ignore[attr-defined]

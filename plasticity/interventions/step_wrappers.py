@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from neoteny.core.rng import gaussian, member_keys
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata
 from neoteny.plasticity.interventions.traits import Trait
-from neoteny.plasticity.noise import gaussian, member_keys
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from neoteny.core import rng
@@ -151,3 +152,14 @@ def test_integer_and_uniform_cover_their_ranges_exactly():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_gaussian_noise_is_normal_and_belongs_to_a_member_and_a_draw():
+    keys = rng.member_keys([torch.Generator().manual_seed(s) for s in (1, 2, 3)], "cpu")
+    draw = rng.gaussian(keys, torch.tensor(7), 20_001)
+    assert torch.equal(draw[1:2], rng.gaussian(keys[1:2], 7, 20_001))
+    for row in draw:
+        assert scipy.stats.kstest(row.numpy(), "norm").pvalue > 1e-3
+    rows = torch.cat([draw, rng.gaussian(keys, 8, 20_001)])
+    correlation = torch.corrcoef(rows) - torch.eye(6)
+    assert correlation.abs().max() < 0.03

@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pytest
 import scipy.special
-import scipy.stats
 import torch
 
+from neoteny.core.rng import gaussian, member_keys
 from neoteny.plasticity.interventions.step_wrappers import erfi
-from neoteny.plasticity.noise import gaussian, member_keys
 
 
 def test_upgd_gates_adams_step_by_utility(make_learner, train):
@@ -113,14 +112,3 @@ def test_trac_takes_others_edits_into_its_reference(make_learner, train):
 def test_erfi_is_scipys():
     x = torch.linspace(-9, 9, 400, dtype=torch.float64)
     np.testing.assert_allclose(erfi(x), scipy.special.erfi(x.numpy()), rtol=1e-12)
-
-
-def test_noise_is_normal_and_belongs_to_a_member_and_a_draw():
-    keys = member_keys([torch.Generator().manual_seed(s) for s in (1, 2, 3)], "cpu")
-    draw = gaussian(keys, torch.tensor(7), 20_001)
-    assert torch.equal(draw[1:2], gaussian(keys[1:2], 7, 20_001))
-    for row in draw:
-        assert scipy.stats.kstest(row.numpy(), "norm").pvalue > 1e-3
-    rows = torch.cat([draw, gaussian(keys, 8, 20_001)])
-    correlation = torch.corrcoef(rows) - torch.eye(6)
-    assert correlation.abs().max() < 0.03
