@@ -18,7 +18,14 @@ from torch.optim import Adam
 from torch.optim.adam import adam
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.adamo_checks import check_pull, check_settings, safe_strength
+from neoteny.plasticity.adamo_checks import (
+    check_pull,
+    check_settings,
+    isometry_of,
+    safe_strength,
+    warn_of_bare,
+)
+from neoteny.plasticity.groups import named_groups
 from neoteny.plasticity.isometry import as_maps, isometry_step, require_full_precision
 
 # Stacking equal shapes saves kernel launches and costs a copy, which on CPU loses above this size.
@@ -88,11 +95,13 @@ class AdamO(Adam):
     """Adam on the task's loss, with a decoupled step towards isometric weights.
 
     Every parameter with at least two dimensions beyond `member_dims` takes the isometry step; give
-    groups with `isometry=0` (see `isometry_groups`) to leave heads, norms or embeddings out. An
-    optimiser that is handed bare parameters cannot know which of them are heads and pulls them all:
-    as `optimizer_class` of Stable-Baselines3 use `neoteny.sb3.callbacks.AdamO`. A parameter
-    without a gradient is left alone, as AdamW leaves it without decay. With `isometry=0` the result
-    is bit-identical to `torch.optim.Adam` with the same flags.
+    groups with `isometry=0` (see `isometry_groups`) to leave heads, norms or embeddings out.
+    Parameters that come with their names, as of `module.named_parameters()`, are split by them (see
+    `named_groups`). An optimiser that is handed bare parameters cannot know which of them are heads
+    and pulls them all, with a warning in the log: as `optimizer_class` of Stable-Baselines3 use
+    `neoteny.sb3.callbacks.AdamO`. A parameter without a gradient is left alone, as AdamW leaves it
+    without decay. With `isometry=0` the result is bit-identical to `torch.optim.Adam` with the same
+    flags.
 
     Each singular value takes the step sigma <- sigma (1 - a (sigma^2 - scale)) with
     a = 4 * lr * isometry: see `effective_strength` and `half_life`. Every step looks at the
@@ -105,7 +114,8 @@ class AdamO(Adam):
     state of a `torch.optim.Adam` takes over its flags and keeps the settings that are ours.
 
     Args:
-        params: parameters, or groups of them with any of the settings below.
+        params: parameters, with or without their names, or groups of them with any of the settings
+            below except `half_life`.
         lr: learning rate; a 1-element tensor works with `capturable` or `fused`, as in Adam.
         betas: decay rates of the two moments.
         eps: added to the root of the second moment.
@@ -113,6 +123,8 @@ class AdamO(Adam):
             as in AdamW. Both see the weights after the isometry step.
         isometry: penalty coefficient lambda.
         isometry_lr: step size of the isometry step; None follows the group's current `lr`.
+        half_life: updates in which a small deviation from isometry halves, in place of `isometry`,
+            however `lr` is scheduled.
         scale: target squared singular value.
         member_dims: number of leading member axes of every parameter in the group.
         blocks: number of maps that are stacked along the outputs of every parameter in the group,
@@ -148,6 +160,7 @@ class AdamO(Adam):
         member_dims: int = 0,
         blocks: int = 1,
         *,
+        half_life: float | None = None,
         foreach: bool | None = None,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
@@ -158,6 +171,11 @@ class AdamO(Adam):
     ) -> None:
         if foreach and fused:
             raise InputError("foreach and fused cannot both be True; choose one")
+        params = list(params)
+        if params and isinstance(params[0], tuple):
+            params = named_groups(params, member_dims)
+        if half_life is not None:
+            isometry, isometry_lr = isometry_of(half_life, lr, isometry_lr, scale)
         self._plans: dict[int, _Plan] = {}
         self._checked: dict[int, _Checked] = {}
         self._own = {
@@ -186,6 +204,11 @@ class AdamO(Adam):
             differentiable=differentiable,
         )
         self._step_supports_amp_scaling = False
+        if params and isinstance(params[0], Tensor):
+            self._warn_of_bare()
+
+    def _warn_of_bare(self) -> None:
+        warn_of_bare(self.param_groups[0])
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Check a group's settings, then add it.

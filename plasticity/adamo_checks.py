@@ -1,5 +1,6 @@
 """Checks of AdamO's settings, and of the weights that it is about to pull."""
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Real
@@ -9,9 +10,57 @@ import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.isometry import as_maps, effective_strength
+from neoteny.plasticity.isometry import as_maps, effective_strength, half_life
 
-__all__ = ["check_pull", "check_settings", "safe_strength"]
+__all__ = ["check_pull", "check_settings", "isometry_of", "safe_strength", "warn_of_bare"]
+
+logger = logging.getLogger(__name__)
+
+
+def isometry_of(
+    updates: float, lr: float | Tensor, isometry_lr: float | None, scale: float
+) -> tuple[float, float]:
+    """Settings of an isometry step whose half-life is so many updates, whatever `lr` becomes.
+
+    Args:
+        updates: half-life of a small deviation of a singular value, in updates.
+        lr: learning rate; a tensor is read.
+        isometry_lr: step size of the isometry step; None takes `lr` as it is now.
+        scale: target squared singular value.
+
+    Returns:
+        `isometry` and `isometry_lr`.
+
+    Raises:
+        ValueError: if the half-life or the step size is not above 0.
+    """
+    if not (_is_number(updates) and 0 < updates < math.inf):
+        raise InputError(f"half_life={updates!r} is not a finite number of updates > 0; give one")
+    rate = float(lr) if isometry_lr is None else isometry_lr
+    if not (_is_number(rate) and 0 < rate < math.inf):
+        raise InputError(
+            f"half_life={updates:g} cannot be had with a step size of {rate!r}: give isometry_lr"
+        )
+    check_pull({"lr": rate, "isometry_lr": None, "isometry": 0.0, "scale": scale})
+    return half_life(effective_strength(rate, 1.0), scale) / updates, rate
+
+
+def warn_of_bare(group: dict[str, Any]) -> None:
+    """Log which weights an optimiser pulls that was handed parameters without names or roles."""
+    strength = check_pull(group)
+    weights = [p for p in group["params"] if p.dim() >= group["member_dims"] + 2]
+    if not strength or len(weights) < 2:
+        return
+    shapes = [str(tuple(weight.shape)) for weight in weights]
+    shown = ", ".join(shapes[:6]) + (", ..." if len(shapes) > 6 else "")
+    logger.warning(
+        "AdamO pulls all %d matrices towards isometry, output heads among them, with a half-life "
+        "of %s updates: %s; give isometry_groups(module) or module.named_parameters() to leave "
+        "heads out (in Stable-Baselines3: neoteny.sb3.callbacks.AdamO)",
+        len(weights),
+        f"{half_life(strength, group['scale']):,.0f}",
+        shown,
+    )
 
 
 def check_pull(settings: dict[str, Any]) -> float:

@@ -1,14 +1,20 @@
 """Parameters split by the role of their layer, for optimisers that keep hidden layers isometric."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
 
-__all__ = ["CONVOLUTIONS", "isometry_groups"]
+__all__ = ["CONVOLUTIONS", "isometry_groups", "named_groups"]
+
+logger = logging.getLogger(__name__)
+
+HEADS = ("action_net", "value_net")
+"""Names of the output layers of Stable-Baselines3's policies."""
 
 CONVOLUTIONS = (
     nn.Conv1d,
@@ -21,13 +27,13 @@ CONVOLUTIONS = (
 
 
 def isometry_groups(
-    module: nn.Module, exclude: Iterable[nn.Module | str] = ()
+    module: nn.Module, exclude: Iterable[nn.Module | str] | None = None
 ) -> list[dict[str, Any]]:
     """Split a module's trainable parameters into groups for `AdamO` by the role of their layer.
 
     Hidden weights are those of `IsoLinear` and `IsoConv2d` with role "hidden", and those of plain
     `nn.Linear`, `nn.Conv*d`, `nn.ConvTranspose*d` and `nn.MultiheadAttention`, which declare no
-    role: exclude output heads among them. Each group of a convolution is a map of its own, as are
+    role. Each group of a convolution is a map of its own, as are
     the projections of queries, keys and values. Everything else (biases, norms, embeddings,
     recurrent layers, weights behind a parametrisation such as `weight_norm`, heads, excluded
     modules) goes into one group with isometry 0. A weight shared between a hidden layer and
@@ -36,6 +42,9 @@ def isometry_groups(
     Args:
         module: the network.
         exclude: modules, or their names in `module.named_modules()`; what they hold is left out.
+            Unset, the output heads are: those that layers declare, else the layers named
+            `action_net` and `value_net`, as in Stable-Baselines3, else the last `nn.Linear`. A
+            warning is logged with what was taken for a head; `exclude=()` leaves nothing out.
 
     Returns:
         Parameter groups: hidden weights (one group per number of member axes and of `blocks`, if
@@ -45,7 +54,7 @@ def isometry_groups(
     Raises:
         ValueError: if `exclude` names something that is not in the module.
     """
-    excluded = _excluded(module, exclude)
+    excluded = _excluded(module, _heads(module) if exclude is None else exclude)
     hidden: dict[nn.Parameter, tuple[int, int]] = {}
     rest: dict[nn.Parameter, None] = {}
     for layer in module.modules():
@@ -80,6 +89,78 @@ def _hidden_maps(layer: nn.Module) -> dict[str, tuple[int, int]]:
         alone = {f"{name}_proj_weight": (0, 1) for name in "qkv"}
         return {"in_proj_weight": (0, 3), **alone}
     return {}
+
+
+def _heads(module: nn.Module) -> list[str]:
+    """Names of the output heads of a module, as far as they can be told."""
+    layers = dict(module.named_modules())
+    if any(isinstance(layer, IsoLinear | IsoConv2d) for layer in layers.values()):
+        return []  # each declares its role
+    inside = {id(own) for layer in layers.values() if _attends(layer) for own in layer.modules()}
+    linear = [
+        name
+        for name, layer in layers.items()
+        if isinstance(layer, nn.Linear) and id(layer) not in inside
+    ]
+    heads = [name for name in linear if name.rpartition(".")[2] in HEADS] or linear[-1:]
+    if heads and len(linear) > 1:
+        shown = ", ".join(
+            f"{name} ({layers[name].in_features} to {layers[name].out_features})" for name in heads
+        )
+        logger.warning(
+            "isometry: taken for output heads and left out: %s; name them with exclude=[...], or "
+            "leave nothing out with exclude=()",
+            shown,
+        )
+        return heads
+    return []
+
+
+def _attends(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.MultiheadAttention)
+
+
+def named_groups(named: Sequence[tuple[str, Tensor]], member_dims: int = 0) -> list[dict[str, Any]]:
+    """Split named parameters into groups for `AdamO` by what their names and shapes say.
+
+    Names say less than modules do (see `isometry_groups`): output heads are the layers named
+    `action_net` and `value_net`, else the last one with a matrix; embeddings are the parameters
+    whose name has `embed` in it; `in_proj_weight` holds the projections of queries, keys and
+    values. A warning is logged with what was taken for a head.
+
+    Args:
+        named: names and parameters, as `module.named_parameters()` gives them.
+        member_dims: number of leading member axes of every parameter.
+
+    Returns:
+        Parameter groups of (name, parameter): hidden weights without an `isometry` key, one group
+        per number of `blocks`; then the rest, if any, with isometry 0.
+    """
+    maps = [
+        name
+        for name, parameter in named
+        if parameter.dim() >= member_dims + 2 and "embed" not in name.lower()
+    ]
+    layers = [name.rpartition(".")[0] for name in maps]
+    heads = {layer for layer in layers if layer.rpartition(".")[2] in HEADS}
+    heads = heads or (set(layers[-1:]) if len(set(layers)) > 1 else set())
+    blocks = {
+        name: 3 if name.endswith("in_proj_weight") else 1
+        for name, layer in zip(maps, layers, strict=True)
+        if layer not in heads
+    }
+    groups: list[dict[str, Any]] = [
+        {"params": [pair for pair in named if blocks.get(pair[0]) == count], "blocks": count}
+        for count in sorted(set(blocks.values()))
+    ]
+    rest = [pair for pair in named if pair[0] not in blocks]
+    if heads:
+        logger.warning(
+            "isometry: taken for output heads by their names and left out: %s; give the groups of "
+            "isometry_groups(module, exclude=[...]) to say otherwise",
+            ", ".join(sorted(heads)),
+        )
+    return [*groups, *([{"params": rest, "isometry": 0.0}] if rest else [])]
 
 
 def _excluded(module: nn.Module, exclude: Iterable[nn.Module | str]) -> set[nn.Module]:

@@ -71,6 +71,9 @@ class AdamO(adamo.AdamO):
         >>> exclude_heads(agent)
     """
 
+    def _warn_of_bare(self) -> None:
+        """Say nothing: roles are still to come."""
+
     def split(self, groups: Sequence[dict[str, Any]]) -> None:
         """Replace the one group by several, each with `positions` in it and what is its own."""
         whole = self.param_groups[0]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity import adamo
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.adamo_checks import safe_strength
@@ -126,3 +127,27 @@ def test_before_the_first_step():
     with pytest.raises(ValueError, match="without bound"):
         optimizer.require_stable()
     AdamO([singular(10.0)], lr=0.01, isometry=0.25).require_stable()
+
+
+@pytest.mark.parametrize("settings", [{}, {"scale": 2.0}, {"isometry_lr": 0.02}])
+def test_a_half_life_is_that_of_a_small_deviation_however_the_rate_is_scheduled(settings):
+    weight = torch.nn.Parameter(1.001 * settings.get("scale", 1.0) ** 0.5 * torch.eye(3))
+    optimizer = AdamO([weight], lr=0.01, half_life=50, **settings)
+    target = settings.get("scale", 1.0) ** 0.5
+    before = weight[0, 0].item() - target
+    for _ in range(50):
+        weight.grad = torch.zeros_like(weight)
+        optimizer.param_groups[0]["lr"] *= 0.9
+        optimizer.step()
+    assert weight[0, 0].item() - target == pytest.approx(before / 2, rel=0.02)
+
+
+@pytest.mark.parametrize("half_life", [0, -1, float("nan"), float("inf"), "1", True])
+def test_a_half_life_that_is_none_is_refused(half_life):
+    with pytest.raises(InputError, match=r"half_life=.* is not a finite number of updates > 0"):
+        AdamO([torch.nn.Parameter(torch.eye(2))], half_life=half_life)
+
+
+def test_a_half_life_needs_a_step_size():
+    with pytest.raises(InputError, match="give isometry_lr"):
+        AdamO([torch.nn.Parameter(torch.eye(2))], lr=0.0, half_life=10)

@@ -53,11 +53,12 @@ def test_plain_layers_are_hidden_unless_excluded():
         )
 
     net = build()
-    assert names_of(net, isometry_groups(net))[0] == {"0.weight", "1.weight", "2.0.weight"}
+    hidden = names_of(net, isometry_groups(net, exclude=()))[0]
+    assert hidden == {"0.weight", "1.weight", "2.0.weight"}
     assert names_of(net, isometry_groups(net, exclude=["2"]))[0] == {"0.weight", "1.weight"}
     assert names_of(net, isometry_groups(net, exclude=[net[0], "2.0"]))[0] == {"1.weight"}
     net[3].weight = net[1].weight  # tied: excluded wins
-    groups = names_of(net, isometry_groups(net))
+    groups = names_of(net, isometry_groups(net, exclude=()))
     assert groups[0] == {"0.weight", "2.0.weight"}
     with pytest.raises(ValueError, match="exclude names 'head', which is not in the module"):
         isometry_groups(net, exclude=["head"])
@@ -169,6 +170,97 @@ def test_reparametrised_recurrent_and_embedding_weights_are_left_out():
 def test_a_weight_tied_between_layers_is_pulled_once():
     net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     net[1].weight = net[0].weight
-    hidden, rest = isometry_groups(net)
+    hidden, rest = isometry_groups(net, exclude=())
     assert hidden["params"] == [net[0].weight]
     assert len(rest["params"]) == 2
+
+
+def mlp():
+    return nn.Sequential(
+        nn.Embedding(5, 4), nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 2)
+    )
+
+
+def test_the_last_linear_layer_is_taken_for_the_head_and_that_is_said(caplog):
+    net = mlp()
+    hidden, rest = names_of(net, isometry_groups(net))
+    assert hidden == {"1.weight", "3.weight"}
+    assert "4.weight" in rest
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "left out: 4 (8 to 2)" in record.getMessage()
+    caplog.clear()
+    assert "4.weight" in names_of(net, isometry_groups(net, exclude=()))[0]
+    assert "4.weight" not in names_of(net, isometry_groups(net, exclude=["4"]))[0]
+    assert not caplog.records
+
+
+def test_nothing_is_guessed_where_layers_declare_roles_or_there_is_one_layer(caplog):
+    assert names_of(net := nn.Sequential(IsoLinear(4, 4), nn.Linear(4, 2)), isometry_groups(net))[
+        0
+    ] == {"1.weight", "0.weight"}
+    single = nn.Linear(4, 4)
+    assert names_of(single, isometry_groups(single))[0] == {"weight"}
+    attention = nn.MultiheadAttention(8, 2)
+    assert "out_proj.weight" in names_of(attention, isometry_groups(attention))[0]
+    assert not caplog.records
+
+
+class ActorCritic(nn.Module):
+    """Named as a policy of Stable-Baselines3."""
+
+    def __init__(self):
+        super().__init__()
+        self.mlp_extractor = nn.ModuleDict(
+            {"policy_net": nn.Linear(4, 8), "value_net": nn.Sequential(nn.Linear(4, 8))}
+        )
+        self.action_net = nn.Linear(8, 2)
+        self.value_net = nn.Linear(8, 1)
+
+
+def test_heads_of_stable_baselines3_are_known_by_their_names(caplog):
+    net = ActorCritic()
+    hidden = {"mlp_extractor.policy_net.weight", "mlp_extractor.value_net.0.weight"}
+    assert names_of(net, isometry_groups(net))[0] == hidden
+    optimizer = AdamO(net.named_parameters(), isometry=0.5)
+    assert names_of(net, optimizer.param_groups)[0] == hidden
+    assert [group["isometry"] for group in optimizer.param_groups] == [0.5, 0.0]
+    assert "action_net, value_net" in caplog.text
+
+
+def test_named_parameters_are_split_as_the_module_itself_is(caplog):
+    net = nn.ModuleDict(
+        {
+            "embedding": nn.Embedding(5, 8),
+            "attention": nn.MultiheadAttention(8, 2),
+            "hidden": nn.Linear(8, 8),
+            "norm": nn.LayerNorm(8),
+            "head": nn.Linear(8, 3),
+        }
+    )
+    optimizer = AdamO(net.named_parameters(), lr=1e-2, isometry=0.5)
+    modules = isometry_groups(net)
+    assert names_of(net, optimizer.param_groups) == names_of(net, modules)
+    assert [group["blocks"] for group in optimizer.param_groups] == [1, 3, 1]
+    twin = copy.deepcopy(net)
+    other = AdamO(isometry_groups(twin), lr=1e-2, isometry=0.5)
+    for step in range(3):
+        for module, one in ((net, optimizer), (twin, other)):
+            set_gradients(list(module.parameters()), step)
+            one.step()
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert "names and left out: head" in caplog.text
+
+
+def test_bare_parameters_are_all_pulled_and_that_is_said(caplog):
+    net = mlp()
+    AdamO(net.parameters(), lr=1e-3, isometry=0.05)
+    (record,) = caplog.records
+    assert "pulls all 4 matrices" in record.getMessage()
+    assert "half-life of 1,733 updates: (5, 4), (8, 4), (8, 8), (2, 8)" in record.getMessage()
+    caplog.clear()
+    AdamO(net.parameters(), isometry=0.0)
+    AdamO([torch.zeros(3, 3, requires_grad=True)])
+    AdamO(isometry_groups(net, exclude=["4"]))
+    assert not caplog.records
