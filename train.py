@@ -25,7 +25,7 @@ try:
     from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
     from neoteny.experiments.config import CompareConfig, RunConfig
     from neoteny.experiments.console import lasting_output, open_console, print_error, print_notice
-    from neoteny.experiments.listing import print_listing
+    from neoteny.experiments.listing import LISTED, print_listing
     from neoteny.experiments.parsing import parse
     from neoteny.experiments.stored import allowed_by, load_plugins
     from neoteny.experiments.timeline import TimelineConfig, timeline
@@ -49,10 +49,10 @@ class ReportConfig:
 class ListConfig:
     """Print what there is to choose from."""
 
-    what: tyro.conf.Positional[Literal["envs", "interventions", "streams", "presets"]]
+    what: tyro.conf.Positional[Literal[tuple(LISTED)]]  # type: ignore[valid-type]
     """Kind of thing to list."""
     name: tyro.conf.Positional[str | None] = None
-    """Name of one intervention, to explain its settings."""
+    """Name of one of them, to explain it and its settings."""
     markdown: bool = False
     """Print Markdown."""
 

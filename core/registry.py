@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -20,7 +21,15 @@ from neoteny.core.errors import InputError
 from neoteny.core.names import hint, require_known
 from neoteny.core.options import Text
 
-__all__ = ["GROUP", "REGISTRIES", "Registry", "check_fields_given", "first_line", "read_settings"]
+__all__ = [
+    "GROUP",
+    "REGISTRIES",
+    "Registry",
+    "check_fields_given",
+    "first_line",
+    "read_settings",
+    "restored",
+]
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -46,13 +55,16 @@ class Registry(Mapping[str, T], Generic[T]):
         self._lines: dict[str, str] = {}
         REGISTRIES[kind] = self
 
-    def add(self, name: str, thing: T, line: str | None = None) -> T:
+    def add(
+        self, name: str, thing: T, line: str | None = None, *, origin: object | None = None
+    ) -> T:
         """Register a thing.
 
         Args:
             name: Its name.
             thing: Class, function or value.
             line: One line about it; unset, the first of its documentation.
+            origin: Class or function that the thing is made of, if it is neither itself.
 
         Returns:
             The thing.
@@ -62,7 +74,8 @@ class Registry(Mapping[str, T], Generic[T]):
                 defined again where it was before, as by a module that is imported again, replaces
                 the old one.
         """
-        place = _place(thing)
+        origin = thing if origin is None else origin
+        place = _place(origin)
         if name in self._things and self._places[name] != place:
             raise InputError(
                 f"{self.kind} {name!r} is there already: {self._places[name]} and {place} both "
@@ -70,7 +83,7 @@ class Registry(Mapping[str, T], Generic[T]):
             )
         self._things[name] = thing
         self._places[name] = place
-        self._lines[name] = first_line(thing) if line is None else line
+        self._lines[name] = first_line(origin) if line is None else line
         return thing
 
     def register(self, name: str, line: str | None = None) -> Callable[[D], D]:
@@ -104,6 +117,11 @@ class Registry(Mapping[str, T], Generic[T]):
         if not isinstance(name, str) or name not in self:
             require_known(label or self.kind, name, self._things)
 
+    def discard(self, name: str) -> None:
+        """Forget a thing, so that its name is free."""
+        for known in (self._things, self._places, self._lines):
+            known.pop(name, None)
+
     def line(self, name: str) -> str:
         """One line about a thing."""
         return self._lines[name]
@@ -129,6 +147,18 @@ class Registry(Mapping[str, T], Generic[T]):
     def __len__(self) -> int:
         load_entry_points()
         return len(self._things)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Take back at the end what is registered within, as tests do."""
+    before = [(found, dict(found._things)) for found in REGISTRIES.values()]
+    try:
+        yield
+    finally:
+        for found, things in before:
+            for name in set(found._things) - set(things):
+                found.discard(name)
 
 
 _loaded: set[EntryPoint] = set()

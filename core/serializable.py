@@ -1,16 +1,13 @@
 """Schedules and changes as plain values: written to JSON or YAML and read back."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from neoteny.core.errors import InputError
-from neoteny.core.names import hint, require_known
 from neoteny.core.options import check_fields
-
-PACKAGE = __name__.partition(".")[0] + "."
+from neoteny.core.registry import Registry, check_fields_given
 
 
 class Serializable:
@@ -21,25 +18,15 @@ class Serializable:
     `neoteny.core.options`; a `__post_init__` of a class's own calls this one first.
     """
 
-    kinds: ClassVar[dict[str, type[Any]]]
+    kinds: ClassVar[Registry[type[Any]]]
     limits: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if Serializable in cls.__bases__:
-            cls.kinds = {}
+            cls.kinds = Registry(f"{cls.__name__.lower()} kind")
         elif not cls.__name__.startswith("_"):
-            known = cls.kinds.get(cls.__name__)
-            if (
-                known
-                and known.__module__.startswith(PACKAGE)
-                and known.__module__ != cls.__module__
-            ):
-                raise InputError(
-                    f"{_family(cls)} kind {cls.__name__!r} is there already: give the class "
-                    "another name"
-                )
-            cls.kinds[cls.__name__] = cls
+            cls.kinds.add(cls.__name__, cls)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -70,15 +57,8 @@ class Serializable:
         """
         values = dict(description)
         kind = values.pop("kind", None)
-        require_known(f"{_family(cls)} kind", kind, cls.kinds)
-        chosen = cls.kinds[kind]
-        own = {field.name: field for field in chosen.described_by() if field.init}
-        for name in values:
-            if name not in own:
-                raise InputError(f"{kind} has no field {name!r}: {hint(name, own)}")
-        for name, field in own.items():
-            if name not in values and field.default is field.default_factory is MISSING:
-                raise InputError(f"{kind} lacks its field {name!r}; add it")
+        chosen = cls.kinds.find(kind)
+        check_fields_given(str(kind), chosen, values, complete=True)
         found: Self = chosen(**{name: _rich(cls, value) for name, value in values.items()})
         return found
 
@@ -95,7 +75,3 @@ def _rich(cls: type[Serializable], value: Any) -> Any:
     if isinstance(value, Mapping) and "kind" in value:
         return cls.from_dict(value)
     return tuple(_rich(cls, item) for item in value) if isinstance(value, list) else value
-
-
-def _family(cls: type[Serializable]) -> str:
-    return next(base for base in cls.__mro__ if Serializable in base.__bases__).__name__.lower()

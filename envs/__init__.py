@@ -14,6 +14,7 @@ import torch
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import fit, fit_all, keywords
+from neoteny.core.registry import Registry
 from neoteny.envs.arguments import step_limit
 from neoteny.envs.base import TensorEnv
 from neoteny.envs.classic import PROBLEMS
@@ -25,7 +26,9 @@ from neoteny.envs.numpy_output import NumpyOutput
 from neoteny.envs.one_lane import OneLane
 
 NAMESPACE = "neoteny/"
-_REGISTRY: dict[str, tuple[type[TensorEnv], dict[str, Any]]] = {}
+ENVIRONMENTS: Registry[tuple[type[TensorEnv], dict[str, Any]]] = Registry("environment")
+"""Ids of the environments on the device to their class and the options that the id fixes."""
+
 #: Id without its version to the id that was registered first.
 _FIRST: dict[str, str] = {}
 
@@ -39,7 +42,7 @@ def register(id: str, cls: type[TensorEnv], **defaults: Any) -> None:
         **defaults: options that the id fixes; `max_steps` alone can still be changed, and is
             Gymnasium's `max_episode_steps`.
     """
-    _REGISTRY[id] = (cls, defaults)
+    ENVIRONMENTS.add(id, (cls, defaults), origin=cls)
     _FIRST.setdefault(id.rpartition("-v")[0], id)
     gymnasium.register(
         id=id,
@@ -53,7 +56,7 @@ def register(id: str, cls: type[TensorEnv], **defaults: Any) -> None:
 def _one_for_gymnasium(name: str, **options: Any) -> OneLane:
     env = make(name, 1, backend="device", **_unseeded(options))
     assert isinstance(env, TensorEnv)
-    if "max_steps" in _REGISTRY[name][1]:
+    if "max_steps" in ENVIRONMENTS[name][1]:
         env.max_steps = None  # Gymnasium puts its TimeLimit around
     return OneLane(env)
 
@@ -89,7 +92,7 @@ def _unseeded(options: dict[str, Any]) -> dict[str, Any]:
 
 def registered() -> list[str]:
     """Lists the ids that run on the device, sorted."""
-    return sorted(_REGISTRY)
+    return sorted(ENVIRONMENTS)
 
 
 def resolve(id: str) -> str:
@@ -102,7 +105,7 @@ def resolve(id: str) -> str:
         ValueError: if neither knows the id; it names the nearest ones.
     """
     full = id if id.startswith(NAMESPACE) else NAMESPACE + id
-    if found := full if full in _REGISTRY else _FIRST.get(full):
+    if found := full if full in ENVIRONMENTS else _FIRST.get(full):
         return found
     if is_host_id(id):
         return id
@@ -143,13 +146,13 @@ def make(
     """
     full = resolve(id)
     backend = fit("backend", backend, Literal["device", "host"] | None)
-    if backend == "host" or (backend is None and full not in _REGISTRY):
+    if backend == "host" or (backend is None and full not in ENVIRONMENTS):
         options = fit_all(options, keywords(HostEnv.__init__))
         own = {name: fit(name, value, Any) for name, value in options.items()}
         return HostEnv(full.removeprefix(NAMESPACE), num_envs, members, device, seed, **own)
-    if full not in _REGISTRY:
+    if full not in ENVIRONMENTS:
         raise InputError(f"{full} does not run on the device: pass backend='host'")
-    cls, defaults = _REGISTRY[full]
+    cls, defaults = ENVIRONMENTS[full]
     hints = keywords(*[vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)])
     known = set(hints) - (set(defaults) - {"max_steps"})
     if unknown := sorted(set(options) - known):
@@ -166,4 +169,13 @@ for _name, (_problem, _limit) in PROBLEMS.items():
 for _name, (_family, _fixed) in VARIANTS.items():
     register(NAMESPACE + _name, _family, **_fixed, max_steps=_family.limit(**_fixed))
 
-__all__ = ["HostEnv", "NumpyOutput", "TensorEnv", "make", "register", "registered", "resolve"]
+__all__ = [
+    "ENVIRONMENTS",
+    "HostEnv",
+    "NumpyOutput",
+    "TensorEnv",
+    "make",
+    "register",
+    "registered",
+    "resolve",
+]

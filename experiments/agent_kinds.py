@@ -17,6 +17,7 @@ from neoteny.agents.ppo import PPO
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.agents.rollout import Rollout
 from neoteny.core import rng
+from neoteny.core.registry import Registry
 from neoteny.plasticity.interventions import Intervention
 from neoteny.plasticity.network_spec import NetworkSpec
 
@@ -164,13 +165,31 @@ def _iterate_sb3(agent: Any, world: Any) -> tuple[dict[str, Tensor], Probe]:
     return agent.iterate(), agent.recent
 
 
-AGENTS: dict[str, AgentKind] = {
-    "ppo": AgentKind("ppo", _build_ppo, _iterate_ppo, "cpu", _ppo_policy),
-    "dqn": AgentKind("dqn", _build_dqn, _iterate_dqn, "cpu", _dqn_policy, DQN.switch),
-    "classifier": AgentKind(
-        "classifier", _build_classifier, _iterate_classifier, "supervised", supervised=True
-    ),
-    "sb3-ppo": AgentKind("ppo", _build_sb3, _iterate_sb3, "cpu", separate=True),
-    "sb3-dqn": AgentKind("dqn", _build_sb3, _iterate_sb3, "sb3", separate=True),
-}
+AGENTS: Registry[AgentKind] = Registry("agent")
 """What `--agent` accepts."""
+
+AGENTS.add(
+    "ppo",
+    AgentKind("ppo", _build_ppo, _iterate_ppo, "cpu", _ppo_policy),
+    "Proximal policy optimisation, of discrete and continuous actions.",
+)
+AGENTS.add(
+    "dqn",
+    AgentKind("dqn", _build_dqn, _iterate_dqn, "cpu", _dqn_policy, DQN.switch),
+    "Deep Q-learning, double and dueling, of discrete actions.",
+)
+AGENTS.add(
+    "classifier",
+    AgentKind("classifier", _build_classifier, _iterate_classifier, "supervised", supervised=True),
+    "A classifier of supervised streams.",
+)
+AGENTS.add(
+    "sb3-ppo",
+    AgentKind("ppo", _build_sb3, _iterate_sb3, "cpu", separate=True),
+    "PPO of Stable-Baselines3.",
+)
+AGENTS.add(
+    "sb3-dqn",
+    AgentKind("dqn", _build_sb3, _iterate_sb3, "sb3", separate=True),
+    "DQN of Stable-Baselines3.",
+)

@@ -7,7 +7,6 @@ import inspect
 import re
 import textwrap
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
@@ -25,39 +24,12 @@ from neoteny.plasticity.interventions.traits import why_not
 __all__ = ["intervention", "interventions"]
 
 
-def interventions(*, brief: bool = False) -> Table:
-    """A row for each intervention.
-
-    Args:
-        brief: Put several facts into a cell, so that a terminal of 120 characters has room for all.
-    """
-    if not brief:
-        table = Table("name", "what it does", *_FACTS, "defaults")
-        for name, cls in INTERVENTIONS.items():
-            row = [first_line(cls), *facts(name).values(), ", ".join(defaults(name)) or "-"]
-            table.add_row(name, *row)
-        return table
-    table = Table(
-        Column("name", no_wrap=True),
-        Column("what it does, paper", width=30),
-        Column("hooks, needs", width=15),
-        Column("time, keeps", width=17),
-        Column("defaults (DQN's)", no_wrap=True),
-        title="interventions; list interventions NAME explains one and its settings",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 1, 0),
-    )
+def interventions() -> Table:
+    """A row for each intervention, with everything that is known of it."""
+    table = Table("name", "what it does", *_FACTS, "defaults")
     for name, cls in INTERVENTIONS.items():
-        known = facts(name)
-        cells = [
-            (first_line(cls), known["paper"]),
-            (known["hooks"].replace(", ", "\n"), f"needs {known['needs']}"),
-            (known["time"], f"keeps {known['keeps']}"),
-        ]
-        pairs = [
-            one if two.endswith(" -") else Group(one, Text(two, style="dim")) for one, two in cells
-        ]
-        table.add_row(name, *pairs, "\n".join(defaults(name)) or "-")
+        row = [first_line(cls), *facts(name).values(), ", ".join(defaults(name)) or "-"]
+        table.add_row(name, *row)
     return table
 
 

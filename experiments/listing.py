@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 from gymnasium import Space
@@ -13,46 +15,81 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from neoteny import envs
-from neoteny.core.errors import InputError
-from neoteny.core.registry import first_line
+from neoteny.core.registry import Registry, first_line
 from neoteny.envs.datasets import DATASETS
 from neoteny.experiments import catalogue
-from neoteny.experiments.config import PRESETS
+from neoteny.experiments.agents import AGENTS
+from neoteny.experiments.presets import PRESETS
+from neoteny.plasticity.activations import ACTIVATIONS
+from neoteny.plasticity.diagnostics import DIAGNOSTICS
+from neoteny.plasticity.interventions import INTERVENTIONS
+from neoteny.wrappers.change_base import Change
+from neoteny.wrappers.schedules import Schedule
 from neoteny.wrappers.streams import STREAMS
 from neoteny.wrappers.supervised_streams import KINDS, OPTIONS
 
-__all__ = ["as_markdown", "print_listing"]
+__all__ = ["LISTED", "as_markdown", "print_listing"]
+
+
+LISTED: dict[str, Registry[Any]] = {
+    "interventions": INTERVENTIONS,
+    "diagnostics": DIAGNOSTICS,
+    "changes": Change.kinds,
+    "schedules": Schedule.kinds,
+    "envs": envs.ENVIRONMENTS,
+    "streams": STREAMS,
+    "agents": AGENTS,
+    "presets": PRESETS,
+    "activations": ACTIVATIONS,
+}
+"""Plurals on the command line to what they list."""
 
 
 def print_listing(
     what: str, console: Console, *, name: str | None = None, markdown: bool = False
 ) -> None:
-    """Print the environments, interventions, streams or presets.
+    """Print the things of a kind, or everything about one.
 
     Args:
-        what: `envs`, `interventions`, `streams` or `presets`.
+        what: A name in `LISTED`.
         console: Where to print.
-        name: Of one intervention, to print everything about it.
-        markdown: Print Markdown, as docs/interventions.md has it for interventions.
+        name: Of one of the things, to print everything about it.
+        markdown: Print Markdown, and of interventions everything that is known.
 
     Raises:
-        ValueError: If there is no intervention of that name, or it is of something else.
+        InputError: If there is no such thing.
     """
+    things = LISTED[what]
     if name is not None:
-        if what != "interventions":
-            raise InputError(f"{what} are listed without a name: leave out {name!r}")
-        console.print(catalogue.intervention(name))
+        thing = things.find(name)
+        known = catalogue.intervention(name) if what == "interventions" else Text(about(thing))
+        console.print(known)
         return
-    table = {
-        "envs": _environments,
-        "interventions": lambda: catalogue.interventions(brief=not markdown),
-        "streams": _streams,
-        "presets": _presets,
-    }[what]()
+    if what == "interventions" and markdown:
+        table = catalogue.interventions()
+    else:
+        tables = {"envs": _environments, "streams": _streams, "presets": _presets}
+        table = tables.get(what, partial(_names, things, what))()
     if markdown:
         console.print(as_markdown(table), soft_wrap=True)
     else:
         console.print(table)
+
+
+def about(thing: object) -> str:
+    """The documentation of a class or function, or of what a thing is made of."""
+    made_of = getattr(thing, "function", thing)
+    made_of = made_of[0] if isinstance(made_of, tuple) else made_of
+    own = isinstance(made_of, type) or callable(made_of)
+    return (inspect.getdoc(made_of) or "" if own else "") or str(thing)
+
+
+def _names(things: Registry[Any], what: str) -> Table:
+    """A row for each thing: its name and one line."""
+    table = Table(Column("name", no_wrap=True), "what it is", title=what)
+    for name in things:
+        table.add_row(Text(name), Text(things.line(name)))
+    return table
 
 
 def as_markdown(table: Table) -> str:
@@ -125,7 +162,21 @@ def _options(stream: Callable[..., object]) -> str:
 
 
 def _presets() -> Table:
-    table = Table("name", "what differs from the defaults", title="presets")
+    table = Table("name", "what it is", "what differs from the defaults", title="presets")
     for name, values in PRESETS.items():
-        table.add_row(name, ", ".join(f"{key}={value}" for key, value in values.items()))
+        table.add_row(name, PRESETS.line(name), "; ".join(_differences(values)))
     return table
+
+
+def _differences(values: Mapping[str, Any]) -> Iterator[str]:
+    """`name=value` of what differs, of a dataclass those of its fields that do."""
+    for name, value in values.items():
+        if is_dataclass(value):
+            default = type(value)()  # type: ignore[operator]
+            inner = {f.name: getattr(value, f.name) for f in fields(value)}
+            changed = {key: got for key, got in inner.items() if got != getattr(default, key)}
+            if changed:
+                yield f"{name}: {', '.join(_differences(changed))}"
+        else:
+            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            yield f"{name}={shown}"

@@ -7,6 +7,7 @@ from typing import Any
 from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.core.registry import Registry
 
 __all__ = ["PRESETS"]
 
@@ -31,10 +32,18 @@ _SUPERVISED: dict[str, Any] = {
     "diagnose_every": 6,
 }
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "cpu": {"ppo": _SMALL, "task_steps": 500_000},
-    "paper": {"ppo": PPOConfig(), "task_steps": 15_000_000, "diagnose_every": 2},
-    "demo": {
+PRESETS: Registry[dict[str, Any]] = Registry("preset")
+"""Every preset by its name: the fields of a run that it sets."""
+
+PRESETS.add("cpu", {"ppo": _SMALL, "task_steps": 500_000}, "For two cores.")
+PRESETS.add(
+    "paper",
+    {"ppo": PPOConfig(), "task_steps": 15_000_000, "diagnose_every": 2},
+    "The paper's protocol.",
+)
+PRESETS.add(
+    "demo",
+    {
         "ppo": _SMALL,
         "env_option": ("max_steps=1000",),  # lets episodes of Freeway end within a short task
         "seeds": 2,
@@ -42,8 +51,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 1_600_000,
         "diagnose_every": 5,
     },
-    "sb3": {"ppo": _SMALL, "dqn": DQNConfig(double=False), "task_steps": 500_000},
-    "continuous": {
+    "Five minutes in all.",
+)
+PRESETS.add(
+    "sb3",
+    {"ppo": _SMALL, "dqn": DQNConfig(double=False), "task_steps": 500_000},
+    "For the agents of Stable-Baselines3.",
+)
+PRESETS.add(
+    "continuous",
+    {
         "env": "Pendulum-v1",
         "ppo": _CONTINUOUS,
         "hidden": (64, 64),
@@ -51,8 +68,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "task_steps": 200_000,
         "steps": 200_000,
     },
-    "supervised": _SUPERVISED | {"seeds": 2},
-    "paper-supervised": _SUPERVISED
+    "For continuous actions, Pendulum and its like.",
+)
+PRESETS.add(
+    "supervised",
+    _SUPERVISED | {"seeds": 2},
+    "Loss of plasticity on digits, in two minutes.",
+)
+PRESETS.add(
+    "paper-supervised",
+    _SUPERVISED
     | {
         "env": "mnist-permuted",
         "hidden": (512, 512, 512, 512),
@@ -60,8 +85,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "task_steps": 60_000,
         "steps": 80 * 60_000,
     },
-}
-"""Name to the defaults that differ: two cores, the paper's protocol, five minutes in all; the
-agents of Stable-Baselines3; continuous actions, for Pendulum and its like; loss of plasticity on
-digits in two minutes, and the paper's network, initialisation and learning rate on a supervised
-stream (its tasks' lengths and batch size are not known: an epoch, and ours)."""
+    # The lengths of its tasks and its batch size are not known: an epoch, and ours.
+    "The paper's network, initialisation and learning rate on a supervised stream.",
+)

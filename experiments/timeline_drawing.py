@@ -13,9 +13,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from neoteny.core.errors import InputError
 from neoteny.core.text import shortened, visible
-from neoteny.wrappers.irregular_schedules import OnReturn
 from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.schedules import Schedule
+from neoteny.wrappers.schedules import Schedule, Waits
 
 LANES = 8
 PANELS = 8
@@ -211,7 +210,7 @@ def _named(schedule: Schedule, total: int, names: Sequence[str]) -> bool:
 
 def _waits(schedule: Schedule) -> bool:
     """Whether switches may come that the schedule does not know yet."""
-    return isinstance(schedule, OnReturn)
+    return isinstance(schedule, Waits)
 
 
 def _delays(schedule: Schedule) -> Any:

@@ -88,7 +88,7 @@ def page() -> str:
         ]
         rows.append([name, *cells])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    listed = as_markdown(catalogue.interventions(brief=False))
+    listed = as_markdown(catalogue.interventions())
     return f"{_HEAD}\n{listed}\n\n{_TEXT}\n{tasks}\n\n{table}\n"
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from neoteny.core.errors import InputError
+from neoteny.core.registry import Registry
 
 # Comparators of optimal sorting networks, applied left to right.
 _NETWORKS: dict[int, tuple[tuple[int, int], ...]] = {
@@ -250,16 +251,28 @@ def _identity(x: Tensor, dim: int = -1) -> Tensor:
     return x
 
 
-ACTIVATIONS: dict[str, Activation] = {
-    "relu": Activation(_relu, gain=math.sqrt(2)),
-    "tanh": Activation(_tanh, gain=5 / 3),
-    "identity": Activation(_identity),
-    "groupsort": Activation(groupsort, group=2),
-    "groupsort4": Activation(_groupsort4, group=4),
-    "groupsort8": Activation(_groupsort8, group=8),
-    "crelu": Activation(crelu, fan=2),
-    # The features' norm is 1 under any gain; this one gives units of variance 1 after a layer of
-    # such features.
-    "deep_fourier": Activation(deep_fourier, fan=2, gain=math.sqrt(2)),
-}
-"""Every activation a network can be built with, by name."""
+ACTIVATIONS: Registry[Activation] = Registry("activation")
+"""Every activation a network can be built with."""
+
+
+def register(name: str, activation: Activation, line: str | None = None) -> None:
+    """Give an activation its name, for `--activation`.
+
+    Args:
+        name: Its name.
+        activation: The function and what layers need to know of it.
+        line: One line about it; unset, the first of the function's documentation.
+    """
+    ACTIVATIONS.add(name, activation, line, origin=activation.function)
+
+
+register("relu", Activation(_relu, gain=math.sqrt(2)), "max(x, 0).")
+register("tanh", Activation(_tanh, gain=5 / 3), "The hyperbolic tangent.")
+register("identity", Activation(_identity), "None: a linear network.")
+register("groupsort", Activation(groupsort, group=2), "Sorts pairs of units: keeps norms.")
+register("groupsort4", Activation(_groupsort4, group=4), "Sorts groups of four units.")
+register("groupsort8", Activation(_groupsort8, group=8), "Sorts groups of eight units.")
+register("crelu", Activation(crelu, fan=2))
+# The features' norm is 1 under any gain; this one gives units of variance 1 after a layer of
+# such features.
+register("deep_fourier", Activation(deep_fourier, fan=2, gain=math.sqrt(2)))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.core.names import require_known
 from neoteny.plasticity.initial import INITS, Init
 from neoteny.plasticity.layers import ACTIVATIONS
 
@@ -124,16 +125,10 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) <= 0:
             raise InputError(f"hidden is {self.hidden}: give at least one positive layer width")
-        for name, known in (
-            ("activation", ACTIVATIONS),
-            ("norm", NORMS),
-            ("torso", TORSOS),
-            ("init", INITS),
-        ):
-            if getattr(self, name) not in known:
-                raise InputError(
-                    f"{name} {getattr(self, name)!r} is unknown: use one of {', '.join(known)}"
-                )
+        ACTIVATIONS.require(self.activation)
+        require_known("norm", self.norm, NORMS)
+        require_known("torso", self.torso, TORSOS)
+        require_known("init", self.init, INITS)
         self._check_widths("hidden", self.hidden)
         if self.torso == "conv":
             self._check_convolutions()

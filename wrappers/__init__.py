@@ -28,7 +28,7 @@ from neoteny.wrappers.observations import (
     ObservationOffset,
     ObservationPermutation,
 )
-from neoteny.wrappers.schedules import At, Cyclic, Periodic, RandomOrder, Schedule
+from neoteny.wrappers.schedules import At, Cyclic, Periodic, RandomOrder, Schedule, Waits
 from neoteny.wrappers.single import NonStationary
 from neoteny.wrappers.statistics import EpisodeStatistics
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
@@ -75,6 +75,7 @@ __all__ = [
     "StreamDefinition",
     "SupervisedStream",
     "TaskSwitch",
+    "Waits",
     "make_stream",
     "make_supervised",
     "read_stream",

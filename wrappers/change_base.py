@@ -34,26 +34,27 @@ class Change(Serializable):
     their seed and it, so the same step gives the same draw.
 
     Attributes:
+        hooks: what the change acts on, of `HOOKS`: the methods that its class overrides.
         members: M, 1 when all members share one change.
         gradual: whether the change has values between two tasks.
         random: whether the change reads `step`.
         remembers: whether `action` reads `previous`.
     """
 
+    hooks: ClassVar[frozenset[str]] = frozenset()
     gradual: ClassVar[bool] = False
     random: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        overridden = (name for name in HOOKS if getattr(cls, name) is not getattr(Change, name))
+        cls.hooks = frozenset(overridden)
 
     @property
     def members(self) -> int:
         """M, the number of members with tables of their own; 1 when all share them."""
         return 1
-
-    @property
-    def hooks(self) -> frozenset[str]:
-        """What the change acts on, among "observation", "action", "reward", "label", "params"."""
-        own = type(self)
-        return frozenset(name for name in HOOKS if getattr(own, name) is not getattr(Change, name))
 
     def check(self, observation: Space[Any], action: Space[Any]) -> None:
         """Refuse an environment with these spaces if the change cannot act on it.

@@ -29,7 +29,7 @@ def described(value: Any, family: type[Schedule] | type[Change]) -> Any:
         raise InputError(
             f"{show(value)} must be a mapping with kind:, one of {', '.join(family.kinds)}"
         )
-    require_known(f"{family.__name__.lower()} kind", value.get("kind"), family.kinds)
+    family.kinds.require(value.get("kind"))
     own = [field.name for field in family.kinds[value["kind"]].described_by()]
     check_keys(value, ["kind", *own])
     return dict(value)

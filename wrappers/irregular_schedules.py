@@ -23,6 +23,7 @@ from neoteny.wrappers.schedules import (
     MOST_TASKS,
     Schedule,
     Step,
+    Waits,
     aligned,
     next_time,
     passed,
@@ -91,7 +92,7 @@ class Poisson(Schedule):
 
 
 @dataclass(frozen=True)
-class OnReturn(Schedule):
+class OnReturn(Waits, Schedule):
     """The next task comes when this one is mastered.
 
     Every `every` steps the adapter gives the mean return of the episodes that ended since it was
@@ -191,7 +192,7 @@ class Asynchronous(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.base, OnReturn | Asynchronous):
+        if isinstance(self.base, Waits | Asynchronous):
             raise InputError(f"base cannot be {self.base}; give a schedule fixed beforehand")
 
     @property

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.wrappers.arrays import Table
-from neoteny.wrappers.irregular_schedules import OnReturn
-from neoteny.wrappers.schedules import RandomOrder, Schedule
+from neoteny.wrappers.schedules import RandomOrder, Schedule, Waits
 
 
 class MemberSchedules:
@@ -89,7 +88,7 @@ class MemberSchedules:
     @property
     def waits(self) -> bool:
         """Whether switches wait for returns."""
-        return any(isinstance(schedule, OnReturn) for schedule in self.members)
+        return any(isinstance(schedule, Waits) for schedule in self.members)
 
     def visits(self, step: int) -> list[int]:
         """(M,) number of switches of each member up to and including `step`."""
@@ -125,7 +124,7 @@ class MemberSchedules:
             return self
         pairs = zip(self.members, switches, strict=True)
         return MemberSchedules(
-            [replace(s, switches=tuple(p)) if isinstance(s, OnReturn) else s for s, p in pairs]
+            [s.with_switches(p) if isinstance(s, Waits) else s for s, p in pairs]
         )
 
     def next_check(self, step: int, lanes: int) -> int | None:
@@ -215,7 +214,7 @@ class ReturnMonitor:
     """Sums the returns of episodes on the device and reads them when a schedule looks.
 
     An episode that a switch cut short does not count. Nothing is done, and nothing waits for the
-    device, unless a schedule is an `OnReturn`; then the host waits once every `every` steps.
+    device, unless a schedule `Waits`; then the host waits once every `every` steps.
 
     Args:
         schedules: one a member.
@@ -248,7 +247,7 @@ class ReturnMonitor:
         self._sums[1] += ended.sum(1)
         self._running.masked_fill_(ended, 0.0)
         looking = [
-            isinstance(s, OnReturn) and steps // s.every > (steps - self.lanes) // s.every
+            isinstance(s, Waits) and steps // s.every > (steps - self.lanes) // s.every
             for s in self.schedules.members
         ]
         if any(looking):
@@ -259,8 +258,8 @@ class ReturnMonitor:
         totals, counts = self._sums.tolist()
         members = list(self.schedules.members)
         for member, schedule in enumerate(members):
-            enough = isinstance(schedule, OnReturn) and counts[member] >= schedule.episodes
-            if looking[member] and enough and isinstance(schedule, OnReturn):
+            enough = isinstance(schedule, Waits) and counts[member] >= schedule.episodes
+            if looking[member] and enough and isinstance(schedule, Waits):
                 members[member] = schedule.advance(steps, totals[member] / counts[member])
                 self._sums[:, member] = 0.0
         self.schedules = MemberSchedules(members)
@@ -274,7 +273,7 @@ class ReturnMonitor:
     def state_dict(self) -> dict[str, Any]:
         """A copy of the sums and of the switches so far."""
         members = self.schedules.members
-        switches = [list(s.switches) if isinstance(s, OnReturn) else [] for s in members]
+        switches = [list(s.switches) if isinstance(s, Waits) else [] for s in members]
         sums = {"running": self._running.clone(), "sums": self._sums.clone()}
         return {**sums, "switches": switches}
 

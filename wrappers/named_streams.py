@@ -14,7 +14,7 @@ from neoteny.wrappers.irregular_schedules import LinearDrift, Sinusoidal
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.observations import Axis, GoalPermutation, ObservationPermutation
 from neoteny.wrappers.schedules import Cyclic
-from neoteny.wrappers.streams import TASK_STEPS, StreamContext, register
+from neoteny.wrappers.streams import STREAMS, TASK_STEPS, StreamContext
 from neoteny.wrappers.taskswitch import TaskSwitch
 from neoteny.wrappers.vector import NonStationaryVector
 
@@ -44,7 +44,7 @@ def paper_channel_order(seed: int, game: int, cycle: int) -> npt.NDArray[np.int6
     return np.random.default_rng(seed * 10_000 + game * 100 + cycle).permutation(CHANNELS)
 
 
-@register("minatar-continual")
+@STREAMS.register("minatar-continual")
 def minatar_continual(
     context: StreamContext,
     *,
@@ -114,7 +114,7 @@ def _paper_orders(
     )
 
 
-@register("minatar-five")
+@STREAMS.register("minatar-five")
 def minatar_five(
     context: StreamContext,
     *,
@@ -147,7 +147,7 @@ def minatar_five(
     )
 
 
-@register("minatar-permute")
+@STREAMS.register("minatar-permute")
 def minatar_permute(
     context: StreamContext,
     *,
@@ -170,7 +170,7 @@ def minatar_permute(
     return NonStationaryVector(env, schedule, [change], on_switch, names)
 
 
-@register("minatar-reward-flip")
+@STREAMS.register("minatar-reward-flip")
 def minatar_reward_flip(
     context: StreamContext,
     *,
@@ -192,7 +192,7 @@ def minatar_reward_flip(
 DOORS = ("Unlock", "DoorKey-5x5", "DoorKey-6x6", "MultiRoom-N2-S4", "RedBlueDoors-6x6")
 
 
-@register("minigrid-doors")
+@STREAMS.register("minigrid-doors")
 def minigrid_doors(
     context: StreamContext,
     *,
@@ -219,7 +219,7 @@ def minigrid_doors(
     )
 
 
-@register("minigrid-goal-flip")
+@STREAMS.register("minigrid-goal-flip")
 def minigrid_goal_flip(
     context: StreamContext,
     *,
@@ -246,7 +246,7 @@ def minigrid_goal_flip(
     return NonStationaryVector(env, schedule, [change], on_switch, names)
 
 
-@register("cartpole-drift")
+@STREAMS.register("cartpole-drift")
 def cartpole_drift(
     context: StreamContext,
     *,
@@ -269,7 +269,7 @@ def cartpole_drift(
     return NonStationaryVector(env, schedule, [change], on_switch, [f"CartPole {parameter} drifts"])
 
 
-@register("cartpole-permute")
+@STREAMS.register("cartpole-permute")
 def cartpole_permute(
     context: StreamContext, *, tasks: int = 20, on_switch: OnSwitch = "reset", **options: Any
 ) -> NonStationaryVector:

@@ -6,7 +6,7 @@ belongs to the old task.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self, TypeVar
@@ -31,6 +31,32 @@ CYCLE_SEED_STRIDE = 7919  # the paper draws the order of cycle c from default_rn
 def aligned(step: int, every: int) -> int:
     """`step` rounded up to a multiple of `every`."""
     return -(-step // every) * every
+
+
+class Waits(ABC):
+    """A schedule that learns of its switches as it goes, from the returns of episodes.
+
+    A base beside `Schedule`, of a frozen dataclass with the fields below. The adapters tell it of
+    returns; what it has decided is part of its value, so that it stays a pure function of the step.
+
+    Attributes:
+        every: steps between two looks at the returns.
+        episodes: at least so many are judged; until then they are saved up.
+        switches: ascending steps of the switches so far.
+    """
+
+    every: int
+    episodes: int
+    switches: tuple[int, ...]
+
+    @abstractmethod
+    def advance(self, step: int, mean: float) -> Self:
+        """The schedule after a look at `step` has found this mean return of enough episodes."""
+
+    def with_switches(self, switches: Sequence[int]) -> Self:
+        """The schedule after these switches."""
+        changed: Self = replace(self, switches=tuple(switches))  # type: ignore[type-var]
+        return changed
 
 
 class Schedule(Serializable, ABC):

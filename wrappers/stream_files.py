@@ -159,7 +159,8 @@ class StreamDefinition:
         if isinstance(change, Change):
             return change
         action, seen = env.single_action_space, env.single_observation_space
-        acts = change.get("kind") in ("StickyActions", "ActionPermutation")
+        hooks = Change.kinds.find(change.get("kind")).hooks
+        acts = "action" in hooks and "observation" not in hooks
         more = {
             "shape": list((action if acts else seen).shape),
             "seed": list(context.seeds),

@@ -11,6 +11,7 @@ from neoteny import envs
 from neoteny.core.errors import InputError
 from neoteny.core.names import closest
 from neoteny.core.options import fit, fit_all, keywords
+from neoteny.core.registry import Registry
 from neoteny.envs.arguments import member_seeds
 from neoteny.envs.host_single import host_ids
 from neoteny.wrappers.schedules import Periodic
@@ -88,25 +89,9 @@ class StreamContext:
 
 Builder = Callable[..., Stream]
 
-STREAMS: dict[str, Builder] = {}
-"""Builders by the names of their streams, filled by `register`."""
-
-
-def register(name: str) -> Callable[[Builder], Builder]:
-    """Gives a builder of streams its name.
-
-    Args:
-        name: of the stream.
-
-    Returns:
-        A decorator of a function that takes a StreamContext and, by keyword, the stream's options.
-    """
-
-    def add(builder: Builder) -> Builder:
-        STREAMS[name] = builder
-        return builder
-
-    return add
+STREAMS: Registry[Builder] = Registry("stream")
+"""Builders by the names of their streams: functions of a StreamContext that take the stream's
+options by keyword."""
 
 
 class Definition(Protocol):

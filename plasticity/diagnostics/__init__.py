@@ -1,6 +1,7 @@
 """Diagnostics of plasticity: pure functions of tensors, and `diagnose` for a whole network."""
 
 from neoteny.plasticity.diagnostics.network import change_between, diagnose
+from neoteny.plasticity.diagnostics.registry import DIAGNOSTICS, Features, Sorted, Weights
 from neoteny.plasticity.diagnostics.spectra import (
     condition_number,
     effective_rank,
@@ -22,6 +23,10 @@ from neoteny.plasticity.diagnostics.units import (
 from neoteny.plasticity.isometry import gram_deviation
 
 __all__ = [
+    "DIAGNOSTICS",
+    "Features",
+    "Sorted",
+    "Weights",
     "change_between",
     "condition_number",
     "dead_fraction",

@@ -8,21 +8,8 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS
-from neoteny.plasticity.diagnostics.spectra import (
-    condition_number,
-    effective_rank,
-    frobenius_norm,
-    sigma_max,
-    sigma_min,
-    singular_values_of,
-    spectral_deviation,
-    stable_rank,
-)
-from neoteny.plasticity.diagnostics.units import (
-    dead_fraction,
-    dormant_fraction,
-    frozen_order_fraction,
-)
+from neoteny.plasticity.diagnostics.registry import DIAGNOSTICS, Features, Sorted, Weights
+from neoteny.plasticity.diagnostics.spectra import singular_values_of
 from neoteny.plasticity.surgery import unit_activity
 
 
@@ -42,11 +29,9 @@ def diagnose(
     pair of a CReLU unit and the group of a GroupSort are judged as one, as interventions that
     recycle units do.
 
-    Weights of `layer0` ... and `head` give gram_deviation, sigma_max, sigma_min, condition,
-    weight_effective_rank, weight_stable_rank and weight_norm. Hidden activations give
-    feature_effective_rank, feature_stable_rank, dormant_fraction and dead_fraction. A network with
-    a method `preactivations`, like `features` but before the activation, and a `spec.activation`
-    that sorts, also gives frozen_order_fraction.
+    What is measured is in `DIAGNOSTICS`: numbers of the weights of `layer0` ... and `head`, of
+    hidden activations and, for a network with a method `preactivations`, like `features` but before
+    the activation, and a `spec.activation` that sorts, of what is sorted.
 
     Args:
         network: has `branches`, each with `body.layers` and `head`, and `features(obs)`; a residual
@@ -67,11 +52,12 @@ def diagnose(
     matrices = [*weights.values(), *features.values()]
     spectra = singular_values_of(matrices)
     report: dict[str, Tensor] = {}
-    for key, sigma in zip(weights, spectra[: len(weights)], strict=True):
-        report |= {f"{key}/{name}": value for name, value in _of_weight(sigma, scale).items()}
+    for (key, matrix), sigma in zip(weights.items(), spectra[: len(weights)], strict=True):
+        found = DIAGNOSTICS.measure(Weights(matrix, sigma, scale))
+        report |= {f"{key}/{name}": value for name, value in found.items()}
     activation = ACTIVATIONS[getattr(getattr(network, "spec", None), "activation", "relu")]
     for (key, h), sigma in zip(units.items(), spectra[len(weights) :], strict=True):
-        found = _of_features(unit_activity(h, activation), sigma, tau)
+        found = DIAGNOSTICS.measure(Features(h, sigma, unit_activity(h, activation), tau))
         report |= {f"{key}/{name}": value for name, value in found.items()}
     report |= _order(network, owners, probe)
     return {f"plasticity/{key}": value.float() for key, value in report.items()}
@@ -134,27 +120,6 @@ def _units_last(features: Tensor) -> Tensor:
     return features if features.dim() == 3 else features.movedim(2, -1).flatten(1, -2)
 
 
-def _of_weight(sigma: Tensor, scale: float) -> dict[str, Tensor]:
-    return {
-        "gram_deviation": spectral_deviation(sigma, scale),
-        "sigma_max": sigma_max(sigma),
-        "sigma_min": sigma_min(sigma),
-        "condition": condition_number(sigma),
-        "weight_effective_rank": effective_rank(sigma),
-        "weight_stable_rank": stable_rank(sigma),
-        "weight_norm": frobenius_norm(sigma),
-    }
-
-
-def _of_features(activity: Tensor, sigma: Tensor, tau: float) -> dict[str, Tensor]:
-    return {
-        "feature_effective_rank": effective_rank(sigma),
-        "feature_stable_rank": stable_rank(sigma),
-        "dormant_fraction": dormant_fraction(activity, tau),
-        "dead_fraction": dead_fraction(activity),
-    }
-
-
 def _order(network: Any, owners: Mapping[str, str], probe: Tensor) -> dict[str, Tensor]:
     """What GroupSort does, where the network shows its pre-activations."""
     preactivations = getattr(network, "preactivations", None)
@@ -162,6 +127,7 @@ def _order(network: Any, owners: Mapping[str, str], probe: Tensor) -> dict[str, 
     if preactivations is None or size == 1:
         return {}
     return {
-        f"{layer}/frozen_order_fraction": frozen_order_fraction(z, size)
+        f"{layer}/{name}": value
         for layer, z in _by_layer(owners, preactivations(probe)).items()
+        for name, value in DIAGNOSTICS.measure(Sorted(z, size)).items()
     }

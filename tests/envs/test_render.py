@@ -6,7 +6,7 @@ import pytest
 import torch
 from gymnasium.spaces import Discrete
 
-from neoteny.envs import _REGISTRY, TensorEnv, make, registered
+from neoteny.envs import ENVIRONMENTS, TensorEnv, make, registered
 from neoteny.envs.minatar import GAMES
 from neoteny.envs.minatar.board_image import CELL, COLOURS
 from neoteny.envs.one_lane import OneLane
@@ -23,7 +23,7 @@ from neoteny.wrappers import (
     make_stream,
 )
 
-IDS = list({_REGISTRY[id][0]: id for id in registered()}.values())
+IDS = list({ENVIRONMENTS[id][0]: id for id in registered()}.values())
 """One of each kind."""
 
 

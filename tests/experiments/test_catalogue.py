@@ -6,10 +6,11 @@ import io
 import pytest
 from rich.console import Console
 
+from neoteny.core.errors import InputError
 from neoteny.core.options import limits_of
 from neoteny.core.registry import first_line
 from neoteny.experiments import catalogue
-from neoteny.experiments.listing import print_listing
+from neoteny.experiments.listing import LISTED, print_listing
 from neoteny.plasticity.interventions import INTERVENTIONS, parse_intervention
 from neoteny.train import main
 
@@ -20,18 +21,45 @@ def printed(*arguments, width=120, **options):
     return out.getvalue()
 
 
-def test_the_summary_fits_120_characters_with_every_fact():
-    text = printed("interventions")
+@pytest.mark.parametrize("what", LISTED)
+def test_everything_is_listed_with_one_line(what):
+    text = printed(what)
     assert max(map(len, text.splitlines())) <= 120
-    words = " ".join(text.split())
-    for name, cls in INTERVENTIONS.items():
-        assert name in words
-        for setting in catalogue.defaults(name):
-            assert setting in words
-        assert cls.hooks <= set(words.replace(",", " ").split())
-        facts = catalogue.facts(name)
-        for fact in ("needs", "keeps", "time"):
-            assert set(facts[fact].split()) <= set(words.split()), fact
+    words = " ".join(text.replace("│", " ").split())
+    for name in LISTED[what]:
+        assert name.removeprefix("neoteny/") in words
+        assert LISTED[what].line(name)
+    if what not in ("envs", "streams"):  # which have tables of their own
+        rows = [line.strip("| ").split(" | ") for line in printed(what, markdown=True).splitlines()]
+        assert [row[:2] for row in rows[2:]] == [
+            [name, LISTED[what].line(name)] for name in LISTED[what]
+        ]
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "text"),
+    [
+        ("diagnostics", "sigma_min", "Smallest singular value of the weights."),
+        ("changes", "RewardScale", "factors: one a task, taken in turn."),
+        ("activations", "crelu", "Source: Shang et al."),
+        ("streams", "cartpole-permute", "Stresses"),
+        ("envs", "neoteny/CartPole-v1", "CartPole"),
+    ],
+)
+def test_any_one_is_explained(what, name, text):
+    assert text in printed(what, name=name)
+    with pytest.raises(InputError, match="is unknown: did you mean"):
+        printed(what, name=name + "x")
+
+
+def test_presets_are_listed_by_their_differences_alone():
+    rows = {
+        cells[0]: cells[2]
+        for line in printed("presets", markdown=True).splitlines()
+        for cells in [line.strip("| ").split(" | ")]
+    }
+    assert rows["paper"] == "task_steps=15000000; diagnose_every=2"
+    assert rows["sb3"].endswith("learning_rate=0.001; dqn: double=False; task_steps=500000")
 
 
 def test_markdown_has_a_row_for_each_and_a_column_for_each_fact():
