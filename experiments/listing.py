@@ -18,7 +18,7 @@ from neoteny import envs
 from neoteny.core.registry import Registry, first_line
 from neoteny.envs.datasets import DATASETS
 from neoteny.experiments import catalogue
-from neoteny.experiments.agents import AGENTS
+from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.presets import PRESETS
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.diagnostics import DIAGNOSTICS
@@ -172,7 +172,8 @@ def _differences(values: Mapping[str, Any]) -> Iterator[str]:
     """`name=value` of what differs, of a dataclass those of its fields that do."""
     for name, value in values.items():
         if is_dataclass(value):
-            default = type(value)()  # type: ignore[operator]
+            kind: Any = type(value)
+            default = kind()
             inner = {f.name: getattr(value, f.name) for f in fields(value)}
             changed = {key: got for key, got in inner.items() if got != getattr(default, key)}
             if changed:

@@ -1,7 +1,7 @@
 """Diagnostics of plasticity: pure functions of tensors, and `diagnose` for a whole network."""
 
 from neoteny.plasticity.diagnostics.network import change_between, diagnose
-from neoteny.plasticity.diagnostics.registry import DIAGNOSTICS, Features, Sorted, Weights
+from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS, Features, Sorted, Weights
 from neoteny.plasticity.diagnostics.spectra import (
     condition_number,
     effective_rank,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS
-from neoteny.plasticity.diagnostics.registry import DIAGNOSTICS, Features, Sorted, Weights
+from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS, Features, Sorted, Weights
 from neoteny.plasticity.diagnostics.spectra import singular_values_of
 from neoteny.plasticity.surgery import unit_activity
 

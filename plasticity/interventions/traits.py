@@ -92,8 +92,7 @@ def why_not(one: Collection[Trait], other: Collection[Trait]) -> tuple[Trait, Tr
         A trait of each that exclude another, the first in the order of `Trait`; None if they go
         together.
     """
-    for mine in Trait:
-        for theirs in Trait:
-            if mine in one and theirs in other and frozenset({mine, theirs}) in EXCLUSIVE:
-                return mine, theirs
-    return None
+    pairs = ((mine, theirs) for mine in one for theirs in other)
+    found = [pair for pair in pairs if frozenset(pair) in EXCLUSIVE]
+    order = list(Trait)
+    return min(found, key=lambda pair: tuple(map(order.index, pair)), default=None)

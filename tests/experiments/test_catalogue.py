@@ -114,7 +114,7 @@ def test_limits_are_those_of_a_class_and_its_bases():
     ("arguments", "message"),
     [
         (("interventions", "adamoo"), "did you mean 'adamo'"),
-        (("streams", "adamo"), "streams are listed without a name"),
+        (("streams", "adamo"), "stream 'adamo' is unknown"),
     ],
 )
 def test_names_that_cannot_be_listed_are_said_in_one_line(arguments, message, capsys):
