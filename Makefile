@@ -23,7 +23,7 @@ BENCH := --out results/speed $(ARGS)
 
 bench: $(VENV)/.installed-dev $(PEER_PYTHON)
 	$(BIN)/python benchmarks/throughput.py --peer-python $(PEER_PYTHON) $(BENCH)
-	$(BIN)/python benchmarks/dqn_throughput.py --peer-python $(PEER_PYTHON) $(BENCH)
+	$(BIN)/python benchmarks/throughput.py --agent dqn --members 1 8 --peer-python $(PEER_PYTHON) $(BENCH)
 	$(BIN)/python benchmarks/environments.py --peer-python $(PEER_PYTHON) --out results/environments $(ARGS)
 	$(BIN)/python benchmarks/overhead.py $(BENCH)
 	$(BIN)/python benchmarks/overhead.py --agent dqn $(BENCH)

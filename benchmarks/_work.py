@@ -1,4 +1,4 @@
-"""The work that benchmarks time: PPO's iterations and steps of environments."""
+"""The work that benchmarks time: iterations of PPO and DQN, and steps of environments."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from stable_baselines3 import PPO as SB3PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from neoteny import envs
-from neoteny.agents import PPO, NetworkSpec, PPOConfig
+from neoteny.agents import DQN, PPO, DQNConfig, NetworkSpec, PPOConfig
 from neoteny.agents.graphs import CudaGraph
 from neoteny.plasticity.interventions import make_interventions
+from neoteny.wrappers.statistics import EpisodeStatistics
+from neoteny.wrappers.streams import make_stream
 
 CHANNELS, LIMIT = 10, 1000
 """The isometry paper's padding of MinAtar's channels, and gymnax's limit of steps."""
@@ -88,6 +90,60 @@ class Training:
         def iterate() -> int:
             agent.learn(agent.collect(env))
             return self.steps_per_iteration
+
+        return iterate
+
+
+@dataclass(frozen=True)
+class DQNTraining:
+    """A double-DQN run on Breakout as gymnax plays it, wrapped as the training command does it."""
+
+    hidden: tuple[int, ...]
+    """Widths of the hidden layers."""
+    lanes: int = 128
+    """Lanes of one member."""
+    steps: int = 512
+    """Steps in each lane an iteration."""
+    every: int = 128
+    """Environment steps of one member for each gradient step."""
+    members: int = 1
+    device: str = "cpu"
+
+    @property
+    def dqn(self) -> DQNConfig:
+        """Hyper-parameters."""
+        return DQNConfig(
+            num_envs=self.lanes,
+            num_steps=self.steps,
+            batch_size=128,
+            train_frequency=self.every,
+            learning_starts=4_096,
+            replay_size=131_072,
+            target_frequency=8_192,
+        )
+
+    def build(self) -> tuple[EpisodeStatistics, DQN]:
+        """The environments and the agent."""
+        stream = make_stream(
+            "MinAtar-Breakout-v1",
+            self.lanes,
+            self.members,
+            self.device,
+            sticky=0.0,
+            max_steps=LIMIT,
+        )
+        env = EpisodeStatistics(stream)
+        interventions = make_interventions(["none"])
+        return env, DQN(env, self.dqn, NetworkSpec(self.hidden), interventions, range(self.members))
+
+    def iteration(self) -> Callable[[], int]:
+        """A function that plays and learns once."""
+        env, agent = self.build()
+
+        def iterate() -> int:
+            agent.iterate(env)
+            env.collect()
+            return self.dqn.steps_per_iteration * self.members
 
         return iterate
 

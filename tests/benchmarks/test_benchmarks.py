@@ -1,10 +1,8 @@
 """The benchmark programs: what they count, how they time, and that a quick run gives numbers."""
 
 import importlib
-import inspect
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +16,14 @@ from neoteny.envs.minigrid import VARIANTS
 from neoteny.envs.minigrid.rooms import MultiRoom
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-PROGRAMS = (
-    "throughput",
-    "dqn_throughput",
-    "environments",
-    "exactness",
-    "scaling",
-    "overhead",
-)
+QUICK = [
+    ("throughput", {"sb3": False, "arms": ("AdamO",)}),
+    ("throughput", {"agent": "dqn"}),
+    ("environments", {"games": ("CartPole", "Breakout", "Empty")}),
+    ("exactness", {"games": ("CartPole", "Breakout", "Seaquest", "DoorKey")}),
+    ("scaling", {"sweeps": ("environments", "members", "adamo")}),
+    ("overhead", {"interventions": ("c_chain", "redo", "plasticity_injection")}),
+]
 
 
 @pytest.fixture(scope="module")
@@ -86,30 +84,36 @@ def test_a_peer_that_fails_is_an_error(load):
 
 
 def test_ratios_are_to_the_peer_of_the_same_work(load):
-    rates = {"width": [1, 1, 2, 2], "contender": ["neoteny Adam", "rejax"] * 2}
-    summary = pd.DataFrame({**rates, "median": [6.0, 2.0, 5.0, 10.0]})
-    found = load("throughput").with_ratios(summary)
-    assert found["times rejax"].tolist() == [3.0, 1.0, 0.5, 1.0]
+    """Medians over windows, each against the one beside it; the first is not counted."""
+    seconds = {("1x8", "ours"): (9, 1, 2, 4), ("1x8", "rejax"): (9, 2, 8, 4)}
+    seconds |= {("2x8", "ours"): (9, 2, 2, 2), ("2x8", "rejax"): (9, 1, 1, 1)}
+    rows = [
+        {"network": network, "contender": name, "window": window, "amount": 8, "seconds": spent}
+        for (network, name), found in seconds.items()
+        for window, spent in enumerate(found)
+    ]
+    windows = pd.DataFrame(rows)
+    summary = load("_measure").summarize(windows, ["network", "contender"])
+    found = load("throughput").with_ratios(summary, windows, ["network"])
+    assert found["times rejax"].tolist() == [2.0, 1.0, 0.5, 1.0]
 
 
 def test_dqn_plays_and_learns_what_its_peer_is_asked_for(load):
-    throughput, asked = load("dqn_throughput"), []
+    throughput, asked = load("throughput"), []
 
     class Recorder:
         def window(self, work, **options):
             asked.append((work, options))
 
-    config = throughput.Config(lanes=128, steps=3, members=(2,))
-    ours, _ = throughput.contenders(config, "8x8", 32, Recorder())
+    config = throughput.Config("dqn", lanes=128, steps=3, members=(2,))
+    ours, _ = throughput.dqn_contenders(throughput.filled(config), "2x8", 32, Recorder())
     ((work, options),) = asked
     assert (work, options["hidden"], options["updates"]) == ("rejax_dqn", (8, 8), 4)
-    for _ in range(12):  # 4,608 steps, of which all but 4,096 are followed by updates
-        amount = ours.window().amount
-    assert amount == 128 * 3 * 2
-    work = throughput.training(replace(config, steps=36), (8,), 32, 1)
-    agent = inspect.getclosurevars(work).nonlocals["agent"]
-    work()
-    assert agent.learner.updates == (36 * 128 - throughput.STARTS) // 32 + 4
+    assert ours.window().amount == 128 * 3 * 2
+    training = load("_work").DQNTraining((8,), 128, steps=36, every=32)
+    env, agent = training.build()
+    agent.iterate(env)  # 4,608 steps, of which all but 4,096 are followed by updates
+    assert agent.learner.updates == (36 * 128 - training.dqn.learning_starts) // 32 + 4
 
 
 def test_contenders_of_one_game_stand_in_one_row(load):
@@ -160,20 +164,13 @@ def test_memory_counts_every_tensor_once(load):
 
 
 @pytest.mark.parametrize(
-    "program",
-    [PROGRAMS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in PROGRAMS[1:])],
+    ("program", "options"),
+    [QUICK[0], *(pytest.param(*run, marks=pytest.mark.slow) for run in QUICK[1:])],
 )
-def test_a_quick_run_gives_finite_numbers(load, program, tmp_path, capsys):
+def test_a_quick_run_gives_finite_numbers(load, program, options, tmp_path, capsys):
     module = load(program)
-    options = {
-        "throughput": {"sb3": False, "arms": ("AdamO",)},
-        "environments": {"games": ("CartPole", "Breakout", "Empty")},
-        "exactness": {"games": ("CartPole", "Breakout", "Seaquest", "DoorKey")},
-        "scaling": {"sweeps": ("environments", "members", "adamo")},
-        "overhead": {"interventions": ("c_chain", "redo", "plasticity_injection")},
-    }
     threads = torch.get_num_threads()
-    module.main(module.Config(quick=True, out=tmp_path, **options.get(program, {})))
+    module.main(module.Config(quick=True, out=tmp_path, **options))
     assert torch.get_num_threads() == threads
     assert "cpu" in capsys.readouterr().out
     tables = list(tmp_path.glob("*.csv"))
@@ -237,8 +234,8 @@ def test_the_peers_options_are_ours(load):
         def window(self, work, **options):
             asked.append((work, options))
 
-    config = throughput.Config(arms=(), sb3=False)
-    throughput.contenders(config, 64, Recorder())
+    config = throughput.filled(throughput.Config(arms=(), sb3=False))
+    throughput.ppo_contenders(config, "4x64", Recorder())
     [(work, options)] = asked
     ppo = load("_work").Training(64).ppo
     assert work == "rejax_ppo"
