@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
@@ -92,12 +92,18 @@ def _names(things: Registry[Any], what: str) -> Table:
     return table
 
 
-def as_markdown(table: Table) -> str:
-    """A table of text in Markdown."""
+def as_markdown(table: Table, headers: Sequence[str] | None = None) -> str:
+    """A table of text in Markdown.
+
+    Args:
+        table: All columns.
+        headers: Those of the columns to keep; unset, all.
+    """
+    kept = [c for c in table.columns if headers is None or c.header in headers]
     rows = [
-        [str(column.header) for column in table.columns],
-        ["---"] * len(table.columns),
-        *zip(*(map(str, column.cells) for column in table.columns), strict=True),
+        [str(column.header) for column in kept],
+        ["---"] * len(kept),
+        *zip(*(map(str, column.cells) for column in kept), strict=True),
     ]
     return "\n".join(f"| {' | '.join(row)} |".replace("\n", "<br>") for row in rows)
 

@@ -28,11 +28,15 @@ _HEAD = """# Interventions
 
 Every plasticity-preserving baseline behind one interface. They are composed left to right:
 `--intervention layer_norm adamo`. `python train.py list interventions NAME` explains one with its
-settings. "Hooks" are the learner's, "needs" is what the agent must provide, "keeps" the tensors
-beside the optimiser's, "time" the extra work of an update
-([measured](../results/speed/overhead-ppo.md)). Defaults are those of PPO and the classifier, in
-brackets DQN's where they differ. Activation (`--activation`), biases (`--no-bias`) and optimiser
-are separate switches; interventions that do not go together are refused.
+settings. Defaults are those of PPO and the classifier, in brackets DQN's where they differ.
+Activation (`--activation`), biases (`--no-bias`) and optimiser are separate switches.
+"""
+
+_COSTS = """## What they use and cost
+
+"Hooks" are the learner's, "needs" is what the agent must provide, "keeps" the tensors beside the
+optimiser's, "time" the extra work of an update
+([measured](../results/speed/README.md#interventions)). What does not go together is refused.
 """
 
 _TEXT = f"""## When interventions act
@@ -88,8 +92,10 @@ def page() -> str:
         ]
         rows.append([name, *cells])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    listed = as_markdown(catalogue.interventions())
-    return f"{_HEAD}\n{listed}\n\n{_TEXT}\n{tasks}\n\n{table}\n"
+    known = catalogue.interventions()
+    first = as_markdown(known, ("name", "what it does", "paper", "defaults"))
+    costs = as_markdown(known, ("name", "hooks", "needs", "keeps", "time", "not with"))
+    return f"{_HEAD}\n{first}\n\n{_TEXT}\n{tasks}\n\n{table}\n\n{_COSTS}\n{costs}\n"
 
 
 if __name__ == "__main__":
