@@ -69,7 +69,7 @@ class ActionDistribution(ABC):
 
     @abstractmethod
     def closed_form(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Gradient]:
-        """As :meth:`log_prob`, without autograd, with the gradient as a function."""
+        """Results of :meth:`log_prob` without autograd, and their gradient as a function."""
 
     @abstractmethod
     def entropy(self, outputs: Tensor) -> Tensor:
@@ -126,20 +126,20 @@ class Categorical(ActionDistribution):
         return torch.zeros(lead, dtype=torch.int64, device=device)
 
     def sample(self, outputs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`ActionDistribution.sample`; actions are (...) int64."""
+        """Draws actions (...) int64, with their log-probabilities (...)."""
         log_probs = F.log_softmax(outputs, dim=-1)
         below = log_probs.exp().cumsum(-1) <= uniform
         action = below[..., :-1].sum(-1)  # round-off in the last entry must not reach past it
         return action, log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`ActionDistribution.log_prob`."""
+        """Log-probability (...) of actions and entropy (...), in nats."""
         log_probs = F.log_softmax(outputs, dim=-1)
         log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
         return log_prob, -(log_probs.exp() * log_probs).sum(-1)
 
     def closed_form(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Gradient]:
-        """See :meth:`ActionDistribution.closed_form`."""
+        """Log-probability and entropy with their gradient as a function."""
         log_probs = F.log_softmax(outputs, dim=-1)
         chosen = action.unsqueeze(-1)
         probs = log_probs.exp()
@@ -155,26 +155,26 @@ class Categorical(ActionDistribution):
         return log_probs.gather(-1, chosen).squeeze(-1), entropy, gradient
 
     def entropy(self, outputs: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.entropy`."""
+        """Entropy (...), in nats."""
         entropy: Tensor = torch.special.entr(outputs.softmax(-1)).sum(-1)
         return entropy
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.kl`."""
+        """Kullback-Leibler divergence (...) of `new` from `old`, in nats."""
         target = old.log_softmax(-1)
         divergence = F.kl_div(new.log_softmax(-1), target, reduction="none", log_target=True)
         return divergence.sum(-1)
 
     def split(self, action: Tensor) -> Sequence[Tensor]:
-        """See :meth:`ActionDistribution.split`."""
+        """Actions as `action_dim` tensors (...) of floats."""
         return [action.float()]
 
     def join(self, numbers: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.join`."""
+        """Actions from their numbers (..., action_dim)."""
         return numbers.squeeze(-1).long()
 
     def to_env(self, action: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.to_env`."""
+        """Actions (L, *action) as the environment takes them."""
         return action.flatten()
 
 
@@ -213,20 +213,20 @@ class Gaussian(ActionDistribution):
         return torch.zeros(*lead, self.size, device=device)
 
     def sample(self, outputs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`ActionDistribution.sample`; actions are (..., A) float."""
+        """Draws actions (..., A) float, with their log-probabilities (...)."""
         mean, log_std = outputs.chunk(2, -1)
         action = torch.addcmul(mean, log_std.exp(), _standard_normal(uniform))
         return action, self.log_prob(outputs, action)[0]
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`ActionDistribution.log_prob`; the entropy is that of the unclipped action."""
+        """Log-probability (...) of actions, and entropy (...) of unclipped actions, in nats."""
         mean, log_std = outputs.chunk(2, -1)
         spread = log_std.sum(-1)
         error = ((action - mean) * (-log_std).exp()).square().sum(-1)
         return -0.5 * error - spread - self._constant, spread + (self._constant + 0.5 * self.size)
 
     def closed_form(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Gradient]:
-        """See :meth:`ActionDistribution.closed_form`."""
+        """Log-probability and entropy with their gradient as a function."""
         mean, log_std = outputs.chunk(2, -1)
         precision = (-log_std).exp()
         error = (action - mean).mul_(precision)
@@ -239,26 +239,26 @@ class Gaussian(ActionDistribution):
         return *self.log_prob(outputs, action), gradient
 
     def entropy(self, outputs: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.entropy`; that of the unclipped action."""
+        """Entropy (...) of unclipped actions, in nats."""
         return outputs.chunk(2, -1)[1].sum(-1) + (self._constant + 0.5 * self.size)
 
     def kl(self, old: Tensor, new: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.kl`."""
+        """Kullback-Leibler divergence (...) of `new` from `old`, in nats."""
         (old_mean, old_log_std), (mean, log_std) = old.chunk(2, -1), new.chunk(2, -1)
         change = log_std - old_log_std
         moved = ((mean - old_mean) * (-log_std).exp()).square()
         return (change + 0.5 * ((-2 * change).exp() + moved - 1)).sum(-1)
 
     def split(self, action: Tensor) -> Sequence[Tensor]:
-        """See :meth:`ActionDistribution.split`."""
+        """Actions as `action_dim` tensors (...) of floats."""
         return action.unbind(-1)
 
     def join(self, numbers: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.join`."""
+        """Actions from their numbers (..., action_dim)."""
         return numbers
 
     def to_env(self, action: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.to_env`."""
+        """Actions (L, *action) as the environment takes them."""
         return action.flatten(0, 1).clamp(self.low, self.high).view(-1, *self.shape)
 
     @property

@@ -1,10 +1,10 @@
 """Values of options, fitted to the types and limits that dataclasses and functions declare.
 
-Whatever a user gives, as text on the command line, in a file or in Python, goes through here:
-a dataclass calls `check_fields` when it is made, and `fit` serves what is no dataclass. A field's
-type is its annotation; the limits of numbers are in the class's `limits`, field to rule, a rule
-being "at least 1", "above 0", "in [0, 1)", "from 1 to 1,000" or "above 0, or inf". A type of its
-own may have a class method `from_text`, which reads a `Text` or returns None, and a text `wanted`.
+All values of a user, from the command line, a file or Python, go through here: a dataclass calls
+`check_fields` when it is made, and other code calls `fit`. A field's type is its annotation; the
+limits of numbers are in the class's `limits`, field to rule, such as "at least 1", "above 0",
+"in [0, 1)", "from 1 to 1,000" or "above 0, or inf". A user's own type may have a class method
+`from_text`, which reads a `Text` or returns None, and a text `wanted` for messages.
 """
 
 from __future__ import annotations

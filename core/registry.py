@@ -127,7 +127,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._lines[name]
 
     def place(self, name: str) -> str:
-        """Where a thing is defined."""
+        """File and line, or module, that defines a thing."""
         return self._places[name]
 
     def __getitem__(self, name: str) -> T:
@@ -196,7 +196,7 @@ def first_line(thing: object) -> str:
 
 
 def _place(thing: object) -> str:
-    """Where a class or function is defined; of a value, the file that registers it."""
+    """Definition of a class or function; of a value, the file that registers it."""
     module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
     if isinstance(module, str) and name is not None:
         return f"{name} of {getattr(sys.modules.get(module), '__file__', None) or module}"

@@ -87,11 +87,11 @@ def bits(keys: Tensor, step: Tensor | int, slot: Tensor | int) -> Tensor:
 
 
 class WordsAhead:
-    """The words of a batch's steps, of which small batches hash several at once.
+    """Random words of a batch's steps, computed for several steps at once in small batches.
 
-    Lanes that all go on by one step at a time need a hash a step, which for few lanes is some
-    thirty operations on next to nothing. Here the words of the coming steps are computed together,
-    at most `ROOM` of them: the same words, from a hash that now and then is larger.
+    Lanes that all go on by one step at a time need a hash a step: some thirty operations, whose
+    fixed cost is most of the time when lanes are few. Here the words of the coming steps, at most
+    `ROOM`, are computed together: the same words by fewer operations.
 
     Args:
         keys: keys from `lane_keys`, (L,) int64.
@@ -99,7 +99,7 @@ class WordsAhead:
     """
 
     ROOM: ClassVar[dict[str, int]] = {"cpu": 1 << 14}
-    """Words that are computed at once, by type of device: what a core has at hand."""
+    """Words that are computed at once, by type of device; on a CPU they fit the cache."""
     ROOM_ELSEWHERE = 1 << 18
     LONGEST = 64
     """Most steps at once."""

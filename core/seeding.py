@@ -1,6 +1,6 @@
 """Named children of a seed for the random numbers drawn on the host.
 
-What is drawn at run time on the device (environments, actions, minibatches) comes from the
+Random numbers at run time on the device (environments, actions, minibatches) come from the
 stateless hash in :mod:`neoteny.core.rng`. Weights are drawn rarely, by `torch.Generator`, one per
 member, so that a member's initial network does not depend on how many members train beside it.
 """
@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
-__all__ = ["child_generators", "child_seed"]
+__all__ = ["child_generators", "child_seed", "visit_seed"]
 
 
 def child_seed(seed: int, stream: str, index: int = 0) -> int:
@@ -20,7 +21,7 @@ def child_seed(seed: int, stream: str, index: int = 0) -> int:
 
     Args:
         seed: The member's seed.
-        stream: What the numbers are for, such as `"init"` or `"intervention"`.
+        stream: Purpose of the numbers, such as `"init"` or `"intervention"`.
         index: Distinguishes draws within a stream, such as the visit of a task.
     """
     digest = hashlib.blake2b(f"{seed}/{stream}/{index}".encode(), digest_size=8).digest()
@@ -30,3 +31,16 @@ def child_seed(seed: int, stream: str, index: int = 0) -> int:
 def child_generators(seeds: Sequence[int], stream: str, index: int = 0) -> list[torch.Generator]:
     """One CPU generator per member, seeded by :func:`child_seed`."""
     return [torch.Generator().manual_seed(child_seed(seed, stream, index)) for seed in seeds]
+
+
+def visit_seed(seed: int, visit: int) -> int:
+    """Seed of the environment that a member plays after its `visit`-th switch.
+
+    Args:
+        seed: the member's, >= 0.
+        visit: 0 for the first task.
+
+    Returns:
+        An integer in [0, 2**63) that does not depend on the other members.
+    """
+    return int(np.random.SeedSequence([seed, visit]).generate_state(1, np.uint64)[0]) >> 1

@@ -35,7 +35,7 @@ def read_text(path: Path) -> str:
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""Show what a terminal, a browser or a font would act on or swallow as an escape.
+    r"""Replace characters that a terminal, browser or font would not show by escapes.
 
     Args:
         text: Any text, such as a name that a user or another package gave.

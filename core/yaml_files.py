@@ -1,4 +1,4 @@
-"""YAML as stream files have it: the words and numbers of YAML 1.2, and nothing that surprises.
+"""YAML for stream files: a strict subset of YAML 1.2.
 
 A key that comes twice, an anchor, a tag and deep nesting are refused. `yes`, `no`, `on` and `off`
 are words, `1e-1` is a number, `010` is ten, and a date is a word.
@@ -42,7 +42,7 @@ def read_yaml(path: Path) -> Any:
 
 
 class _Refused(Exception):
-    """Says in one line what is not taken, and where."""
+    """The reason and place of a refusal, in one line."""
 
 
 class _Loader(yaml.SafeLoader):

@@ -80,7 +80,7 @@ class TensorEnv(LimitedVectorEnv):
     Attributes:
         max_steps: the limit of steps, None for none; it can be changed.
         state: game state and counters, each tensor with leading axis L; empty before `reset`.
-        final_observations: whether `step` returns `info["final_obs"]`. Set it to False to save
+        final_observations: True if `step` returns `info["final_obs"]`. Set it to False to save
             the time when nothing reads it, as when no episode can be truncated.
         render_lanes: the lanes that `render` draws, every one by default, as Gymnasium asks.
 
@@ -143,7 +143,7 @@ class TensorEnv(LimitedVectorEnv):
         return {}
 
     def _told(self) -> State:
-        """What the infos of `reset` and `step` say of the state beside observations, (L, ...)."""
+        """Entries that the infos of `reset` and `step` have, (L, ...)."""
         return {}
 
     def reset(

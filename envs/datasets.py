@@ -19,7 +19,7 @@ from neoteny.core.errors import InputError
 __all__ = ["DATASETS", "Dataset", "load_dataset"]
 
 DATA = Path("data")
-"""Where files are looked for unless a path is given."""
+"""Folder of the files unless a path is given."""
 
 _IDX_BYTES = 0x08
 _PICKLED = {

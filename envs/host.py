@@ -62,13 +62,13 @@ class HostEnv(LimitedVectorEnv):
             image or `observation` names one.
         max_steps: limit of steps in place of the registered one, -1 for none. An environment's own
             limit, as MiniGrid's attribute `max_steps`, stays.
-        bounded: whether only limits of steps truncate; False if the environment may truncate
+        bounded: True if only limits of steps truncate; False if the environment may truncate
             earlier by itself, which makes `max_truncations` as large as the horizon. It is taken
             back when a limit turns out to differ between episodes, or an episode ends before it.
         **options: given to `gymnasium.make`, such as `render_mode`.
 
     Attributes:
-        final_observations: whether `step` returns `info["final_obs"]`.
+        final_observations: True if `step` returns `info["final_obs"]`.
         max_steps: the limit of steps, None if it is not known.
         render_lanes: the lanes that `render` draws, every one by default.
 

@@ -47,7 +47,7 @@ def host_ids() -> list[str]:
 
 
 def is_host_id(id: str) -> bool:
-    """Whether Gymnasium can make it; "module:id" says which package registers it."""
+    """True if Gymnasium can make it; "module:id" names the package that registers it."""
     return id in gymnasium.registry or ":" in id or id in host_ids()
 
 
@@ -158,7 +158,7 @@ def _count_from_zero(env: AnyEnv) -> AnyEnv:
 
 @dataclass
 class Place:
-    """Where an environment is: what leads there again from its seed.
+    """State of an environment as the actions and parameters that lead there again from its seed.
 
     Attributes:
         seed: seed of the lane.
@@ -193,7 +193,7 @@ class Replayable(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     @property
     def place(self) -> Place:
-        """Where the environment is."""
+        """Actions and parameters that lead to the present state."""
         space = self.action_space
         actions = np.array(self._actions, space.dtype).reshape(-1, *(space.shape or ()))
         return Place(self._seed, self._episodes, actions, dict(self._start), list(self._changes))

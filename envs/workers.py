@@ -55,25 +55,25 @@ class Workers(AsyncVectorEnv):
             self._finalizer = weakref.finalize(self, _kill, self.processes)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
-        """See `AsyncVectorEnv.reset`."""
+        """Starts new episodes in all environments."""
         with self._watched("reset"):
             self.reset_async(seed=seed, options=options)
             return self.reset_wait(self._timeout)
 
     def step(self, actions: Any) -> Any:
-        """See `AsyncVectorEnv.step`."""
+        """Plays one step in all environments."""
         with self._watched("step"):
             self.step_async(actions)
             return self.step_wait(self._timeout)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """See `AsyncVectorEnv.call`."""
+        """Calls a method of every environment, or reads an attribute."""
         with self._watched(name):
             self.call_async(name, *args, **kwargs)
             return self.call_wait(self._timeout)
 
     def set_attr(self, name: str, values: Any) -> None:
-        """See `AsyncVectorEnv.set_attr`."""
+        """Sets an attribute of every environment."""
         with self._watched(f"setting {name}"):
             super().set_attr(name, values)
 

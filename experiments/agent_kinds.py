@@ -56,7 +56,7 @@ class AgentSettings:
 
 @dataclass(frozen=True)
 class AgentKind:
-    """How an agent is built and used."""
+    """Functions that build and use a kind of agent."""
 
     hyper: str
     """Name in `AGENT_CONFIGS`, and the configuration's field, of its hyper-parameters."""
@@ -70,15 +70,15 @@ class AgentKind:
     """Actions (L, *action) of the agent on observations (M, N, *shape), by random numbers of lanes
     with keys (L,) at a step."""
     switch: Callable[[Any], None] | None = None
-    """What the agent does of its own accord at a task switch."""
+    """The agent's own reaction to a task switch."""
     supervised: bool = False
-    """Whether its world is a supervised stream."""
+    """True if its stream is supervised."""
     separate: bool = False
-    """Whether each member has a world of its own."""
+    """True if each member has a stream of its own."""
 
 
 def _shared(settings: AgentSettings, world: Any) -> dict[str, Any]:
-    """What every agent on the device is built with."""
+    """Arguments that every agent on the device is built with."""
     return {
         "config": settings.hyper,
         "spec": settings.spec,
@@ -166,7 +166,7 @@ def _iterate_sb3(agent: Any, world: Any) -> tuple[dict[str, Tensor], Probe]:
 
 
 AGENTS: Registry[AgentKind] = Registry("agent")
-"""What `--agent` accepts."""
+"""Every agent by its name for `--agent`."""
 
 AGENTS.add(
     "ppo",

@@ -1,4 +1,4 @@
-"""Arms of a comparison: what role each plays, which are compared, and how they are called."""
+"""Arms of a comparison: their roles, the pairs that are compared, and their labels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NEUTRAL = (
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train, whatever the seed."""
+    """One way to train, for all seeds."""
 
     name: str
     interventions: tuple[str, ...]

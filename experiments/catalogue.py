@@ -1,4 +1,4 @@
-"""What the registry knows about interventions: all of them in a table, or everything about one."""
+"""Tables of interventions: all of them, or everything about one."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _FACTS = ("hooks", "needs", "keeps", "time", "paper", "not with")
 
 
 def facts(name: str) -> dict[str, str]:
-    """What the registry says of an intervention, by the names of `_FACTS`."""
+    """Properties of an intervention, by the names of `_FACTS`."""
     cls = INTERVENTIONS[name]
     others = ", ".join(sorted(conflicts(name))) or "-"
     hooks = ", ".join(hook for hook in HOOKS if hook in cls.hooks) or "-"
@@ -72,7 +72,7 @@ def facts(name: str) -> dict[str, str]:
 
 
 def needs(name: str) -> str:
-    """What an intervention is told or given beside gradients, with the agents' defaults."""
+    """Inputs that an intervention needs beside gradients, with the agents' defaults."""
     found = []
     ppo, dqn = (parse_intervention(name, agent).needs_boundaries for agent in ("ppo", "dqn"))
     if ppo or dqn:
@@ -93,7 +93,7 @@ def defaults(name: str) -> list[str]:
 
 
 def conflicts(name: str) -> set[str]:
-    """What an intervention cannot be combined with."""
+    """Names of the interventions that one cannot be combined with."""
     mine = INTERVENTIONS[name].traits
     return {
         other for other, cls in INTERVENTIONS.items() if other != name and why_not(mine, cls.traits)

@@ -1,4 +1,4 @@
-"""What the commands do, once the command line has been read."""
+"""The commands, after the command line has been read."""
 
 from __future__ import annotations
 

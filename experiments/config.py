@@ -29,7 +29,7 @@ __all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name"]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What a run and every arm of a comparison share."""
+    """Options that a run and every arm of a comparison share."""
 
     agent: Literal["ppo", "dqn", "classifier", "sb3-ppo", "sb3-dqn"] = "ppo"
     """Learning algorithm; the classifier takes supervised streams, where a step is a sample. Those
@@ -49,7 +49,7 @@ class TrainConfig:
     stream_definition: Annotated[
         StreamDefinition | SupervisedDefinition | None, tyro.conf.Fixed, tyro.conf.Suppress
     ] = None
-    """What the stream file said when it was read, which is once."""
+    """Content of the stream file, which is read once."""
     seeds: int = 1
     """Number of members, trained together in one process; member i has seed first-seed + i."""
     first_seed: int = 0
@@ -61,14 +61,14 @@ class TrainConfig:
     activation: str = "relu"
     """Activation of hidden layers: relu, groupsort, crelu, tanh, ..."""
     bias: bool = True
-    """Whether layers have biases."""
+    """Give layers biases."""
     hidden: tuple[int, ...] = (64, 64, 64, 64)
     """Features of each linear hidden layer."""
     depth: int | None = None
     """Number of linear hidden layers, all of the one width that `hidden` then gives, as in
     `--hidden 64 --depth 64`; unset, as many as `hidden` lists."""
     init: Literal["orthogonal", "uniform"] = "orthogonal"
-    """How weights begin; `uniform` is torch's own way, and so that of Stable-Baselines3's DQN."""
+    """Initial weights; `uniform` is torch's own way, and so that of Stable-Baselines3's DQN."""
     gain: Literal["paper", "activation"] = "paper"
     """Gain of the orthogonal initialisation of hidden layers: `paper` is sqrt(2) for all,
     `activation` the one that keeps the signal's size, which deep networks need."""
@@ -115,7 +115,7 @@ class TrainConfig:
     checkpoint_minutes: float = 5.0
     """Minutes between two checkpoints; one more is written at the end."""
     preset: str = "cpu"
-    """Which defaults the other fields start from; see `list presets`."""
+    """Set of defaults for the other fields; see `list presets`."""
 
     limits: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("steps", "task_steps"), "at least 1"),
@@ -267,11 +267,11 @@ class RunConfig(TrainConfig):
 
     @property
     def folder(self) -> Path:
-        """Where the run is written."""
+        """Folder that the run is written to."""
         return self.out or Path("results/runs") / self.env.replace("/", "-") / self.arm
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; where a run lies is not part of what it is."""
+        """Plain values for JSON, without the run's folder."""
         values = super().to_dict()
         del values["out"], values["resume"], values["trust"]
         return values
@@ -306,7 +306,7 @@ class CompareConfig(TrainConfig):
 
     @property
     def folder(self) -> Path:
-        """Where the comparison is written."""
+        """Folder that the comparison is written to."""
         return self.out or Path("results/runs") / f"{self.env.replace('/', '-')}-comparison"
 
     def arms(self) -> list[RunConfig]:

@@ -1,4 +1,4 @@
-"""The console: texts are printed as they are, never read as markup."""
+"""The console: texts are printed as they are, without markup."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class PlainConsole(Console):
 class Lasting:
     """A text stream that goes silent once it cannot be written, instead of ending the program.
 
-    The reader of a pipe may leave, a terminal may be closed, and a disk may be full, while a run
-    has hours to go. From then on everything goes to the null device, the stream's own rest too.
+    A pipe or a terminal may be closed, or a disk full, while a run has hours to go. From then on
+    all output goes to the null device, with what the stream still holds.
 
     Args:
         stream: Standard output or standard error.
@@ -88,7 +88,7 @@ class Lasting:
 
 @contextmanager
 def lasting_output() -> Iterator[None]:
-    """Let the block outlive its standard output and standard error (see `Lasting`)."""
+    """Go on with the block when standard output or error cannot be written (see `Lasting`)."""
     for descriptor in range(3):  # what is closed would be the next file to be opened
         try:
             os.fstat(descriptor)

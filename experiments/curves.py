@@ -27,7 +27,7 @@ class Curve:
 
 
 def common_switches(frame: pd.DataFrame, axis: str = "step") -> list[float]:
-    """Where the runs switch tasks along an axis, if they all do so at the same places.
+    """Positions along an axis at which the runs switch tasks, if they are the same in all runs.
 
     Args:
         frame: rows of `read_runs`.
@@ -53,9 +53,9 @@ def curve(
 
     Args:
         frame: the rows of one arm.
-        column: what to average; NaN rows are left out.
+        column: name of the values; NaN rows are left out.
         edges: (P + 1,) bin edges, from `bin_edges`.
-        switches: where the line is broken.
+        switches: positions at which the line is broken.
         axis: the column of x.
 
     Returns:

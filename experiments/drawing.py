@@ -1,4 +1,4 @@
-"""How figures look: colours of arms, quiet axes, legends and files."""
+"""Style of figures: colours of arms, axes, legends and files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BASELINE_COLOUR, ORACLE_COLOUR = "#D55E00", "#3f3f3f"
 
 @dataclass(frozen=True)
 class Look:
-    """How an arm is drawn."""
+    """Style of an arm's lines."""
 
     label: str
     colour: str
@@ -77,7 +77,7 @@ def draw_curve(panel: Axes, line: Curve, look: Look) -> None:
 
 
 def spread(frame: pd.DataFrame, bands_only: bool = False) -> str:
-    """Words for what is drawn around the means; `bands_only`: of few seeds nothing is."""
+    """Explanation of the bands around means; with `bands_only`, none for few seeds."""
     seeds = frame.groupby("arm")["seed"].nunique()
     if seeds.min() >= FEWEST_FOR_BAND:
         return ", with 95 % t intervals"
@@ -124,7 +124,7 @@ def from_zero(*panels: Axes) -> None:
 
 
 def legend(figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFrame) -> None:
-    """Title and arms above the panels on the left, how to read them on the right."""
+    """Title and arms above the panels on the left, an explanation on the right."""
     handles = [
         Line2D([], [], color=look.colour, ls=look.line, lw=2.2, label="arm")
         for look in arms.values()

@@ -31,7 +31,7 @@ def evaluate(config: RunConfig, agent: Any, step: int, schedule: MemberSchedules
 
     Args:
         config: The run's configuration.
-        agent: The agent; training state is not touched.
+        agent: The agent; its training state is left as it is.
         step: Environment step whose task, permutation included, is evaluated.
         schedule: The training environments', whose switches may have waited for returns.
 
@@ -62,11 +62,11 @@ def play(
         config: The run's configuration.
         agent: The agent.
         envs: Environments of all members, just reset.
-        obs: (L, *shape) what the reset returned.
+        obs: (L, *shape) observations of the reset.
         step: Environment step of the stream, part of the seed of the agent's choices.
 
     Yields:
-        (L,) reward, and (L,) whether an episode ended, of each step.
+        (L,) reward, and (L,) bool, True where an episode ended, of each step.
     """
     policy = AGENTS[config.agent].policy
     assert policy is not None

@@ -26,7 +26,7 @@ from neoteny.experiments.folders import Appended
 __all__ = ["EVENTS", "Events"]
 
 EVENTS = "events.out.tfevents."
-"""What the names of event files begin with."""
+"""Beginning of the names of event files."""
 
 
 class Events:
@@ -34,7 +34,7 @@ class Events:
 
     Args:
         folder: Where the file is made, beside those of the run's earlier parts.
-        step: What earlier files hold of this and later steps is forgotten.
+        step: Events of earlier files at this step and later are dropped.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:

@@ -56,7 +56,7 @@ def returns_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str:
     Args:
         frame: rows of `neoteny.experiments.runs.read_runs`.
         path: the PNG file to write.
-        title: what was run, drawn above.
+        title: name of the runs, drawn above.
 
     Returns:
         The caption.
@@ -94,7 +94,7 @@ def plasticity_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str |
     Args:
         frame: rows of `neoteny.experiments.runs.read_runs`.
         path: the PNG file to write.
-        title: what was run, drawn above.
+        title: name of the runs, drawn above.
 
     Returns:
         The caption; None, and no file, if no diagnostics were recorded.

@@ -1,4 +1,4 @@
-"""Run folders: where a run lives, and the promise that nothing is ever overwritten.
+"""Run folders: their files, and the rule that nothing is ever overwritten.
 
 A run is ``RUN/checkpoint.pt`` plus, for every member, ``RUN/seed_<s>/{events.*, metrics.csv,
 config.json}``. ``RUN`` is ``--out`` itself, or ``--out/<run name>`` inside a comparison.
@@ -22,7 +22,7 @@ METRICS = "metrics.csv"
 RUN_FILES = (CHECKPOINT, CONFIG, METRICS)
 
 RECORDED = ("seed", "run", "command", "versions", "hardware", "resumed")
-"""What the recorder adds to a member's config.json; never part of the comparison on resume."""
+"""Fields that the recorder adds to a member's config.json; not compared on resume."""
 
 
 def seed_folder(run_folder: Path, seed: int) -> Path:
@@ -148,12 +148,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run can be continued in a folder."""
+    """True if a run can be continued in a folder."""
     return (folder / CHECKPOINT).is_file()
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run that has begun, or a comparison of runs, lies in a folder.
+    """True if a run that has begun, or a comparison of runs, lies in a folder.
 
     A run that was stopped before its first checkpoint has measured nothing: its config.json alone
     does not count, so that the same command can start it again. Another program's does.
@@ -178,7 +178,7 @@ def check_run_folder(
     resume: bool = False,
     ignore: Collection[str] = (),
 ) -> None:
-    """Make sure that a run may be started in a folder, or that the one there may be continued.
+    """Refuse a folder in which a run may not be started, or the one there not be continued.
 
     Args:
         folder: the run's folder; on starting it need not exist.
@@ -210,9 +210,9 @@ def check_run_folder(
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed left half done.
+    """Remove the unfinished files of a process that was killed.
 
-    These are temporary files and, without a checkpoint, what was written before the first one.
+    These are temporary files and, without a checkpoint, all files of the run.
 
     Args:
         folder: the run's folder, which no other process writes to.

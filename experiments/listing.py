@@ -1,4 +1,4 @@
-"""Tables of what there is to choose from."""
+"""Tables of environments, streams, interventions and presets."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def as_markdown(table: Table, headers: Sequence[str] | None = None) -> str:
 
 
 def _environments() -> Table:
-    """A row a kind, with a line for each of its ids and below them what it is."""
+    """A row a kind, with a line for each of its ids and its description below them."""
     table = Table("id", "observation", "actions", "limit")
     table.title = "environments stepped on the device; limits in steps an episode"
     kinds: dict[type[Any], list[Any]] = {}

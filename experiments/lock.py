@@ -108,7 +108,7 @@ class FolderLock:
 
     @property
     def holds(self) -> bool:
-        """Whether the folder at its path is still the one that is held, not moved or removed."""
+        """True if the folder at its path is still the one that is held, not moved or removed."""
         held = os.fstat(self._descriptor)
         try:
             there = os.stat(self._path)

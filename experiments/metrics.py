@@ -1,4 +1,4 @@
-"""Continual metrics: estimates over runs with their intervals, and what plasticity was lost.
+"""Continual metrics: estimates over runs with their intervals, and the loss of plasticity.
 
 The exchangeable unit is the run (one seed of one arm): all tasks of a run share one agent. All
 intervals are of 95 % and over runs, from closed forms that hold with few runs: Student's t for
@@ -18,7 +18,7 @@ from scipy import stats
 Array = NDArray[np.float64]
 
 MEASURES = {"charts/episodic_return": "return", "charts/online_accuracy": "accuracy"}
-"""What a run is judged by, whichever of these it has recorded, and what people call it."""
+"""Columns that runs are judged by, the first that is recorded, and their names in tables."""
 
 CONFIDENCE = 0.95
 FEWEST_KEPT = 3
@@ -175,7 +175,7 @@ def ratio_of_means(numerators: Array, denominators: Array) -> Estimate:
 
 
 def probability_of_improvement(scores: Array, others: Array) -> Estimate:
-    """How likely a run of one arm beats a run of another on a task, averaged over tasks.
+    """Probability that a run of one arm beats a run of another on a task, averaged over tasks.
 
     Args:
         scores: (R, T) scores of R runs on T tasks.

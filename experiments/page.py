@@ -74,7 +74,7 @@ def page(
     """Compose the page.
 
     Args:
-        title: what was run.
+        title: name of the runs.
         table: the result of `neoteny.experiments.summary.summary`.
         runs: the members that were read.
         illustrations: the figures, which are embedded.

@@ -141,7 +141,7 @@ def _one_line(frame: str) -> str:
 
 
 def _not_known(word: str, config: Any) -> str:
-    """What is wrong with a word of the command line that tyro did not take."""
+    """Message for a word of the command line that tyro did not take."""
     if not word.startswith("--"):
         return f"{word!r} is out of place: options begin with --, see --help"
     name = word[2:].partition("=")[0].replace("_", "-").removeprefix("no-")

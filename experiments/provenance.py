@@ -1,4 +1,4 @@
-"""Where a result came from: versions, hardware and the command line."""
+"""Provenance of a result: versions, hardware and the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorder: what a run measured, as TensorBoard events and one CSV file per member."""
+"""The recorder: measurements of a run as TensorBoard events and one CSV file per member."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Recorder:
     Use it as a context manager: files are checked when it is made, and written to from entering it
     on. Rows reach the operating system in `record`
     and the disk in `flush`: call `flush` before saving a checkpoint, so that the rows up to a
-    checkpoint are never missing, and keep `state_dict` in it, so that they are never others.
+    checkpoint are never missing, and keep `state_dict` in it, so that a resume can check the rows.
 
     Args:
         run_folder: the run's folder, which no other process writes to.
@@ -136,7 +136,7 @@ class Recorder:
             member.flush()
 
     def state_dict(self) -> dict[str, Any]:
-        """What binds a checkpoint to the rows so far: the run, the step, and all rows' digests."""
+        """The run, the step, and the digests of all rows, which bind a checkpoint to its rows."""
         return {
             "run": self._run,
             "step": self._step,
@@ -255,7 +255,7 @@ class _Member:
             )
 
     def go_on(self, step: int, config: Mapping[str, Any]) -> None:
-        """Note in config.json where and on what the run went on, and what was changed."""
+        """Add the resume to config.json: its step, versions, hardware and changed fields."""
         stored = read_json(self._config)
         part = {
             "step": step,

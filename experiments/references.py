@@ -1,4 +1,4 @@
-"""Reference scores that returns of MinAtar's games are put between."""
+"""Reference scores by which returns of MinAtar's games are normalised."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neoteny.experiments.metrics import Array
 
 @dataclass(frozen=True)
 class Reference:
-    """The two scores that a game's returns are put between."""
+    """The two scores by which a game's returns are normalised."""
 
     random: float
     """Mean return of uniformly random actions."""
@@ -44,7 +44,7 @@ def reference(name: str, limit: int | None = None) -> Reference | None:
         limit: steps that episodes were limited to, if a run's options set it.
 
     Returns:
-        Its scores; None for anything else, such as another package's Breakout.
+        Its scores; None for other tasks, such as another package's Breakout.
     """
     short = re.sub(r"-v\d+$", "", name.removeprefix("neoteny/"))
     known = short if short in REFERENCES else f"MinAtar-{name}"

@@ -21,7 +21,7 @@ __all__ = ["Report", "print_summary", "read_runs", "summary", "write_report"]
 
 @dataclass(frozen=True)
 class Report:
-    """What `write_report` made."""
+    """Results of `write_report`."""
 
     summary: pd.DataFrame
     """One row an arm; see `neoteny.experiments.summary.summary`."""

@@ -34,7 +34,7 @@ def run(config: RunConfig, console: Console, *, resume: bool = False) -> Runner:
     """Train one arm to its last step, from the beginning or from its checkpoint.
 
     Args:
-        config: What to train and where to write.
+        config: Configuration, with the run's folder.
         console: Where progress and notices are printed.
         resume: Continue the run in `config.folder`.
 
@@ -61,7 +61,7 @@ class Runner:
     """One arm of M members: its environment, agent and position in the stream.
 
     Args:
-        config: What to train and where to write.
+        config: Configuration, with the run's folder.
         console: Where progress and notices are printed.
     """
 
@@ -82,7 +82,7 @@ class Runner:
 
     @property
     def task_aware(self) -> bool:
-        """Whether an intervention is told of task switches."""
+        """True if an intervention is told of task switches."""
         return any(i.needs_boundaries for i in self.agent.learner.interventions)
 
     def strengths(self) -> dict[str, float]:
@@ -99,7 +99,7 @@ class Runner:
         return found
 
     def description(self) -> dict[str, Any]:
-        """What `config.json` keeps: the configuration and what follows from it."""
+        """Content of `config.json`: the configuration and values that follow from it."""
         return self.config.to_dict() | {
             "arm": self.config.arm,
             "task_names": list(self.envs.task_names),
@@ -220,10 +220,10 @@ class Runner:
         return host
 
     def _switched(self) -> bool:
-        """Whether a member's task changed with the last step of the last iteration.
+        """True if a member's task changed with the last step of the last iteration.
 
-        Asked of the schedule and not of a list made beforehand, since some schedules wait for the
-        agent to reach a return.
+        The schedule is asked, since some schedules wait for returns and so are not known
+        beforehand.
         """
         visits = self.envs.schedule.visits
         switched: bool = visits(self.step) != visits(max(self.step - self.per_iteration, 0))
@@ -240,7 +240,7 @@ class Runner:
         return metrics | self._diagnose(before, probe)
 
     def _diagnose(self, before: list[Tensor], probe: Probe) -> dict[str, Tensor]:
-        """What the network is like now, and how far it has come from the parameters `before`."""
+        """Diagnostics of the network, and its distance from the parameters `before`."""
         network = self.agent.network
         metrics = diagnose(network, probe(PROBE))
         metrics["plasticity/update_norm"] = change_between(before, list(network.parameters()))

@@ -81,7 +81,7 @@ def find_runs(folder: Path | str) -> list[Run]:
 
 
 def _one_arm(members: list[tuple[int, dict[str, Any]]]) -> bool:
-    """Whether runs of one name differ in their seeds alone, as when seeds are run apart."""
+    """True if runs of one name differ in their seeds alone, as when seeds are run apart."""
     seeds = [seed for seed, _ in members]
     first = members[0][1]
     return len(set(seeds)) == len(seeds) and not any(
@@ -104,11 +104,11 @@ def read_runs(folder: Path | str) -> pd.DataFrame:
         - ``task_step``: steps since the visit began; ``game_step``: steps spent in this task
           over all visits so far; ``width``: steps since the row before;
         - ``cycle``: how many times the run went through all its tasks before this visit;
-        - ``complete``: whether the visit was finished;
-        - ``measure``: what the run is judged by, ``"return"`` or ``"accuracy"``;
-        - ``return``: it, as recorded, NaN in iterations in which no episode ended;
+        - ``complete``: True if the visit was finished;
+        - ``measure``: the quantity that runs are judged by, ``"return"`` or ``"accuracy"``;
+        - ``return``: its value as recorded, NaN in iterations in which no episode ended;
           ``online_return``: the same with gaps filled, within a visit, by the next value, that of
-          the episodes which were running, and after the last by that one; ``score``: it,
+          the episodes which were running, and after the last by that one; ``score``: the value,
           normalised (NaN for tasks without reference).
 
     Raises:
@@ -287,7 +287,7 @@ def _cycle_length(names: pd.Series, config: Mapping[str, Any]) -> int:
 def _complete(
     step: pd.Series, visit: pd.Series, start: pd.Series, config: Mapping[str, Any]
 ) -> pd.Series:
-    """Whether the row's visit has come to its end, to within one row."""
+    """True where the row's visit is finished, to within one row."""
     last = visit.iloc[-1]
     ends = [*_boundaries(config), config.get("steps", 0)]
     ends = [end for end in ends if end > start.iloc[-1]]

@@ -1,4 +1,4 @@
-"""Memory that a run will take at the least, compared with what there is before any is taken."""
+"""Least memory of a run, compared with the machine's before anything is built."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def require_room_to_record(config: RunConfig, world: Any) -> None:
 
     Args:
         config: Their sizes.
-        world: Whose observations they hold.
+        world: The stream whose observations they hold.
 
     Raises:
         InputError: Naming the options to lower.

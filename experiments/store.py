@@ -32,14 +32,14 @@ RESUMABLE_WITH = (
 """Fields that may change between a run and its continuation."""
 
 IGNORED = (*RESUMABLE_WITH, "boundaries")
-"""What a description may differ in besides: boundaries follow from the steps."""
+"""Fields of a description that are not compared on resume."""
 
 
 def check_startable(config: RunConfig, *, resume: bool = False) -> None:
     """Check what can be checked of a run's folder before anything is built or written.
 
     Args:
-        config: What to train and where to write.
+        config: Configuration, with the run's folder.
         resume: Continue the run in `config.folder`.
 
     Raises:
@@ -83,7 +83,7 @@ class Store:
     Use it as a context manager.
 
     Args:
-        config: What is trained and where to write.
+        config: Configuration, with the run's folder.
         description: The configuration and what follows from it, for config.json.
 
     Raises:
@@ -148,7 +148,7 @@ class Store:
         """Write a checkpoint, bound to the configuration and the rows that it goes with.
 
         Args:
-            state: What a resume continues from.
+            state: State for a resume.
 
         Raises:
             RunError: If it cannot be written; the previous checkpoint stays.

@@ -27,7 +27,7 @@ from neoteny.wrappers.supervised_streams import SupervisedDefinition
 __all__ = ["Allowed", "allowed_by", "from_dict", "load_plugins", "load_run", "value_of"]
 
 NEEDED = ("agent", "env", "intervention", "seeds", "steps")
-"""Fields without which nobody can say what a run was; others may be newer than the run."""
+"""Fields that every stored run must have; others may be newer than the run."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,17 @@ class Allowed:
     """The code that a command allows to be run, having named it."""
 
     everything: bool = False
-    """Whatever the run's config.json names."""
+    """All code that the run's config.json names."""
     plugins: tuple[str, ...] = ()
     """Modules and files of `--plugin`, which have been run by then."""
     stream: Path | StreamDefinition | SupervisedDefinition | None = None
-    """The stream file that was given, or what it said."""
+    """The stream file that was given, or its content."""
     env: str | None = None
     """The environment that was given, as in module:id."""
 
 
 def allowed_by(arguments: Sequence[str]) -> Allowed:
-    """What the arguments of a command allow to be run."""
+    """The code that the arguments of a command allow to be run."""
     stream = value_of("--stream", arguments)
     return Allowed(
         "--trust" in arguments,

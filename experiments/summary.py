@@ -65,12 +65,12 @@ def summary_of_visits(visits: pd.DataFrame) -> pd.DataFrame:
           interquartile means over runs;
         - ``first_span``, ``last_span``, ``change``: mean values and last minus first. Tasks grow
           harder or easier by chance, for fresh networks too: this is no loss of plasticity;
-        - ``is_oracle``: whether the arm has `fresh`; ``oracle``: the arm that the gaps are to;
-          ``like_for_like``: whether it is the same arm but for starting afresh, so that the gap
-          holds no cost of the arm itself; ``gap_seeds``:
+        - ``is_oracle``: True if the arm has `fresh`; ``oracle``: the arm that the gaps are to;
+          ``like_for_like``: True if the oracle is the same arm with `fresh`, so that the gap
+          has no part of the arm's own cost; ``gap_seeds``:
           seeds that both have; ``gap``: what is missing to the oracle's gain, as a share of it,
           from sums over all visits; ``gap_first_visit``, which no plasticity lost can explain,
-          ``gap_first_span``, ``gap_last_span``; ``gap_slope``: how much the gap grows in a span,
+          ``gap_first_span``, ``gap_last_span``; ``gap_slope``: growth of the gap in a span,
           the loss of plasticity: the slope of the paired difference within each environment over
           the oracle's mean gain;
         - ``baseline`` and ``improvement``: the probability of improvement over it;
@@ -208,7 +208,7 @@ def _pooled(pairs: pd.DataFrame) -> Estimate:
 
 
 def _growth(pairs: pd.DataFrame, length: int) -> Estimate:
-    """How much the gap grows in a span, within each environment."""
+    """Growth of the gap in a span, within each environment."""
     if pairs.empty:
         return UNKNOWN
     slopes, gains = [], []

@@ -18,7 +18,7 @@ from neoteny.experiments.summary import PER_TASK
 from neoteny.experiments.visits import SCALES
 
 BLANK = "-"
-"""What stands for a number that does not exist."""
+"""Text in the place of a number that does not exist."""
 
 
 def print_summary(console: Console, table: pd.DataFrame) -> None:
@@ -66,7 +66,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def explanation(table: pd.DataFrame) -> str:
-    """What the columns of `readable` mean, those that are there."""
+    """Meanings of the columns of `readable` that are there."""
     unit, span = table["unit"].iloc[0], table["span"].iloc[0]
     shown = readable(table).columns
     parts = [f"online {raw_unit(table)}, averaged over training steps", SCALES.get(unit, "")]
@@ -120,7 +120,7 @@ def per_task(table: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    """What a reader must know beside the numbers of a summary.
+    """Remarks that belong to the numbers of a summary.
 
     Args:
         table: the result of `summary`.
@@ -155,7 +155,7 @@ def notes(table: pd.DataFrame) -> list[str]:
 
 
 def _notes_on_gaps(table: pd.DataFrame) -> list[str]:
-    """What limits the columns of gaps and of improvement."""
+    """Limits of the columns of gaps and of improvement."""
     found = []
     short = labels(table["arm"].tolist())
     paired = table[table["oracle"].notna()]
@@ -186,7 +186,7 @@ def _notes_on_gaps(table: pd.DataFrame) -> list[str]:
 
 
 def raw_unit(table: pd.DataFrame) -> str:
-    """What is measured before it is normalised: return or accuracy."""
+    """The quantity before it is normalised: return or accuracy."""
     unit = str(table["unit"].iloc[0])
     return "return" if unit in SCALES else unit
 

@@ -1,4 +1,4 @@
-"""When a run plays what: the timeline of a stream as a table and a figure, before or after it."""
+"""The timeline of a stream as a table and a figure, before or after the run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["TimelineConfig", "timeline"]
 
 @dataclass(frozen=True)
 class TimelineConfig(TrainConfig):
-    """Print and draw what a run with these options, or the run in a folder, plays when."""
+    """Print and draw the tasks over time of a run with these options, or of the run in a folder."""
 
     folder: tyro.conf.Positional[Path | None] = None
     """Folder of a run, whose options are taken; switches that waited for returns are known then."""

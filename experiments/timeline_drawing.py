@@ -198,7 +198,7 @@ def _visits(schedule: Schedule, total: int) -> list[tuple[int, int, int]]:
 
 
 def _tasks(schedule: Schedule, total: int) -> int:
-    """How many tasks there are, as far as they come within the run."""
+    """Number of tasks that come within the run."""
     if schedule.gradual:
         return 0
     return 1 + max(schedule.task(start) for start in (0, *schedule.boundaries(total)))
@@ -209,7 +209,7 @@ def _named(schedule: Schedule, total: int, names: Sequence[str]) -> bool:
 
 
 def _waits(schedule: Schedule) -> bool:
-    """Whether switches may come that the schedule does not know yet."""
+    """True if switches may come that the schedule does not know yet."""
     return isinstance(schedule, Waits)
 
 

@@ -1,4 +1,4 @@
-"""The page on interventions: what there are, and how often each acts within a task of a preset.
+"""The page on interventions: a table of all, and how often each acts within a task of a preset.
 
 `python -m neoteny.experiments.timings > docs/interventions.md` writes the page anew.
 """
@@ -70,7 +70,7 @@ tasks are
 
 
 def preset_settings(agent: str, preset: str) -> OptimizerSettings:
-    """What an agent tells its interventions when it is run with a preset."""
+    """Optimiser settings that interventions get from an agent with a preset."""
     config = RunConfig(**PRESETS[preset] | {"agent": agent, "preset": preset})
     task = aligned(config.task_steps or TASK_STEPS, config.hyper.steps_per_iteration)
     settings: OptimizerSettings = config.hyper.optimizer_settings(float(task))

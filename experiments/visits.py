@@ -1,4 +1,4 @@
-"""What each visit of a task was worth."""
+"""Scores of each visit of a task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCALES = {
 
 
 def visit_values(frame: pd.DataFrame) -> pd.DataFrame:
-    """What each visit of a task was worth.
+    """Scores of each visit of a task.
 
     Args:
         frame: rows of `neoteny.experiments.runs.read_runs`.
@@ -82,7 +82,7 @@ def add_values(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def fresh_scale(table: pd.DataFrame) -> pd.DataFrame:
-    """What an untrained policy and the fresh networks reach in each environment.
+    """Scores of an untrained policy and of the fresh networks in each environment.
 
     Args:
         table: the visits.
@@ -98,7 +98,7 @@ def fresh_scale(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _visit(group: pd.DataFrame) -> dict[str, object]:
-    """What the rows of one visit say."""
+    """Scores of one visit from its rows."""
     last = group.iloc[-1]
     start, end = last["step"] - last["task_step"], last["step"]
     width = group["width"].to_numpy()

@@ -42,7 +42,7 @@ class WatchConfig:
     folder: tyro.conf.Positional[Path]
     """Folder of the run, which holds checkpoint.pt; or one of its seeds' folders."""
     seed: int | None = None
-    """Which member to watch; unset, the first."""
+    """Seed of the member to watch; unset, the first."""
     episodes: int = 3
     """Episodes, those that an evaluation of as many episodes plays."""
     task: str | None = None
@@ -67,7 +67,7 @@ def watch(config: WatchConfig, console: Console) -> list[float]:
     """Play episodes with the agent of a run and write them to a file.
 
     Args:
-        config: Which run, and what to write.
+        config: The run, and the file to write.
         console: Where returns are printed.
 
     Returns:

@@ -80,7 +80,7 @@ class SeparateWorlds:
 
     @property
     def schedule(self) -> MemberSchedules:
-        """What is played when, for each member."""
+        """The schedule of each member."""
         return MemberSchedules([world.schedule.members[0] for world in self.worlds])
 
     def tasks_at(self, step: int) -> list[int]:
@@ -97,7 +97,7 @@ class SeparateWorlds:
             world.close()
 
     def collect(self) -> dict[str, Tensor]:
-        """What happened in each world since the last call, (M,)."""
+        """Statistics of each stream since the last call, (M,)."""
         found = [world.collect() for world in self.worlds]
         return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 

@@ -1,7 +1,7 @@
-"""PPO and DQN of Stable-Baselines3 on our streams: the yardstick.
+"""PPO and DQN of Stable-Baselines3 on our streams, to compare with ours.
 
-Each member is an agent of its own in a world of its own, one after the other, with random numbers
-of its own. Differences to our agents, which are theirs by design: PPO clips the gradient of policy
+Each member is an agent of its own in a stream of its own, one after the other, with its own
+random numbers. Differences to our agents by design: PPO clips the gradient of policy
 and value by one norm, and does not take the larger of clipped and unclipped value error; DQN has
 no double Q-learning and draws exploration once for all lanes.
 """
@@ -126,7 +126,7 @@ class SB3Agents:
         return torch.as_tensor(np.stack(rows), device=self.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a finished run is known by; it cannot be continued."""
+        """Metadata of a finished run, which cannot be continued."""
         return {"learner": self.learner.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -146,11 +146,11 @@ class JointLearner:
 
     @property
     def alive(self) -> Tensor:
-        """(M,) whether each agent's gradients are finite."""
+        """(M,) bool, True where an agent's gradients are finite."""
         return torch.cat([learner.alive for learner in self.learners])
 
     def freeze(self, alive: Sequence[bool]) -> None:
-        """Tell each learner whether its agent is still finite."""
+        """Tell each learner if its agent is still finite."""
         for learner, still in zip(self.learners, alive, strict=True):
             learner.freeze([still])
 
@@ -192,10 +192,10 @@ def _own_random(state: Any) -> Iterator[list[Any]]:
     """Run with the global random numbers of one agent, and put the others' back.
 
     Args:
-        state: where the agent's stand; None leaves it to the agent to seed them.
+        state: state of the agent's generators; None if the agent seeds them itself.
 
     Yields:
-        A list that holds where they stand once the block is left.
+        A list that holds the generators' state once the block is left.
     """
     outside = _random_state()
     after: list[Any] = []
@@ -290,7 +290,7 @@ def _dqn(env: SB3VecEnv, config: DQNConfig, shared: dict[str, Any]) -> stable_ba
     )
 
     def exploration(_: float) -> float:
-        """By steps: the part of the run that is over is known to the run loop alone."""
+        """Exploration rate by steps; the argument, the part left of the run, is not used."""
         part = min(1.0, agent.num_timesteps / config.epsilon_steps)
         return config.epsilon_start + part * (config.epsilon_end - config.epsilon_start)
 

@@ -33,20 +33,20 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "groupsort": GroupSort,
 }
-"""Those of ours that are modules of as many outputs as inputs."""
+"""Our activations that are modules with as many outputs as inputs."""
 
 _ARCHITECTURAL = frozenset({"scale_adamo"})
 """Interventions that change what the network computes by other means than its spec."""
 
 
 def bridged(intervention: Intervention) -> bool:
-    """Whether an intervention acts in an agent of Stable-Baselines3 as it does in ours."""
+    """True if an intervention acts in an agent of Stable-Baselines3 as it does in ours."""
     keeps = type(intervention).spec is Intervention.spec
     return keeps and intervention.name not in _ARCHITECTURAL
 
 
 class Gateway:
-    """What the agent takes for its optimiser: every step is one of the learner.
+    """The object in the place of the agent's optimiser: every step is one of the learner.
 
     Args:
         learner: of one member, whose network mirrors the policy's.
@@ -65,7 +65,7 @@ class Gateway:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """Those of the learner's optimiser: the agent sets their learning rate."""
+        """Groups of the learner's optimiser: the agent sets their learning rate."""
         return self.learner.optimizer.param_groups
 
     def _see(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:

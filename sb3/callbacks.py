@@ -61,8 +61,8 @@ def hidden_weights(policy: BasePolicy) -> list[nn.Parameter]:
 class AdamO(adamo.AdamO):
     """AdamO as Stable-Baselines3's `optimizer_class`.
 
-    An optimiser is handed bare parameters, so which of them belong to heads has to be said once
-    the agent is built: it refuses to step until :func:`exclude_heads` was called. Saving and
+    An optimiser gets parameters without their roles, so it has to be told the heads once the agent
+    is built: it refuses to step until :func:`exclude_heads` was called. Saving and
     loading by Stable-Baselines3 keep the roles.
 
     Example:
@@ -250,7 +250,7 @@ class DiagnosticsCallback(BaseCallback):
         self._measured: int | None = None
 
     def _on_training_start(self) -> None:
-        branches(self.model.policy)  # refuses what is not known
+        branches(self.model.policy)  # refuses an unknown policy
         if isinstance(self.model.observation_space, Dict):
             raise InputError("diagnostics need observations that are arrays, not dictionaries")
         if self._measured is not None and self.num_timesteps < self._measured:

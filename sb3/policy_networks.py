@@ -1,7 +1,7 @@
 """The policies of Stable-Baselines3 as networks with branches, hidden layers and heads.
 
 They declare no roles, but they name their heads: `action_net` and `value_net` of actor and critic,
-the last layer of `q_net.q_net`. What is read from there is a role, not a guess.
+the last layer of `q_net.q_net`. So roles are read from the policy and not guessed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ _SHAPING = (nn.Flatten, nn.Identity, nn.Dropout)
 
 @dataclass(frozen=True)
 class Branch:
-    """What leads to one of a policy's outputs."""
+    """The modules that compute one of a policy's outputs."""
 
     extractor: nn.Module
     """From preprocessed observations to features."""
@@ -145,7 +145,7 @@ class PolicyNetworks:
         return _Seen(_Body([_Layer(list(layer)) for layer in layers]), heads)
 
     def parameters(self) -> Iterator[Tensor]:
-        """What is trained, each (M, ...)."""
+        """The trained parameters, each (M, ...)."""
         trained = [p.q_net if isinstance(p, DQNPolicy) else p for p in self.policies]
         for same in zip(*(module.parameters() for module in trained), strict=True):
             yield torch.stack([parameter.detach() for parameter in same])

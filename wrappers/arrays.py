@@ -1,22 +1,24 @@
-"""NumPy and PyTorch behind the few calls that schedules and changes need."""
+"""The operations of schedules and changes, for NumPy arrays, tensors and numbers alike."""
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Array: TypeAlias = "npt.NDArray[Any] | Tensor"
-ArrayT = TypeVar("ArrayT", npt.NDArray[Any], Tensor)
+Array: TypeAlias = npt.NDArray[Any] | Tensor
+Value: TypeAlias = Array | int | float
+"""A number, or an array of them."""
+ValueT = TypeVar("ValueT", bound=Value)
 
 
 class Table:
-    """Read-only constants that live beside whatever array they are used with.
+    """Read-only constants, as an array of the library and device of another array.
 
-    The values are drawn once on the host, so NumPy and every device see the same ones; a device
+    The values are kept on the host, so that they are the same for NumPy and every device; a device
     gets its copy on first use.
 
     Args:
@@ -28,7 +30,13 @@ class Table:
         self.values.setflags(write=False)
         self._copies: dict[torch.device, Tensor] = {}
 
-    def like(self, x: Any) -> Any:
+    @overload
+    def like(self, x: Tensor) -> Tensor: ...
+
+    @overload
+    def like(self, x: npt.NDArray[Any] | float | None) -> npt.NDArray[Any]: ...
+
+    def like(self, x: Value | None) -> Array:
         """The values as an array of `x`'s library and device.
 
         Args:
@@ -50,7 +58,7 @@ class Table:
         Table.__init__(self, values)
 
 
-def filled(values: Sequence[int] | Sequence[float], device: torch.device | None) -> Any:
+def filled(values: Sequence[int] | Sequence[float], device: torch.device | None) -> Array:
     """Host numbers as an int64 or float64 array, made by fills on the device, not by a host copy.
 
     A copy from pageable memory waits for the device; fills do not.
@@ -70,22 +78,22 @@ def filled(values: Sequence[int] | Sequence[float], device: torch.device | None)
     return torch.stack([torch.full((), value, dtype=dtype, device=device) for value in values])
 
 
-def float64(x: Any) -> Any:
+def float64(x: Value) -> Value:
     """`x` as float, float64 ndarray or float64 Tensor."""
     if isinstance(x, Tensor):
         return x.to(torch.float64)
     return x.astype(np.float64) if isinstance(x, np.ndarray) else float(x)
 
 
-def float32(x: Any) -> Any:
+def float32(x: Value) -> Value:
     """`x` rounded to float32: a float, a float32 ndarray or a float32 Tensor."""
     if isinstance(x, Tensor):
         return x.to(torch.float32)
     return x.astype(np.float32) if isinstance(x, np.ndarray) else float(np.float32(x))
 
 
-def split(task: Any) -> tuple[Any, Any]:
-    """A task index and how far it is on the way to the next one.
+def split(task: Value) -> tuple[Value, Value | None]:
+    """A task index, and the part of the way to the next one.
 
     Args:
         task: int or float, or an array of either.
@@ -103,8 +111,8 @@ def split(task: Any) -> tuple[Any, Any]:
     return task, None
 
 
-def level(table: Table, task: Any) -> Any:
-    """One number a task, taken in turn, and what lies between two of them.
+def level(table: Table, task: Value) -> Value:
+    """One number a task, taken in turn and interpolated between two tasks.
 
     Args:
         table: (K,) float64.
@@ -115,34 +123,34 @@ def level(table: Table, task: Any) -> Any:
     """
     values, count = table.like(task), len(table.values)
     whole, part = split(task)
-    found = values[whole % count]
+    found = take(values, whole % count)
     if part is not None:
-        found = found + (values[(whole + 1) % count] - found) * part
+        found = found + (take(values, (whole + 1) % count) - found) * part
     return found if isinstance(found, Tensor | np.ndarray) else float(found)
 
 
-def leading(x: Any, axes: int) -> Any:
+def leading(x: ValueT, axes: int) -> ValueT:
     """`x` with axes of length 1 put in front until it has `axes`; numbers stay as they are."""
     if isinstance(x, int | float):
         return x
-    return x.reshape((1,) * (axes - x.ndim) + tuple(x.shape))
+    return x.reshape((1,) * (axes - x.ndim) + tuple(x.shape))  # type: ignore[return-value]
 
 
-def trailing(x: Any, axes: int) -> Any:
+def trailing(x: ValueT, axes: int) -> ValueT:
     """`x` with axes of length 1 put at its end until it has `axes`; numbers stay as they are."""
     if isinstance(x, int | float):
         return x
-    return x.reshape(tuple(x.shape) + (1,) * (axes - x.ndim))
+    return x.reshape(tuple(x.shape) + (1,) * (axes - x.ndim))  # type: ignore[return-value]
 
 
-def cast(x: Any, like: Any) -> Any:
-    """`x` in the dtype of `like`; numbers stay as they are."""
-    if isinstance(x, Tensor):
+def cast(x: Value, like: Value) -> Value:
+    """`x` in the dtype of `like`, of the same library; numbers stay as they are."""
+    if isinstance(x, Tensor) and isinstance(like, Tensor):
         return x.to(like.dtype)
-    return x.astype(like.dtype) if isinstance(x, np.ndarray) else x
+    return x.astype(np.asarray(like).dtype) if isinstance(x, np.ndarray) else x
 
 
-def real(x: Any) -> Any:
+def real(x: Value) -> Value:
     """`x` as a real number that can be negated and scaled: whole numbers and bools as floats."""
     if isinstance(x, Tensor):
         return x if x.is_floating_point() else x.to(torch.get_default_dtype())
@@ -151,7 +159,14 @@ def real(x: Any) -> Any:
     return x
 
 
-def where(condition: Any, x: Any, y: Any) -> Any:
+def choose(condition: Array, x: Value, y: Value) -> Array:
+    """`x` where `condition` holds and `y` elsewhere; all broadcast, and are of one library."""
+    if isinstance(x, Tensor):
+        return torch.where(condition, x, y)  # type: ignore[arg-type]
+    return np.where(condition, x, y)
+
+
+def where(condition: Array, x: Array, y: Value) -> Array:
     """Element-wise choice whose condition has only the leading axes of `x` and `y`.
 
     Args:
@@ -162,5 +177,16 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     Returns:
         (*lead, *event).
     """
-    condition = trailing(condition, x.ndim)
-    return torch.where(condition, x, y) if isinstance(x, Tensor) else np.where(condition, x, y)
+    return choose(trailing(condition, x.ndim), x, y)
+
+
+def take(values: Array, index: Value) -> Array:
+    """Rows of `values` at an index, or at each of an array of them, of the same library."""
+    return values[index]  # type: ignore[index]
+
+
+def take_along(x: Array, index: Value, axis: int) -> Array:
+    """`x` with one axis in the order of `index`, whose other axes broadcast with those of `x`."""
+    if isinstance(x, Tensor):
+        return torch.take_along_dim(x, index, axis)  # type: ignore[arg-type]
+    return np.take_along_axis(x, index, axis)  # type: ignore[arg-type]

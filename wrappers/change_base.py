@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
@@ -13,11 +14,14 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.core.errors import InputError
 from neoteny.core.serializable import Serializable
-from neoteny.wrappers.arrays import Table, leading, split
+from neoteny.wrappers.arrays import Array, Table, Value, leading, split, take
 from neoteny.wrappers.schedules import MOST_TASKS
 
 HOOKS = ("observation", "action", "reward", "label", "params")
 Seed = int | Sequence[int]
+Parameter: TypeAlias = Value | tuple[int, ...]
+"""Value of an environment's parameter; a tuple for a position."""
+Bound: TypeAlias = npt.NDArray[Any]
 MOST_NUMBERS = 2**28  # of a table, 2 GiB
 
 
@@ -26,7 +30,7 @@ class Change(Serializable):
 
     Arrays have any leading axes followed by the event: `(*lead, *event)`. `task` is an int or
     an integer array that broadcasts to `lead`; a change that is `gradual` also takes floats, whose
-    fraction says how far the world is on its way to the next task. A change with `members` = M > 1
+    fraction is the part of the way to the next task. A change with `members` = M > 1
     gives each member its own tables; the first leading axis is then the member axis, of length M.
 
     `step`, an int or integers that broadcast to `lead`, counts the environment steps of a member
@@ -36,9 +40,9 @@ class Change(Serializable):
     Attributes:
         hooks: what the change acts on, of `HOOKS`: the methods that its class overrides.
         members: M, 1 when all members share one change.
-        gradual: whether the change has values between two tasks.
-        random: whether the change reads `step`.
-        remembers: whether `action` reads `previous`.
+        gradual: True if the change has values between two tasks.
+        random: True if the change reads `step`.
+        remembers: True if `action` reads `previous`.
     """
 
     hooks: ClassVar[frozenset[str]] = frozenset()
@@ -67,26 +71,26 @@ class Change(Serializable):
         """The space that observations of `space` lie in after the change."""
         return space
 
-    def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
-        """What the agent sees of `obs` (*lead, *event) under `task`; same shape."""
+    def observation(self, obs: Array, task: Value, step: Value = 0) -> Array:
+        """The observation that the agent gets in place of `obs` (*lead, *event); same shape."""
         return obs
 
-    def action(self, action: Any, task: Any, step: Any = 0, previous: Any = 0) -> Any:
-        """What the environment receives when the agent plays `action` (*lead); same shape.
+    def action(self, action: Value, task: Value, step: Value = 0, previous: Value = 0) -> Value:
+        """The action that the environment gets in place of `action` (*lead); same shape.
 
-        `previous` is what this change returned one step ago, 0 when an episode begins.
+        `previous` is the action that this method returned one step ago, 0 when an episode begins.
         """
         return action
 
-    def reward(self, reward: Any, task: Any, step: Any = 0) -> Any:
-        """What the agent receives when the environment pays `reward` (*lead); same shape."""
+    def reward(self, reward: Value, task: Value, step: Value = 0) -> Value:
+        """The reward that the agent gets in place of `reward` (*lead); same shape."""
         return reward
 
-    def label(self, y: Any, task: Any, step: Any = 0) -> Any:
+    def label(self, y: Value, task: Value, step: Value = 0) -> Value:
         """The target of a supervised stream in place of `y` (*lead); same shape."""
         return y
 
-    def params(self, task: Any) -> dict[str, Any]:
+    def params(self, task: Value) -> dict[str, Parameter]:
         """Parameters of the environment under `task`: a number, or an array like `task`, each."""
         return {}
 
@@ -109,15 +113,16 @@ class _Seeded(Change):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        some("seed", self.seeds)
+        if not self.seeds:
+            raise InputError("seed is empty; give one a member")
 
-    def _own(self, x: Any, lead: int) -> Any:
+    def _own(self, x: Value, lead: int) -> Value:
         """The member's index (M, 1, …) with `lead` axes, beside `x`; 0 when members share."""
         if self.members == 1:
             return 0
-        on_device = isinstance(x, Tensor)
-        index: Any = torch.arange(self.members, device=x.device) if on_device else None
-        index = np.arange(self.members) if index is None else index
+        index: Array = np.arange(self.members)
+        if isinstance(x, Tensor):
+            index = torch.arange(self.members, device=x.device)
         return index.reshape((self.members,) + (1,) * (lead - 1))
 
     def _check_members(self, lead: Sequence[int]) -> None:
@@ -132,22 +137,42 @@ class _Seeded(Change):
         """(M,) keys of the stateless hash; each kind of change has a stream of its own."""
         return Table(rng.lane_keys(self.seeds, 1, type(self).__name__).numpy())
 
-    def _words(self, x: Any, step: Any, lead: Sequence[int], size: int | None = None) -> Any:
+    def _words(self, x: Value, step: Value, lead: Sequence[int], size: int | None = None) -> Array:
         """Random 32-bit words int64, (*lead, size) or (*lead), beside `x`."""
-        on_device = isinstance(x, Tensor)
-        self._check_members(lead)
-        keys = self._keys.like(x) if on_device else torch.from_numpy(self._keys.values.copy())
-        keys = keys.reshape((-1,) + (1,) * max(len(lead) - 1, 0)) if lead else keys[0]
-        if not isinstance(step, int | Tensor):
-            step = torch.from_numpy(np.ascontiguousarray(step))
-        step = leading(step, len(lead))
-        slot: Any = 0
+        keys, step = self._member_keys(x, lead), counter(step, len(lead))
+        slot: Tensor | int = 0
         if size is not None:
             slot = torch.arange(size, device=keys.device)
             keys, step = keys[..., None], step if isinstance(step, int) else step[..., None]
         words = rng.bits(keys, step, slot)
         words = words.expand((*lead, *(() if size is None else (size,))))
-        return words if on_device else words.numpy()
+        return words if isinstance(x, Tensor) else words.numpy()
+
+    def _member_keys(self, x: Value, lead: Sequence[int]) -> Tensor:
+        """The members' keys, broadcastable to `lead`, on the device of `x` or on the host."""
+        self._check_members(lead)
+        if isinstance(x, Tensor):
+            keys = self._keys.like(x)
+        else:
+            keys = torch.from_numpy(self._keys.values.copy())
+        return keys.reshape((-1,) + (1,) * max(len(lead) - 1, 0)) if lead else keys[0]
+
+
+class _Graded(Change):
+    """A change with one number a task, taken in turn and interpolated between two tasks."""
+
+    gradual: ClassVar[bool] = True
+    numbers: ClassVar[str]
+    """Name of the field that holds them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not getattr(self, self.numbers):
+            raise InputError(f"{self.numbers} is empty; give one a task")
+
+    @cached_property
+    def _levels(self) -> Table:
+        return Table(np.array(getattr(self, self.numbers), np.float64))
 
 
 class _Tabled(_Seeded):
@@ -161,7 +186,9 @@ class _Tabled(_Seeded):
     tasks: int
     keep_first: bool
 
-    def _rows(self, draw: Callable[[np.random.Generator], Any], plain: Any) -> Table:
+    def _rows(
+        self, draw: Callable[[np.random.Generator], npt.NDArray[Any]], plain: npt.NDArray[Any]
+    ) -> Table:
         """(M * tasks, n) rows from `draw`, `plain` for a kept task 0."""
         if (count := self.members * self.tasks * len(plain)) > MOST_NUMBERS:
             raise InputError(
@@ -175,32 +202,30 @@ class _Tabled(_Seeded):
         ]
         return Table(np.stack(rows))
 
-    def _index(self, x: Any, task: Any, lead: int) -> Any:
+    def _index(self, x: Value, task: Value, lead: int) -> Value:
         """Row of each task and member, with `lead` axes or none."""
         return leading(task, lead) % self.tasks + self.tasks * self._own(x, lead)
 
-    def _between(self, table: Table, x: Any, task: Any, lead: int) -> Any:
+    def _between(self, table: Table, x: Array, task: Value, lead: int) -> Array:
         """Rows (*broadcastable to lead, n) of `table`, interpolated between two tasks."""
         values, (whole, part) = table.like(x), split(task)
-        found = values[self._index(x, whole, lead)]
+        found = take(values, self._index(x, whole, lead))
         if part is None:
             return found
-        following = values[self._index(x, whole + 1, lead)]
+        following = take(values, self._index(x, whole + 1, lead))
         part = leading(part, lead)
-        return found + (following - found) * (part if isinstance(part, float) else part[..., None])
+        part = part if isinstance(part, int | float) else part[..., None]
+        return found + (following - found) * part
 
 
-def some(name: str, values: Sequence[Any]) -> None:
-    """Refuse an empty sequence.
-
-    Raises:
-        InputError: Naming it.
-    """
-    if not values:
-        raise InputError(f"{name} is empty; give one a task")
+def counter(step: Value, axes: int) -> Tensor | int:
+    """Steps or numbers of samples as a Tensor of so many axes, or an int."""
+    if not isinstance(step, int | Tensor):
+        step = torch.from_numpy(np.asarray(step, order="C"))
+    return leading(step, axes)
 
 
-def chance(words: Any, p: Any) -> Any:
+def chance(words: Array, p: Value) -> Array:
     """Random words compared with a probability, by whole numbers, the same on every device.
 
     Args:
@@ -210,10 +235,10 @@ def chance(words: Any, p: Any) -> Any:
     Returns:
         bool like `words`.
     """
-    if isinstance(p, float):
+    if isinstance(p, int | float):
         return words < int(p * 2**32)
     scaled = p * 2**32
-    return words < (scaled.long() if isinstance(p, Tensor) else scaled.astype(np.int64))
+    return words < (scaled.long() if isinstance(scaled, Tensor) else scaled.astype(np.int64))
 
 
 def only_observation(
@@ -262,7 +287,7 @@ def only_discrete(change: Change, space: Space[Any], actions: int) -> None:
         raise InputError(f"{change} is for {actions} discrete actions; the environment has {space}")
 
 
-def bounds(space: Space[Any]) -> tuple[Any, Any]:
+def bounds(space: Space[Any]) -> tuple[Bound, Bound]:
     """The least and the largest value of each entry, of a space whose points are arrays.
 
     Raises:
@@ -277,7 +302,7 @@ def bounds(space: Space[Any]) -> tuple[Any, Any]:
     raise InputError(f"observations {space} are not one array of numbers; select or flatten them")
 
 
-def within(space: Space[Any], low: Any, high: Any) -> Space[Any]:
+def within(space: Space[Any], low: Bound, high: Bound) -> Space[Any]:
     """`space` where its bounds are these, else a Box of its dtype that has them."""
     if all(np.array_equal(*pair) for pair in zip(bounds(space), (low, high), strict=True)):
         return space
@@ -290,7 +315,7 @@ def unbounded(space: Space[Any]) -> Space[Any]:
     return Box(-np.inf, np.inf, space.shape, space.dtype)  # type: ignore[arg-type]
 
 
-def from_zero(space: Space[Any]) -> tuple[Space[Any], Any]:
+def from_zero(space: Space[Any]) -> tuple[Space[Any], Bound | int]:
     """A space of actions whose choices count from 0, and where they began."""
     if isinstance(space, Discrete):
         return Discrete(int(space.n)), int(space.start)

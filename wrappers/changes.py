@@ -1,4 +1,4 @@
-"""What a task changes: rewards, actions, labels and the environment's parameters.
+"""Changes of rewards, actions, labels and the environment's parameters.
 
 Every change is a pure function of a task index, the same on NumPy and on every device.
 """
@@ -9,40 +9,51 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from gymnasium import Space
 from gymnasium.spaces import Box
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.wrappers.arrays import Table, cast, float32, leading, level, real, where
+from neoteny.wrappers.arrays import (
+    Table,
+    Value,
+    cast,
+    choose,
+    float32,
+    leading,
+    level,
+    real,
+    take,
+    take_along,
+    where,
+)
 from neoteny.wrappers.change_base import (
     Change,
+    Parameter,
     Seed,
+    _Graded,
     _Seeded,
     _Tabled,
     chance,
     only_discrete,
     only_vector,
-    some,
 )
 
 
 @dataclass(frozen=True)
 class RewardFlip(Change):
-    """Odd tasks negate the reward: what was sought must now be avoided."""
+    """Odd tasks negate the reward."""
 
-    def reward(self, reward: Any, task: Any, step: Any = 0) -> Any:
+    def reward(self, reward: Value, task: Value, step: Value = 0) -> Value:
         """`reward` under even tasks, `-reward` under odd ones."""
         odd, reward = task % 2 == 1, real(reward)
         if isinstance(odd, bool | np.bool_):
             return -reward if odd else reward
-        choose = torch.where if isinstance(reward, Tensor) else np.where
         return choose(odd, -reward, reward)
 
 
 @dataclass(frozen=True)
-class RewardScale(Change):
+class RewardScale(_Graded):
     """Each task pays the reward times its own factor.
 
     Args:
@@ -52,26 +63,18 @@ class RewardScale(Change):
         ValueError: a factor is not a finite number.
     """
 
+    numbers: ClassVar[str] = "factors"
     factors: tuple[float, ...]
-    gradual: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        some("factors", self.factors)
-
-    @cached_property
-    def _table(self) -> Table:
-        return Table(np.array(self.factors, np.float64))
-
-    def reward(self, reward: Any, task: Any, step: Any = 0) -> Any:
+    def reward(self, reward: Value, task: Value, step: Value = 0) -> Value:
         """`reward` times the factor of `task`."""
         reward = real(reward)
         # The factor is rounded to float32, so that rewards of either width give the same.
-        return reward * cast(float32(level(self._table, task)), reward)
+        return reward * cast(float32(level(self._levels, task)), reward)
 
 
 @dataclass(frozen=True)
-class Dynamics(Change):
+class Dynamics(_Graded):
     """Each task sets a parameter of the environment: gravity, a length, the force of a motor.
 
     An environment on the device must offer it in `parameters` and take it by `set_parameters`;
@@ -85,21 +88,13 @@ class Dynamics(Change):
         ValueError: a value is not a finite number.
     """
 
+    numbers: ClassVar[str] = "values"
     parameter: str
     values: tuple[float, ...]
-    gradual: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        some("values", self.values)
-
-    @cached_property
-    def _table(self) -> Table:
-        return Table(np.array(self.values, np.float64))
-
-    def params(self, task: Any) -> dict[str, Any]:
+    def params(self, task: Value) -> dict[str, Parameter]:
         """The parameter's value under `task`, a float or float64 like `task`."""
-        return {self.parameter: level(self._table, task)}
+        return {self.parameter: level(self._levels, task)}
 
 
 @dataclass(frozen=True)
@@ -135,11 +130,11 @@ class GoalSwitch(Change):
     def _table(self) -> Table:
         return Table(np.array(self.goals, np.int64))
 
-    def params(self, task: Any) -> dict[str, Any]:
+    def params(self, task: Value) -> dict[str, Parameter]:
         """The goal under `task`: whole numbers, an array (*task.shape, …) where it is one."""
         if isinstance(task, int):
             return {self.parameter: self.goals[task % len(self.goals)]}
-        return {self.parameter: self._table.like(task)[task % len(self.goals)]}
+        return {self.parameter: take(self._table.like(task), task % len(self.goals))}
 
 
 class _Renaming(_Tabled):
@@ -150,12 +145,12 @@ class _Renaming(_Tabled):
         rows = self._rows(lambda g: g.permutation(size), np.arange(size))
         return Table(rows.values.reshape(-1))
 
-    def _renamed(self, x: Any, task: Any, names: Table, size: int) -> Any:
+    def _renamed(self, x: Value, task: Value, names: Table, size: int) -> Value:
         lead = tuple(np.shape(x))
         self._check_members(lead)
         if not isinstance(x, int):  # a smaller type could not hold the place
             x = x.long() if isinstance(x, Tensor) else np.asarray(x).astype(np.int64)
-        return names.like(x)[self._index(x, task, len(lead)) * size + x]
+        return take(names.like(x), self._index(x, task, len(lead)) * size + x)
 
 
 @dataclass(frozen=True)
@@ -197,7 +192,7 @@ class ActionPermutation(_Renaming):
         return self._namings(self.actions)
 
     def check(self, observation: Space[Any], action: Space[Any]) -> None:
-        """See `Change.check`."""
+        """Refuses spaces that the change cannot act on."""
         if not self.shape:
             only_discrete(self, action, self.actions)
             return
@@ -208,21 +203,20 @@ class ActionPermutation(_Renaming):
                 f"the environment has {action}"
             )
 
-    def action(self, action: Any, task: Any, step: Any = 0, previous: Any = 0) -> Any:
+    def action(self, action: Value, task: Value, step: Value = 0, previous: Value = 0) -> Value:
         """The action, (*lead) int or (*lead, n) float, that the environment receives."""
         if not self.shape:
             return self._renamed(action, task, self._table, self.actions)
-        lead = tuple(action.shape[:-1])
+        vectors = action if isinstance(action, Tensor) else np.asarray(action)
+        lead = tuple(vectors.shape[:-1])
         self._check_members(lead)
-        orders = self._table.like(action).reshape((-1, self.actions))
-        order = leading(orders[self._index(action, task, len(lead))], action.ndim)
-        if isinstance(action, Tensor):
-            return torch.take_along_dim(action, order, -1)
-        return np.take_along_axis(action, order, -1)
+        orders = self._table.like(vectors).reshape((-1, self.actions))
+        order = take(orders, self._index(vectors, task, len(lead)))
+        return take_along(vectors, leading(order, vectors.ndim), -1)
 
 
 @dataclass(frozen=True)
-class StickyActions(_Seeded):
+class StickyActions(_Graded, _Seeded):
     """With some probability the environment receives the action of the step before again.
 
     Before the first step of an episode that action is 0.
@@ -239,23 +233,15 @@ class StickyActions(_Seeded):
     """
 
     limits: ClassVar[Mapping[str, str]] = {"probabilities": "in [0, 1]", "shape": "at least 1"}
+    numbers: ClassVar[str] = "probabilities"
     probabilities: tuple[float, ...]
     seed: Seed = 0
     shape: Sequence[int] = ()
-    gradual: ClassVar[bool] = True
     random: ClassVar[bool] = True
     remembers: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        some("probabilities", self.probabilities)
-
-    @cached_property
-    def _table(self) -> Table:
-        return Table(np.array(self.probabilities))
-
     def check(self, observation: Space[Any], action: Space[Any]) -> None:
-        """See `Change.check`."""
+        """Refuses spaces that the change cannot act on."""
         if action.shape != self.shape:
             raise InputError(
                 f"{self} is for actions of shape {self.shape}; the environment has {action}"
@@ -266,12 +252,12 @@ class StickyActions(_Seeded):
                 f"{action}"
             )
 
-    def action(self, action: Any, task: Any, step: Any = 0, previous: Any = 0) -> Any:
+    def action(self, action: Value, task: Value, step: Value = 0, previous: Value = 0) -> Value:
         """`previous` or `action`, both (*lead, *shape); `step` as for all changes."""
         x = action if isinstance(action, Tensor) else np.asarray(action)
         before = previous if isinstance(previous, Tensor | np.ndarray) else x * 0 + previous
         lead = tuple(x.shape[: x.ndim - len(self.shape)])
-        p = leading(level(self._table, task), len(lead))
+        p = leading(level(self._levels, task), len(lead))
         found = where(chance(self._words(x, step, lead), p), before, x)
         return found if isinstance(found, Tensor) else found[()]
 
@@ -302,17 +288,17 @@ class LabelPermutation(_Renaming):
     def _table(self) -> Table:
         return self._namings(self.classes)
 
-    def label(self, y: Any, task: Any, step: Any = 0) -> Any:
+    def label(self, y: Value, task: Value, step: Value = 0) -> Value:
         """The class (*lead) int that stands in place of `y`."""
         return self._renamed(y, task, self._table, self.classes)
 
 
 @dataclass(frozen=True)
-class LabelNoise(_Seeded):
+class LabelNoise(_Graded, _Seeded):
     """Some labels are replaced by any class, each as likely as the others.
 
-    Which, and by what, hangs on the number of the sample alone: give the same `step` for the same
-    sample, and its label is wrong in the same way whenever it comes.
+    The labels and classes depend on the number of the sample alone: with the same `step` for the
+    same sample, its label is wrong in the same way whenever it comes.
 
     Args:
         classes: n.
@@ -324,22 +310,15 @@ class LabelNoise(_Seeded):
     """
 
     limits: ClassVar[Mapping[str, str]] = {"classes": "at least 1", "fractions": "in [0, 1]"}
+    numbers: ClassVar[str] = "fractions"
     classes: int
     fractions: tuple[float, ...]
     seed: Seed = 0
-    gradual: ClassVar[bool] = True
     random: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        some("fractions", self.fractions)
-
-    @cached_property
-    def _table(self) -> Table:
-        return Table(np.array(self.fractions))
-
-    def label(self, y: Any, task: Any, step: Any = 0) -> Any:
+    def label(self, y: Value, task: Value, step: Value = 0) -> Value:
         """`y` (*lead) int, partly replaced; `step`, broadcastable to it, numbers the samples."""
         words = self._words(y, step, tuple(np.shape(y)), 2)
-        wrong = chance(words[..., 0], leading(level(self._table, task), words.ndim - 1))
-        return where(wrong, cast(words[..., 1] * self.classes >> 32, y), y)
+        wrong = chance(words[..., 0], leading(level(self._levels, task), words.ndim - 1))
+        drawn = words[..., 1] * self.classes >> 32
+        return choose(wrong, cast(drawn, y), y)

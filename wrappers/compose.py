@@ -1,6 +1,6 @@
 """Changes put together, and how both adapters apply them to an environment."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.envs.host_single import DERIVED
-from neoteny.wrappers.arrays import filled, where
-from neoteny.wrappers.change_base import HOOKS, Change, from_zero
+from neoteny.wrappers.arrays import Array, Value, ValueT, filled, where
+from neoteny.wrappers.change_base import HOOKS, Bound, Change, Parameter, from_zero
 from neoteny.wrappers.vector_base import AnyVectorEnv
 
 ENVIRONMENT = frozenset({"observation", "action", "reward", "params"})
@@ -25,8 +25,8 @@ class ComposedChanges:
     Args:
         changes: the changes.
         members: M, to which changes with tables of their own for each member must fit.
-        gradual: whether the tasks that will be given lie between two whole ones.
-        supervised: whether inputs and labels are changed, rather than an environment.
+        gradual: True if tasks lie between two whole ones.
+        supervised: True if inputs and labels are changed, rather than an environment.
 
     Raises:
         ValueError: a change is for another number of members, acts on nothing that is there, or
@@ -60,11 +60,11 @@ class ComposedChanges:
         self._acting = {
             hook: [change for change in self.changes if hook in change.hooks] for hook in HOOKS
         }
-        self._first: Any = 0
+        self._first: Bound | int = 0
         self.random = any(change.random for change in self.changes)
 
     def acts_on(self, hook: str) -> bool:
-        """Whether any change has this hook."""
+        """True if any change has this hook."""
         return bool(self._acting[hook])
 
     def check(self, observation: Space[Any], action: Space[Any]) -> Space[Any]:
@@ -85,35 +85,35 @@ class ComposedChanges:
             observation = change.observation_space(observation)
         return observation
 
-    def observation(self, obs: Any, task: Any, step: Any) -> Any:
-        """What the agent sees, (*lead, *event)."""
+    def observation(self, obs: ValueT, task: Value, step: Value) -> ValueT:
+        """The observation after all changes, (*lead, *event)."""
         for change in self._acting["observation"]:
-            obs = change.observation(obs, task, step)
+            obs = change.observation(obs, task, step)  # type: ignore[arg-type, assignment]
         return obs
 
-    def reward(self, reward: Any, task: Any, step: Any) -> Any:
-        """What the agent receives, (*lead)."""
+    def reward(self, reward: ValueT, task: Value, step: Value) -> ValueT:
+        """The reward after all changes, (*lead)."""
         for change in self._acting["reward"]:
-            reward = change.reward(reward, task, step)
+            reward = change.reward(reward, task, step)  # type: ignore[assignment]
         return reward
 
-    def label(self, y: Any, task: Any, step: Any) -> Any:
+    def label(self, y: ValueT, task: Value, step: Value) -> ValueT:
         """The targets of a supervised stream, (*lead)."""
         for change in self._acting["label"]:
-            y = change.label(y, task, step)
+            y = change.label(y, task, step)  # type: ignore[assignment]
         return y
 
     def action(
-        self, action: Any, task: Any, step: Any, memory: Sequence[Any] | None
-    ) -> tuple[Any, list[Any]]:
-        """What the environment receives, (*lead), and what each change returned.
+        self, action: Value, task: Value, step: Value, memory: Sequence[Value] | None
+    ) -> tuple[Value, list[Value]]:
+        """The action for the environment, (*lead), and the actions that the changes returned.
 
         Args:
             action: the agent's, in the action space that was checked; the changes see discrete
                 ones counted from 0.
             task: in force.
             step: environment steps of the member.
-            memory: what this method returned a step ago, None when all episodes begin.
+            memory: the second result of this method a step ago, None when all episodes begin.
         """
         acting = self._acting["action"]
         if not acting:
@@ -128,7 +128,7 @@ class ComposedChanges:
             kept.append(action if change.remembers else 0)
         return self._shifted(action, 1), kept
 
-    def _shifted(self, action: Any, sign: int) -> Any:
+    def _shifted(self, action: Value, sign: int) -> Value:
         """The action, counted from the space's first one instead of 0, or back."""
         first = self._first
         if not np.any(first):
@@ -137,15 +137,15 @@ class ComposedChanges:
             return action.long() + sign * torch.as_tensor(first, device=action.device)
         return action + sign * np.asarray(first, np.int64)
 
-    def params(self, task: Any) -> dict[str, Any]:
+    def params(self, task: Value) -> dict[str, Parameter]:
         """Parameters of the environment under `task`."""
-        found: dict[str, Any] = {}
+        found: dict[str, Parameter] = {}
         for change in self._acting["params"]:
             found |= change.params(task)
         return found
 
 
-def forget(memory: list[Any] | None, done: Any) -> list[Any] | None:
+def forget(memory: list[Value] | None, done: Array) -> list[Value] | None:
     """Actions remembered (M, N, …), 0 where an episode is `done` (L,)."""
     if memory is None:
         return None
@@ -171,7 +171,7 @@ def check_mode(on_switch: str) -> None:
         raise InputError(f"on_switch must be one of {modes}, got {on_switch!r}")
 
 
-def check_attributes(env: gymnasium.Env[Any, Any], names: Any) -> None:
+def check_attributes(env: gymnasium.Env[Any, Any], names: Iterable[str]) -> None:
     """Refuse names that a single environment has no attribute for.
 
     Raises:
@@ -184,7 +184,7 @@ def check_attributes(env: gymnasium.Env[Any, Any], names: Any) -> None:
             )
 
 
-def set_attributes(env: gymnasium.Env[Any, Any], values: dict[str, Any]) -> None:
+def set_attributes(env: gymnasium.Env[Any, Any], values: Mapping[str, Parameter]) -> None:
     """Set attributes of a single environment, and what CartPole derives from them."""
     base = env.unwrapped
     for name, value in values.items():
@@ -194,7 +194,7 @@ def set_attributes(env: gymnasium.Env[Any, Any], values: dict[str, Any]) -> None
             setattr(base, name, function(*(getattr(base, argument) for argument in arguments)))
 
 
-def check_parameters(env: AnyVectorEnv, names: Any) -> None:
+def check_parameters(env: AnyVectorEnv, names: Iterable[str]) -> None:
     """Refuse names that a vector environment has no parameter or attribute for.
 
     Raises:
@@ -222,7 +222,9 @@ def _check_host(base: Any, name: str) -> None:
         raise InputError(f"a change sets {name!r}, which {base} lacks") from error
 
 
-def set_parameters(env: AnyVectorEnv, values: dict[str, Any], shape: tuple[int, int]) -> None:
+def set_parameters(
+    env: AnyVectorEnv, values: Mapping[str, Parameter], shape: tuple[int, int]
+) -> None:
     """Set parameters of a vector environment.
 
     Args:
@@ -244,7 +246,7 @@ def set_parameters(env: AnyVectorEnv, values: dict[str, Any], shape: tuple[int, 
             base.set_attr(name, [function(*column) for column in columns])
 
 
-def _by_lane(value: Any, shape: tuple[int, int], device: torch.device | None) -> Any:
+def _by_lane(value: Parameter, shape: tuple[int, int], device: torch.device | None) -> Value:
     """A number, or an array (L, …)."""
     if isinstance(value, tuple):
         value = filled(value, device)[None, None]

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import show
-from neoteny.wrappers.arrays import Table, float64
+from neoteny.wrappers.arrays import Table, Value, float64
 from neoteny.wrappers.schedules import (
     MOST_SWITCHES,
     MOST_TASKS,
     Schedule,
     Step,
+    Timing,
     Waits,
     aligned,
     next_time,
@@ -68,26 +69,26 @@ class Poisson(Schedule):
         return Table(np.cumsum(whole))
 
     def visit(self, step: Step) -> Step:
-        """See `Schedule.visit`."""
+        """Number of switches up to and including `step`."""
         visit: Step = passed(self._times, step)
         return visit
 
     def task(self, step: Step) -> Step:
-        """See `Schedule.task`."""
+        """Task played by the transition that starts at `step`."""
         visit = self.visit(step)
         return visit if self.tasks is None else visit % self.tasks
 
     def next_boundary(self, step: int) -> int | None:
-        """See `Schedule.next_boundary`."""
+        """First switch after `step`, or None."""
         return next_time(self._times, step)
 
     @property
-    def timing(self) -> tuple[Any, ...]:
-        """See `Schedule.timing`."""
+    def timing(self) -> Timing:
+        """Values that decide the times of the switches."""
         return ("poisson", self.period, self.seed, self.every, self.switches)
 
     def aligned(self, every: int) -> Self:
-        """See `Schedule.aligned`."""
+        """The schedule with its switches put off to multiples of `every` steps."""
         return replace(self, every=aligned(self.every, every))
 
 
@@ -95,16 +96,16 @@ class Poisson(Schedule):
 class OnReturn(Waits, Schedule):
     """The next task comes when this one is mastered.
 
-    Every `every` steps the adapter gives the mean return of the episodes that ended since it was
-    last judged; if it reaches `threshold`, the task is switched at once. That look at the returns
-    is the one time that the host waits for the device. What has happened is part of the value, so
-    that it stays a pure function of the step: `advance` returns the schedule with one switch more.
+    Every `every` steps the adapter gives `advance` the mean return of the episodes that ended since
+    the last look; if it reaches `threshold`, the task is switched at once. For this look alone the
+    host waits for the device. The switches so far are fields of the schedule, so that it stays a
+    pure function of the step: `advance` returns the schedule with one switch more.
 
     Args:
         threshold: mean episode return to be reached.
         every: steps between two looks.
         tasks: number of tasks, played in turn; None when each switch brings a new one.
-        episodes: at least so many are judged; until then they are saved up.
+        episodes: least number of episodes for a look; fewer are kept for the next look.
         switches: ascending steps of the switches so far.
 
     Raises:
@@ -139,12 +140,12 @@ class OnReturn(Waits, Schedule):
         return Table(np.array(self.switches, np.int64))
 
     def visit(self, step: Step) -> Step:
-        """See `Schedule.visit`."""
+        """Number of switches up to and including `step`."""
         visit: Step = passed(self._times, step)
         return visit
 
     def task(self, step: Step) -> Step:
-        """See `Schedule.task`."""
+        """Task played by the transition that starts at `step`."""
         visit = self.visit(step)
         return visit if self.tasks is None else visit % self.tasks
 
@@ -153,21 +154,21 @@ class OnReturn(Waits, Schedule):
         return next_time(self._times, step)
 
     def last_task(self, total: int) -> int:
-        """See `Schedule.last_task`: a switch at every look."""
+        """Highest task that a run can come to, with a switch at every look."""
         most = len(self.switches) + (total - 1) // self.every
         return most if self.tasks is None else min(most, self.tasks - 1)
 
     def next_check(self, step: int) -> int | None:
-        """See `Schedule.next_check`."""
+        """First step after `step` at which a switch is possible."""
         return (step // self.every + 1) * self.every
 
     @property
-    def timing(self) -> tuple[Any, ...]:
-        """See `Schedule.timing`."""
+    def timing(self) -> Timing:
+        """Values that decide the times of the switches."""
         return ("on return", self.every, self.switches)
 
     def aligned(self, every: int) -> Self:
-        """See `Schedule.aligned`."""
+        """The schedule with its switches put off to multiples of `every` steps."""
         return replace(self, every=aligned(self.every, every))
 
 
@@ -175,11 +176,11 @@ class OnReturn(Waits, Schedule):
 class Asynchronous(Schedule):
     """Every lane follows the same schedule, one after another.
 
-    Lane n of N comes `n * spread // N` steps after the first, so that the member as a whole never
-    meets a clean switch. What is said of a member (its task, its boundaries) is said of lane 0.
+    Lane n of N comes `n * spread // N` steps after the first, so that a member as a whole has no
+    clean switch. The task and the boundaries of a member are those of its lane 0.
 
     Args:
-        base: what every lane follows.
+        base: the schedule of every lane.
         spread: steps by which the last lane would lag behind the first, were there one lane more.
 
     Raises:
@@ -197,40 +198,40 @@ class Asynchronous(Schedule):
 
     @property
     def gradual(self) -> bool:  # type: ignore[override]
-        """Whether the base drifts."""
+        """True if the base is gradual."""
         return self.base.gradual
 
     def visit(self, step: Step) -> Step:
-        """See `Schedule.visit`."""
+        """Number of switches up to and including `step`."""
         return self.base.visit(step)
 
     def task(self, step: Step) -> Step:
-        """See `Schedule.task`."""
+        """Task played by the transition that starts at `step`."""
         return self.base.task(step)
 
-    def phase(self, step: Step) -> Any:
-        """See `Schedule.phase`."""
+    def phase(self, step: Step) -> Value:
+        """Task as a real number at `step`."""
         return self.base.phase(step)
 
     def next_boundary(self, step: int) -> int | None:
-        """See `Schedule.next_boundary`."""
+        """First switch after `step`, or None."""
         return self.base.next_boundary(step)
 
     def last_task(self, total: int) -> int:
-        """See `Schedule.last_task`."""
+        """Highest task that a run can come to."""
         return self.base.last_task(total)
 
     @property
-    def timing(self) -> tuple[Any, ...]:
-        """See `Schedule.timing`."""
+    def timing(self) -> Timing:
+        """Values that decide the times of the switches."""
         return (*self.base.timing, self.spread)
 
     def delays(self, lanes: int) -> npt.NDArray[np.int64]:
-        """See `Schedule.delays`."""
+        """(N,) steps by which each lane of a member comes after the first."""
         return np.arange(lanes, dtype=np.int64) * self.spread // lanes
 
     def aligned(self, every: int) -> Self:
-        """See `Schedule.aligned`."""
+        """The schedule with its switches put off to multiples of `every` steps."""
         return replace(self, base=self.base.aligned(every))
 
 
@@ -239,26 +240,26 @@ PASSED = "from 2 to 100,000"  # a drift goes from one task to another
 
 
 class _Drift(Schedule):
-    """A world on its way between tasks; the task index stays 0, and `phase` says where it is."""
+    """A gradual change from task to task: the task index stays 0, and `phase` is the place."""
 
     gradual: ClassVar[bool] = True
 
     def visit(self, step: Step) -> Step:
-        """See `Schedule.visit`."""
+        """Number of switches up to and including `step`."""
         return step * 0
 
     def next_boundary(self, step: int) -> int | None:
-        """See `Schedule.next_boundary`."""
+        """First switch after `step`, or None."""
         return None
 
     @property
-    def timing(self) -> tuple[Any, ...]:
-        """See `Schedule.timing`."""
+    def timing(self) -> Timing:
+        """Values that decide the times of the switches."""
         return ("never",)
 
     @abstractmethod
-    def phase(self, step: Step) -> Any:
-        """See `Schedule.phase`."""
+    def phase(self, step: Step) -> Value:
+        """Task as a real number at `step`."""
 
 
 @dataclass(frozen=True)
@@ -283,8 +284,8 @@ class LinearDrift(_Drift):
     tasks: int = 2
     start: int = 0
 
-    def phase(self, step: Step) -> Any:
-        """See `Schedule.phase`."""
+    def phase(self, step: Step) -> Value:
+        """Task as a real number at `step`."""
         done = step - self.start
         if isinstance(done, int):
             return min(max(done, 0), self.steps) / self.steps * (self.tasks - 1)
@@ -315,8 +316,8 @@ class Sinusoidal(_Drift):
         waves = [(1 - math.cos(2 * math.pi * k / ROUND)) / 2 for k in range(ROUND)]
         return Table(np.array(waves) * (self.tasks - 1))
 
-    def phase(self, step: Step) -> Any:
-        """See `Schedule.phase`."""
+    def phase(self, step: Step) -> Value:
+        """Task as a real number at `step`."""
         place = step % self.period * ROUND // self.period
         found = self._wave.like(step)[place]
         return found if isinstance(found, Tensor | np.ndarray) else float(found)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.wrappers.arrays import Table
+from neoteny.wrappers.arrays import Array, Table, Value
 from neoteny.wrappers.schedules import RandomOrder, Schedule, Waits
 
 
@@ -77,17 +77,17 @@ class MemberSchedules:
 
     @property
     def gradual(self) -> bool:
-        """Whether the worlds drift, by `phases`, instead of switching."""
+        """True if the tasks change gradually, by `phases`, instead of switching."""
         return self.members[0].gradual
 
     @property
     def delayed(self) -> bool:
-        """Whether lanes come one after another."""
+        """True if the lanes of a member switch one after another."""
         return any(schedule.delays(1) is not None for schedule in self.members)
 
     @property
     def waits(self) -> bool:
-        """Whether switches wait for returns."""
+        """True if switches wait for returns."""
         return any(isinstance(schedule, Waits) for schedule in self.members)
 
     def visits(self, step: int) -> list[int]:
@@ -100,9 +100,9 @@ class MemberSchedules:
 
     def phases(self, step: int) -> list[float]:
         """(M,) phase of each member for the transition that starts at `step`."""
-        return [schedule.phase(step) for schedule in self.members]
+        return [float(schedule.phase(step)) for schedule in self.members]
 
-    def lane_values(self, name: str, step: int, lanes: int, like: Any) -> Any:
+    def lane_values(self, name: str, step: int, lanes: int, like: Tensor | None) -> Array:
         """`task`, `visit` or `phase` of every lane, where lanes come one after another.
 
         Args:
@@ -211,10 +211,10 @@ def _next_check(schedule: Schedule, step: int, lanes: int) -> int | None:
 
 
 class ReturnMonitor:
-    """Sums the returns of episodes on the device and reads them when a schedule looks.
+    """Sums the returns of episodes on the device, for schedules that wait for returns.
 
-    An episode that a switch cut short does not count. Nothing is done, and nothing waits for the
-    device, unless a schedule `Waits`; then the host waits once every `every` steps.
+    An episode that a switch ended does not count. Unless a schedule `Waits` it does nothing; with
+    one that does, the host waits for the device once every `every` steps.
 
     Args:
         schedules: one a member.
@@ -228,8 +228,8 @@ class ReturnMonitor:
         self._running = torch.zeros(shape, dtype=torch.float64, device=device)
         self._sums = torch.zeros((2, len(schedules)), dtype=torch.float64, device=device)
 
-    def look(self, reward: Any, done: Any, steps: int) -> MemberSchedules:
-        """Count a step, and judge the members whose schedule looks now.
+    def look(self, reward: Value, done: Array | bool, steps: int) -> MemberSchedules:
+        """Count a step, and advance the schedules that look at the returns now.
 
         Args:
             reward: (L,), or a number for a single environment.
@@ -264,7 +264,7 @@ class ReturnMonitor:
                 self._sums[:, member] = 0.0
         self.schedules = MemberSchedules(members)
 
-    def forget(self, cut: Any) -> None:
+    def forget(self, cut: Array | bool) -> None:
         """Drop the returns of episodes (L,) that a switch cut short."""
         if self.schedules.waits:
             cut = torch.as_tensor(cut, device=self._running.device)

@@ -1,6 +1,6 @@
-"""What a task changes in what the agent sees."""
+"""Changes of observations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -13,14 +13,26 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.wrappers.arrays import Table, cast, leading, level, trailing
+from neoteny.wrappers.arrays import (
+    Array,
+    Table,
+    Value,
+    cast,
+    choose,
+    leading,
+    level,
+    take,
+    take_along,
+    trailing,
+)
 from neoteny.wrappers.change_base import (
+    Bound,
     Seed,
+    _Graded,
     _Seeded,
     _Tabled,
     bounds,
     only_observation,
-    some,
     unbounded,
     within,
 )
@@ -39,7 +51,7 @@ class _Seen(_Seeded):
         if not self.shape:
             raise InputError("shape is empty; only observations with at least one axis can change")
 
-    def _lead(self, obs: Any) -> tuple[int, ...]:
+    def _lead(self, obs: Array) -> tuple[int, ...]:
         """The leading axes of `obs`, after a check of the others."""
         lead = tuple(obs.shape[: obs.ndim - len(self.shape)])
         if tuple(obs.shape[len(lead) :]) != self.shape:
@@ -50,7 +62,7 @@ class _Seen(_Seeded):
         return lead
 
     def check(self, observation: Space[Any], action: Space[Any]) -> None:
-        """See `Change.check`."""
+        """Refuses spaces that the change cannot act on."""
         only_observation(self, observation, tuple(self.shape))
 
 
@@ -92,7 +104,7 @@ class ObservationPermutation(_Seen, _Tabled):
         }[self.over]
         return self._rows(lambda g: g.permutation(size), np.arange(size))
 
-    def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
+    def observation(self, obs: Array, task: Value, step: Value = 0) -> Array:
         """Shuffle `obs`.
 
         Args:
@@ -112,24 +124,24 @@ class ObservationPermutation(_Seen, _Tabled):
         return self._shuffle(obs, task, lead)
 
     def observation_space(self, space: Space[Any]) -> Space[Any]:
-        """See `Change.observation_space`; entries that may trade places have common bounds."""
+        """Space of the changed observations: entries that may trade places have common bounds."""
         low, high = bounds(space)
         return within(space, self._common(low, np.min), self._common(high, np.max))
 
-    def _common(self, bound: Any, choose: Any) -> Any:
+    def _common(self, bound: Bound, choose: Callable[..., Bound]) -> Bound:
         """The bound (*shape) of what can come to stand at each place."""
         grid = bound.reshape(-1, 1 if self.over == "features" else bound.shape[-1])
         found = choose(grid, -1 if self.over == "channels" else -2, keepdims=True)
         return np.broadcast_to(found, grid.shape).reshape(bound.shape)
 
-    def _shuffle(self, x: Any, task: Any, lead: tuple[int, ...]) -> Any:
-        permutation = self._table.like(x)[self._index(x, task, len(lead))]
+    def _shuffle(self, x: Array, task: Value, lead: tuple[int, ...]) -> Array:
+        permutation = take(self._table.like(x), self._index(x, task, len(lead)))
         last = 1 if self.over == "features" else self.shape[-1]
         grid = x.reshape((*lead, -1, last))  # every case permutes one of two event axes
-        return _take(grid, permutation, -1 if self.over == "channels" else -2).reshape(x.shape)
+        return _reordered(grid, permutation, -1 if self.over == "channels" else -2).reshape(x.shape)
 
     def _flat(self, obs: Tensor, task: int, lead: tuple[int, ...]) -> Tensor:
-        """Where in `obs` each entry of the result comes from, kept for as long as a task lasts.
+        """Index in `obs` of each entry of the result, kept for as long as a task lasts.
 
         Working it out at every call makes a step several times slower on CPUs.
         """
@@ -177,7 +189,7 @@ class GoalPermutation(ObservationPermutation):
                 f"{self.shape[-1]} channels that show the goal"
             )
 
-    def _common(self, bound: Any, choose: Any) -> Any:
+    def _common(self, bound: Bound, choose: Callable[..., Bound]) -> Bound:
         found = bound.copy()
         goal = slice(self.first, self._end)
         found[..., goal] = super()._common(bound[..., goal], choose)
@@ -226,14 +238,14 @@ class ObservationOffset(_Seen, _Tabled):
         return self._rows(lambda g: self.std * g.standard_normal(size), np.zeros(size))
 
     def check(self, observation: Space[Any], action: Space[Any]) -> None:
-        """See `Change.check`."""
+        """Refuses spaces that the change cannot act on."""
         only_observation(self, observation, tuple(self.shape), "f")
 
     def observation_space(self, space: Space[Any]) -> Space[Any]:
-        """See `Change.observation_space`."""
+        """Space of the changed observations."""
         return unbounded(space)
 
-    def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
+    def observation(self, obs: Array, task: Value, step: Value = 0) -> Array:
         """`obs` (*lead, *shape) plus the offset of `task`."""
         offset = self._between(self._table, obs, task, len(self._lead(obs)))
         return obs + cast(offset.reshape(*offset.shape[:-1], *self.shape), obs)
@@ -269,23 +281,22 @@ class ObservationDropout(_Seen, _Tabled):
         size = prod(self.shape)
         return self._rows(lambda g: g.random(size) >= self.fraction, np.ones(size, bool))
 
-    def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
+    def observation(self, obs: Array, task: Value, step: Value = 0) -> Array:
         """`obs` (*lead, *shape) with the hidden features 0."""
         lead = self._lead(obs)
-        shown = self._table.like(obs)[self._index(obs, task, len(lead))]
+        shown = take(self._table.like(obs), self._index(obs, task, len(lead)))
         shown = shown.reshape(*shown.shape[:-1], *self.shape)
-        if isinstance(obs, Tensor):
-            return torch.where(shown, obs, obs.new_zeros(()))
-        return np.where(shown, obs, obs.dtype.type(0))
+        nothing = obs.new_zeros(()) if isinstance(obs, Tensor) else obs.dtype.type(0)
+        return choose(shown, obs, nothing)
 
     def observation_space(self, space: Space[Any]) -> Space[Any]:
-        """See `Change.observation_space`."""
+        """Space of the changed observations."""
         low, high = bounds(space)
         return within(space, np.minimum(low, 0), np.maximum(high, 0))
 
 
 @dataclass(frozen=True)
-class ObservationNoise(_Seen):
+class ObservationNoise(_Graded, _Seen):
     """Adds fresh normal noise to every feature at every step.
 
     The normal distribution is a table of its 65,536 quantiles, scaled to unit variance, so that
@@ -301,19 +312,11 @@ class ObservationNoise(_Seen):
     """
 
     shape: Sequence[int]
+    numbers: ClassVar[str] = "stds"
     stds: tuple[float, ...]
     seed: Seed = 0
-    gradual: ClassVar[bool] = True
     random: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, str]] = {"stds": "at least 0"}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        some("stds", self.stds)
-
-    @cached_property
-    def _levels(self) -> Table:
-        return Table(np.array(self.stds))
 
     @cached_property
     def _normal(self) -> Table:
@@ -321,27 +324,27 @@ class ObservationNoise(_Seen):
         return Table((quantiles / quantiles.std()).astype(np.float32))
 
     def check(self, observation: Space[Any], action: Space[Any]) -> None:
-        """See `Change.check`."""
+        """Refuses spaces that the change cannot act on."""
         only_observation(self, observation, tuple(self.shape), "f")
 
     def observation_space(self, space: Space[Any]) -> Space[Any]:
-        """See `Change.observation_space`."""
+        """Space of the changed observations."""
         return unbounded(space)
 
-    def observation(self, obs: Any, task: Any, step: Any = 0) -> Any:
+    def observation(self, obs: Array, task: Value, step: Value = 0) -> Array:
         """`obs` (*lead, *shape) plus the noise of `step`, an int or broadcastable to `lead`."""
         lead = self._lead(obs)
         words = self._words(obs, step, lead, prod(self.shape))
-        normal = cast(self._normal.like(obs)[words >> 16], obs).reshape(obs.shape)
+        normal = take(self._normal.like(obs), words >> 16).reshape(obs.shape)
         std = cast(level(self._levels, task), obs)
-        return obs + normal * trailing(leading(std, len(lead)), obs.ndim)
+        return obs + cast(normal, obs) * trailing(leading(std, len(lead)), obs.ndim)
 
 
-def _take(grid: Any, permutation: Any, axis: int) -> Any:
+def _reordered(grid: Array, permutation: Array, axis: int) -> Array:
     """`grid` (*lead, P, C) in the order of `permutation` (*broadcastable to lead, n)."""
-    on_device = isinstance(grid, Tensor)
-    if permutation.ndim == 1:
-        return grid.index_select(axis, permutation) if on_device else grid.take(permutation, axis)
-    index = permutation[..., None] if axis == -2 else permutation[..., None, :]
-    take = torch.take_along_dim if on_device else np.take_along_axis
-    return take(grid, index, axis)
+    if permutation.ndim > 1:
+        index = permutation[..., None] if axis == -2 else permutation[..., None, :]
+        return take_along(grid, index, axis)
+    if isinstance(grid, Tensor) and isinstance(permutation, Tensor):
+        return grid.index_select(axis, permutation)
+    return np.take(grid, permutation, axis)

@@ -1,4 +1,4 @@
-"""When tasks change: pure functions of the number of environment steps.
+"""Schedules of tasks as pure functions of the number of environment steps.
 
 `step` counts the environment steps of one member, summed over its parallel lanes. The transition
 that starts at `step` is played under `task(step)`, so the one that reaches a boundary still
@@ -6,10 +6,10 @@ belongs to the old task.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,10 @@ from torch import Tensor
 from neoteny.core.errors import InputError
 from neoteny.core.options import show
 from neoteny.core.serializable import Serializable
-from neoteny.wrappers.arrays import Table, float64
+from neoteny.wrappers.arrays import Table, Value, float64
 
 Step = TypeVar("Step", int, npt.NDArray[Any], Tensor)
+Timing: TypeAlias = tuple[Hashable, ...]
 MOST_TASKS = "from 1 to 100,000"
 MOST_SWITCHES = 1_000_000  # in a run
 MOST_DRAWN = 100_000  # tasks of all orders
@@ -60,10 +61,10 @@ class Waits(ABC):
 
 
 class Schedule(Serializable, ABC):
-    """Which task is played at which step; pure, and the same for int, ndarray and Tensor.
+    """The task at each step: a pure function, the same for int, ndarray and Tensor.
 
     Attributes:
-        gradual: whether the world drifts, by `phase`, instead of switching.
+        gradual: True if the task changes gradually, by `phase`, instead of switching.
     """
 
     gradual: ClassVar[bool] = False
@@ -90,8 +91,8 @@ class Schedule(Serializable, ABC):
         """
         return self.visit(step)
 
-    def phase(self, step: Step) -> Any:
-        """The task as a real number; between two whole ones the world is on its way.
+    def phase(self, step: Step) -> Value:
+        """The task as a real number, between two whole ones during a gradual change.
 
         Args:
             step: environment steps of one member, >= 0, any shape.
@@ -114,8 +115,8 @@ class Schedule(Serializable, ABC):
 
     @property
     @abstractmethod
-    def timing(self) -> tuple[Any, ...]:
-        """What decides when to switch, whatever the tasks; equal timings switch together."""
+    def timing(self) -> Timing:
+        """Values that decide the times of switches; equal ones make schedules switch together."""
 
     def boundaries(self, total: int) -> list[int]:
         """Steps at which the task is switched within a run.
@@ -164,7 +165,7 @@ class Schedule(Serializable, ABC):
 
 @dataclass(frozen=True)
 class Periodic(Schedule):
-    """A new task every `period` steps, never an old one again.
+    """A new task every `period` steps; none comes again.
 
     Args:
         period: steps a task lasts, > 0.
@@ -179,24 +180,24 @@ class Periodic(Schedule):
     tasks: int | None = None
 
     def visit(self, step: Step) -> Step:
-        """See `Schedule.visit`."""
+        """Number of switches up to and including `step`."""
         visit: Step = step // self.period
         if self.tasks is not None:
             visit = visit - (visit - (self.tasks - 1)) * (visit >= self.tasks)
         return visit
 
     def next_boundary(self, step: int) -> int | None:
-        """See `Schedule.next_boundary`."""
+        """First switch after `step`, or None."""
         visit = step // self.period + 1
         return None if self.tasks is not None and visit >= self.tasks else visit * self.period
 
     @property
-    def timing(self) -> tuple[Any, ...]:
-        """See `Schedule.timing`."""
+    def timing(self) -> Timing:
+        """Values that decide the times of the switches."""
         return ("every", self.period, self.tasks)
 
     def aligned(self, every: int) -> Self:
-        """See `Schedule.aligned`."""
+        """The schedule with its switches put off to multiples of `every` steps."""
         return replace(self, period=aligned(self.period, every))
 
 
@@ -228,26 +229,26 @@ class At(Schedule):
         return Table(np.array(self.steps, np.int64))
 
     def visit(self, step: Step) -> Step:
-        """See `Schedule.visit`."""
+        """Number of switches up to and including `step`."""
         visit: Step = passed(self._times, step)
         return visit
 
     def task(self, step: Step) -> Step:
-        """See `Schedule.task`."""
+        """Task played by the transition that starts at `step`."""
         visit = self.visit(step)
         return visit if self.tasks is None else visit % self.tasks
 
     def next_boundary(self, step: int) -> int | None:
-        """See `Schedule.next_boundary`."""
+        """First switch after `step`, or None."""
         return next_time(self._times, step)
 
     @property
-    def timing(self) -> tuple[Any, ...]:
-        """See `Schedule.timing`."""
+    def timing(self) -> Timing:
+        """Values that decide the times of the switches."""
         return ("at", self.steps)
 
     def aligned(self, every: int) -> Self:
-        """See `Schedule.aligned`."""
+        """The schedule with its switches put off to multiples of `every` steps."""
         return replace(self, steps=tuple(sorted({aligned(step, every) for step in self.steps})))
 
 
@@ -268,24 +269,24 @@ class Cyclic(Schedule):
     tasks: int
 
     def visit(self, step: Step) -> Step:
-        """See `Schedule.visit`."""
+        """Number of switches up to and including `step`."""
         return step // self.period
 
     def task(self, step: Step) -> Step:
-        """See `Schedule.task`."""
+        """Task played by the transition that starts at `step`."""
         return self.visit(step) % self.tasks
 
     def next_boundary(self, step: int) -> int | None:
-        """See `Schedule.next_boundary`."""
+        """First switch after `step`, or None."""
         return (step // self.period + 1) * self.period
 
     @property
-    def timing(self) -> tuple[Any, ...]:
-        """See `Schedule.timing`."""
+    def timing(self) -> Timing:
+        """Values that decide the times of the switches."""
         return ("every", self.period, None)
 
     def aligned(self, every: int) -> Self:
-        """See `Schedule.aligned`."""
+        """The schedule with its switches put off to multiples of `every` steps."""
         return replace(self, period=aligned(self.period, every))
 
 
@@ -326,7 +327,7 @@ class RandomOrder(Cyclic):
         return Table(np.concatenate(orders))
 
     def task(self, step: Step) -> Step:
-        """See `Schedule.task`."""
+        """Task played by the transition that starts at `step`."""
         index = self.visit(step) % (self.cycles * self.tasks)
         if isinstance(index, int):
             return int(self._orders.values[index])
@@ -334,8 +335,8 @@ class RandomOrder(Cyclic):
         return task
 
 
-def passed(times: Table, step: Any) -> Any:
-    """How many of the ascending `times` (K,) are at or before `step`."""
+def passed(times: Table, step: Step) -> Step:
+    """Number of the ascending `times` (K,) that are at or before `step`."""
     if isinstance(step, Tensor):
         return torch.searchsorted(times.like(step), step.contiguous(), right=True)
     found = np.searchsorted(times.values, step, side="right")

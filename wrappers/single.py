@@ -1,13 +1,14 @@
 """The adapter that puts a schedule and changes around a single host environment."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from neoteny.core.errors import InputError
+from neoteny.wrappers.arrays import Value
 from neoteny.wrappers.change_base import Change
 from neoteny.wrappers.compose import (
     ComposedChanges,
@@ -116,8 +117,8 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         """Play one step; see the class for what belongs to which task."""
         task, place = self.task, self.steps + self.lane
         action, self._memory = self.composed.action(action, self._force, place, self._memory)
-        obs, reward, terminated, truncated, info = self.env.step(action)
-        reward = self.composed.reward(reward, self._force, place)
+        obs, paid, terminated, truncated, info = self.env.step(action)
+        reward: Value = self.composed.reward(cast(Value, paid), self._force, place)
         done = bool(terminated or truncated)
         before = self.schedule.visit(self._here)
         self.steps += self.stride

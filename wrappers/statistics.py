@@ -1,11 +1,13 @@
 """Episode statistics kept on the device, copied to the host only when somebody asks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.wrappers.arrays import Array
 from neoteny.wrappers.vector_base import AnyVectorEnv, MemberWrapper
 
 CUT, RETURN, LENGTH, EPISODES, REWARD = range(5)
@@ -15,13 +17,13 @@ class EpisodeStatistics(MemberWrapper):
     """Sums returns and lengths of episodes for each member, without waiting for the device.
 
     An episode counts when it ends by itself, by termination or by a time limit. One that a task
-    switch cut short (`info["cut"]`) says nothing about the policy and is only counted apart.
+    switch ended (`info["cut"]`) has no full return and is only counted in "episodes_cut".
 
     Args:
-        env: an environment that returns tensors, with what changes its tasks already around it.
+        env: an environment that returns tensors, with the wrapper that changes its tasks.
 
     Raises:
-        ValueError: the environment speaks NumPy.
+        ValueError: the environment returns NumPy arrays.
     """
 
     def __init__(self, env: AnyVectorEnv) -> None:
@@ -41,18 +43,18 @@ class EpisodeStatistics(MemberWrapper):
         self._count = 0
 
     def reset(
-        self, *, seed: Any = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
         """Begin episodes; those given up are forgotten."""
         mask = self._reset_mask(options)
-        obs, info = self.env.reset(seed=seed, options=options)
+        obs, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         if mask is None:
             self._running.zero_()
         else:
-            self._running.masked_fill_(mask, 0.0)
+            self._running.masked_fill_(torch.as_tensor(mask), 0.0)
         return obs, info
 
-    def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Play one step and count it.
 
         Raises:
@@ -76,7 +78,7 @@ class EpisodeStatistics(MemberWrapper):
         return obs, reward, terminated, truncated, info
 
     def collect(self) -> dict[str, Tensor]:
-        """What happened since the last call.
+        """Results of the time since the last call.
 
         Returns:
             (M,) float64 tensors on the device: "episodic_return" and "episodic_length", means over

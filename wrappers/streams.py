@@ -29,7 +29,7 @@ TAKEN = TAKEN - {"backend", "options"} | {"name", "context"}
 
 @dataclass(frozen=True)
 class StreamContext:
-    """What every stream is built from.
+    """Arguments that the builder of every stream gets.
 
     Args:
         num_envs: N, lanes a member.

@@ -16,8 +16,8 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.core.errors import InputError
 from neoteny.envs.datasets import Dataset
-from neoteny.wrappers.arrays import leading
-from neoteny.wrappers.change_base import Change, Seed, _Seeded
+from neoteny.wrappers.arrays import Value
+from neoteny.wrappers.change_base import Change, Seed, _Seeded, counter
 from neoteny.wrappers.compose import ComposedChanges
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.schedules import Schedule
@@ -27,9 +27,9 @@ __all__ = ["RandomLabels", "Samples", "SupervisedStream"]
 
 @dataclass(frozen=True)
 class RandomLabels(_Seeded):
-    """Each task gives every sample a class at random, whatever it shows.
+    """Each task gives every sample a class at random.
 
-    Which one hangs on the seed, the task and the number of the sample alone: give the same `step`
+    The class depends on the seed, the task and the number of the sample alone: give the same `step`
     for the same sample, and its class stays the same for as long as a task lasts.
 
     Args:
@@ -48,18 +48,13 @@ class RandomLabels(_Seeded):
     seed: Seed = 0
     random: ClassVar[bool] = True
 
-    def label(self, y: Any, task: Any, step: Any = 0) -> Any:
+    def label(self, y: Value, task: Value, step: Value = 0) -> Value:
         """A class (*lead) int in place of `y`; `step`, broadcastable to it, numbers the samples."""
         lead = tuple(np.shape(y))
-        self._check_members(lead)
-        on_device = isinstance(y, Tensor)
-        keys = self._keys.like(y) if on_device else torch.from_numpy(self._keys.values.copy())
-        keys = keys.reshape((-1,) + (1,) * max(len(lead) - 1, 0)) if lead else keys[0]
-        task, sample = (
-            leading(x if isinstance(x, int | Tensor) else torch.as_tensor(x), len(lead))
-            for x in (task, step)
+        words = rng.bits(
+            self._member_keys(y, lead), counter(task, len(lead)), counter(step, len(lead))
         )
-        found = rng.integer(rng.bits(keys, task, sample), self.classes).expand(lead)
+        found = rng.integer(words, self.classes).expand(lead)
         return found.to(y.dtype) if isinstance(y, Tensor) else found.numpy().astype(np.int64)
 
 
@@ -143,7 +138,7 @@ class SupervisedStream:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What a task does to images and labels."""
+        """The changes of images and labels."""
         return self._composed.changes
 
     def task_at(self, step: int) -> int:
@@ -190,15 +185,12 @@ class SupervisedStream:
         Before any change, all pixels of the data set together have mean 0 and standard deviation 1.
         """
         obs = self.data.images.index_select(0, rows.flatten()).view(*rows.shape, *self.data.shape)
-        changed: Tensor = self._composed.observation(
-            (obs.to(torch.float32) - self._mean) / self._std, task, rows
-        )
-        return changed
+        scaled = (obs.to(torch.float32) - self._mean) / self._std
+        return self._composed.observation(scaled, task, rows)
 
     def labels(self, rows: Tensor, task: int) -> Tensor:
         """Classes of the samples `rows` (M, B) under `task`: (M, B) int64."""
-        labels: Tensor = self._composed.label(self.data.labels[rows], task, rows)
-        return labels
+        return self._composed.label(self.data.labels[rows], task, rows)
 
     def score(self, correct: Tensor, samples: int) -> None:
         """Count answers that were given before learning from their samples.

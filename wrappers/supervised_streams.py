@@ -69,7 +69,7 @@ KINDS: dict[str, Callable[[Dataset, int, tuple[int, ...]], list[Change]]] = {
     "random-labels": random_labels,
     "label-shuffle": label_shuffle,
 }
-"""What follows the data set's name in a stream's: `digits-random-labels`."""
+"""Changes by the second part of a stream's name, as in `digits-random-labels`."""
 
 
 def supervised() -> list[str]:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from neoteny import envs
 from neoteny.core.errors import InputError
+from neoteny.core.seeding import visit_seed
 from neoteny.envs.arguments import check_actions, lane_mask, member_seeds
-from neoteny.wrappers.arrays import filled
+from neoteny.wrappers.arrays import Array, filled
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.schedules import Schedule
 from neoteny.wrappers.vector_base import AnyVectorEnv
@@ -25,30 +26,17 @@ Make = Callable[..., AnyVectorEnv]
 
 @dataclass
 class _Play:
-    """One game in play and who plays it.
+    """An environment in play and the members that play it.
 
     Args:
-        env: the game, with the lanes of its players only.
-        members: (P,) index of the players, None when all members play it.
+        env: the environment, with the lanes of its members only.
+        members: (P,) indices of the members, None when all members play it.
         actions: (A,) the game's action for each common action, None when they are the same.
     """
 
     env: Any
-    members: Any
+    members: Tensor | None
     actions: Tensor | None
-
-
-def visit_seed(seed: int, visit: int) -> int:
-    """Seed of the environment that a member plays after its `visit`-th switch.
-
-    Args:
-        seed: the member's, >= 0.
-        visit: 0 for the first task.
-
-    Returns:
-        An integer in [0, 2**63) that does not depend on the other members.
-    """
-    return int(np.random.SeedSequence([seed, visit]).generate_state(1, np.uint64)[0]) >> 1
 
 
 class TaskSwitch(VectorEnv[Any, Any, Any]):
@@ -163,7 +151,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
 
     @property
     def final_observations(self) -> bool:
-        """Whether `step` returns `info["final_obs"]`."""
+        """True if `step` returns `info["final_obs"]`."""
         return not self._skip_final
 
     @final_observations.setter
@@ -224,11 +212,12 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         event = parts[0].shape[1:]
         whole = parts[0].new_empty((self.members, self.lanes, *event))
         for play, part in zip(self._plays, parts, strict=True):
+            assert play.members is not None
             whole.index_copy_(0, play.members, part.reshape(-1, self.lanes, *event))
         return whole.flatten(0, 1)
 
     def reset(
-        self, *, seed: Any = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
         """Begin episodes of the games in play.
 
@@ -252,7 +241,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
             parts.append(play.env.reset(options=masked)[0])
         return self._gather(parts), {"task": self._task}
 
-    def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Play one step in every lane.
 
         Args:
@@ -350,7 +339,9 @@ def _checked_tables(tables: Sequence[Sequence[int]] | None, ids: int) -> Tensor 
     return torch.tensor([list(table) for table in tables])
 
 
-def _checked_orders(orders: npt.NDArray[np.int64] | None, members: int) -> Any:
+def _checked_orders(
+    orders: npt.NDArray[np.int64] | None, members: int
+) -> npt.NDArray[np.int64] | None:
     if orders is not None and (orders.ndim != 3 or len(orders) != members):
         raise InputError(
             f"channel_orders has shape {orders.shape}; give (members={members}, visits, channels)"

@@ -1,7 +1,7 @@
 """The adapter that puts a schedule and changes around a vector environment."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.wrappers.arrays import filled, where
+from neoteny.wrappers.arrays import Array, Value, ValueT, filled, where
 from neoteny.wrappers.change_base import Change
 from neoteny.wrappers.compose import (
     ComposedChanges,
@@ -22,6 +22,8 @@ from neoteny.wrappers.compose import (
 from neoteny.wrappers.member_schedules import MemberSchedules, ReturnMonitor
 from neoteny.wrappers.schedules import Schedule
 from neoteny.wrappers.vector_base import AnyVectorEnv, MemberWrapper
+
+CopyT = TypeVar("CopyT", bound=Value | None)
 
 
 class NonStationaryVector(MemberWrapper):
@@ -73,7 +75,7 @@ class NonStationaryVector(MemberWrapper):
         check_parameters(env, self.composed.params(0))
         self._schedule, self.on_switch = schedule, on_switch
         self._hold = False
-        self._latches = on_switch == "latch"
+        self._latches, self._changes_now = on_switch == "latch", on_switch == "now"
         self._drifts = schedule.gradual and not self._latches
         self._names = list(task_names)
         self._places = None if self.device is None else torch.arange(self.lanes, device=self.device)
@@ -89,12 +91,12 @@ class NonStationaryVector(MemberWrapper):
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What a task changes."""
+        """The changes that the tasks make."""
         return self.composed.changes
 
     @property
     def schedule(self) -> MemberSchedules:
-        """What is played when, for each member."""
+        """The schedule of each member."""
         return self._schedule
 
     @property
@@ -131,47 +133,47 @@ class NonStationaryVector(MemberWrapper):
         """Put every lane under the task scheduled at `steps`."""
         self._steps = steps
         self._monitor = ReturnMonitor(self._schedule, self.lanes, self.device)
-        self._memory: list[Any] | None = None
-        self._lane_task: Any = None  # (M, N) where episodes keep the task they began with
-        self._lane_force: Any = None  # (M, N) its phase, or the task itself
+        self._memory: list[Value] | None = None
+        self._lane_task: Array | None = None  # (M, N) where episodes keep the task they began with
+        self._lane_force: Array | None = None  # (M, N) its phase, or the task itself
         self._set_tasks()
         if self._latches:
             self._lane_task, self._lane_force = self._tasks, self._spread(self._scheduled)
         self._set_parameters()
 
     def _set_tasks(self) -> None:
-        """Refresh what the schedule says of this step."""
+        """Read the tasks of this step from the schedule."""
         schedule, steps = self._schedule, self._steps
         tasks = schedule.tasks(steps)
         self._next = schedule.next_check(steps, self.lanes)
         self._task = filled(tasks, self.device)  # (M,)
         self._host_visits = schedule.visits(steps)
         if schedule.delayed:
-            self._visits: Any = self._of_lanes("visit")
-            self._tasks: Any = self._spread(self._of_lanes("task"))  # (M, N)
+            self._visits: Array = self._of_lanes("visit")
+            self._tasks: Array = self._spread(self._of_lanes("task"))  # (M, N)
         else:
             self._visits = filled(self._host_visits, self.device)[:, None]
             self._tasks = self._spread(self._task[:, None])
         self._scheduled = self._phases() if schedule.gradual else self._indices(tasks)
 
-    def _of_lanes(self, name: str) -> Any:
-        """What the schedules say of each lane, (M or 1, N)."""
+    def _of_lanes(self, name: str) -> Array:
+        """`task`, `visit` or `phase` of each lane, (M or 1, N)."""
         return self._schedule.lane_values(name, self._steps, self.lanes, self._places)
 
-    def _indices(self, tasks: list[int]) -> Any:
+    def _indices(self, tasks: list[int]) -> Value:
         """Tasks scheduled, an int or broadcastable to (M, N)."""
         if self._schedule.delayed:
             return self._tasks
         return tasks[0] if len(set(tasks)) == 1 else self._task[:, None]
 
-    def _phases(self) -> Any:
+    def _phases(self) -> Value:
         """Phases scheduled, a float or broadcastable to (M, N)."""
         if self._schedule.delayed:
             return self._of_lanes("phase")
         phases = self._schedule.phases(self._steps)
         return phases[0] if len(set(phases)) == 1 else filled(phases, self.device)[:, None]
 
-    def _spread(self, x: Any) -> Any:
+    def _spread(self, x: Value) -> Array:
         """A number, or an array broadcastable to (M, N), as (M, N)."""
         shape = (self.members, self.lanes)
         if isinstance(x, int | float):
@@ -179,44 +181,43 @@ class NonStationaryVector(MemberWrapper):
         return x.expand(shape) if isinstance(x, Tensor) else np.broadcast_to(x, shape)
 
     @property
-    def _force(self) -> Any:
+    def _force(self) -> Value:
         """Task or phase in force, a number or broadcastable to (M, N)."""
         return self._scheduled if self._lane_force is None else self._lane_force
 
     @property
-    def _place(self) -> Any:
+    def _place(self) -> Value:
         """(N,) environment steps of a member, as the changes count them."""
         if not self.composed.random:
             return 0
         places = np.arange(self.lanes) if self._places is None else self._places
         return places + self._steps
 
-    def _grid(self, x: Any) -> Any:
+    def _grid(self, x: Array) -> Array:
         """(L, …) as (M, N, …)."""
         return x.reshape((self.members, self.lanes, *x.shape[1:]))
 
-    def _observe(self, obs: Any) -> Any:
+    def _observe(self, obs: Array) -> Array:
         if not self.composed.acts_on("observation"):
             return obs
-        return self.composed.observation(self._grid(obs), self._force, self._place).reshape(
-            obs.shape
-        )
+        seen = self.composed.observation(self._grid(obs), self._force, self._place)
+        return seen.reshape(obs.shape)
 
-    def _act(self, actions: Any) -> Any:
+    def _act(self, actions: Array) -> Array:
         if not self.composed.acts_on("action"):
             return actions
         actions = actions if isinstance(actions, Tensor) else np.asarray(actions)
         played, self._memory = self.composed.action(
             self._grid(actions), self._force, self._place, self._memory
         )
+        assert not isinstance(played, int | float)
         return played.reshape(actions.shape)
 
-    def _pay(self, reward: Any) -> Any:
+    def _pay(self, reward: Array) -> Array:
         if not self.composed.acts_on("reward"):
             return reward
-        return self.composed.reward(self._grid(reward), self._force, self._place).reshape(
-            reward.shape
-        )
+        paid = self.composed.reward(self._grid(reward), self._force, self._place)
+        return paid.reshape(reward.shape)
 
     def _set_parameters(self) -> None:
         if self.composed.acts_on("params"):
@@ -224,8 +225,8 @@ class NonStationaryVector(MemberWrapper):
             set_parameters(self.env, values, (self.members, self.lanes))
 
     def reset(
-        self, *, seed: Any = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
         """Begin episodes under the task in force now, in all lanes or in `reset_mask`'s (L,)."""
         mask = self._reset_mask(options)
         if mask is not None:
@@ -235,16 +236,16 @@ class NonStationaryVector(MemberWrapper):
             self._begin(self._steps if seed is None else 0)
         else:
             self._end(mask)
-        obs, info = self.env.reset(seed=seed, options=options)
+        obs, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         return self._observe(obs), {**info, "task": self._task}
 
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Play one step in every lane; see the class for what belongs to which task."""
         obs, reward, terminated, truncated, info = self.env.step(self._act(actions))
         reward = self._pay(reward)
         done = terminated | truncated
         info = {**info, "task": self._task}
-        if self._latches:
+        if self._lane_task is not None:
             info["lane_task"] = self._lane_task.reshape(-1)
         self._steps += self.lanes
         final = _final_observation(obs, info)
@@ -263,11 +264,7 @@ class NonStationaryVector(MemberWrapper):
             info["final_obs"] = where(done, info["final_obs"], obs)
         return obs, reward, terminated, truncated, info
 
-    @property
-    def _changes_now(self) -> bool:
-        return self.on_switch == "now"
-
-    def _move(self) -> Any:
+    def _move(self) -> Array | None:
         """Follow the schedule to the present step.
 
         Returns:
@@ -286,17 +283,18 @@ class NonStationaryVector(MemberWrapper):
             return None
         return self._spread(self._visits != before).reshape(-1)
 
-    def _restart(self, obs: Any, mask: Any) -> Any:
+    def _restart(self, obs: Array, mask: Array) -> Array:
         """Fresh episodes in the lanes of `mask`; those done were restarted by autoreset."""
         if isinstance(mask, np.ndarray) and not mask.any():
             return obs  # Gymnasium refuses an empty mask
-        return self.env.reset(options={"reset_mask": mask})[0]
+        fresh: Array = self.env.reset(options={"reset_mask": mask})[0]
+        return fresh
 
-    def _end(self, done: Any) -> None:
-        """Let the lanes of `done` (L,) begin an episode: under the task scheduled, with no past."""
+    def _end(self, done: Array) -> None:
+        """Begin episodes in the lanes of `done` (L,): under the scheduled task, without memory."""
         self._memory = forget(self._memory, done)
         self._monitor.forget(done)
-        if self._latches:
+        if self._lane_task is not None and self._lane_force is not None:
             done = self._grid(done)
             self._lane_task = where(done, self._tasks, self._lane_task)
             self._lane_force = where(done, self._spread(self._scheduled), self._lane_force)
@@ -326,17 +324,17 @@ class NonStationaryVector(MemberWrapper):
         self._set_parameters()
         super().load_state_dict(state)
 
-    def _placed(self, x: Any) -> Any:
-        return x.to(self.device).clone() if isinstance(x, Tensor) else _copied(x)
+    def _placed(self, x: ValueT) -> ValueT:
+        return _copied(x.to(self.device) if isinstance(x, Tensor) else x)  # type: ignore[return-value]
 
 
-def _copied(x: Any) -> Any:
+def _copied(x: CopyT) -> CopyT:
     if isinstance(x, Tensor):
-        return x.clone()
+        return x.clone()  # type: ignore[return-value]
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
-def _final_observation(obs: Any, info: dict[str, Any]) -> Any:
+def _final_observation(obs: Array, info: dict[str, Any]) -> Array | None:
     """(L, *obs) observations before autoreset; None when the environment was told to skip them.
 
     Gymnasium gives an object array with entries only where an episode ended.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.envs.arguments import check_actions, lane_mask
+from neoteny.wrappers.arrays import Array
 from neoteny.wrappers.change_base import bounds
 from neoteny.wrappers.member_schedules import MemberSchedules
 
@@ -17,7 +18,7 @@ AnyVectorEnv = VectorEnv[Any, Any, Any]
 
 
 class MemberWrapper(VectorWrapper):
-    """A vector wrapper that keeps the member axis and the stream below visible.
+    """A vector wrapper that passes on the members and the stream of the environment below.
 
     Args:
         env: a TensorEnv, a wrapper of one, or any Gymnasium vector environment with SAME_STEP
@@ -48,7 +49,7 @@ class MemberWrapper(VectorWrapper):
 
     @property
     def device(self) -> torch.device | None:
-        """Where the tensors live; None for an environment that speaks NumPy."""
+        """Device of the tensors; None for an environment that returns NumPy arrays."""
         device: torch.device | None = getattr(self.env, "device", None)
         return device
 
@@ -59,7 +60,7 @@ class MemberWrapper(VectorWrapper):
 
     @property
     def schedule(self) -> MemberSchedules:
-        """What is played when, for each member."""
+        """The schedule of each member."""
         schedule: MemberSchedules = self.env.schedule  # type: ignore[attr-defined]
         return schedule
 
@@ -80,7 +81,7 @@ class MemberWrapper(VectorWrapper):
 
     @property
     def final_observations(self) -> bool:
-        """Whether `step` returns `info["final_obs"]`; set it to False to save the time."""
+        """True if `step` returns `info["final_obs"]`; set it to False to save the time."""
         return bool(getattr(self.env, "final_observations", True))
 
     @final_observations.setter
@@ -97,7 +98,7 @@ class MemberWrapper(VectorWrapper):
     def render_lanes(self, lanes: Sequence[int]) -> None:
         self.env.render_lanes = lanes  # type: ignore[attr-defined]
 
-    def _reset_mask(self, options: dict[str, Any] | None) -> Any:
+    def _reset_mask(self, options: dict[str, Any] | None) -> Array | None:
         """The lanes (L,) bool to be restarted alone, beside the environment; None for all."""
         mask = (options or {}).get("reset_mask")
         return None if mask is None else lane_mask(mask, self.num_envs, self.device)
@@ -138,14 +139,14 @@ class MemberWrapper(VectorWrapper):
 class CheckActions(MemberWrapper):
     """Checks the range of every action before it is played.
 
-    Environments on a device do not look at actions, since that would wait for the device; an
-    action out of range then does something arbitrary. This waits, so it is meant for debugging.
+    Environments on a device do not look at actions, since that would wait for the device;
+    an action out of range then has an arbitrary effect. This wrapper waits, so it is for debugging.
 
     Args:
         env: any vector environment.
     """
 
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Play one step.
 
         Raises:

@@ -55,7 +55,7 @@ class MountainCar(ClassicControl):
 
 
 class MountainCarContinuous(ClassicControl):
-    """MountainCar pushed by any force in [-1, 1], which costs a tenth of its square.
+    """MountainCar pushed by any force in [-1, 1], at a cost of a tenth of its square.
 
     Reaching the flag pays 100. As in Gymnasium, an action out of bounds is clipped but its cost
     is not, and the state is rounded to float32 after every step.

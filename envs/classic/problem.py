@@ -1,4 +1,4 @@
-"""What the classic control problems share: parameters per lane, uniform starts and rendering."""
+"""Base of the classic control problems: parameters per lane, uniform starts and rendering."""
 
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +28,8 @@ class ClassicControl(TensorEnv):
     by the last bit of sine and cosine; the random starts are the project's own, uniform within
     Gymnasium's bounds.
 
-    Each parameter of the dynamics is a tensor over the lanes, so that members and lanes can live
-    in different worlds and a world can drift. A parameter bears the name of the attribute of
+    Each parameter of the dynamics is a tensor over the lanes, so that members and lanes can
+    have different physics, and physics can drift. A parameter bears the name of the attribute of
     Gymnasium's environment; all that follows from it follows at once, such as CartPole's total
     mass from `masspole`, which Gymnasium computes only at construction.
 

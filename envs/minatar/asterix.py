@@ -138,7 +138,7 @@ def _next_codes() -> NDArray[np.int64]:
 
 
 def _contacts() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """What happens in the player's row, (2, codes, 10) by (moves, code, player's column).
+    """Contacts in the player's row, (2, codes, 10) by (moves, code, player's column).
 
     Returns:
         The code left in the row, the reward and whether an enemy was touched.

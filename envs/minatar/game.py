@@ -1,4 +1,4 @@
-"""What the MinAtar games share: sticky actions, and observations from tables of board rows."""
+"""Base of the MinAtar games: sticky actions, and observations from tables of board rows."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ NOOP, LEFT, UP, RIGHT, DOWN, FIRE = range(6)
 
 @dataclass(frozen=True)
 class Spec:
-    """Facts of a game.
+    """Description of a game.
 
     Attributes:
         name: the game's name, as in its ids.
@@ -54,7 +54,7 @@ class MinAtar(TensorEnv):
         device: where the state lives.
         seed: seed of member 0, member m taking seed + m; or one seed per member.
         sticky: probability that an action is replaced by the one before it.
-        ramping: whether the difficulty rises within an episode (Asterix and Space Invaders).
+        ramping: True if the difficulty rises within an episode (Asterix and Space Invaders).
         max_steps: episodes are truncated after this many steps; None for no limit.
         channels: pad the observation with empty channels up to this many; None for none.
         channel_order: channel j shows padded channel `channel_order[member, j]`, exactly

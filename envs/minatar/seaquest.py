@@ -267,7 +267,7 @@ def _move_divers(divers: Tensor, player: Tensor, aboard: Tensor) -> tuple[Tensor
 
 
 def _first_hit(bullet: Tensor, place: Tensor, able: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
-    """Who is hit: of the able ones in a bullet's cell, the one of the highest rank.
+    """The things hit by bullets: in a bullet's cell, the able one of the highest rank.
 
     Returns:
         Which of the slots are hit, (slots, L) bool, and per bullet the rank hit or 0, (2, L).
@@ -304,7 +304,7 @@ def _on_board(place: Tensor) -> Tensor:
 
 
 def _any(values: Tensor) -> Tensor:
-    """Which bytes are not 0."""
+    """True where a byte is not 0."""
     return values.to(torch.bool)
 
 
@@ -318,7 +318,7 @@ def _lanes_first(planes: Tensor) -> Tensor:
 
 
 def _shown(places: NDArray[np.int64], channels: int) -> NDArray[np.int64]:
-    """Where each kind of thing sets the flat observation, by its code: (kinds, 256).
+    """Place in the flat observation that each kind of thing sets, by its code: (kinds, 256).
 
     Args:
         places: output channel of each native channel.

@@ -16,7 +16,7 @@ RED, GREEN, BLUE, PURPLE, YELLOW, GREY = range(6)
 
 
 class Kind(IntEnum):
-    """What a cell holds; a door's state is part of its kind."""
+    """Content of a cell; a door's state is part of its kind."""
 
     UNSEEN = 0
     EMPTY = 1
@@ -64,7 +64,7 @@ CODES = (UNSEEN, EMPTY, WALL, GOAL, LAVA, *_COLOURED_CODES)
 
 
 def encodings() -> NDArray[np.uint8]:
-    """What a cell shows: MiniGrid's (type, colour, state) by code, (256, 3)."""
+    """MiniGrid's (type, colour, state) of a cell by its code, (256, 3)."""
     table = np.zeros((256, 3), np.uint8)
     for value in CODES:
         kind = Kind(value >> 3 & 15)
@@ -149,7 +149,7 @@ def with_event(
 
 
 def sight() -> NDArray[np.int32]:
-    """How light passes one row of the view, from the agent's row away from it.
+    """Table of the light in one row of the view, from the agent's row away from it.
 
     Returns:
         Table indexed by `lit << 8 | opaque`, 7 bits each, bit x for column x: bits 0-6 of an

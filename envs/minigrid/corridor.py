@@ -36,7 +36,7 @@ class KeyCorridor(MiniGrid):
 
     @staticmethod
     def limit(room_size: int = 6, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 30 * room_size**2
 
     def __init__(self, *args: Any, room_size: int = 6, rows: int = 3, **options: Any) -> None:

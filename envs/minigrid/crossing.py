@@ -24,7 +24,7 @@ class Crossing(MiniGrid):
         *args: as `MiniGrid`.
         size: width and height, odd.
         rivers: number of rivers.
-        lava: whether they are lava; else they are walls.
+        lava: True if the rivers are lava, False if they are walls.
         **options: as `MiniGrid`.
     """
 
@@ -32,7 +32,7 @@ class Crossing(MiniGrid):
 
     @staticmethod
     def limit(size: int = 9, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 4 * size**2
 
     def __init__(
@@ -77,7 +77,7 @@ class Crossing(MiniGrid):
 def _routes(size: int, columns: list[int], rows: list[int]) -> list[list[Run]]:
     """Openings of the rivers at columns and rows, one run of candidates each, by each order.
 
-    An order says whether the next river crossed is a column or a row; every one is as likely.
+    An order says for each river crossed if it is a column or a row; all orders are as likely.
     """
     sides, floors = [0, *columns, size - 1], [0, *rows, size - 1]
     routes = []

@@ -43,7 +43,7 @@ class DoorKey(MiniGrid):
 
     @staticmethod
     def limit(size: int = 8, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 10 * size**2
 
     def __init__(self, *args: Any, size: int = 8, **options: Any) -> None:
@@ -91,7 +91,7 @@ class GoToDoor(MiniGrid):
 
     @staticmethod
     def limit(size: int = 5, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 4 * size**2
 
     def __init__(self, *args: Any, size: int = 5, **options: Any) -> None:
@@ -156,7 +156,7 @@ class RedBlueDoors(MiniGrid):
 
     @staticmethod
     def limit(size: int = 8, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 20 * size**2
 
     def __init__(self, *args: Any, size: int = 8, **options: Any) -> None:

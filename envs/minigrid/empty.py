@@ -25,7 +25,7 @@ class Empty(Static):
 
     @staticmethod
     def limit(size: int = 8, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 4 * size**2
 
     def __init__(
@@ -57,7 +57,7 @@ class DistShift(Static):
 
     @staticmethod
     def limit(**sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 4 * 9 * 7
 
     def __init__(self, *args: Any, strip_row: int = 2, **options: Any) -> None:
@@ -85,7 +85,7 @@ class LavaGap(Static):
 
     @staticmethod
     def limit(size: int = 7, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 4 * size**2
 
     def __init__(self, *args: Any, size: int = 7, **options: Any) -> None:

@@ -45,7 +45,7 @@ def free(board: Board) -> NDArray[np.int64]:
 def distinct(words: Tensor, count: Tensor | int, taken: Sequence[Tensor] = ()) -> list[Tensor]:
     """Numbers below `count`, each uniform over those that the ones before it leave.
 
-    It is where things land that are placed one after the other by rejection.
+    These are the places of things that are placed one after the other by rejection.
 
     Args:
         words: (n, L) random words.

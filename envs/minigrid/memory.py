@@ -32,7 +32,7 @@ class Memory(Static):
 
     @staticmethod
     def limit(size: int = 7, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 5 * size**2
 
     def __init__(

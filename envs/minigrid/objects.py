@@ -87,7 +87,7 @@ class Fetch(_Objects):
 
     @staticmethod
     def limit(size: int = 8, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 5 * size**2
 
     def __init__(self, *args: Any, size: int = 8, objects: int = 3, **options: Any) -> None:
@@ -130,7 +130,7 @@ class PutNear(_Objects):
 
     @staticmethod
     def limit(size: int = 6, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 5 * size
 
     def __init__(self, *args: Any, size: int = 6, objects: int = 2, **options: Any) -> None:

@@ -36,7 +36,7 @@ class DynamicObstacles(MiniGrid):
 
     @staticmethod
     def limit(size: int = 8, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 4 * size**2
 
     def __init__(

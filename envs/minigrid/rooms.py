@@ -33,7 +33,7 @@ class FourRooms(MiniGrid):
 
     @staticmethod
     def limit(**sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 100
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -82,7 +82,7 @@ class LockedRoom(MiniGrid):
 
     @staticmethod
     def limit(**sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 10 * _SIZE
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -149,7 +149,7 @@ class MultiRoom(MiniGrid):
 
     @staticmethod
     def limit(rooms: int = 6, **sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 20 * rooms
 
     def __init__(

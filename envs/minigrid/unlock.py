@@ -31,12 +31,12 @@ class Unlock(MiniGrid):
 
     mission = "open the door"
     slots = 7
-    #: Whether there is a box behind the door, and a ball before it.
+    #: True if there is a box behind the door, and if there is a ball before it.
     boxed = blocked = False
 
     @staticmethod
     def limit(**sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 8 * _ROOM**2
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -112,5 +112,5 @@ class BlockedUnlockPickup(UnlockPickup):
 
     @staticmethod
     def limit(**sizes: Any) -> int:
-        """See `MiniGrid.limit`."""
+        """The family's limit of steps in a world of these sizes."""
         return 16 * _ROOM**2

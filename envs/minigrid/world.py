@@ -1,4 +1,4 @@
-"""What the MiniGrid families share: the step, the view of the agent, rewards and missions."""
+"""Base of the MiniGrid families: the step, the view of the agent, rewards and missions."""
 
 from itertools import product
 from typing import Any, ClassVar
@@ -64,9 +64,9 @@ class MiniGrid(TensorEnv):
     }
     #: Actions of the family.
     actions = 7
-    #: Whether walls hide nothing.
+    #: True if walls hide nothing.
     see_through = False
-    #: Whether no action changes the grid, so that a step only moves the agent.
+    #: True if no action changes the grid, so that a step only moves the agent.
     fixed = False
     #: The mission, with a place for each goal word.
     mission = "get to the green goal square"
@@ -215,7 +215,7 @@ class MiniGrid(TensorEnv):
     def _judge(
         self, state: State, after: State, actions: Tensor, event: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Whether each lane has won, and whether its episode is over, (L,) bool."""
+        """Lanes that have won, and lanes whose episode is over, each (L,) bool."""
         return event == WIN, event != NOTHING
 
     def _advance(
