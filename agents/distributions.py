@@ -263,7 +263,7 @@ class Gaussian(ActionDistribution):
 
     @property
     def _constant(self) -> float:
-        """What the normalisation of A unit normal numbers takes off the log-density."""
+        """The part of the log-density that normalises A unit normal numbers."""
         return 0.5 * self.size * math.log(2 * math.pi)
 
 

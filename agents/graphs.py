@@ -16,7 +16,7 @@ __all__ = ["CudaGraph", "Recorded", "Recorder"]
 
 
 class Recorder(Protocol):
-    """How a step is recorded and replayed."""
+    """Records a step and replays it."""
 
     def warm_up(self, step: Callable[[], None]) -> None:
         """Run the step as it will be recorded, with all its effects."""

@@ -143,7 +143,7 @@ class Archive(Replay, ABC):
         self._switches.append(self.buffer.time)
 
     def _begin_visit(self) -> None:
-        """What is stored from now on is of the new task."""
+        """Begin to store transitions of the new task."""
         self.visit += 1
 
     def sample(self, words: Tensor) -> Batch:

@@ -24,7 +24,7 @@ class Game(NamedTuple):
 
     id: str
     peers: Mapping[str, str] = {}
-    """What each peer that has the game calls it."""
+    """Name of the game in each peer that has it."""
     reference: tuple[str, str] = ("gymnasium", "")
     """Module of the reference, and its name of the game."""
     options: Mapping[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: a table on the screen; CSV, Markdown and a figure in a folder."""
+"""Output of a benchmark: a table on the screen; CSV, Markdown and a figure in a folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Report:
     name: str
     """Names the files."""
     title: str
-    """What the figures are and in which unit."""
+    """Quantity of the figures, with its unit."""
     table: pd.DataFrame
     """The summary, one row a contender."""
     config: Any

@@ -30,7 +30,7 @@ PATHS: Mapping[str, Mapping[str, Any]] = {
     "cuda-graphs": {"recorder": CudaGraph},
     "cuda-graphs-bf16": {"recorder": CudaGraph, "precision": torch.bfloat16},
 }
-"""How PPO computes; `plain` is `--no-fast`."""
+"""Ways to compute PPO; `plain` is `--no-fast`."""
 How = Literal["fp32", "bf16", "plain", "cuda-graphs", "cuda-graphs-bf16"]
 
 

@@ -53,7 +53,7 @@ CHUNKS = 8
 
 @dataclass(frozen=True)
 class Config:
-    """What to measure."""
+    """Options of the benchmark."""
 
     families: tuple[str, ...] = tuple(FAMILIES)
     """Families of games: minatar, classic, minigrid."""
@@ -62,7 +62,7 @@ class Config:
     lanes: tuple[int, ...] = (64, 2048, 16384)
     """Parallel environments."""
     seconds: float = 0.3
-    """What a window lasts at least."""
+    """Least length of a window."""
     windows: int = 3
     """Timed windows of each contender, after one that is not counted."""
     threads: int | None = None
@@ -72,7 +72,7 @@ class Config:
     peer_python: Path | None = None
     """Interpreter that has the peers (the extra `peers`); unset, they are left out."""
     reference: bool = True
-    """Whether to step one environment of the reference packages too."""
+    """Step one environment of the reference packages too."""
     out: Path | None = None
     """Folder for the table, the CSV and the figure; unset, they are only printed."""
     quick: bool = False

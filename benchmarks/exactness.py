@@ -48,7 +48,7 @@ AFTER = 4
 
 @dataclass(frozen=True)
 class Config:
-    """What to compare."""
+    """Options of the comparison."""
 
     families: tuple[str, ...] = ("minatar", "classic", "minigrid")
     """Of minatar, classic, minigrid."""
@@ -66,11 +66,11 @@ class Config:
 
 @dataclass
 class Found:
-    """What one comparison found."""
+    """Result of one comparison."""
 
     tallies: list[Tally]
     ids: int = 1
-    """How many ids of ours were compared."""
+    """Number of our ids that were compared."""
     ends: int = 0
     """Ends of episodes."""
     largest: dict[str, float] = field(default_factory=dict)

@@ -37,7 +37,7 @@ BASELINE = "none"
 
 @dataclass(frozen=True)
 class Config:
-    """What to measure."""
+    """Options of the benchmark."""
 
     agent: Literal["ppo", "dqn", "classifier"] = "ppo"
     """Whose updates."""

@@ -1,4 +1,4 @@
-"""How speed and memory grow with lanes, members, width and depth, and what AdamO costs.
+"""Growth of time and memory with lanes, members, width and depth, and the cost of AdamO.
 
 python benchmarks/scaling.py --out results/speed
 python benchmarks/scaling.py --sweeps lanes members --device cuda --steps 128 --out results/speed
@@ -40,10 +40,10 @@ OWN = ("neoteny.", "torch.optim", "torch.nn", "scipy.sparse")
 
 @dataclass(frozen=True)
 class Config:
-    """What to measure."""
+    """Options of the benchmark."""
 
     sweeps: tuple[Sweep, ...] = ("environments", "lanes", "members", "width", "depth", "adamo")
-    """What to vary; `adamo` compares optimisers instead."""
+    """Quantity to vary; `adamo` compares optimisers instead."""
     lanes: tuple[int, ...] = (64, 256, 1024, 2048, 4096, 16384, 65536)
     """Lanes to try; other sweeps have `base_lanes`."""
     members: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
@@ -61,7 +61,7 @@ class Config:
     windows: int = 5
     """Timed windows of each contender, after one that is not counted."""
     path: How = "fp32"
-    """How PPO computes."""
+    """Way to compute PPO."""
     memory_gib: float | None = None
     """Larger rollouts are left out and named; unset, a third of the device's free memory."""
     threads: int | None = None
@@ -75,7 +75,7 @@ class Config:
 
     @property
     def base(self) -> Training:
-        """What sweeps start from."""
+        """Sizes that sweeps start from."""
         return Training(lanes=self.base_lanes, steps=self.steps, path=self.path, device=self.device)
 
 

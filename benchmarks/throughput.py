@@ -36,7 +36,7 @@ from matplotlib.figure import Figure
 
 ARMS = {"Adam": ("adam", "relu"), "AdamO": ("adamo", "groupsort")}
 WORK = {"ppo": ["network"], "dqn": ["network", "steps an update"]}
-"""What contenders that take turns have in common."""
+"""Properties that are equal for contenders that take turns."""
 DETAILS = {"ppo": ["contender", "path"], "dqn": ["contender"]}
 PEERS = ("rejax", "SB3")
 SIZES = {"ppo": (2_048, 128, ("4x64", "4x256")), "dqn": (128, 512, ("2x64", "4x64"))}
@@ -46,7 +46,7 @@ QUICK = {"ppo": (32, 4, ("1x8",)), "dqn": (128, 34, ("1x8",))}
 
 @dataclass(frozen=True)
 class Config:
-    """What to measure."""
+    """Options of the benchmark."""
 
     agent: Literal["ppo", "dqn"] = "ppo"
     """Agent that is trained."""
@@ -167,7 +167,7 @@ def dqn_contenders(config: Config, network: str, every: int, peer: Peer | None) 
 
 
 def named(members: int) -> str:
-    """What tables call ours."""
+    """Name of our package in tables."""
     return "neoteny" if members == 1 else f"neoteny, {members} members"
 
 

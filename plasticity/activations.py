@@ -80,13 +80,13 @@ class _GroupSort(torch.autograd.Function):
 
 
 def _batched(grad: Tensor) -> bool:
-    """Whether a gradient is batched, as by `torch.autograd.grad(..., is_grads_batched=True)`."""
+    """True if a gradient is batched, as by `torch.autograd.grad(..., is_grads_batched=True)`."""
     functorch = torch._C._functorch
     return functorch.is_legacy_batchedtensor(grad) or functorch.is_batchedtensor(grad)
 
 
 def _transformed() -> bool:
-    """Whether a transform of torch.func is active, which a Function with a context cannot enter."""
+    """True if a transform of torch.func is active, which a Function with a context cannot enter."""
     return torch._C._are_functorch_transforms_active()
 
 

@@ -51,7 +51,7 @@ _ADAM_SETTINGS = (
     "differentiable",
 )
 _NAMES = ("params", "param_names")
-"""What a group holds, rather than its settings."""
+"""Keys of a group that are no settings."""
 
 _SHAPING = ("member_dims", "blocks", "foreach")
 """Settings that say which parameters take their isometry step together."""
@@ -67,7 +67,7 @@ _WEIGHED = slice(3)
 
 @dataclass
 class _Checked:
-    """What was found good in a group."""
+    """Results of the checks of a group."""
 
     settings: list[Any]
     strength: float = 0.0
@@ -77,7 +77,7 @@ class _Checked:
 
 @dataclass
 class _Plan:
-    """Which parameters of a group take their isometry step together, and for which parameters."""
+    """Parameters of a group that take their isometry step together."""
 
     params: list[Tensor]
     shaping: list[Any]
@@ -248,7 +248,7 @@ class AdamO(Adam):
             closure: re-evaluates the model and returns the loss, whose gradient is then used.
 
         Returns:
-            What the closure returned, or None.
+            The closure's loss, or None.
 
         Raises:
             ValueError: for settings that cannot work; no weight has moved then.

@@ -180,5 +180,5 @@ def _is_number(value: object) -> bool:
 
 
 def _is_rate(value: Any) -> bool:
-    """Whether it is a number, or a tensor with one, in [0, 1)."""
+    """True for a number in [0, 1), or a tensor of one."""
     return (isinstance(value, Tensor) or _is_number(value)) and bool(0 <= value < 1)

@@ -112,15 +112,15 @@ class Body(nn.Module):
             yield z, h, x
 
     def preactivations(self, x: Observations) -> list[Tensor]:
-        """What each hidden layer's activation is applied to, from the first layer to the last."""
+        """Inputs of each hidden layer's activation, from the first layer to the last."""
         return [z for z, _, _ in self._steps(x)]
 
     def activations(self, x: Observations) -> list[Tensor]:
-        """What the units of each hidden layer do, which a residual one hands on with its input."""
+        """Activations of the units of each hidden layer; a residual one adds its input to them."""
         return [h for _, h, _ in self._steps(x)]
 
     def features(self, x: Observations) -> list[Tensor]:
-        """What each hidden layer hands on, each (M, B, features) or (M, B, channels, H, W)."""
+        """Outputs of each hidden layer, (M, B, features) or (M, B, channels, H, W)."""
         return [out for _, _, out in self._steps(x)]
 
     def forward(self, x: Observations) -> Tensor:
@@ -184,7 +184,7 @@ class Branch(nn.Module):
 
     @property
     def batchable(self) -> bool:
-        """Whether plain linear layers and a known activation are all there is to compute."""
+        """True if the body has only plain linear layers with a known activation."""
         plain = type(self) is Branch and type(self.body) is Body and type(self.head) is IsoLinear
         return plain and self.body.plain and self.head.weight.dtype == torch.float32
 

@@ -1,4 +1,4 @@
-"""How weights and biases are drawn before learning, and again when a layer or unit is reset."""
+"""Initial weights and biases, drawn before learning and when a layer or unit is reset."""
 
 import math
 from typing import Literal, get_args

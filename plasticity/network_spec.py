@@ -1,4 +1,4 @@
-"""What a network looks like: the hidden layers that its branches share in shape, and the heads."""
+"""Specification of a network: the hidden layers, equal in shape for all branches, and the heads."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class LayerSpec:
     """One hidden layer."""
 
     inputs: Shape
-    """What it sees; a linear layer flattens an image."""
+    """Shape of its input; a linear layer flattens an image."""
     outputs: Shape
     """Its features."""
     convolution: Convolution | None
-    """What convolves an image; none for a linear layer."""
+    """The convolution of an image; none for a linear layer."""
     skip: bool
-    """Whether it hands on its input, plus a share of its activation."""
+    """True if its output is its input plus a share of its activation."""
 
     @property
     def size(self) -> int:
@@ -79,13 +79,13 @@ class LayerSpec:
 
     @property
     def flattens(self) -> bool:
-        """Whether it is a linear layer that sees an image."""
+        """True for a linear layer whose input is an image."""
         return self.convolution is None and len(self.inputs) > 1
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """What every branch's body looks like.
+    """Specification of every branch's body.
 
     Activation, bias and norm are separate switches, so that a comparison of optimisers need not
     change them.
@@ -96,7 +96,7 @@ class NetworkSpec:
     activation: str = "relu"
     """Name in `ACTIVATIONS`."""
     bias: bool = True
-    """Whether layers, heads included, have biases."""
+    """Give layers, heads included, biases."""
     norm: str = "none"
     """`"layer"` normalises each hidden layer's pre-activations."""
     hidden_gain: float | None = PAPER_GAIN
@@ -120,7 +120,7 @@ class NetworkSpec:
     the input is not the observation; n is the number of such layers. Each adds its share, so that
     the signal keeps its size at any depth: with full shares it doubles at every layer."""
     shared: bool = False
-    """Whether all branches' heads read one body, or each has its own."""
+    """Let all branches' heads read one body, instead of one each."""
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) <= 0:
@@ -194,7 +194,7 @@ class NetworkSpec:
 
     @property
     def plain(self) -> bool:
-        """Whether hidden layers are linear, one after the other, without norms."""
+        """True if hidden layers are linear, one after the other, without norms."""
         return self.torso == "mlp" and self.norm == "none" and not self.residual
 
     @property
@@ -210,7 +210,7 @@ class NetworkSpec:
         return tuple(Convolution(*row) for row in zip(self.channels, *columns, strict=True))
 
     def inputs(self, observation_shape: Sequence[int]) -> Shape:
-        """How the first hidden layer sees an observation.
+        """Shape of an observation as the first hidden layer takes it.
 
         Args:
             observation_shape: Any for an MLP, (height, width) or (height, width, channels) for

@@ -88,16 +88,16 @@ class Network(nn.Module):
         return encode(obs.flatten(0, 1), self.members)
 
     def takes_sparse(self, obs: Tensor) -> bool:
-        """Whether observations like these are listed by their ones."""
+        """True if observations like these are listed by their ones."""
         binary = obs.dtype == torch.bool and obs.device.type == "cpu"
         return binary and self.fast and self.spec.torso == "mlp"
 
     def features(self, obs: Observations) -> dict[str, list[Tensor]]:
-        """What every hidden layer of every branch hands on, see :meth:`Body.features`."""
+        """Outputs of every hidden layer of every branch, see :meth:`Body.features`."""
         return self._per_branch(Body.features, obs)
 
     def activations(self, obs: Observations) -> dict[str, list[Tensor]]:
-        """What every hidden layer's units do, see :meth:`Body.activations`."""
+        """Activations of every hidden layer's units, see :meth:`Body.activations`."""
         return self._per_branch(Body.activations, obs)
 
     def preactivations(self, obs: Observations) -> dict[str, list[Tensor]]:

@@ -1,6 +1,6 @@
-"""What an agent tells its interventions: Adam's constants, and how its time runs.
+"""Settings that an agent gives its interventions: Adam's constants, and its units of time.
 
-A strength only means something over time, and agents differ in updates per environment step by a
+A strength has a meaning only over time, and agents differ in updates per environment step by a
 factor of 80. So settings of interventions that are times have a unit: a plain number is environment
 steps of one member, `Tasks(0.1)` a tenth of a task, `Targets(1)` from one change of the targets to
 the next. In text these are `10000`, `0.1tasks` and `1targets`.
@@ -23,11 +23,11 @@ TASK_STEPS = 500_000.0
 
 
 class _Unit(float):
-    """A number of something other than environment steps."""
+    """A time in another unit than environment steps."""
 
     name: ClassVar[str]
     wanted: ClassVar[str]
-    """What a value of another type is told to be."""
+    """Words for a value of this type, in messages."""
 
     @classmethod
     def from_text(cls, text: str) -> Self | None:
@@ -97,7 +97,7 @@ class OptimizerSettings:
 
     @property
     def fused(self) -> bool:
-        """Whether to ask for torch's fused kernels; measured fastest on CPU and on CUDA."""
+        """True to use torch's fused kernels; measured fastest on CPU and on CUDA."""
         return True
 
     @property

@@ -66,7 +66,7 @@ def assign(
         parameter: (M, ...) a parameter of `learner.network`.
         value: number or tensor, broadcasting to the parameter.
         mask: bool, broadcasting to the parameter; None writes all entries.
-        moments: whether to zero the optimiser's state of these entries: every tensor of the
+        moments: zero the optimiser's state of these entries: every tensor of the
             parameter's shape and, without a mask, also the step count.
     """
     for copy in with_targets(learner, parameter):
@@ -134,7 +134,7 @@ def require_own_outputs(network: Network, name: str) -> None:
 
     Args:
         network: any network.
-        name: who wants to take units out.
+        name: name of the intervention, for the message.
 
     Raises:
         ValueError: for a residual network.
@@ -164,7 +164,7 @@ def outgoing(network: Network, layer: nn.Module) -> list[Any]:
 
 @torch.no_grad()
 def outgoing_magnitude(network: Network, layer: Any) -> Tensor:
-    """How strongly each feature of a hidden layer is read: the mean absolute outgoing weight.
+    """Mean absolute outgoing weight of each feature of a hidden layer.
 
     Returns:
         (M, features); the sum over readers where branches share the layer.
@@ -193,7 +193,7 @@ def unit_activity(features: Tensor, activation: Activation) -> Tensor:
 
     Args:
         features: (M, B, features) or (M, B, channels, H, W) activations.
-        activation: what produced them.
+        activation: the layer's activation.
 
     Returns:
         (M, B, units) or (M, B * H * W, units), never negative.
@@ -237,7 +237,7 @@ def reset_units(
         fresh: (M, units, in, ...) a new draw of the layer's weight; see `fresh_weight`.
         mean: (M, features) mean activations, whose contribution moves into the readers' biases;
             readers without a bias lose it.
-        moments: whether to zero the optimiser's state of all these entries.
+        moments: zero the optimiser's state of all these entries.
 
     Raises:
         ValueError: for a residual network.

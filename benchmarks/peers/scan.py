@@ -1,4 +1,4 @@
-"""What the peers written in JAX share: a compiled scan over actions drawn beforehand."""
+"""Common part of the peers written in JAX: a compiled scan over actions drawn beforehand."""
 
 from __future__ import annotations
 

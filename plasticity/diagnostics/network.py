@@ -96,7 +96,7 @@ def _owners(branches: Mapping[str, Any]) -> dict[str, str]:
 def _by_layer(
     owners: Mapping[str, str], found: Mapping[str, Sequence[Tensor]]
 ) -> dict[str, Tensor]:
-    """What was found in every layer of every branch, as samples (M, B, n), by body and layer."""
+    """Results of every layer of every branch, as samples (M, B, n), by body and layer."""
     return {
         f"{body}/layer{index}": _units_last(values)
         for body, branch in owners.items()
@@ -121,7 +121,7 @@ def _units_last(features: Tensor) -> Tensor:
 
 
 def _order(network: Any, owners: Mapping[str, str], probe: Tensor) -> dict[str, Tensor]:
-    """What GroupSort does, where the network shows its pre-activations."""
+    """Inputs of GroupSort, where the network shows its pre-activations."""
     preactivations = getattr(network, "preactivations", None)
     size = ACTIVATIONS[network.spec.activation].group if preactivations is not None else 1
     if preactivations is None or size == 1:

@@ -58,7 +58,7 @@ class Diagnostic(Generic[L]):
     """A number of a layer."""
 
     function: Callable[[L], Tensor]
-    """From what is known of the layer to (M,)."""
+    """From the data of a layer to (M,)."""
     of: type[L]
     """`Weights`, of layers and heads; `Features`, of hidden layers; `Sorted`, of sorting ones."""
 

@@ -1,4 +1,4 @@
-"""What singular values say about weights and features.
+"""Measures of weights and features from their singular values.
 
 `singular_values_of` does the costly part once, for many matrices together; the other functions take
 its results, tensors (..., k) in descending order. A matrix that is not finite has NaN singular

@@ -1,4 +1,4 @@
-"""Which units take part: dormant, dead and never-sorting ones.
+"""Dormant and dead units, and groups that never sort.
 
 A features tensor is (..., B, n): n units over a batch of B. The masks here are the ones that
 recycling interventions use, so that what is plotted is what is reset.

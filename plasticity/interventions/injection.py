@@ -179,7 +179,7 @@ class PlasticityInjection(Intervention):
 
     @torch.no_grad()
     def after_step(self, learner: Learner, obs: Observations) -> None:
-        """Undo what the optimiser did to resting entries (decay, say); inject when it is time."""
+        """Restore resting entries after the optimiser's step; inject when it is time."""
         before = self._done(learner, learner.updates - 1)
         for name, parameter, resting in self._resting(learner, before):
             parameter.copy_(torch.where(resting, self.state[name], parameter))

@@ -1,4 +1,4 @@
-"""What an intervention is: a small class whose hooks the learner calls.
+"""Base of interventions: small classes whose hooks the learner calls.
 
 Every hook is optional and does nothing by default. Hooks loop over `learner.network.branches`, so
 an intervention acts on every branch of every algorithm alike; heads are known by construction and
@@ -51,7 +51,7 @@ HOOKS = (
     "edited",
     "boundary",
 )
-"""What a class may override, in the order of an update; `rewrite` is that of `StepWrapper`."""
+"""Hooks that a class may override, in the order of an update; `rewrite` is of `StepWrapper`."""
 
 INTERVENTIONS: Registry[type[Intervention]] = Registry("intervention")
 """Every intervention by its name; a subclass with a name of its own registers itself."""
@@ -59,13 +59,13 @@ INTERVENTIONS: Registry[type[Intervention]] = Registry("intervention")
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the registry knows about an intervention besides its fields."""
+    """Properties of an intervention besides its fields."""
 
     paper: str = "-"
     needs_boundary: bool = False
-    """Whether it acts only when told of task switches, which makes a run task-aware."""
+    """True if it acts only when told of task switches, which makes a run task-aware."""
     probe: bool = False
-    """Whether it runs the network on a batch of observations of its own accord."""
+    """True if it runs the network on a batch of observations itself."""
     state: str = "-"
     """Tensors that it keeps besides the optimiser's, in words."""
     cost: str = "none"
@@ -74,9 +74,9 @@ class Metadata:
     """Settings with which it starts for DQN, `field=value,...`; a class's defaults are those for
     PPO and the classifier. Times need none: they are given in tasks or targets."""
     optimizer_alone: bool = False
-    """Whether its edits are those that the protocol makes at switches in all arms alike."""
+    """True if its edits are those that the protocol makes at switches in all arms."""
     preserves_function: bool = False
-    """Whether a boundary leaves the network's outputs as they were."""
+    """True if a boundary leaves the network's outputs as they were."""
 
 
 @dataclass
@@ -91,13 +91,13 @@ class Intervention:
     name: ClassVar[str] = "none"
     metadata: ClassVar[Metadata] = Metadata()
     traits: ClassVar[Set[Trait]] = frozenset()
-    """What it does, by which it is judged to go with others; added to those of its bases."""
+    """Traits that decide which others it can be combined with; added to those of its bases."""
     hooks: ClassVar[frozenset[str]] = frozenset()
     """The hooks that the class overrides; the learner calls no others."""
     source: ClassVar[str] = "-"
     """The paper it comes from."""
     static: ClassVar[bool] = False
-    """Whether its hooks run the same operations on the same memory at every update, whatever the
+    """True if its hooks run the same operations on the same memory at every update, whatever the
     number of the update, so that a CUDA graph may replay them."""
     limits: ClassVar[Mapping[str, str]] = {}
     """Field to what its value must be, see `neoteny.core.options`; a subclass adds to those of its
@@ -141,7 +141,7 @@ class Intervention:
 
     @property
     def resets_as_all_do(self) -> bool:
-        """Whether all that it does is done in every arm whose runs have `reset_optimizer`."""
+        """True if all its edits are made in every arm whose runs have `reset_optimizer`."""
         return self.metadata.optimizer_alone and self.needs_boundaries
 
     @property
@@ -176,7 +176,7 @@ class Intervention:
         """Edit weights after the optimiser's step."""
 
     def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
-        """Somebody has moved weights other than by a step: what was known of them is out of date.
+        """Drop what is stored about weights that were changed other than by a step.
 
         Args:
             learner: owner of the network.
@@ -189,11 +189,11 @@ class Intervention:
 
     @property
     def activity(self) -> Tensor:
-        """How much it has done so far, (M,) in units of the class; above 0 once it acted."""
+        """Amount of its edits so far, (M,) in units of the class; above 0 once it acted."""
         return self.state["activity"]
 
     def measured(self) -> dict[str, Tensor]:
-        """What is recorded of it now and then: name to (M,)."""
+        """Measurements for the record: name to (M,)."""
         return {"activity": self.activity}
 
     def strength(self, settings: OptimizerSettings) -> dict[str, float]:

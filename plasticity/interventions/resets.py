@@ -49,7 +49,7 @@ class Timed(Intervention):
         self.needs_boundaries = self.period is None
 
     def start(self, learner: Learner) -> None:
-        """Find out whether the agent has targets that change within a task."""
+        """Read from the settings if the agent has targets that change within a task."""
         super().start(learner)
         self.needs_boundaries = self.acts_every(learner.settings) is None
 

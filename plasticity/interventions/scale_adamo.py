@@ -28,8 +28,8 @@ PARAMETER = "hidden_scales"
 class ScaleAdamO(AdamOIntervention):
     """AdamO in which each hidden layer computes alpha (V x + c), with V isometric and alpha learnt.
 
-    The network's weights and biases are the products alpha V and alpha c, so that nobody who reads
-    the network needs to know. For the optimiser's step alone they are taken apart into V, c and
+    The network's weights and biases are the products alpha V and alpha c, so that code that reads
+    the network needs no change. For the optimiser's step alone they are taken apart into V, c and
     alpha, whose gradients follow by the chain rule, clipped like the network's.
     """
 

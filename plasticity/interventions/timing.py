@@ -1,4 +1,4 @@
-"""How often interventions act within a task, in words: for the start of a run and for the docs."""
+"""Frequency of interventions within a task, in words: for the start of a run and for the docs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST = 40.0
 
 
 def how_often(intervention: Intervention, settings: OptimizerSettings) -> str:
-    """When and how fast it acts, such as "10.3 times a task"; empty if it does nothing at all."""
+    """Times and speed of an intervention, such as "10.3 times a task"; empty if it does nothing."""
     if not intervention.hooks:
         return ""
     parts = [_acts(intervention.acts_every(settings), settings)]
@@ -32,7 +32,7 @@ def how_often(intervention: Intervention, settings: OptimizerSettings) -> str:
 
 
 def inert(intervention: Intervention, settings: OptimizerSettings) -> str:
-    """Why it does nothing, or nothing within a task; empty if it acts."""
+    """Reason that it does nothing, or nothing within a task; empty if it acts."""
     every = intervention.acts_every(settings)
     task = settings.updates_per_task
     rate = intervention.strength(settings).get("decay_rate")

@@ -1,7 +1,7 @@
-"""Which interventions go together: each declares its traits, and pairs of traits exclude another.
+"""Conflicts of interventions: each declares its traits, and pairs of traits exclude each other.
 
-A new intervention says what it does to the network and is judged against all others by that; none
-of them has to know its name.
+A new intervention declares its traits, and its conflicts with all others follow from them; no other
+class has to know its name.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ EXCLUSIVE: frozenset[frozenset[Trait]] = frozenset(
 
 
 def why_not(one: Collection[Trait], other: Collection[Trait]) -> tuple[Trait, Trait] | None:
-    """Why two interventions do not go together.
+    """Traits for which two interventions do not go together.
 
     Args:
         one: Traits of the one.

@@ -130,7 +130,7 @@ class ContinualBackprop(Intervention):
     samples: int = 256
     """Largest number of a minibatch's samples that the means are taken over."""
     moments: bool = True
-    """Whether new units start without moments; the authors' code keeps those of the old unit."""
+    """Start new units without moments; the authors' code keeps those of the old unit."""
 
     def start(self, learner: Learner) -> None:
         """Begin with units of age 0."""
@@ -152,7 +152,7 @@ class ContinualBackprop(Intervention):
 
     @torch.no_grad()
     def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
-        """Units that another has drawn anew are new, and what is known of them is of others."""
+        """Begin anew with the units that another intervention has drawn."""
         for branch, index, own in hidden_layers(learner.network):
             if own is layer:
                 parts = self._parts(branch, index)
@@ -335,7 +335,7 @@ class SNR(Timed):
 
     @torch.no_grad()
     def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
-        """New units have no past, whoever has drawn them."""
+        """Forget the past of units that were drawn anew."""
         for branch, index, own in hidden_layers(learner.network):
             if own is layer:
                 silence, gaps = (self.state[f"{branch}/{index}/{p}"] for p in ("silence", "gaps"))
