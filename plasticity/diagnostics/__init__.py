@@ -1,5 +1,33 @@
 """Diagnostics of plasticity: pure functions of tensors, and `diagnose` for a whole network."""
 
+from neoteny.plasticity.diagnostics.changes import (
+    distance_to_init,
+    relative_change,
+    update_to_weight_ratio,
+)
+from neoteny.plasticity.diagnostics.churn import greedy_flips, policy_churn, value_churn
+from neoteny.plasticity.diagnostics.curvature import (
+    hessian_extremes,
+    hessian_trace,
+    hessian_vector_product,
+)
+from neoteny.plasticity.diagnostics.features import (
+    feature_norm,
+    feature_variance,
+    numerical_rank,
+    participation_ratio,
+    saturated_fraction,
+    sparsity,
+    srank,
+)
+from neoteny.plasticity.diagnostics.gradients import (
+    gradient_cosines,
+    gradient_covariance,
+    gradient_dormant_fraction,
+    gradient_dormant_mask,
+    one_step_gain,
+    per_sample_gradients,
+)
 from neoteny.plasticity.diagnostics.network import change_between, diagnose
 from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS, Features, Sorted, Weights
 from neoteny.plasticity.diagnostics.spectra import (
@@ -32,16 +60,38 @@ __all__ = [
     "dead_fraction",
     "dead_mask",
     "diagnose",
+    "distance_to_init",
     "dormant_fraction",
     "dormant_mask",
     "effective_rank",
+    "feature_norm",
+    "feature_variance",
     "frobenius_norm",
     "frozen_order_fraction",
+    "gradient_cosines",
+    "gradient_covariance",
+    "gradient_dormant_fraction",
+    "gradient_dormant_mask",
     "gram_deviation",
+    "greedy_flips",
+    "hessian_extremes",
+    "hessian_trace",
+    "hessian_vector_product",
+    "numerical_rank",
+    "one_step_gain",
+    "participation_ratio",
+    "per_sample_gradients",
+    "policy_churn",
+    "relative_change",
+    "saturated_fraction",
     "sigma_max",
     "sigma_min",
     "singular_values",
     "singular_values_of",
+    "sparsity",
     "spectral_deviation",
+    "srank",
     "stable_rank",
+    "update_to_weight_ratio",
+    "value_churn",
 ]
