@@ -1,6 +1,7 @@
 """Keeping networks plastic: isometric layers, AdamO, interventions and diagnostics."""
 
 from neoteny.plasticity.adamo import AdamO
+from neoteny.plasticity.diagnostics import diagnose
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.isometry import (
     effective_strength,
@@ -30,6 +31,7 @@ __all__ = [
     "IsoConv2d",
     "IsoLinear",
     "MaxMin",
+    "diagnose",
     "effective_strength",
     "gram_deviation",
     "groupsort",

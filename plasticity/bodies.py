@@ -98,7 +98,7 @@ class Body(nn.Module):
         """The layers, typed."""
         return cast(list[IsoLayer], list(self.layers))
 
-    def _steps(self, x: Observations) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def steps(self, x: Observations) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Pre-activation, activation and features of every layer; the next one reads the last."""
         for layer, norm, share, flatten in zip(
             self.hidden, self.norms, self.shares, self.flattens, strict=True
@@ -113,15 +113,15 @@ class Body(nn.Module):
 
     def preactivations(self, x: Observations) -> list[Tensor]:
         """Inputs of each hidden layer's activation, from the first layer to the last."""
-        return [z for z, _, _ in self._steps(x)]
+        return [z for z, _, _ in self.steps(x)]
 
     def activations(self, x: Observations) -> list[Tensor]:
         """Activations of the units of each hidden layer; a residual one adds its input to them."""
-        return [h for _, h, _ in self._steps(x)]
+        return [h for _, h, _ in self.steps(x)]
 
     def features(self, x: Observations) -> list[Tensor]:
         """Outputs of each hidden layer, (M, B, features) or (M, B, channels, H, W)."""
-        return [out for _, _, out in self._steps(x)]
+        return [out for _, _, out in self.steps(x)]
 
     def forward(self, x: Observations) -> Tensor:
         """The last layer's features, (M, B, outputs)."""

@@ -219,7 +219,8 @@ class IsoConv2d(IsoLayer):
         """Map (M, B, C, H, W) to (M, B, out, H', W'); without members, as `nn.Conv2d`."""
         if self.members is None:
             return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
-        if self.members == 1:
+        members = len(self.weight)  # fewer than self.members where one is looked at alone
+        if members == 1:
             bias = None if self.bias is None else self.bias.squeeze(0)
             alone = F.conv2d(x.squeeze(0), self.weight.squeeze(0), bias, self.stride, self.padding)
             return alone.unsqueeze(0)
@@ -234,6 +235,6 @@ class IsoConv2d(IsoLayer):
             None if self.bias is None else self.bias.flatten(),
             self.stride,
             self.padding,
-            groups=self.members,
+            groups=members,
         )
-        return torch.unflatten(out, 1, (self.members, -1)).transpose(0, 1)
+        return torch.unflatten(out, 1, (members, -1)).transpose(0, 1)

@@ -28,7 +28,21 @@ from neoteny.plasticity.diagnostics.gradients import (
     one_step_gain,
     per_sample_gradients,
 )
-from neoteny.plasticity.diagnostics.network import change_between, diagnose
+from neoteny.plasticity.diagnostics.jacobian import (
+    jacobian_summary,
+    jacobians,
+    linear_jacobian,
+)
+from neoteny.plasticity.diagnostics.kernel import (
+    LinearMap,
+    kernel_alignment,
+    kernel_by_jacobian,
+    kernel_by_layers,
+    kernel_drift,
+    kernel_summary,
+)
+from neoteny.plasticity.diagnostics.model import GROUPS, diagnose
+from neoteny.plasticity.diagnostics.network import change_between
 from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS, Features, Sorted, Weights
 from neoteny.plasticity.diagnostics.spectra import (
     condition_number,
@@ -41,6 +55,7 @@ from neoteny.plasticity.diagnostics.spectra import (
     spectral_deviation,
     stable_rank,
 )
+from neoteny.plasticity.diagnostics.tangent import tangent_kernels
 from neoteny.plasticity.diagnostics.units import (
     dead_fraction,
     dead_mask,
@@ -52,7 +67,9 @@ from neoteny.plasticity.isometry import gram_deviation
 
 __all__ = [
     "DIAGNOSTICS",
+    "GROUPS",
     "Features",
+    "LinearMap",
     "Sorted",
     "Weights",
     "change_between",
@@ -77,6 +94,14 @@ __all__ = [
     "hessian_extremes",
     "hessian_trace",
     "hessian_vector_product",
+    "jacobian_summary",
+    "jacobians",
+    "kernel_alignment",
+    "kernel_by_jacobian",
+    "kernel_by_layers",
+    "kernel_drift",
+    "kernel_summary",
+    "linear_jacobian",
     "numerical_rank",
     "one_step_gain",
     "participation_ratio",
@@ -92,6 +117,7 @@ __all__ = [
     "spectral_deviation",
     "srank",
     "stable_rank",
+    "tangent_kernels",
     "update_to_weight_ratio",
     "value_churn",
 ]

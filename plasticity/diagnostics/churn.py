@@ -27,13 +27,15 @@ def policy_churn(before: Tensor, after: Tensor, normalised: bool = False) -> Ten
     "Improving deep reinforcement learning by reducing the chain effect of value and policy churn"
     (2024).
     """
-    old, new = before.log_softmax(-1), after.log_softmax(-1)
+    old: Tensor = before.log_softmax(-1)
+    new: Tensor = after.log_softmax(-1)
     p = old.exp()
     # A probability of 0 adds nothing, whatever the other logarithm.
     difference = torch.where(p > 0, p * (old - new), 0.0).sum(-1).mean(-1)
     if not normalised:
         return difference
-    return difference / torch.special.entr(p).sum(-1).mean(-1)
+    entropy: Tensor = torch.special.entr(p)
+    return difference / entropy.sum(-1).mean(-1)
 
 
 def greedy_flips(before: Tensor, after: Tensor) -> Tensor:

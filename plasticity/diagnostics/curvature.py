@@ -33,7 +33,7 @@ def hessian_vector_product(
     pull = vjp(grad(loss), point)[1]  # H is symmetric, so rows are columns
 
     def product(vector: Tensor) -> Tensor:
-        parts = vector.split(sizes)
+        parts = torch.split(vector, sizes)
         tangent = {
             name: part.view_as(value)
             for part, (name, value) in zip(parts, point.items(), strict=True)

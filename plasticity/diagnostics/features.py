@@ -24,7 +24,8 @@ def feature_norm(features: Tensor) -> Tensor:
 
     Source: Lyle et al., "Disentangling the causes of plasticity loss in neural networks" (2024).
     """
-    return features.norm(dim=-1).mean(-1)
+    norms: Tensor = torch.linalg.vector_norm(features, dim=-1)
+    return norms.mean(-1)
 
 
 def feature_variance(features: Tensor) -> Tensor:

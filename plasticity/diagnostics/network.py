@@ -14,7 +14,7 @@ from neoteny.plasticity.surgery import unit_activity
 
 
 @torch.no_grad()
-def diagnose(
+def measure_network(
     network: Any, probe: Tensor, scale: float = 1.0, tau: float = 0.025
 ) -> dict[str, Tensor]:
     """Measure every layer's weights and every hidden activation on a probe batch.
@@ -49,18 +49,41 @@ def diagnose(
     if getattr(getattr(network, "spec", None), "residual", False):
         units = _by_layer(owners, network.activations(probe))
     weights = _weights(network.branches, owners)
-    matrices = [*weights.values(), *features.values()]
-    spectra = singular_values_of(matrices)
+    activation = ACTIVATIONS[getattr(getattr(network, "spec", None), "activation", "relu")]
+    activity = {key: unit_activity(h, activation) for key, h in units.items()}
+    report = measure_layers(weights, features, activity, scale, tau)
+    report |= _order(network, owners, probe)
+    return {f"plasticity/{key}": value.float() for key, value in report.items()}
+
+
+def measure_layers(
+    weights: Mapping[str, Tensor],
+    features: Mapping[str, Tensor],
+    activity: Mapping[str, Tensor],
+    scale: float,
+    tau: float,
+) -> dict[str, Tensor]:
+    """Measure weights and features of all layers, with one eigenvalue call per size.
+
+    Args:
+        weights: matrices (M, out, in) by layer.
+        features: what layers hand on, (M, B, n).
+        activity: absolute activation (M, B, units) of each unit of the layers in `features`.
+        scale: target squared singular value.
+        tau: threshold of dormant units.
+
+    Returns:
+        "<layer>/<name>" to (M,).
+    """
+    spectra = singular_values_of([*weights.values(), *features.values()])
     report: dict[str, Tensor] = {}
     for (key, matrix), sigma in zip(weights.items(), spectra[: len(weights)], strict=True):
         found = DIAGNOSTICS.measure(Weights(matrix, sigma, scale))
         report |= {f"{key}/{name}": value for name, value in found.items()}
-    activation = ACTIVATIONS[getattr(getattr(network, "spec", None), "activation", "relu")]
-    for (key, h), sigma in zip(units.items(), spectra[len(weights) :], strict=True):
-        found = DIAGNOSTICS.measure(Features(h, sigma, unit_activity(h, activation), tau))
+    for (key, h), sigma in zip(features.items(), spectra[len(weights) :], strict=True):
+        found = DIAGNOSTICS.measure(Features(h, sigma, activity[key], tau))
         report |= {f"{key}/{name}": value for name, value in found.items()}
-    report |= _order(network, owners, probe)
-    return {f"plasticity/{key}": value.float() for key, value in report.items()}
+    return report
 
 
 @torch.no_grad()

@@ -1,0 +1,141 @@
+"""Any model as a pure function of its parameters, for torch.func."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _NormBase
+
+from neoteny.core.errors import InputError
+from neoteny.plasticity.networks import Network
+
+__all__ = ["Forward", "ModelFunction", "in_mode", "named_outputs"]
+
+Forward = Callable[[Any, Tensor], Any]
+"""Applies a model to a batch: a tensor, several, or a dictionary of tensors by branch."""
+
+
+def named_outputs(found: Any) -> dict[str, Tensor]:
+    """Outputs by branch: one tensor is `model`, several are `output0`, `output1`, ...
+
+    Raises:
+        ValueError: if there is no tensor of floats among them.
+    """
+    if isinstance(found, Tensor):
+        found = {"model": found}
+    elif isinstance(found, tuple | list):
+        found = {f"output{index}": value for index, value in enumerate(found)}
+    known = dict(found) if isinstance(found, Mapping) else {}
+    kept = {
+        name: value
+        for name, value in known.items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    if not kept:
+        raise InputError(
+            f"the model gives {type(found).__name__} without tensors of floats: give "
+            "forward=lambda model, batch: {'policy': ..., 'value': ...}"
+        )
+    return kept
+
+
+def _call(model: Any, batch: Tensor) -> Any:
+    return model(batch)
+
+
+def _network_outputs(network: Network, batch: Tensor) -> dict[str, Tensor]:
+    """Every branch's head on (M, B, *obs), without the fused kernels."""
+    x = network.spec.arrange(batch).to(next(network.parameters()).dtype)
+    features = {body: body(x) for body in network.bodies}
+    return {name: branch.head(features[branch.body]) for name, branch in network.branches.items()}
+
+
+class _Called(nn.Module):
+    """A model with the way it is applied."""
+
+    def __init__(self, model: nn.Module, forward: Forward) -> None:
+        super().__init__()
+        self.model = model
+        self.apply_model = forward
+
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        return named_outputs(self.apply_model(self.model, batch))
+
+
+class ModelFunction:
+    """A model as a function of one member's parameters and a batch.
+
+    Args:
+        model: any module; it is not changed.
+        forward: applies it, `model(batch)` by default. `Network` has its own.
+        members: whether batches, parameters and outputs have a leading axis of members.
+    """
+
+    def __init__(
+        self, model: nn.Module, forward: Forward | None = None, members: bool = False
+    ) -> None:
+        own = isinstance(model, Network)
+        self.members = members or own
+        self.forward: Forward = forward or (_network_outputs if own else _call)
+        self.module = _Called(model, self.forward)
+
+    def parameters(self, model: nn.Module | None = None) -> dict[str, Tensor]:
+        """What is trained, each (M, ...), of this model or of another one of its architecture."""
+        source = self.module if model is None else _Called(model, self.forward)
+        found = {n: p.detach() for n, p in source.named_parameters() if p.requires_grad}
+        return found if self.members else {n: p.unsqueeze(0) for n, p in found.items()}
+
+    def constants(self, model: nn.Module | None = None) -> dict[str, Tensor]:
+        """Buffers and parameters that are not trained."""
+        source = self.module if model is None else _Called(model, self.forward)
+        frozen = {n: p.detach() for n, p in source.named_parameters() if not p.requires_grad}
+        return frozen | dict(source.named_buffers())
+
+    def __call__(self, state: Mapping[str, Tensor], batch: Tensor) -> dict[str, Tensor]:
+        """Outputs (B, k) of each branch for (B, *in) and one member's parameters, without an axis.
+
+        Constants of the state stand for those of the model.
+        """
+        found: dict[str, Tensor]
+        if self.members:
+            lifted = {name: value.unsqueeze(0) for name, value in state.items()}
+            found = functional_call(self.module, lifted, (batch.unsqueeze(0),))
+            found = {name: value.squeeze(0) for name, value in found.items()}
+        else:
+            found = functional_call(self.module, dict(state), (batch,))
+        return {name: value.reshape(len(batch), -1) for name, value in found.items()}
+
+
+@contextmanager
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Put all modules into training or evaluation mode for a while, as pure functions.
+
+    In training mode batch norms use the statistics of the batch and leave their running ones as
+    they are. Attention takes the plain path, which every transform knows.
+    """
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    norms = [module for module in modules if isinstance(module, _NormBase)]
+    tracks = [norm.track_running_stats for norm in norms]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        stack.callback(_set, norms, "track_running_stats", tracks)
+        stack.callback(_set, modules, "training", modes)
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        torch.backends.mha.set_fastpath_enabled(False)
+        _set(modules, "training", [training] * len(modules))
+        if training:
+            _set(norms, "track_running_stats", [False] * len(norms))
+        yield
+
+
+def _set(modules: list[Any], name: str, values: list[bool]) -> None:
+    for module, value in zip(modules, values, strict=True):
+        setattr(module, name, value)

@@ -1,0 +1,172 @@
+"""Jacobians of layers and whole networks, sample by sample, and what their singular values say.
+
+A layer's Jacobian is the derivative of what it hands on with respect to what it is given: weights
+times activation pattern, with norms and skips. It is computed in two ways, which agree: by
+products, where a layer is linear and its activation known (`linear_jacobian`), and by autograd for
+anything else (`jacobians`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from neoteny.plasticity.activations import Activation
+from neoteny.plasticity.diagnostics.spectra import singular_values_of
+
+__all__ = ["jacobian_summary", "jacobians", "jacobians_led", "linear_jacobian", "normalised"]
+
+
+def jacobians(outputs: Tensor, inputs: Sequence[Tensor], lead: int = 2) -> list[Tensor]:
+    """Jacobian of every sample's outputs with respect to tensors that they were computed from.
+
+    Samples and members must not depend on each other, so batch norms have to be in evaluation
+    mode.
+
+    Cost: a backward pass from the outputs to the inputs for each of the `out` outputs.
+
+    Args:
+        outputs: (M, B, *out) in a graph of autograd.
+        inputs: tensors (M, B, *in) in that graph.
+        lead: number of axes before those of outputs and inputs; 1 without members.
+
+    Returns:
+        (M, B, out, in) for each input, axes of images flattened; 0 where outputs do not depend on
+        it.
+    """
+    flat = outputs.reshape(*outputs.shape[:lead], -1)
+    rows = []
+    for index in range(flat.shape[-1]):
+        found = torch.autograd.grad(
+            flat[..., index].sum(), inputs, retain_graph=True, allow_unused=True
+        )
+        rows.append(
+            [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
+        )
+    return [
+        torch.stack([g.reshape(*g.shape[:lead], -1) for g in column], lead)
+        for column in zip(*rows, strict=True)
+    ]
+
+
+def jacobians_led(outputs: Tensor, inputs: list[Tensor], members: bool) -> list[Tensor]:
+    """Jacobians (M, B, out, in) of tensors with or without an axis of members."""
+    if members:
+        return jacobians(outputs, inputs)
+    return [jacobian.unsqueeze(0) for jacobian in jacobians(outputs, inputs, 1)]
+
+
+@torch.no_grad()
+def linear_jacobian(
+    weight: Tensor,
+    preactivations: Tensor,
+    activation: Activation,
+    norm: tuple[Tensor, Tensor] | None = None,
+    share: float | None = None,
+) -> Tensor:
+    """Jacobian of act(norm(W x + b)), with a skip x + share * act(...), by products.
+
+    Cost: one product of the size of the weight for each sample with a norm, none without.
+
+    Args:
+        weight: (M, out, in).
+        preactivations: (M, B, out), what the activation is applied to.
+        activation: known by `ACTIVATIONS`; elementwise, a concatenation of elementwise functions,
+            or a sort of groups.
+        norm: the sums W x + b (M, B, out) before a layer norm, and its gain (M, out).
+        share: share of the activation in a residual layer.
+
+    Returns:
+        (M, B, features, in), where an activation with two features a unit has 2 out of them.
+
+    Source: Pennington, Schoenholz, Ganguli, "Resurrecting the sigmoid in deep learning through
+    dynamical isometry" (2017), for J = D W.
+    """
+    batch = preactivations.shape[1]
+    rows = weight.unsqueeze(1).expand(-1, batch, -1, -1)
+    if norm is not None:
+        rows = normalised(rows, *norm)
+    if activation.group > 1:
+        rows = _sorted(rows, preactivations, activation.group)
+    else:
+        slopes = _slopes(preactivations, activation)
+        rows = torch.cat([slope.unsqueeze(-1) * rows for slope in slopes], 2)
+    if share is None:
+        return rows
+    return share * rows + torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device)
+
+
+def normalised(rows: Tensor, sums: Tensor, gain: Tensor, eps: float = 1e-5) -> Tensor:
+    """Jacobian of a layer norm times rows (M, B, out, in) of a Jacobian.
+
+    With x the normalised sums of deviation s, that is gain / s * (rows - their mean over out - x
+    (x . rows) / out).
+
+    Cost: two passes over the rows.
+
+    Args:
+        rows: derivative of the sums.
+        sums: (M, B, out) before the norm.
+        gain: (M, out) of the norm.
+        eps: added to the variance.
+    """
+    centred = sums - sums.mean(-1, keepdim=True)
+    deviation = (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+    x = (centred / deviation).unsqueeze(-1)
+    projected = rows - rows.mean(-2, keepdim=True) - x * (x * rows).mean(-2, keepdim=True)
+    return (gain.unsqueeze(1) / deviation).unsqueeze(-1) * projected
+
+
+def _slopes(z: Tensor, activation: Activation) -> list[Tensor]:
+    """Derivative of each feature of a unit with respect to its pre-activation, each (M, B, out)."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        parts = activation.function(z, 2).chunk(activation.fan, 2)
+        return [torch.autograd.grad(part.sum(), z, retain_graph=True)[0] for part in parts]
+
+
+def _sorted(rows: Tensor, z: Tensor, group: int) -> Tensor:
+    """Rows (M, B, out, in) in the order in which a GroupSort puts units: i, i + out/group, ..."""
+    order = torch.unflatten(z, 2, (group, -1)).argsort(dim=2, stable=True)
+    grouped = torch.unflatten(rows, 2, (group, -1))
+    return grouped.gather(2, order.unsqueeze(-1).expand_as(grouped)).flatten(2, 3)
+
+
+def jacobian_summary(found: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    """Statistics of singular values, each the mean over samples.
+
+    Cost: an eigenvalue problem of the smaller side for each sample, all of one size in one call.
+
+    Args:
+        found: Jacobians (M, B, out, in).
+
+    Returns:
+        For each a dictionary of (M,) float64: `jacobian_sigma_max`, `jacobian_sigma_min`;
+        `jacobian_mean_square`, mean of sigma^2; `jacobian_log_spread`, standard deviation of
+        ln sigma over those above round-off; `jacobian_near_mean`, share of singular values within
+        10 % of their mean. An isometry has 1, 1, 1, 0, 1.
+
+    Source: Pennington, Schoenholz, Ganguli (2017).
+    """
+    spectra = singular_values_of(found)
+    return [_summary(s, j.shape[-2:], j.dtype) for s, j in zip(spectra, found, strict=True)]
+
+
+def _summary(sigma: Tensor, shape: Sequence[int], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Statistics of singular values (M, B, k) of matrices of some shape and type."""
+    kept = sigma > max(shape) * torch.finfo(dtype).eps * sigma[..., :1]
+    count = kept.sum(-1, keepdim=True).clamp(min=1)
+    logs = torch.where(kept, sigma.clamp(min=torch.finfo(sigma.dtype).tiny).log(), 0.0)
+    centre = logs.sum(-1, keepdim=True) / count
+    spread = (torch.where(kept, logs - centre, 0.0).square().sum(-1) / count.squeeze(-1)).sqrt()
+    mean = sigma.mean(-1, keepdim=True)
+    near = ((sigma - mean).abs() <= 0.1 * mean) & (mean > 0)
+    finite = sigma[..., 0].isfinite()
+    each = {
+        "jacobian_sigma_max": sigma[..., 0],
+        "jacobian_sigma_min": sigma[..., -1],
+        "jacobian_mean_square": sigma.square().mean(-1),
+        "jacobian_log_spread": torch.where(finite, spread, torch.nan),
+        "jacobian_near_mean": torch.where(finite, near.to(sigma.dtype).mean(-1), torch.nan),
+    }
+    return {name: value.mean(-1) for name, value in each.items()}

@@ -1,0 +1,230 @@
+"""The empirical neural tangent kernel K = J J^T of parameters to outputs, and what it says.
+
+Rows are samples with their outputs: row b k + j is output j of sample b. Two ways give the same
+kernel up to round-off: the Jacobian itself (`kernel_by_jacobian`), and a sum over linear layers
+(`kernel_by_layers`), which never forms it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import jacrev, vjp, vmap
+
+from neoteny.plasticity.diagnostics.spectra import effective_rank
+
+__all__ = [
+    "LinearMap",
+    "kernel_alignment",
+    "kernel_by_jacobian",
+    "kernel_by_layers",
+    "kernel_drift",
+    "kernel_summary",
+]
+
+MEMORY = 2**28
+"""Bytes that Jacobians may take."""
+
+Function = Callable[[dict[str, Tensor], Tensor], Tensor]
+"""Maps parameters and inputs (B, *in) to outputs (B, k)."""
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """A linear layer that every sample passes once."""
+
+    inputs: Tensor
+    """(M, B, in)."""
+    backward: Tensor
+    """Derivative (M, B, k, out) of the network's k outputs with respect to the layer's."""
+    bias: bool
+    """Whether the layer has a bias."""
+
+
+def kernel_by_jacobian(
+    function: Function,
+    parameters: Mapping[str, Tensor],
+    inputs: Tensor,
+    independent: bool = True,
+    memory: int = MEMORY,
+) -> Tensor:
+    """Kernel of any network, from its Jacobian.
+
+    Rows are computed in chunks that fit into memory. With more than one chunk each pair of chunks
+    costs a Jacobian of its own.
+
+    Cost: B k backward passes of one sample and a product (B k x P) (P x B k); k > 1 outputs are
+    k^2 times as much as one. Dependent samples: B k backward passes of the whole batch.
+
+    Args:
+        function: maps parameters and inputs (B, *in) to outputs (B, k), for one member.
+        parameters: named tensors, P numbers together.
+        inputs: (B, *in).
+        independent: whether a sample's outputs depend on itself alone; not so with a batch norm in
+            training mode.
+        memory: bytes that Jacobians may take; at least one sample is computed at a time.
+
+    Returns:
+        (B k, B k), symmetric.
+
+    Source: Jacot, Gabriel, Hongler, "Neural tangent kernel" (2018).
+    """
+    parameters = {name: value.detach() for name, value in parameters.items()}
+    with torch.no_grad():
+        example = function(parameters, inputs)
+    batch, outputs = example.shape
+    numbers = sum(value.numel() for value in parameters.values())
+    row = numbers * outputs * example.element_size()
+    step = batch if row * batch <= memory else max(1, memory // (2 * row))
+    starts = range(0, batch, step)
+
+    def rows(start: int) -> Tensor:
+        stop = min(start + step, batch)
+        if independent:
+            return _rows_of_samples(function, parameters, inputs[start:stop])
+        return _rows_of_batch(function, parameters, inputs, start, stop)
+
+    kernel = example.new_empty(batch * outputs, batch * outputs)
+    for start in starts:
+        own = rows(start)
+        here = slice(start * outputs, start * outputs + len(own))
+        for other in starts:
+            if other < start:
+                continue
+            block = own @ (own if other == start else rows(other)).T
+            there = slice(other * outputs, other * outputs + block.shape[1])
+            kernel[here, there] = block
+            kernel[there, here] = block.T
+    return kernel
+
+
+def _rows_of_samples(function: Function, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    """Jacobian (B k, P) of independent samples."""
+
+    def one(point: dict[str, Tensor], sample: Tensor) -> Tensor:
+        return function(point, sample.unsqueeze(0)).squeeze(0)
+
+    found = vmap(jacrev(one), in_dims=(None, 0))(parameters, inputs)
+    return torch.cat([value.flatten(0, 1).flatten(1) for value in found.values()], 1)
+
+
+def _rows_of_batch(
+    function: Function, parameters: dict[str, Tensor], inputs: Tensor, start: int, stop: int
+) -> Tensor:
+    """Rows of the samples `start` to `stop` of the Jacobian of samples that share a batch."""
+    outputs, pull = vjp(lambda point: function(point, inputs), parameters)[:2]
+    width = outputs.shape[1]
+    units = torch.eye(outputs.numel(), dtype=outputs.dtype, device=outputs.device)
+    units = units[start * width : stop * width].view(-1, *outputs.shape)
+    found: dict[str, Tensor] = vmap(pull)(units)[0]
+    return torch.cat([value.flatten(1) for value in found.values()], 1)
+
+
+def kernel_by_layers(layers: Sequence[LinearMap]) -> Tensor:
+    """Kernel of a network all of whose parameters belong to linear layers, for all members.
+
+    K is the sum over layers of (H H^T [+ 1 with a bias]) and (B B^T), multiplied entry by entry,
+    with the layer's inputs H and backward derivatives B.
+
+    Cost: for each layer two products of B k rows, B k (in + out) B k; k backward passes for the
+    derivatives.
+
+    Args:
+        layers: all of them, heads included.
+
+    Returns:
+        (M, B k, B k).
+
+    Source: "Preserving Plasticity in Continual Learning via Dynamical Isometry".
+    """
+    total: Tensor | None = None
+    for layer in layers:
+        outputs = layer.backward.shape[2]
+        inner = layer.inputs @ layer.inputs.mT + float(layer.bias)
+        outer = layer.backward.flatten(1, 2)
+        inner = inner.repeat_interleave(outputs, 1).repeat_interleave(outputs, 2)
+        part = inner * (outer @ outer.mT)
+        total = part if total is None else total + part
+    if total is None:
+        raise ValueError("no layers")
+    return total
+
+
+def kernel_summary(kernel: Tensor) -> dict[str, Tensor]:
+    """Statistics of the kernel's eigenvalues.
+
+    Those below n eps lambda_max are round-off and count as 0; n is the number of rows.
+
+    Cost: the eigenvalues of an n x n matrix.
+
+    Args:
+        kernel: (..., n, n).
+
+    Returns:
+        Each (...) float64: `kernel_lambda_max`; `kernel_lambda_min`, the smallest above round-off;
+        `kernel_condition`, their ratio; `kernel_condition_p5`, lambda_max over the 5th percentile
+        of all eigenvalues, infinity if that is round-off; `kernel_rank`, the number above
+        round-off; `kernel_effective_rank`, exp(entropy) of lambda / sum; `kernel_trace`.
+
+    Source: "Preserving Plasticity in Continual Learning via Dynamical Isometry"; the percentile as
+    in the study PLAST.
+    """
+    n = kernel.shape[-1]
+    finite = kernel.isfinite().all(-1).all(-1)
+    safe = torch.where(finite[..., None, None], kernel, 0.0).double()
+    values = torch.linalg.eigvalsh(safe).flip(-1)
+    largest = values[..., 0]
+    kept = values > n * torch.finfo(kernel.dtype).eps * largest.unsqueeze(-1)
+    values = torch.where(kept, values, 0.0)
+    smallest = torch.where(kept, values, torch.inf).amin(-1)
+    smallest = torch.where(kept.any(-1), smallest, 0.0)
+    found = {
+        "kernel_lambda_max": largest,
+        "kernel_lambda_min": smallest,
+        "kernel_condition": largest / smallest,
+        "kernel_condition_p5": largest / values.quantile(0.05, -1),
+        "kernel_rank": kept.sum(-1).double(),
+        "kernel_effective_rank": effective_rank(values),
+        "kernel_trace": values.sum(-1),
+    }
+    return {name: torch.where(finite, value, torch.nan) for name, value in found.items()}
+
+
+def kernel_alignment(kernel: Tensor, targets: Tensor) -> Tensor:
+    """Cosine between the kernel and the kernel y y^T of the targets.
+
+    Cost: one product of a matrix and a vector.
+
+    Args:
+        kernel: (..., B k, B k).
+        targets: (..., B, k) returns, or labels as unit vectors; centre them first if a constant is
+            to be left out.
+
+    Returns:
+        (...) from 0 to 1; 1 if gradient descent moves the outputs along the targets only.
+
+    Source: Cristianini et al., "On kernel-target alignment" (2001).
+    """
+    y = targets.flatten(-2).to(kernel.dtype)
+    along = (y * (kernel @ y.unsqueeze(-1)).squeeze(-1)).sum(-1)
+    return along / (kernel.square().sum((-2, -1)).sqrt() * y.square().sum(-1))
+
+
+def kernel_drift(before: Tensor, after: Tensor) -> Tensor:
+    """Distance 1 - cos of two kernels on the same samples, such as before and after a task.
+
+    Cost: one pass over both.
+
+    Args:
+        before: (..., n, n).
+        after: (..., n, n).
+
+    Returns:
+        (...) from 0, the same up to scale, to 1.
+
+    Source: Fort et al., "Deep learning versus kernel learning" (2020).
+    """
+    inner = (before * after).sum((-2, -1))
+    norms = before.square().sum((-2, -1)) * after.square().sum((-2, -1))
+    return 1 - inner / norms.sqrt()
