@@ -9,6 +9,10 @@ import torch
 from gymnasium.spaces import Box
 
 from neoteny.core.errors import InputError
+from neoteny.core.memory import require_memory
+
+LANE = 500
+"""Bytes that an environment takes with its statistics; most take more."""
 
 
 def member_seeds(seed: int | Sequence[int | None] | None, members: int) -> tuple[int, ...]:
@@ -35,6 +39,27 @@ def positive(name: str, value: int) -> None:
     """Refuses what is not an integer above 0."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
         raise InputError(f"{name} is {value!r}: it must be an integer above 0")
+
+
+def batch_size(
+    num_envs: int, members: int, device: torch.device | str, each: int = LANE
+) -> tuple[int, int]:
+    """Lanes of a member and members, once there is room for all of them.
+
+    Args:
+        num_envs: lanes per member.
+        members: number of members.
+        device: where they live.
+        each: bytes that a lane takes at the least.
+
+    Raises:
+        ValueError: if one is not an integer above 0, or they are more than the memory holds.
+    """
+    for name, value in (("num_envs", num_envs), ("members", members)):
+        positive(name, value)
+    lanes = int(num_envs) * int(members)
+    require_memory(f"{lanes:,} environments", lanes * each, device, "num_envs or members")
+    return int(num_envs), int(members)
 
 
 def step_limit(steps: int | None, name: str = "max_steps") -> int | None:

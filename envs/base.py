@@ -1,6 +1,7 @@
 """TensorEnv: a batch of environments whose state is a flat dict of tensors on one device."""
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -19,10 +20,11 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.core.errors import InputError
 from neoteny.envs.arguments import (
+    LANE,
+    batch_size,
     check_actions,
     lane_mask,
     member_seeds,
-    positive,
     resolve_device,
     step_limit,
 )
@@ -105,12 +107,11 @@ class TensorEnv(LimitedVectorEnv):
         seed: int | Sequence[int] | None = 0,
         max_steps: int | None = None,
     ) -> None:
-        for name, value in (("num_envs", num_envs), ("members", members)):
-            positive(name, value)
-        self.members = int(members)
-        self.lanes = int(num_envs)
-        self.num_envs = self.members * self.lanes
         self.device = resolve_device(device)
+        seen = single_observation_space
+        each = LANE + 2 * math.prod(seen.shape or ()) * np.dtype(seen.dtype).itemsize
+        self.lanes, self.members = batch_size(num_envs, members, self.device, each)
+        self.num_envs = self.members * self.lanes
         self.max_steps = step_limit(max_steps)
         self.final_observations = True
         self.render_lanes: Sequence[int] = range(self.num_envs)

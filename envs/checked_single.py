@@ -3,6 +3,7 @@
 import copy
 import reprlib
 import traceback
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,6 +12,12 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from neoteny.core.errors import InputError
+
+PARTS = {
+    2: "(observation, info)",
+    5: "(observation, reward, terminated, truncated, info)",
+}
+"""What `reset` and `step` return, by the number of parts."""
 
 
 class CheckedSingle(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -50,6 +57,10 @@ class CheckedSingle(gymnasium.Wrapper[Any, Any, Any, Any]):
         try:
             found = self.env.step(action)
         except (Exception, SystemExit) as error:
+            if isinstance(error, TypeError | ValueError | AssertionError) and _by_gymnasium(error):
+                raise InputError(
+                    f"{self._id}: step returned something else than {PARTS[5]}: {error}"
+                ) from error
             self._tell(error, "step")
             raise
         obs, reward, terminated, truncated, _ = self._parts("step", found, 5)
@@ -73,12 +84,8 @@ class CheckedSingle(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _parts(self, method: str, found: Any, count: int) -> Any:
         if isinstance(found, tuple) and len(found) == count and found[0] is not None:
             return found
-        expected = {
-            2: "(observation, info)",
-            5: "(observation, reward, terminated, truncated, info)",
-        }
         raise InputError(
-            f"{self._id}: {method} returned {reprlib.repr(found)}, expected {expected[count]}"
+            f"{self._id}: {method} returned {reprlib.repr(found)}, expected {PARTS[count]}"
         )
 
     def _number(self, name: str, value: Any) -> Any:
@@ -124,3 +131,10 @@ class CheckedSingle(gymnasium.Wrapper[Any, Any, Any, Any]):
                 f" hold, expected {self._box}"
             )
         return cast
+
+
+def _by_gymnasium(error: BaseException) -> bool:
+    """True if Gymnasium's own wrappers raised it, which take apart what an environment returns."""
+    raised = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    package = Path(gymnasium.__file__).parent
+    return raised.parent in (package / "wrappers", package / "utils")

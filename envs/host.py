@@ -15,10 +15,10 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.core.errors import InputError, RunError
 from neoteny.envs.arguments import (
+    batch_size,
     check_actions,
     lane_mask,
     member_seeds,
-    positive,
     resolve_device,
     step_limit,
 )
@@ -27,6 +27,9 @@ from neoteny.envs.host_single import Place, Replayable, host_ids, is_host_id, ma
 from neoteny.envs.workers import Workers
 
 Vectorization = Literal["sync", "async"]
+
+OBJECT, PROCESS = 3_000, 10_000_000
+"""Bytes that an environment takes at the least, in this process and in one of its own."""
 
 
 class HostEnv(LimitedVectorEnv):
@@ -93,14 +96,13 @@ class HostEnv(LimitedVectorEnv):
         bounded: bool = True,
         **options: Any,
     ) -> None:
-        for name, value in (("num_envs", num_envs), ("members", members)):
-            positive(name, value)
         if max_steps is not None:
             options["max_episode_steps"] = step_limit(max_steps) or -1
         _check_vectorization(vectorization, env_timeout)
         if not is_host_id(id):
             raise InputError(f"Gymnasium knows no environment {id!r}{nearest(id, host_ids())}")
-        self.members, self.lanes = int(members), int(num_envs)
+        each = OBJECT if vectorization == "sync" else PROCESS
+        self.lanes, self.members = batch_size(num_envs, members, "cpu", each)
         self.num_envs = self.members * self.lanes
         self.device = resolve_device(device)
         self.final_observations = True
@@ -164,7 +166,7 @@ class HostEnv(LimitedVectorEnv):
         mask = lane_mask(torch.as_tensor(mask).cpu(), self.num_envs, None)
         if mask.any():  # Gymnasium refuses an empty mask
             obs, _ = self._envs.reset(options={"reset_mask": mask})
-            self._obs = torch.as_tensor(obs, device=self.device)
+            self._obs = self._shown(obs)
             self._elapsed[mask] = 0
         return self._obs, {}
 
@@ -175,8 +177,24 @@ class HostEnv(LimitedVectorEnv):
 
     def _begin(self, obs: NDArray[Any]) -> Tensor:
         self._elapsed = np.zeros(self.num_envs, np.int64)
-        self._obs = torch.as_tensor(obs, device=self.device)
+        self._obs = self._shown(obs)
         return self._obs
+
+    def _shown(self, obs: NDArray[Any]) -> Tensor:
+        self._require_finite("observation", obs)
+        return torch.as_tensor(obs, device=self.device)
+
+    def _require_finite(self, what: str, values: NDArray[Any]) -> None:
+        """Names the environment, before its values make a network's weights as bad."""
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            return
+        finite = np.isfinite(values.reshape(self.num_envs, -1))
+        lane = int(np.flatnonzero(~finite.all(1))[0])
+        value = values.reshape(self.num_envs, -1)[lane][~finite[lane]][0]
+        raise RunError(
+            f"{self.id} returned the {what} {value} in lane {lane % self.lanes} of seed"
+            f" {self.seeds[lane // self.lanes]}: mend the environment, or bound what it returns"
+        )
 
     def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Steps every lane and restarts those that finish.
@@ -190,7 +208,8 @@ class HostEnv(LimitedVectorEnv):
         Raises:
             ValueError: if the actions have another shape, or fractions where there are choices.
             ResetNeeded: before the first `reset`.
-            RunError: if a lane was truncated more often than `max_truncations` said.
+            RunError: if a lane was truncated more often than `max_truncations` said, or a reward
+                or an observation is not finite.
         """
         if self._obs is None:
             raise ResetNeeded("step was called before reset: call reset() first")
@@ -199,19 +218,23 @@ class HostEnv(LimitedVectorEnv):
         obs, reward, terminated, truncated, info = self._envs.step(
             actions.astype(self.action_space.dtype)
         )
+        with np.errstate(over="ignore"):
+            reward = np.asarray(reward, np.float32)
+        self._require_finite("reward", reward)
         truncated &= ~terminated
         self._check_limit(truncated)
         self._elapsed[terminated | truncated] = 0
-        self._obs = torch.as_tensor(obs, device=self.device)
+        self._obs = self._shown(obs)
         final = {}
         if self.final_observations:
             before = obs.copy()
             for lane in np.flatnonzero(info.get("_final_obs", ())):
                 before[lane] = info["final_obs"][lane]
+            self._require_finite("observation", before)
             final["final_obs"] = torch.as_tensor(before, device=self.device)
         return (
             self._obs,
-            torch.as_tensor(reward, dtype=torch.float32, device=self.device),
+            torch.as_tensor(reward, device=self.device),
             torch.as_tensor(terminated, device=self.device),
             torch.as_tensor(truncated, device=self.device),
             final,

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from neoteny.core.errors import InputError
+from neoteny.core.memory import require_memory
+from neoteny.envs.arguments import LANE
 from neoteny.experiments.config import RunConfig
 
-__all__ = ["memory", "require_room", "require_room_to_record"]
+__all__ = ["require_room", "require_room_to_record"]
 
-LANE = 500
-"""Bytes that an environment takes with its statistics; most take more."""
 COPIES = 4 * 4
 """Bytes of a weight, its gradient and two moments."""
 
@@ -28,11 +24,12 @@ def require_room(config: RunConfig) -> None:
     Raises:
         InputError: Naming the options to lower.
     """
+    device = config.device
     widths = [*config.channels, *config.widths] if config.torso == "conv" else config.widths
     weights = sum(one * two for one, two in itertools.pairwise((1, *widths)))
     lanes = getattr(config.hyper, "num_envs", 0) + config.eval_episodes
-    _require(config, "networks", config.seeds * weights * COPIES, "hidden, depth or seeds")
-    _require(config, "environments", config.seeds * lanes * LANE, "num_envs or seeds")
+    require_memory("networks", config.seeds * weights * COPIES, device, "hidden, depth or seeds")
+    require_memory("environments", config.seeds * lanes * LANE, device, "num_envs or seeds")
 
 
 def require_room_to_record(config: RunConfig, world: Any) -> None:
@@ -45,36 +42,17 @@ def require_room_to_record(config: RunConfig, world: Any) -> None:
     Raises:
         InputError: Naming the options to lower.
     """
-    hyper = config.hyper
+    hyper, device = config.hyper, config.device
     if config.agent == "classifier":
         rows = config.seeds * hyper.steps_per_iteration * 8
-        _require(config, "the samples of an iteration", rows, "updates_per_iteration or seeds")
+        require_memory(
+            "the samples of an iteration", rows, device, "updates_per_iteration or seeds"
+        )
         return
     spaces = getattr(world, "worlds", [world])[0].single_observation_space
     size = math.prod(spaces.shape) * np.dtype(spaces.dtype).itemsize
     if hasattr(hyper, "replay_size"):
-        _require(config, "the replay", config.seeds * hyper.replay_size * size, "replay_size")
+        require_memory("the replay", config.seeds * hyper.replay_size * size, device, "replay_size")
     else:
         kept = config.seeds * hyper.steps_per_iteration * size
-        _require(config, "a rollout", kept, "num_envs, num_steps or seeds")
-
-
-def memory(device: str) -> int:
-    """Bytes of memory of a device; of the CPU, those that this process may have."""
-    if device != "cpu":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    try:
-        return min(total, int(limit.read_text(encoding="ascii")))
-    except (OSError, ValueError):  # there is no such limit
-        return total
-
-
-def _require(config: RunConfig, what: str, needed: int, options: str) -> None:
-    there = memory(config.device)
-    if needed > there:
-        raise InputError(
-            f"{what} would take at least {needed / 1e9:,.0f} GB, more than the {there / 1e9:.0f} "
-            f"GB of {config.device}: lower {options}"
-        )
+        require_memory("a rollout", kept, device, "num_envs, num_steps or seeds")

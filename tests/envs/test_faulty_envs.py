@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, RunError
 from neoteny.envs import make
 
 ZEROS = torch.zeros(2, dtype=torch.int64)
 GOOD = np.zeros(2, np.float32)
+
+
+BAD = np.array([0, np.nan], np.float32)
 
 
 class Unpicklable(Exception):
@@ -53,6 +56,10 @@ FAULTS = {
     "no end": lambda: (GOOD, 1.0, None, False, {}),
     "shape": lambda: (np.zeros(3, np.float32), 1.0, False, False, {}),
     "ragged": lambda: ([[1], [1, 2]], 1.0, False, False, {}),
+    "nan": lambda: (BAD, 1.0, False, False, {}),
+    "inf at the end": lambda: (GOOD + np.inf, 1.0, True, False, {}),
+    "nan reward": lambda: (GOOD, np.nan, False, False, {}),
+    "vast reward": lambda: (GOOD, -1e39, False, False, {}),
     "column": lambda: (GOOD[:, None], np.array([[1.5]]), np.array([False]), np.False_, None),
     "list": lambda: ([0, 1], 2, 0, False, {"unpicklable": lambda: None}),
 }
@@ -116,6 +123,60 @@ def test_what_breaks_the_interface_is_one_line_with_the_id(fault, vectorization)
     assert "\n" not in message
     assert not any(process.is_alive() for process in processes(env))
     env.close()
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize(("fault", "message"), [
+    ("nan", "returned the observation nan in lane 0 of seed 5: mend the environment"),
+    ("inf at the end", "returned the observation inf in lane 0 of seed 5: mend the environment"),
+    ("nan reward", "returned the reward nan in lane 0 of seed 5: mend the environment"),
+    ("vast reward", "returned the reward -inf in lane 0 of seed 5: mend the environment"),
+])  # fmt: skip
+def test_what_is_not_finite_ends_the_run_and_is_named(fault, message, vectorization):
+    env = make("Faulty-v0", 2, seed=5, vectorization=vectorization, fault=fault)
+    with pytest.raises(RunError, match=f"Faulty-v0 {message}"):
+        third_step(env)
+    env.close()
+
+
+def test_the_lane_that_is_not_finite_is_named():
+    env = make("Faulty-v0", 2, members=2, seed=5, fault="list")
+    env._envs.envs[3].unwrapped.fault = "nan reward"
+    env.reset()
+    four = torch.zeros(4, dtype=torch.int64)
+    for _ in range(2):
+        env.step(four)
+    with pytest.raises(RunError, match="the reward nan in lane 1 of seed 6:"):
+        env.step(four)
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize(("fault", "error"), [
+    ("none", "cannot unpack non-iterable NoneType object"),
+    ("four", "not enough values to unpack"),
+])  # fmt: skip
+def test_a_time_limit_takes_it_apart_before_us(fault, error, vectorization):
+    gymnasium.register("Limited-v0", Faulty, max_episode_steps=9, disable_env_checker=True)
+    try:
+        env = make("Limited-v0", 2, vectorization=vectorization, fault=fault)
+        with pytest.raises(InputError, match="Limited-v0: step returned something else") as found:
+            third_step(env)
+        env.close()
+    finally:
+        del gymnasium.registry["Limited-v0"]
+    assert error in str(found.value)
+
+
+def test_gymnasiums_checker_takes_the_first_step_apart():
+    gymnasium.register("Checked-v0", Faulty)
+    try:
+        env = make("Checked-v0", 1, fault="none")
+        env.reset()
+        env._envs.envs[0].unwrapped.steps = 2
+        with pytest.raises(InputError, match="Checked-v0: step returned"):
+            env.step(ZEROS[:1])
+    finally:
+        del gymnasium.registry["Checked-v0"]
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
