@@ -25,8 +25,9 @@ try:
     from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
     from neoteny.experiments.config import CompareConfig, RunConfig
     from neoteny.experiments.console import lasting_output, open_console, print_error, print_notice
+    from neoteny.experiments.interrupt import interruptible
     from neoteny.experiments.listing import LISTED, print_listing
-    from neoteny.experiments.parsing import parse
+    from neoteny.experiments.parsing import called_as, parse
     from neoteny.experiments.stored import allowed_by, load_plugins
     from neoteny.experiments.timeline import TimelineConfig, timeline
     from neoteny.experiments.watch import WatchConfig, watch
@@ -70,11 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0; 1 for a run that could not go on; 2 for bad input; 130 when stopped by a
         signal. A fault of the program's own keeps its traceback, with exit code 1.
     """
-    with lasting_output():
-        return _main(list(sys.argv[1:] if arguments is None else arguments))
+    program = called_as() if arguments is None else "train.py"
+    with lasting_output(), interruptible():
+        return _main(list(sys.argv[1:] if arguments is None else arguments), program)
 
 
-def _main(arguments: list[str]) -> int:
+def _main(arguments: list[str], program: str) -> int:
     try:
         console = open_console()
         allowed = allowed_by(arguments)
@@ -103,6 +105,7 @@ def _main(arguments: list[str]) -> int:
             ("run", "compare", "report", "watch", "timeline", "list"),
             arguments,
             "Train agents in changing worlds; compare what keeps them plastic.",
+            program,
         )
         if isinstance(config, RunConfig):
             run(config, console)

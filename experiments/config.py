@@ -218,7 +218,10 @@ class TrainConfig:
         if definition is not None:
             values["stream_definition"] = definition.to_dict()
         if stream is not None:
-            values["stream"] = str(stream)
+            values["stream"] = str(stream.absolute())
+        values["plugin"] = tuple(_absolute(name) for name in self.plugin)
+        if AGENTS[self.agent].supervised:
+            values["env_option"] = tuple(map(_with_absolute_data, self.env_option))
         return values
 
 
@@ -355,6 +358,17 @@ def arm_name(config: RunConfig) -> str:
     parts += [f"{config.gain}gain"] * (config.gain != "paper")
     parts += [name for name in ("residual", "shared") if getattr(config, name)]
     return "-".join(parts)
+
+
+def _absolute(plugin: str) -> str:
+    """A file by a path that holds in every folder; a module as it is."""
+    return str(Path(plugin).absolute()) if plugin.endswith(".py") else plugin
+
+
+def _with_absolute_data(option: str) -> str:
+    """The folder of a data set by a path that holds in every folder; others as they are."""
+    name, equals, value = option.partition("=")
+    return f"{name}={Path(value).absolute()}" if equals and name == "data" else option
 
 
 def _times(values: tuple[int, ...]) -> str:

@@ -21,6 +21,9 @@ CONFIG = "config.json"
 METRICS = "metrics.csv"
 RUN_FILES = (CHECKPOINT, CONFIG, METRICS)
 
+DEEPEST = 50
+"""Objects and arrays of a JSON file in each other; a run's own are at most 20 deep."""
+
 RECORDED = ("seed", "run", "command", "versions", "hardware", "resumed")
 """Fields that the recorder adds to a member's config.json; not compared on resume."""
 
@@ -140,11 +143,26 @@ def read_json(path: Path) -> dict[str, Any]:
     text = read_text(path)
     try:
         content = json.loads(text)
+        if _deeper_than(DEEPEST, content):
+            raise ValueError(f"it is nested more than {DEEPEST} deep")
     except (ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {error}; restore it or use another folder") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no JSON object; restore it or use another folder")
     return content
+
+
+def _deeper_than(limit: int, value: Any) -> bool:
+    """True if containers lie in each other more than `limit` deep."""
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
 
 
 def has_checkpoint(folder: Path) -> bool:

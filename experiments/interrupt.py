@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import Any
 
-__all__ = ["StopRequest", "Stopped"]
+__all__ = ["StopRequest", "Stopped", "interruptible"]
 
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -15,6 +18,24 @@ SIGNALS = [
 
 class Stopped(KeyboardInterrupt):
     """A run has stopped as a signal asked it to; the message says how to continue."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as SIGINT does, by a KeyboardInterrupt.
+
+    What was to be cleaned up on the way out is. A signal that this process was started to ignore,
+    as by ``nohup``, stays ignored. Outside the main thread it does nothing.
+    """
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        ended = [s for s in SIGNALS if signal.getsignal(s) == signal.SIG_DFL]
+        before = {s: signal.signal(s, signal.default_int_handler) for s in ended}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopRequest:

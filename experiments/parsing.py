@@ -7,6 +7,7 @@ import dataclasses
 import io
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import tyro
@@ -22,7 +23,7 @@ from neoteny.core.errors import InputError
 from neoteny.core.names import closest, require_known
 from neoteny.core.options import Text
 
-__all__ = ["parse"]
+__all__ = ["called_as", "parse"]
 
 ELSEWHERE = {
     "lr": "learning-rate",
@@ -37,7 +38,21 @@ ELSEWHERE = {
 """Options of other packages to the ones that we have for them."""
 
 
-def parse(kinds: Any, names: Sequence[str], arguments: Sequence[str], about: str) -> Any:
+def called_as() -> str:
+    """The program as it was called: `train.py`, `neoteny` or `python -m neoteny.train`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None:
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    return Path(sys.argv[0]).name or "train.py"
+
+
+def parse(
+    kinds: Any,
+    names: Sequence[str],
+    arguments: Sequence[str],
+    about: str,
+    program: str = "train.py",
+) -> Any:
     """Read a command and its options.
 
     Args:
@@ -45,6 +60,7 @@ def parse(kinds: Any, names: Sequence[str], arguments: Sequence[str], about: str
         names: Of the commands.
         arguments: What follows the program's name.
         about: What the program does, for `--help`.
+        program: How it was called, for `--help`.
 
     Returns:
         An instance of a command's dataclass.
@@ -61,7 +77,7 @@ def parse(kinds: Any, names: Sequence[str], arguments: Sequence[str], about: str
             config, unknown = tyro.cli(
                 kinds,
                 args=arguments,
-                prog="train.py",
+                prog=program,
                 description=about,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands),
                 registry=_registry(),

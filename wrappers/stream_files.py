@@ -185,6 +185,8 @@ def read_stream(path: Path | str) -> StreamDefinition | SupervisedDefinition:
         ValueError: the file is missing or malformed; in one line, naming the key and the remedy.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"stream file {path} is a folder; give a .yaml or .py file in it")
     if not path.is_file():
         raise InputError(f"stream file {path} does not exist; give a .yaml or .py file")
     if path.suffix == ".py":

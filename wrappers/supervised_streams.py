@@ -157,8 +157,11 @@ class SupervisedDefinition:
     options: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The definition in JSON types."""
-        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        """The definition in JSON types, with a path that holds in every folder."""
+        values = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        if isinstance(data := (values["options"] or {}).get("data"), str):
+            values["options"]["data"] = str(Path(data).absolute())
+        return values
 
     def build(
         self,

@@ -1,10 +1,16 @@
 """The commands as a person gives them: bad input is one line and exit code 2."""
 
 import json
+import signal
+import sys
+import types
+from importlib.machinery import ModuleSpec
 
 import pytest
+import torch
 
 from neoteny.experiments.config import RunConfig
+from neoteny.experiments.interrupt import SIGNALS
 from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.worlds import make_envs
 from neoteny.train import main
@@ -202,3 +208,72 @@ def test_a_run_stays_out_of_a_comparison_that_is_under_way(tmp_path, capsys):
         assert main(arguments.split()) == 2
     assert f"{tmp_path / 'compared'} is in use by process" in capsys.readouterr().err
     assert not (tmp_path / "compared" / "ppo-adamo").exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "called", "shown"),
+    [
+        (None, "train.py", "train.py"),
+        (None, "/usr/bin/neoteny", "neoteny"),
+        ("neoteny.train", "/some/where/train.py", "python -m neoteny.train"),
+        ("package.__main__", "/some/package/__main__.py", "python -m package"),
+    ],
+)
+def test_help_names_the_program_as_it_was_called(spec, called, shown, monkeypatch, capsys):
+    main_module = types.ModuleType("__main__")
+    main_module.__spec__ = None if spec is None else ModuleSpec(spec, None)
+    monkeypatch.setitem(sys.modules, "__main__", main_module)
+    monkeypatch.setattr("sys.argv", [called, "report", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out.startswith(f"usage: {shown} report ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("step", "left"),
+    [
+        ("neoteny.train.preset_defaults", []),
+        ("neoteny.experiments.runner.check_startable", []),
+        ("neoteny.experiments.report.visit_values", ["ppo-none"]),
+        ("neoteny.experiments.report.returns_figure", ["ppo-none", "summary.csv", "visits.csv"]),
+    ],
+)
+def test_a_signal_outside_of_training_is_one_line(
+    step, left, number, tmp_path, monkeypatch, capsys
+):
+    """In start-up and in the report at the end."""
+    before = [signal.getsignal(each) for each in SIGNALS]
+    monkeypatch.setattr(step, lambda *_, **__: signal.raise_signal(number))
+    out = tmp_path / "out"
+    arguments = ["compare", *FAST, "--interventions", "none", "--out", str(out)]
+    assert main(arguments) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert sorted(path.name for path in out.glob("[!.]*")) == left
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch, capsys):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr(
+        "neoteny.train.print_listing", lambda *_, **__: signal.raise_signal(signal.SIGHUP)
+    )
+    try:
+        assert main(["list", "presets"]) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_during_evaluation_waits_for_the_iteration(tmp_path, monkeypatch, capsys):
+    def measured(*_):
+        signal.raise_signal(signal.SIGTERM)
+        return torch.zeros(1)
+
+    monkeypatch.setattr("neoteny.experiments.runner.evaluate", measured)
+    out = tmp_path / "run"
+    assert main(["run", *FAST, "--eval-episodes", "1", "--out", str(out)]) == 130
+    said = capsys.readouterr().err
+    assert said == f"stopped at step 128: continue with --resume {out}\n"
+    monkeypatch.undo()
+    assert main(["run", "--resume", str(out)]) == 0

@@ -167,7 +167,21 @@ def test_json_is_readable_by_others(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text()) == {"path": "x/y", "rate": 1e-4}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, "9" * 5000, '{"a": 1} x'])
+def test_json_that_is_fifty_deep_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": ' * 50 + "1" + "}" * 50)
+    content = read_json(tmp_path / "a.json")
+    for _ in range(50):
+        content = content["a"]
+    assert content == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{", "[" * 100_000, "9" * 5000, '{"a": 1} x'),
+        *('{"a": ' * 51 + "1" + "}" * 51, '{"a": ' + "[" * 400 + "]" * 400 + "}"),
+    ],
+)
 def test_a_file_that_holds_no_json_object_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=r"config\.json") as refused:

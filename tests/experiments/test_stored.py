@@ -98,10 +98,24 @@ def test_a_python_stream_with_code_of_its_own_has_to_be_named(here, capsys):
     assert len(errors) == 3
     for error in errors:
         assert "change kind 'Tenfold' is unknown" in error
-        assert error.endswith("allow that to be run with --stream own.py or --trust")
+        assert error.endswith(f"allow that to be run with --stream {here / 'own.py'} or --trust")
     assert look("run", "--stream", "own.py") == [0, 0, 0]
     assert look("run", "--trust") == [0, 0, 0]
     assert ran(here)
+
+
+def test_stored_paths_hold_in_every_folder(here, tmp_path_factory, monkeypatch):
+    """Of a Python stream and a plugin; see test_supervised_runs for a data set."""
+    (here / "plug.py").write_text("")
+    extra = ["--plugin", "plug.py"]
+    assert main(["run", "--stream", "own.py", "--out", "run", *extra, *FAST]) == 0
+    stored = json.loads((here / "run/seed_0/config.json").read_text())
+    assert stored["stream"] == str(here / "own.py")
+    assert stored["plugin"] == [str(here / "plug.py")]
+    Change.kinds.discard("Tenfold")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    resumed = ["run", "--resume", str(here / "run"), "--steps", "128"]
+    assert main([*resumed, "--trust"]) == 0
 
 
 def test_a_module_in_a_stored_configuration_has_to_be_named(here, capsys):
@@ -131,7 +145,8 @@ def test_a_plugin_is_run_when_it_is_named(here, capsys):
     capsys.readouterr()
     assert look("run") == [2, 2, 2]
     assert not ran(here)
-    assert "allow it with --plugin module_of_ones_own.py" in capsys.readouterr().err
+    allow = f"allow it with --plugin {here / 'module_of_ones_own.py'}"
+    assert allow in capsys.readouterr().err
     with pytest.warns(UserWarning, match="Overriding environment"):
         assert look("run", *plugin) == [0, 0, 0]
 

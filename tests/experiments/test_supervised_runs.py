@@ -9,6 +9,7 @@ from rich.console import Console
 from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
+from neoteny.experiments.folders import read_json
 from neoteny.experiments.report import write_report
 from neoteny.experiments.runner import run
 from neoteny.experiments.stored import from_dict
@@ -55,6 +56,25 @@ def test_resume_is_bit_exact(tmp_path, cut):
         mine = frame["visit"] == visit
         means = online[mine].expanding().mean()
         pd.testing.assert_series_equal(task[mine], means, check_names=False)
+
+
+def test_the_folder_of_a_data_set_holds_in_every_folder(tmp_path, monkeypatch):
+    """On the command line, and in a stream file."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "mine.yaml").write_text("data: digits\noptions: {data: images}\n")
+    monkeypatch.chdir(tmp_path)
+    named = ["run", "--env", "digits-permuted", "--env-option", "data=images", *FAST]
+    filed = ["run", "--stream", "mine.yaml", *FAST]
+    for out, arguments in (("named", named), ("filed", filed)):
+        assert main([*arguments, "--out", out]) == 0
+    stored = {out: read_json(tmp_path / out / "seed_0/config.json") for out in ("named", "filed")}
+    folder = str(tmp_path / "images")
+    assert stored["named"]["env_option"] == [f"data={folder}"]
+    assert stored["filed"]["stream_definition"]["options"] == {"data": folder}
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for out in stored:
+        assert main(["run", "--resume", f"../{out}", "--steps", "1344"]) == 0
 
 
 def test_a_comparison_reports_accuracy_of_the_first_and_last_tenth_of_tasks(tmp_path, capsys):

@@ -282,6 +282,8 @@ def test_a_kind_of_ones_own_cannot_take_the_name_of_another(written):
 def test_files_that_cannot_be_read_are_refused(written, tmp_path):
     with pytest.raises(ValueError, match=r"gone\.yaml does not exist"):
         read_stream(tmp_path / "gone.yaml")
+    with pytest.raises(ValueError, match=r"is a folder; give a \.yaml or \.py file in it"):
+        read_stream(tmp_path)
     with pytest.raises(ValueError, match=r"must end in \.yaml, \.yml or \.py"):
         written("a: b", "mine.toml")
     with pytest.raises(ValueError, match=r"has no function stream\(\)"):
