@@ -2,12 +2,17 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+
+from neoteny.experiments.report import read_runs, write_report
 
 GAMES = ("MinAtar-Breakout", "MinAtar-Asterix", "MinAtar-SpaceInvaders", "MinAtar-Freeway")
 RANDOM = (0.6, 0.4, 3.0, 0.1)
@@ -120,3 +125,20 @@ def comparison(
 ) -> Path:
     """A finished comparison of two arms and the oracle; tests only read it."""
     return write_comparison(tmp_path_factory.mktemp("comparison") / "out")
+
+
+@pytest.fixture(scope="session")
+def frame(comparison: Path) -> pd.DataFrame:
+    """The rows of the finished comparison; tests only read them."""
+    return read_runs(comparison)
+
+
+@pytest.fixture(scope="session")
+def reported(comparison: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The finished comparison with a report, written once; tests only read it.
+
+    Its folder, the files that were there before with their content, and the `Report`.
+    """
+    folder = shutil.copytree(comparison, tmp_path_factory.mktemp("reported") / "out")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return SimpleNamespace(folder=folder, before=before, report=write_report(folder))

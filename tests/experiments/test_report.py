@@ -1,34 +1,23 @@
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.image import imread
 from rich.console import Console
 from scipy import stats
 
-from neoteny.experiments import figures
-from neoteny.experiments.arms import Arm, arms_of
 from neoteny.experiments.console import PlainConsole
-from neoteny.experiments.curves import bin_edges, common_switches, curve
-from neoteny.experiments.drawing import looks
-from neoteny.experiments.figures import diagnostic_columns, plasticity_figure, returns_figure
 from neoteny.experiments.references import REFERENCES
 from neoteny.experiments.report import print_summary, read_runs, summary, write_report
 from neoteny.experiments.tables import notes, per_task, readable
 
 GAMES = sorted(REFERENCES)
-
-
-@pytest.fixture(scope="module")
-def frame(comparison: Path) -> pd.DataFrame:
-    return read_runs(comparison)
 
 
 @pytest.fixture(scope="module")
@@ -167,91 +156,8 @@ def test_visits_without_an_episode_are_counted(tmp_path: Path) -> None:
     assert "In 2 visits no episode ended" in " ".join(notes(table))
 
 
-def test_bins_average_and_never_cross_a_switch(frame: pd.DataFrame) -> None:
-    rows = frame[frame["arm"] == "ppo-none"]
-    switches = common_switches(rows)
-    assert switches == [8192.0 * 30 * visit for visit in range(1, 8)]
-    edges = bin_edges(rows, switches)
-    assert len(edges) == 241
-    assert set(switches) <= set(edges)
-    line = curve(rows, "online_return", edges, switches)
-    breaks = np.flatnonzero(np.isnan(line.x))
-    assert len(breaks) == 7
-    for at, switch in zip(breaks, switches, strict=True):
-        assert line.x[at - 1] < switch < line.x[at + 1]
-    at_third = rows[rows["step"] == 3 * 8192]["online_return"]
-    assert line.mean[np.searchsorted(line.x[:5], 2.5 * 8192)] == pytest.approx(at_third.mean())
-
-
-def test_coarse_bins_hold_all_rows() -> None:
-    steps = np.arange(1, 10_001)
-    frame = pd.DataFrame(
-        {"arm": "a", "seed": 0, "visit": 0, "step": steps, "width": 1, "x": steps / 1.0}
-    )
-    edges = bin_edges(frame, [])
-    assert len(edges) == 481
-    line = curve(frame, "x", edges, [])
-    assert len(line.x) == 480
-    assert np.abs(line.mean - line.x).max() <= 1
-    assert common_switches(frame) == []
-
-
-def test_runs_that_switch_at_different_steps_have_no_common_switches(frame: pd.DataFrame) -> None:
-    rows = frame[frame["arm"] == "ppo-none"].copy()
-    shifted = (rows["seed"] == 1) & (rows["visit"] == 1)
-    rows.loc[shifted, "step"] += 5
-    assert common_switches(rows) == []
-
-
-def test_colours_are_distinct_and_roles_fixed() -> None:
-    names = ["adamo", "fresh", "l2_init", "none", *(f"x{i}" for i in range(12))]
-    arms = [Arm(f"ppo-{name}", (name,), "") for name in names]
-    found = looks(arms)
-    assert next(iter(found)) == "ppo-none"
-    assert list(found)[-1] == "ppo-fresh"
-    assert len({(look.colour, look.line) for look in found.values()}) == len(arms)
-    assert found["ppo-none"].colour == looks([Arm("none", ("none",), "")])["none"].colour
-    assert found["ppo-none"].label == "none"
-
-
-def test_heads_are_no_hidden_layers() -> None:
-    columns = [f"plasticity/q/{layer}/dormant" for layer in ("layer0", "layer1", "head")]
-    assert diagnostic_columns([*columns, "charts/SPS", "plasticity/update_norm"]) == {
-        ("q", "dormant"): columns[:2]
-    }
-
-
-def test_figures_have_ink_of_every_arm(frame: pd.DataFrame, tmp_path: Path) -> None:
-    returns_figure(frame, tmp_path / "returns.png", "title")
-    plasticity_figure(frame, tmp_path / "plasticity.png", "title")
-    for name in ("returns.png", "plasticity.png"):
-        image = np.rint(imread(tmp_path / name)[..., :3] * 255).astype(int)
-        assert image.shape[1] == 2000
-        for look in looks(arms_of(frame)).values():
-            colour = [int(look.colour[at : at + 2], 16) for at in (1, 3, 5)]
-            assert (image == colour).all(axis=-1).sum() > 2000
-
-
-def test_many_tasks_of_one_kind_are_a_point_each(
-    frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn = []
-    monkeypatch.setattr(figures, "draw_curve", lambda panel, line, look: drawn.append(line))
-    period = frame["step"].max() / 32
-    rows = frame.assign(task_name="digits", visit=((frame["step"] - 1) // period).astype(int))
-    caption = returns_figure(rows, tmp_path / "returns.png")
-    assert "of each whole task" in caption
-    means = rows[rows["arm"] == "ppo-adamo"].groupby(["seed", "visit"])["online_return"].mean()
-    line = drawn[list(looks(arms_of(rows))).index("ppo-adamo")]
-    expected = means.groupby("visit").mean().dropna()
-    assert len(expected) > figures.MOST_SWITCHES
-    np.testing.assert_allclose(line.mean, expected)
-
-
-def test_report_writes_everything_and_only_that(comparison: Path, tmp_path: Path) -> None:
-    root = shutil.copytree(comparison, tmp_path / "out")
-    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    made = write_report(root)
+def test_report_writes_everything_and_only_that(reported: SimpleNamespace) -> None:
+    root, made = reported.folder, reported.report
     assert [path.name for path in made.files] == [
         "summary.csv",
         "visits.csv",
@@ -260,12 +166,11 @@ def test_report_writes_everything_and_only_that(comparison: Path, tmp_path: Path
         "report.html",
     ]
     after = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    assert after == before | {path: path.read_bytes() for path in made.files}
+    assert after == reported.before | {path: path.read_bytes() for path in made.files}
     assert len(pd.read_csv(root / "visits.csv")) == 3 * 4 * 8
     stored = pd.read_csv(root / "summary.csv")
     pd.testing.assert_frame_equal(stored, made.summary, check_dtype=False)
-    again = write_report(root)
-    pd.testing.assert_frame_equal(again.summary, made.summary)
+    pd.testing.assert_frame_equal(summary(read_runs(root)), made.summary)  # its files are no runs
 
 
 class _Checker(HTMLParser):
@@ -291,11 +196,9 @@ class _Checker(HTMLParser):
         self.text.append(data)
 
 
-def test_page_is_whole_and_needs_nothing_else(comparison: Path, tmp_path: Path) -> None:
-    root = shutil.copytree(comparison, tmp_path / "out")
-    write_report(root)
+def test_page_is_whole_and_needs_nothing_else(reported: SimpleNamespace) -> None:
     checker = _Checker()
-    checker.feed((root / "report.html").read_text())
+    checker.feed((reported.folder / "report.html").read_text())
     assert checker.open == []
     assert len(checker.sources) == 2
     assert all(source.startswith("data:image/png;base64,") for source in checker.sources)
@@ -312,9 +215,9 @@ def test_page_is_whole_and_needs_nothing_else(comparison: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
-def test_terminal_table_fits_with_whole_numbers(frame: pd.DataFrame, width: int) -> None:
+def test_terminal_table_fits_with_whole_numbers(reported: SimpleNamespace, width: int) -> None:
     console = Console(width=width, file=io.StringIO())
-    table = summary(frame)
+    table = reported.report.summary
     print_summary(console, table)
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width

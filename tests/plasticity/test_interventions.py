@@ -51,9 +51,6 @@ REFUSED = {("snr", "groupsort"), ("snr", "crelu")}
 # where most can go wrong: in the network with two branches.
 GRID = [(kind, torso) for kind in ("ppo", "dqn", "classifier") for torso in ("mlp", "conv")]
 NETWORKS = [{"kind": kind, "torso": torso} for kind, torso in GRID]
-# Two branches and one, images and vectors; the rest of the grid, which repeats them, is slow.
-CHOSEN = [NETWORKS[0], NETWORKS[3]]
-REST = [pytest.param(each, marks=pytest.mark.slow) for each in NETWORKS if each not in CHOSEN]
 VARIANTS = [{"activation": "groupsort"}, {"activation": "crelu", "torso": "conv"}]
 VARIANTS += [{"shared": True}, {"shared": True, "torso": "conv"}]
 NO_SKIPS = {"continual_backprop", "plasticity_injection", "redo", "snr"}
@@ -72,12 +69,38 @@ def named_network(options):
 
 
 over_names = pytest.mark.parametrize("name", ALL)
-over_chosen = pytest.mark.parametrize("network", CHOSEN, ids=named_network)
-over_networks = pytest.mark.parametrize("network", CHOSEN + REST, ids=named_network)
 
 
-@pytest.mark.parametrize("network", CHOSEN + REST + VARIANTS, ids=named_network)
-@over_names
+def over(names, networks=NETWORKS, first=0, each=1):
+    """Every intervention on every network; by default a few networks each, and in all every one.
+
+    Args:
+        names: interventions.
+        networks: options of `make_learner`.
+        first: the first intervention's network; tests differ, so that together they cover more.
+        each: networks of one intervention that are not slow.
+    """
+    usual = {
+        (place, (first + place + shift * len(networks) // each) % len(networks))
+        for place in range(len(names))
+        for shift in range(each)
+    }
+    return pytest.mark.parametrize(
+        ("name", "network"),
+        [
+            pytest.param(
+                name,
+                network,
+                id=f"{name}-{named_network(network)}",
+                marks=() if (place, number) in usual else pytest.mark.slow,
+            )
+            for place, name in enumerate(names)
+            for number, network in enumerate(networks)
+        ],
+    )
+
+
+@over(ALL, NETWORKS + VARIANTS, each=2)
 def test_every_parameter_is_in_one_optimizer_group_and_moves(
     name, network, make_learner, train, snapshot
 ):
@@ -112,8 +135,7 @@ def test_residual_networks_are_trained_or_refused_in_one_line(name, make_learner
         assert (old != new).flatten(1).any(1).all()
 
 
-@over_networks
-@pytest.mark.parametrize("name", sorted(ZERO))
+@over(sorted(ZERO), each=2)
 def test_strength_zero_is_bit_identical_to_plain_adam(name, network, make_learner, train, snapshot):
     plain = make_learner("none", **network)
     off = make_learner(f"{name}:{ZERO[name]}", **network)
@@ -123,8 +145,7 @@ def test_strength_zero_is_bit_identical_to_plain_adam(name, network, make_learne
     assert same(snapshot(plain), snapshot(off))
 
 
-@over_chosen
-@over_names
+@over(ALL, first=1)
 def test_state_survives_save_and_load(name, network, tmp_path, make_learner, train, snapshot):
     one, two = (make_learner(soon(name), **network) for _ in range(2))
     train(one, 3)
@@ -141,8 +162,7 @@ def test_state_survives_save_and_load(name, network, tmp_path, make_learner, tra
     assert same(ours.values(), theirs.values())
 
 
-@over_networks
-@pytest.mark.parametrize("name", [name for name in ALL if name != "none"])
+@over([name for name in ALL if name != "none"], first=2)
 def test_activity_counter_shows_that_it_acted(name, network, make_learner, train):
     learner = make_learner(soon(name), **network)
     branch = list(learner.network.branches.values())[-1]
@@ -154,8 +174,7 @@ def test_activity_counter_shows_that_it_acted(name, network, make_learner, train
     assert (learner.interventions[0].activity > 0).all()
 
 
-@over_chosen
-@over_names
+@over(ALL, first=3)
 def test_two_members_equal_two_runs_of_one(name, network, make_learner, train):
     seeds = (3, 8)
     learners = [
@@ -173,8 +192,7 @@ def test_two_members_equal_two_runs_of_one(name, network, make_learner, train):
             torch.testing.assert_close(ours[member], theirs[0], rtol=1e-3, atol=1e-5)
 
 
-@over_chosen
-@over_names
+@over(ALL, first=5)
 def test_a_member_that_is_no_longer_finite_touches_no_other(name, network, make_learner, train):
     learners = [make_learner(soon(name), **network) for _ in range(2)]
     for spoilt, learner in enumerate(learners):
@@ -192,8 +210,7 @@ def test_a_member_that_is_no_longer_finite_touches_no_other(name, network, make_
     assert torch.equal(fine.interventions[0].activity[1], spoilt.interventions[0].activity[1])
 
 
-@pytest.mark.parametrize("network", NETWORKS[:2], ids=named_network)  # branches add no operations
-@over_names
+@over(ALL, NETWORKS[:2])  # branches add no operations
 def test_an_update_never_makes_the_host_wait(name, network, make_learner, train, host_calls):
     learner = make_learner(name, **network)
     train(learner, 3)
@@ -226,10 +243,7 @@ def test_those_that_need_no_boundaries_ignore_them(name, make_learner, train, sn
     assert same(before, snapshot(learner))
 
 
-@over_networks
-@pytest.mark.parametrize(
-    "name", [name for name in ALL if INTERVENTIONS[name].metadata.preserves_function]
-)
+@over([name for name in ALL if INTERVENTIONS[name].metadata.preserves_function], each=2)
 def test_those_that_preserve_the_function_do_to_the_last_bit(name, network, make_learner, train):
     learner = make_learner(soon(name), **network)
     train(learner, 2)

@@ -1,0 +1,94 @@
+"""Curves, colours and figures of a comparison."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+from neoteny.experiments import figures
+from neoteny.experiments.arms import Arm, arms_of
+from neoteny.experiments.curves import bin_edges, common_switches, curve
+from neoteny.experiments.drawing import looks
+from neoteny.experiments.figures import diagnostic_columns, returns_figure
+
+
+def test_bins_average_and_never_cross_a_switch(frame: pd.DataFrame) -> None:
+    rows = frame[frame["arm"] == "ppo-none"]
+    switches = common_switches(rows)
+    assert switches == [8192.0 * 30 * visit for visit in range(1, 8)]
+    edges = bin_edges(rows, switches)
+    assert len(edges) == 241
+    assert set(switches) <= set(edges)
+    line = curve(rows, "online_return", edges, switches)
+    breaks = np.flatnonzero(np.isnan(line.x))
+    assert len(breaks) == 7
+    for at, switch in zip(breaks, switches, strict=True):
+        assert line.x[at - 1] < switch < line.x[at + 1]
+    at_third = rows[rows["step"] == 3 * 8192]["online_return"]
+    assert line.mean[np.searchsorted(line.x[:5], 2.5 * 8192)] == pytest.approx(at_third.mean())
+
+
+def test_coarse_bins_hold_all_rows() -> None:
+    steps = np.arange(1, 10_001)
+    frame = pd.DataFrame(
+        {"arm": "a", "seed": 0, "visit": 0, "step": steps, "width": 1, "x": steps / 1.0}
+    )
+    edges = bin_edges(frame, [])
+    assert len(edges) == 481
+    line = curve(frame, "x", edges, [])
+    assert len(line.x) == 480
+    assert np.abs(line.mean - line.x).max() <= 1
+    assert common_switches(frame) == []
+
+
+def test_runs_that_switch_at_different_steps_have_no_common_switches(frame: pd.DataFrame) -> None:
+    rows = frame[frame["arm"] == "ppo-none"].copy()
+    shifted = (rows["seed"] == 1) & (rows["visit"] == 1)
+    rows.loc[shifted, "step"] += 5
+    assert common_switches(rows) == []
+
+
+def test_colours_are_distinct_and_roles_fixed() -> None:
+    names = ["adamo", "fresh", "l2_init", "none", *(f"x{i}" for i in range(12))]
+    arms = [Arm(f"ppo-{name}", (name,), "") for name in names]
+    found = looks(arms)
+    assert next(iter(found)) == "ppo-none"
+    assert list(found)[-1] == "ppo-fresh"
+    assert len({(look.colour, look.line) for look in found.values()}) == len(arms)
+    assert found["ppo-none"].colour == looks([Arm("none", ("none",), "")])["none"].colour
+    assert found["ppo-none"].label == "none"
+
+
+def test_heads_are_no_hidden_layers() -> None:
+    columns = [f"plasticity/q/{layer}/dormant" for layer in ("layer0", "layer1", "head")]
+    assert diagnostic_columns([*columns, "charts/SPS", "plasticity/update_norm"]) == {
+        ("q", "dormant"): columns[:2]
+    }
+
+
+def test_figures_have_ink_of_every_arm(frame: pd.DataFrame, reported: SimpleNamespace) -> None:
+    for name in ("returns.png", "plasticity.png"):
+        image = np.rint(imread(reported.folder / name)[..., :3] * 255).astype(int)
+        assert image.shape[1] == 2000
+        for look in looks(arms_of(frame)).values():
+            colour = [int(look.colour[at : at + 2], 16) for at in (1, 3, 5)]
+            assert (image == colour).all(axis=-1).sum() > 2000
+
+
+def test_many_tasks_of_one_kind_are_a_point_each(
+    frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(figures, "draw_curve", lambda panel, line, look: drawn.append(line))
+    period = frame["step"].max() / 32
+    rows = frame.assign(task_name="digits", visit=((frame["step"] - 1) // period).astype(int))
+    caption = returns_figure(rows, tmp_path / "returns.png")
+    assert "of each whole task" in caption
+    means = rows[rows["arm"] == "ppo-adamo"].groupby(["seed", "visit"])["online_return"].mean()
+    line = drawn[list(looks(arms_of(rows))).index("ppo-adamo")]
+    expected = means.groupby("visit").mean().dropna()
+    assert len(expected) > figures.MOST_SWITCHES
+    np.testing.assert_allclose(line.mean, expected)
