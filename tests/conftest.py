@@ -52,6 +52,13 @@ def registries():
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Reports come without figures, which take most of their time."""
+    for figure in ("returns_figure", "plasticity_figure"):
+        monkeypatch.setattr(f"neoteny.experiments.report.{figure}", lambda *_: None)
+
+
+@pytest.fixture
 def host_calls():
     """A context manager class whose `host` lists what made the host wait."""
     return HostCalls

@@ -270,7 +270,7 @@ def test_a_member_does_not_depend_on_the_others(policy):
 
     together, metrics = train(seeds)
     assert together.learner.updates >= 15
-    for member, seed in enumerate(seeds[:3]):
+    for member, seed in enumerate(seeds[:2]):
         alone, lone_metrics = train((seed,))
         pairs = zip(together.network.parameters(), alone.network.parameters(), strict=True)
         for many, one in pairs:
@@ -325,8 +325,14 @@ def test_members_that_do_not_switch_together_are_refused_where_it_matters(ladder
     make_dqn(together, dataclasses.replace(SMALL, replay_policy="flush"), seeds=(0, 1))
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("max_steps", [None, 9])
+@pytest.mark.parametrize(
+    ("policy", "max_steps"),
+    [
+        pytest.param(policy, limit, marks=pytest.mark.slow if (place + at) % 2 else ())
+        for place, policy in enumerate(POLICIES)
+        for at, limit in enumerate((None, 9))
+    ],
+)
 def test_an_iteration_never_waits_for_the_device(host_calls, policy, max_steps, multiplied_out):
     env = envs.make("MinAtar-Asterix", 16, members=2, max_steps=max_steps)
     config = dataclasses.replace(SMALL, replay_policy=policy, n_steps=2, replay_size=256)

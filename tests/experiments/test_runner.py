@@ -23,7 +23,7 @@ from neoteny.experiments.runner import Runner, run
 from neoteny.experiments.stored import from_dict
 from neoteny.train import main
 
-TINY = PPOConfig(num_envs=8, num_steps=16, num_epochs=2, num_minibatches=2)  # 128 steps each
+TINY = PPOConfig(num_envs=16, num_steps=8, num_epochs=2, num_minibatches=2)  # 128 steps each
 CONSOLE = Console(quiet=True)
 
 
@@ -67,10 +67,10 @@ def assert_same_tree(one, two):
 @pytest.mark.parametrize("cut", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5))])
 def test_resume_is_bit_exact(tmp_path, cut):
     """Cut in the middle of a task, exactly at a switch, and after one."""
-    whole = run(config(tmp_path, out=tmp_path / "whole"), CONSOLE)
+    whole = run(config(tmp_path, out=tmp_path / "whole", steps=128 * 7), CONSOLE)
     part = config(tmp_path, out=tmp_path / "part", steps=128 * cut)
     run(part, CONSOLE)
-    again = run(dataclasses.replace(part, steps=128 * 10), CONSOLE, resume=True)
+    again = run(dataclasses.replace(part, steps=128 * 7), CONSOLE, resume=True)
     one, two = whole.state_dict(), again.state_dict()
     del one["seconds"], two["seconds"]
     assert_same_tree(one, two)
@@ -89,7 +89,7 @@ def heed_signals():
 def start(out):
     """A run of 30 iterations in another process, stopped by the caller once it is under way."""
     arguments = ["run", "--intervention", "adamo", "l2_init", "--seeds", "2", "--first-seed", "26"]
-    arguments += ["--num-envs", "8", "--num-steps", "16", "--num-epochs", "2"]
+    arguments += ["--num-envs", "16", "--num-steps", "8", "--num-epochs", "2"]
     arguments += ["--num-minibatches", "2", "--learning-rate", "0.00025", "--hidden", "16", "16"]
     arguments += ["--task-steps", "384", "--diagnose-every", "2", "--steps", "3840"]
     arguments += ["--checkpoint-minutes", "0.001", "--out"]
@@ -109,15 +109,8 @@ def start(out):
     return process
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),  # as in tests/reliability
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        signal.SIGTERM,
-        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow  # tests/reliability/test_signals.py has a shorter one
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_resumes_to_the_same_numbers(tmp_path, how):
     whole = config(tmp_path, out=tmp_path / "whole", steps=128 * 30)
     run(whole, CONSOLE)
@@ -155,7 +148,14 @@ def test_a_run_says_how_often_its_interventions_act_and_which_do_not(tmp_path):
     def said(*names, **changes):
         console = Console(record=True, width=400, file=io.StringIO())
         run(
-            config(tmp_path, intervention=names, out=tmp_path / "-".join(names), **changes), console
+            config(
+                tmp_path,
+                intervention=names,
+                steps=128 * 3,
+                out=tmp_path / "-".join(names),
+                **changes,
+            ),
+            console,
         )
         return console.export_text()
 
@@ -171,10 +171,14 @@ def test_a_run_says_how_often_its_interventions_act_and_which_do_not(tmp_path):
 
 
 def test_fresh_is_redrawn_at_every_switch_and_equals_adam_before_the_first(tmp_path):
-    fresh = run(config(tmp_path, intervention=("fresh",), out=tmp_path / "fresh"), CONSOLE)
-    run(config(tmp_path, intervention=("none",), out=tmp_path / "none"), CONSOLE)
-    assert fresh.task_aware
-    assert fresh.agent.learner.interventions[0].activity.tolist() == [3, 3]
+    arms = {
+        name: run(
+            config(tmp_path, intervention=(name,), steps=128 * 7, out=tmp_path / name), CONSOLE
+        )
+        for name in ("fresh", "none")
+    }
+    assert arms["fresh"].task_aware
+    assert arms["fresh"].agent.learner.interventions[0].activity.tolist() == [2, 2]
     a, b = numbers(tmp_path / "fresh", 26), numbers(tmp_path / "none", 26)
     same = a["losses/entropy"] == b["losses/entropy"]
     assert same[a["visit"] == 0].all()
@@ -198,17 +202,17 @@ def test_the_table_says_which_game_each_seed_plays(tmp_path):
 
 
 def test_evaluation_at_task_ends_does_not_touch_training(tmp_path):
-    short = {"env_option": ("max_steps=40",)}
+    short = {"env_option": ("max_steps=40",), "steps": 128 * 5}
     run(config(tmp_path, out=tmp_path / "plain", **short), CONSOLE)
     run(config(tmp_path, out=tmp_path / "evaluated", eval_episodes=4, **short), CONSOLE)
     plain, evaluated = numbers(tmp_path / "plain", 26), numbers(tmp_path / "evaluated", 26)
     returns = evaluated.pop("eval/episodic_return")
-    assert returns.notna().tolist() == [i % 3 == 2 or i == 9 for i in range(10)]
+    assert returns.notna().tolist() == [i in (2, 4) for i in range(5)]
     pd.testing.assert_frame_equal(plain, evaluated)
 
 
 def test_a_non_finite_member_is_reported_frozen_and_leaves_the_other_alone(tmp_path):
-    plain = config(tmp_path, intervention=("none",))
+    plain = config(tmp_path, intervention=("none",), steps=128 * 4)
     runner = Runner(dataclasses.replace(plain, out=tmp_path / "sick"), CONSOLE)
     with torch.no_grad():
         runner.agent.network.branches["value"].head.weight[0].fill_(float("inf"))
@@ -221,8 +225,8 @@ def test_a_non_finite_member_is_reported_frozen_and_leaves_the_other_alone(tmp_p
     for mine, other, start in parameters:
         assert torch.equal(mine[1], other[1])
         assert torch.equal(mine[0], start)
-    assert numbers(tmp_path / "sick", 26)["charts/alive"].tolist() == [0.0] * 10
-    assert numbers(tmp_path / "sick", 27)["charts/alive"].tolist() == [1.0] * 10
+    assert numbers(tmp_path / "sick", 26)["charts/alive"].tolist() == [0.0] * 4
+    assert numbers(tmp_path / "sick", 27)["charts/alive"].tolist() == [1.0] * 4
 
 
 def make_sick(monkeypatch, sick):
@@ -249,7 +253,9 @@ def test_a_run_stops_at_once_when_all_members_are_frozen(tmp_path, monkeypatch):
     assert checkpoint.load(setup.folder / "checkpoint.pt")["alive"] == [False, False]
 
 
-def test_a_comparison_goes_on_past_an_arm_that_froze_and_names_it(tmp_path, monkeypatch, capsys):
+def test_a_comparison_goes_on_past_an_arm_that_froze_and_names_it(
+    tmp_path, monkeypatch, capsys, undrawn
+):
     make_sick(monkeypatch, lambda setup: setup.intervention == ("none",))
     arguments = ["compare", "--interventions", "none", "adamo", "--hidden", "8", "--steps", "256"]
     arguments += ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--task-steps", "128"]

@@ -32,13 +32,13 @@ FAST += [
     "--seeds",
     "2",
     "--steps",
-    "320",
+    "160",
     "--diagnose-every",
     "2",
     "--checkpoint-minutes",
     "0",
 ]
-"""20 iterations, each with a checkpoint."""
+"""10 iterations, each with a checkpoint."""
 
 
 def numbers(folder: Path, seed: int) -> pd.DataFrame:
@@ -219,7 +219,7 @@ def test_rows_that_are_not_the_checkpoints_are_refused(run, whole, capsys):
     table = run / "seed_1" / "metrics.csv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-2]))
     assert main(["run", "--resume", str(run), "--steps", "640"]) == 2
-    assert "needs 20 rows up to step 320 (18 found)" in one_line(capsys)
+    assert "needs 10 rows up to step 160 (8 found)" in one_line(capsys)
     table.unlink()
     assert main(["run", "--resume", str(run), "--steps", "640"]) == 2
     assert "(0 found)" in one_line(capsys)

@@ -161,7 +161,7 @@ def test_spectral_knows_the_largest_singular_value_and_its_derivative(make_learn
 def test_spectral_follows_moving_weights(make_learner, train):
     learner = make_learner("spectral:weight=1e-6", lr=1e-3)
     spread(learner)
-    train(learner, 200)
+    train(learner, 80)
     for index, layer in enumerate(hidden(learner)):
         left, right = (learner.interventions[0].state[f"{s}{index}"] for s in ("left", "right"))
         carried = torch.einsum("mo,moi,mi->m", left, layer.weight.detach(), right)
@@ -172,7 +172,7 @@ def test_spectral_follows_moving_weights(make_learner, train):
 def test_spectral_brings_the_largest_singular_value_to_one(make_learner):
     learner = make_learner("spectral:weight=1", max_grad_norm=None)
     obs = torch.zeros(2, 4, 6)
-    for _ in range(300):
+    for _ in range(120):
         loss = sum(out.sum((1, 2)) for out in learner.network(obs).values())
         learner.update(0 * loss, obs)
     for layer in hidden(learner):

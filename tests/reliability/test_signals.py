@@ -11,6 +11,7 @@ from reliability.children import Command, Fault
 from reliability.processes import Make, finish, go_on, run
 
 import neoteny.train
+from neoteny.experiments import checkpoint
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -27,7 +28,14 @@ def check(whole: Make, folder: Path, at: int, number: int) -> None:
 
 
 def test_in_the_middle_of_a_run(whole: Make, tmp_path: Path) -> None:
-    check(whole, tmp_path / "run", len(whole("ppo").finished.operations) // 2, signal.SIGHUP)
+    ppo, folder = whole("ppo"), tmp_path / "run"
+    halfway = Fault(len(ppo.finished.operations) // 2, signal.SIGTERM)
+    finished = run(ppo.command(folder), folder, halfway)
+    assert finished.code == 130
+    assert finished.said.count(f"continue with --resume {folder}") == 1
+    assert "Traceback" not in finished.said
+    assert 0 < checkpoint.load(folder / "checkpoint.pt")["iteration"] < 5
+    finish(ppo, folder)
 
 
 @pytest.mark.slow
