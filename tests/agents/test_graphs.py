@@ -11,6 +11,7 @@ from neoteny.agents.graphs import CudaGraph, Recorded
 from neoteny.plasticity.interventions import INTERVENTIONS, make_interventions
 
 CONFIG = PPOConfig(num_envs=16, num_steps=8, num_epochs=2, num_minibatches=4)
+USUAL = ("none", "adamo", "layer_norm", "l2_init", "muon", "spectral")
 STATIC = sorted(name for name, cls in INTERVENTIONS.items() if cls.static)
 
 
@@ -70,7 +71,11 @@ def train(ppo, env, iterations):
 
 @pytest.mark.parametrize(
     ("intervention", "name"),
-    [(name, "MinAtar-Breakout") for name in STATIC] + [("adamo", "Pendulum-v1")],
+    [
+        pytest.param(name, "MinAtar-Breakout", marks=() if name in USUAL else pytest.mark.slow)
+        for name in STATIC
+    ]
+    + [("adamo", "Pendulum-v1")],
 )
 def test_replayed_updates_equal_executed_ones(intervention, name):
     plain, plain_env = agent(intervention, name=name)
