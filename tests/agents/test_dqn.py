@@ -17,7 +17,6 @@ from neoteny.plasticity.interventions import make_interventions
 from neoteny.plasticity.networks import NetworkSpec
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.schedules import At, Periodic
-from neoteny.wrappers.statistics import EpisodeStatistics
 from neoteny.wrappers.vector import NonStationaryVector
 
 SMALL = DQNConfig(
@@ -221,38 +220,6 @@ def test_surgery_edits_the_target_network_as_well(ladder):
         assert not theirs.requires_grad
 
 
-@pytest.mark.parametrize("kind", ["observation", "delayed", "both"])
-def test_ladder_reaches_the_known_values_and_actions(ladder, kind):
-    env = ladder(kind, 16)
-    config = dataclasses.replace(
-        SMALL, train_frequency=4, learning_rate=5e-3, gamma=0.5, epsilon_steps=2000
-    )
-    agent = make_dqn(env, config)
-    trained(env, agent, 25)
-    obs = agent.replay.sample(agent._words()[0]).obs
-    values = agent.values(agent.network, obs).amax(-1)
-    if kind == "delayed":  # gamma before the last step, 1 on it
-        target = torch.where(obs[..., 1] > 0, 1.0, 0.5)
-    else:
-        target = obs[..., 0] if kind == "observation" else torch.ones_like(values)
-    assert (values - target).abs().mean() < 0.1
-    if kind == "both":
-        best = agent.values(agent.network, obs).argmax(-1)
-        assert (best == (obs[..., 0] > 0)).all()
-
-
-@pytest.mark.parametrize("n_steps", [1, 3])
-def test_time_limits_are_bootstrapped_not_treated_as_ends(ladder, n_steps):
-    """One reward a step for ever, cut every 4 steps: the value is 1 / (1 - gamma)."""
-    env = ladder("constant", 16, max_steps=4)
-    config = dataclasses.replace(
-        SMALL, train_frequency=4, learning_rate=5e-3, gamma=0.8, n_steps=n_steps
-    )
-    agent = make_dqn(env, config)
-    metrics = trained(env, agent, 40)
-    assert metrics["losses/q_value"].item() == pytest.approx(5.0, abs=0.3)
-
-
 POLICIES = ("keep", "flush", "partition", "reservoir")
 
 
@@ -341,33 +308,3 @@ def test_an_iteration_never_waits_for_the_device(host_calls, policy, max_steps, 
     with host_calls() as calls:
         agent.iterate(env)
     assert calls.host == []
-
-
-def cartpole(config, iterations):
-    env = EpisodeStatistics(envs.make("CartPole-v1", config.num_envs))
-    agent = make_dqn(env, config, NetworkSpec(hidden=(64, 64)))
-    trained(env, agent, iterations)
-    env.collect()
-    trained(env, agent, 10)
-    return float(env.collect()["episodic_return"])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "changes", [{}, {"n_steps": 3}, {"dueling": True}, {"target_rate": 0.01}], ids=str
-)
-def test_it_learns_to_balance_a_pole(changes):
-    settings = {
-        "num_envs": 16,
-        "num_steps": 64,
-        "batch_size": 64,
-        "train_frequency": 4,
-        "learning_starts": 1_000,
-        "replay_size": 50_000,
-        "epsilon_end": 0.02,
-        "epsilon_steps": 20_000,
-        "target_frequency": 1_000,
-    }
-    if "target_rate" in changes:
-        settings["target_frequency"] = 4
-    assert cartpole(DQNConfig(**settings | changes), 26) > 90  # a random policy reaches 22
