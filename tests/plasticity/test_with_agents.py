@@ -100,7 +100,7 @@ def cases():
             )
 
 
-@pytest.mark.parametrize(("name", "make", "torso"), cases())
+@pytest.mark.parametrize(("name", "make", "torso"), list(cases()))
 def test_agents_learn_with_it_and_it_acts(name, make, torso):
     spec = NetworkSpec((16, 8), torso=torso, channels=(4,), kernel=(3,))
     text = f"{name}:{SOON[name]}" if name in SOON else name
