@@ -144,7 +144,7 @@ def test_ladder_reaches_the_known_values_and_actions(ladder, make_agent, kind, e
     )
     env = ladder(kind, 32)
     agent = make_agent(env, config)
-    for _ in range(30):
+    for _ in range(20):
         rollout = agent.collect(env)
         agent.learn(rollout)
     rollout = agent.collect(env)
@@ -166,14 +166,14 @@ def test_time_limits_are_bootstrapped_not_treated_as_ends(ladder, make_agent):
         num_epochs=4,
         num_minibatches=4,
         learning_rate=5e-3,
-        gamma=0.8,
+        gamma=0.5,
         clip_range_vf=None,
     )
     env = ladder("constant", 32, max_steps=4)
     agent = make_agent(env, config)
-    for _ in range(60):
+    for _ in range(25):
         agent.learn(agent.collect(env))
-    assert agent.collect(env).value.mean() == pytest.approx(5.0, abs=0.3)
+    assert agent.collect(env).value.mean() == pytest.approx(2.0, abs=0.1)  # else below 1.6
 
 
 def test_a_member_does_not_depend_on_the_others(make_agent):
@@ -188,7 +188,7 @@ def test_a_member_does_not_depend_on_the_others(make_agent):
         return [p.detach() for p in agent.network.parameters()], metrics
 
     together, metrics = train(seeds)
-    for member, seed in enumerate(seeds):
+    for member, seed in list(enumerate(seeds))[::3]:
         alone, lone_metrics = train((seed,))
         for many, one in zip(together, alone, strict=True):
             torch.testing.assert_close(many[member], one[0], rtol=1e-4, atol=1e-6)

@@ -39,10 +39,11 @@ SINGLE = {
 @pytest.mark.parametrize("id", SINGLE)
 def test_a_single_environment_ends_when_gymnasium_is_told(id):
     registered, action = SINGLE[id]
-    for limit, expected in ((None, registered), (30, 30), (250, 250), (-1, None)):
+    more = registered + 10
+    for limit, expected in ((None, registered), (30, 30), (more, more), (-1, None)):
         env = gymnasium.make(f"neoteny/{id}", max_episode_steps=limit)
         assert env.spec.max_episode_steps == expected
-        assert length(env, action, 300) == expected
+        assert length(env, action, registered + 20) == expected
         again = gymnasium.make(env.spec)
         assert again.spec.max_episode_steps == expected or limit == -1
     aware = TimeAwareObservation(gymnasium.make(f"neoteny/{id}"), flatten=False)
@@ -54,13 +55,16 @@ def test_a_single_environment_ends_when_gymnasium_is_told(id):
 def test_a_vector_environment_ends_when_gymnasium_is_told(id, numpy):
     registered, action = SINGLE[id]
     action = torch.as_tensor(action)[None]
-    for limit, expected in ((None, registered), (30, 30), (250, 250), (-1, None)):
+    more = registered + 10
+    for limit, expected in ((None, registered), (30, 30), (more, more), (-1, None)):
         options = {} if limit is None else {"max_episode_steps": limit}
         env = gymnasium.make_vec(f"neoteny/{id}", 1, numpy=numpy, **options)
-        for made in (env, gymnasium.make_vec(env.spec)):
+        again = gymnasium.make_vec(env.spec)
+        for made in (env, again):
             assert made.spec.max_episode_steps == expected
             assert made.unwrapped.max_steps == expected
-            assert vector_length(made, 300, action) == expected
+        assert vector_length(env, registered + 20, action) == expected
+        assert limit != 30 or vector_length(again, 40, action) == 30
         bound = 300 if expected is None else -(-1_000 // expected)
         assert env.unwrapped.max_truncations(1_000) == (0 if expected is None else bound)
 

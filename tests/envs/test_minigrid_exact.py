@@ -20,7 +20,7 @@ def compare(id, steps, seed=0):
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_families_equal_minigrid_step_by_step(family):
-    compare(FAMILIES[family][-1], 960)
+    compare(FAMILIES[family][-1], 480)
 
 
 def test_there_are_nineteen_families():

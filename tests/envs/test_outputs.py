@@ -50,7 +50,8 @@ def test_numpy_output_is_the_same_episode_in_gymnasiums_form(id):
 @pytest.mark.filterwarnings("ignore:.*is out of date")
 @pytest.mark.parametrize("id", registered())
 def test_gymnasium_makes_and_describes_it(id):
-    env = gymnasium.make_vec(id, num_envs=8)
+    options = {"layouts": 64} if "MultiRoom" in id else {}
+    env = gymnasium.make_vec(id, num_envs=8, **options)
     assert isinstance(env.unwrapped, TensorEnv)
     assert env.num_envs == env.lanes == 8
     assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
