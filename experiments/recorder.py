@@ -235,7 +235,7 @@ class _Member:
             write_json(self._config, stored)
         self.table = Table(metrics)
         self._start_events(0)
-        text = summary.text("config", _markdown(stored))  # type: ignore[no-untyped-call]
+        text = summary.text("config", config_as_markdown(stored))  # type: ignore[no-untyped-call]
         self._events.summary(0, text)
         layout = summary.custom_scalars(CUSTOM_SCALARS)  # type: ignore[no-untyped-call]
         self._events.summary(0, layout)
@@ -295,7 +295,7 @@ def _tag(key: str) -> str:
     return f"charts/{key}" if key in LEADING else key
 
 
-def _markdown(config: Mapping[str, Any]) -> str:
+def config_as_markdown(config: Mapping[str, Any]) -> str:
     """A configuration as a Markdown table."""
     rows = [
         f"| {_escaped(key)} | "

@@ -87,7 +87,7 @@ def watch(config: WatchConfig, console: Console) -> list[float]:
         raise InputError(f"{run.env} draws no frames: it has no render mode rgb_array")
     runner.load(read_checkpoint(folder, runner.description()))
     member = run.seed_list.index(seed)
-    step, task = _find_step(config.task, runner, member)
+    step, task = find_step(config.task, runner, member)
     out = config.out or folder / f"watch-{_file_name(task)}-seed_{seed}.gif"
     check_film_path(out)
     envs = make_envs(run, config.episodes, render_mode="rgb_array")
@@ -173,7 +173,7 @@ def _find_seed(config: WatchConfig, run: RunConfig) -> int:
     return seed
 
 
-def _find_step(text: str | None, runner: Runner, member: int) -> tuple[int, str]:
+def find_step(text: str | None, runner: Runner, member: int) -> tuple[int, str]:
     """The environment step whose task is to be played, and the task's name.
 
     By default that of the last iteration, which an evaluation at the end of the run takes.

@@ -268,12 +268,12 @@ class DiagnosticsCallback(BaseCallback):
     def measure(self) -> dict[str, float]:
         """Every diagnostic now, by one copy from the device."""
         policy = self.model.policy
-        probe = torch.as_tensor(self._observations(), device=policy.device).unsqueeze(0)
+        probe = torch.as_tensor(self.observations(), device=policy.device).unsqueeze(0)
         found = diagnose(PolicyNetworks([policy]), probe)
         values = torch.stack(list(found.values())).flatten().tolist()
         return dict(zip(found, values, strict=True))
 
-    def _observations(self) -> np.ndarray:
+    def observations(self) -> np.ndarray:
         """At most `probe` stored observations, evenly spread."""
         agent: Any = self.model
         off_policy = isinstance(agent, OffPolicyAlgorithm)

@@ -211,7 +211,7 @@ class PlasticityInjection(Intervention):
 
         Drawing f zeroes the other blocks.
         """
-        units, features = self._owners(learner)
+        units, features = self.owners(learner)
         first = min(signs)
         chosen = [
             torch.isin(owner, torch.tensor([*signs]).to(owner)) for owner in (units, features)
@@ -241,7 +241,7 @@ class PlasticityInjection(Intervention):
         if first == 0 and head.bias is not None:  # those of g and g' are one that is learnt on
             assign(learner, head.bias, bias)
 
-    def _owners(self, learner: Learner) -> tuple[Tensor, Tensor]:
+    def owners(self, learner: Learner) -> tuple[Tensor, Tensor]:
         """Block of each unit of the last hidden layer (units,), and of each feature (features,)."""
         spec = learner.network.spec
         activation = ACTIVATIONS[spec.activation]
@@ -273,7 +273,7 @@ class PlasticityInjection(Intervention):
 
     def _resting(self, learner: Learner, done: int) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Name, parameter and mask of the entries that rest after a number of injections."""
-        units, features = (owner != _trained(done) for owner in self._owners(learner))
+        units, features = (owner != _trained(done) for owner in self.owners(learner))
         masks = {"rows": units.unsqueeze(1), "biases": units, "columns": features}
         for name, parameter in self._parameters(learner):
             yield name, parameter, masks[name.rpartition("/")[2]]

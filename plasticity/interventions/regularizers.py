@@ -253,13 +253,13 @@ class Spectral(Penalty):
             draws = [torch.randn(layer.weight.shape[1], generator=g) for g in generators]
             self.state[f"left{index}"] = F.normalize(torch.stack(draws), dim=1).to(layer.weight)
             self.state[f"right{index}"] = torch.zeros_like(layer.weight[:, 0].flatten(1))
-            self._iterate(index, layer.weight.flatten(2), 30)
+            self.power_iterate(index, layer.weight.flatten(2), 30)
 
     def terms(self, learner: Learner) -> Iterator[Tensor]:
         """Each hidden layer's distance of its largest singular value from 1; its bias's norm."""
         for index, layer in enumerate(_layers(learner.network, self.heads)):
             weight = layer.weight.flatten(2)
-            left, right = self._iterate(index, weight, self.iterations)
+            left, right = self.power_iterate(index, weight, self.iterations)
             # The vectors are constants: the derivative of sigma is left right^T.
             sigma = torch.einsum("mo,moi,mi->m", left, weight, right)
             yield (sigma**self.exponent - 1).square()
@@ -267,7 +267,7 @@ class Spectral(Penalty):
                 yield layer.bias.square().sum(1) ** self.exponent
 
     @torch.no_grad()
-    def _iterate(self, index: int, weight: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    def power_iterate(self, index: int, weight: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
         """Improve the singular vectors of the largest singular value: (M, out), (M, in)."""
         left, right = self.state[f"left{index}"], self.state[f"right{index}"]
         for _ in range(iterations):

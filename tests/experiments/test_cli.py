@@ -97,8 +97,12 @@ def test_a_whole_number_may_be_written_as_a_float(tmp_path):
 
 
 def test_words_for_no_turn_an_option_off():
-    config = RunConfig(env_option=("permute=no", "cycles=2"), seeds=1)
-    assert make_envs(config).env._orders is None
+    """Channels that the game has not are the last ones, unless they are shuffled."""
+    for permute, shuffled in (("no", False), ("yes", True)):
+        config = RunConfig(env_option=(f"permute={permute}", "cycles=2"), seeds=1)
+        envs = make_envs(config)
+        obs = torch.cat([envs.reset()[0] for _ in range(2)])
+        assert obs[..., 7:].any() == shuffled
 
 
 def test_a_gpu_that_is_not_there_is_refused(capsys, monkeypatch):

@@ -20,7 +20,7 @@ from neoteny.experiments.console import (
     print_error,
 )
 from neoteny.experiments.progress import Progress
-from neoteny.experiments.recorder import _markdown
+from neoteny.experiments.recorder import config_as_markdown
 from neoteny.experiments.runs import read_table
 from neoteny.experiments.table import Table as RunTable
 from neoteny.wrappers.stream_files import read_stream
@@ -57,7 +57,6 @@ def test_progress_shows_names_as_they_are(terminal: bool) -> None:
     with Progress(console, "[red]arm[/]", 10) as progress:
         host = {"charts/episodic_return": [1.0], "charts/SPS": [2.0]}
         progress.update(10, host, ["t[/b]\n" + "x" * 5000])
-        progress._bar.refresh()
     text = console.file.getvalue()
     assert "[red]arm[/]" in text
     assert "t[/b]\\nxxx" in text
@@ -74,7 +73,7 @@ def test_progress_shows_names_as_they_are(terminal: bool) -> None:
     ],
 )
 def test_tensorboard_shows_a_configuration_as_it_is(value: str) -> None:
-    page = markdown_to_safe_html(_markdown({"key": value}))
+    page = markdown_to_safe_html(config_as_markdown({"key": value}))
     cells = page.split("<td>")[1:]
     assert [unescape(cell.split("</td>")[0]) for cell in cells] == ["key", value]
 

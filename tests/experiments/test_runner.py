@@ -132,16 +132,14 @@ def test_a_stopped_run_resumes_to_the_same_numbers(tmp_path, how):
 
 
 def test_moments_are_reset_at_a_switch_unless_told_otherwise(tmp_path):
-    def moments(reset):
-        setup = config(tmp_path, reset_optimizer=reset, steps=128 * 3 + 1)
-        runner = Runner(setup, CONSOLE)
-        runner.agent.learn(runner.agent.collect(runner.envs))
-        runner._switch()
-        states = runner.agent.learner.optimizer.state.values()
-        return max(float(state["exp_avg"].abs().max()) for state in states)
+    def steps(reset):
+        setup = config(tmp_path / str(reset), reset_optimizer=reset, steps=128 * 4)
+        learner = run(setup, CONSOLE).agent.learner
+        assert learner.updates == 16
+        return {float(state["step"]) for state in learner.optimizer.state.values()}
 
-    assert moments(True) == 0
-    assert moments(False) > 0
+    assert steps(True) == {4.0}  # of the one rollout after the switch
+    assert steps(False) == {16.0}
 
 
 def test_a_run_says_how_often_its_interventions_act_and_which_do_not(tmp_path):

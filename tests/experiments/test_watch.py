@@ -16,7 +16,7 @@ from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.film import BAR, Film, write_film
 from neoteny.experiments.runner import Runner
 from neoteny.experiments.stored import Allowed, load_run
-from neoteny.experiments.watch import WatchConfig, _find_step, watch
+from neoteny.experiments.watch import WatchConfig, find_step, watch
 from neoteny.experiments.worlds import make_envs
 from neoteny.train import main
 
@@ -125,10 +125,10 @@ def test_another_task_can_be_watched(games, capsys):
         ("64", 64),
         ("1_00", 100),
     ):
-        assert _find_step(text, runner, 1) == (step, order[step // 64])
+        assert find_step(text, runner, 1) == (step, order[step // 64])
     (unseen,) = set(names) - set(order)
     with pytest.raises(ValueError, match="does not come in this run"):
-        _find_step(unseen, runner, 1)
+        find_step(unseen, runner, 1)
     chosen = ["--task", order[1], "--episodes", "1", "--fps", "50"]
     assert main(["watch", str(games / "seed_1"), *chosen]) == 0
     assert f"seed 1, after 192 steps, plays {order[1]}" in capsys.readouterr().out

@@ -252,7 +252,7 @@ def test_decay_does_not_reach_what_is_frozen_and_the_injection_happens_once(make
 def test_injected_units_of_a_sorted_group_stay_within_one_block(make_learner):
     """GroupSort pairs unit i of 24 with i + 12: both must be of one block."""
     learner = make_learner("plasticity_injection", activation="groupsort")
-    units, features = learner.interventions[0]._owners(learner)
+    units, features = learner.interventions[0].owners(learner)
     assert torch.equal(units[:12], units[12:])
     assert torch.equal(units, features)
     assert units.bincount().tolist() == [8, 8, 8]

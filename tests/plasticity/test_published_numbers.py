@@ -87,7 +87,7 @@ def test_one_power_iteration_from_a_random_vector_reads_0_8_and_carried_vectors_
         spectral.state[f"left{index}"].copy_(F.normalize((weight @ start).squeeze(2), dim=1))
         for readings, updates in ((fresh, 1), (carried, 40)):
             for _ in range(updates):
-                left, right = spectral._iterate(index, weight, 1)
+                left, right = spectral.power_iterate(index, weight, 1)
             readings.append(torch.einsum("mo,moi,mi->m", left, weight, right).item())
     assert np.mean(np.divide(fresh, exact)) == pytest.approx(0.80, abs=0.04)
     assert np.divide(carried, exact).min() > 0.97

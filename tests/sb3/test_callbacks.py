@@ -177,7 +177,7 @@ def test_diagnostics_are_those_of_weights_and_hooked_activations(algorithm):
     callback = DiagnosticsCallback(every=64, probe=100)
     agent.learn(200, callback=callback)
     found = callback.measure()
-    probe = torch.as_tensor(callback._observations())
+    probe = torch.as_tensor(callback.observations())
     for name, activations in by_hooks(agent, probe).items():
         layers = [m for m in branches(agent.policy)[name].body if isinstance(m, nn.Linear)]
         for at, (h, layer) in enumerate(zip(activations, layers, strict=True)):

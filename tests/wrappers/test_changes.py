@@ -298,7 +298,10 @@ def test_bad_permutations_are_refused():
         (lambda: LabelNoise(3, -0.1), r"fractions is -0.1: it must be in \[0, 1\]"),
         (lambda: ActionPermutation(3, 2, keep_first="perhaps"), "it must be true or false"),
         (lambda: ObservationOffset((3,), 2, seed=()), "seed is empty"),
-        (lambda: ObservationOffset((30_000,), 10_000)._table, "lower tasks"),
+        (
+            lambda: ObservationOffset((30_000,), 10_000).observation(np.zeros(30_000), 1),
+            "lower tasks",
+        ),
         (lambda: Change.from_dict({"kind": "RewardFlop"}), "did you mean 'RewardFlip'"),
         (lambda: Change.from_dict({"kind": "StickyActions"}), "lacks its field 'probabilities'"),
         (lambda: Change.from_dict({"kind": "RewardFlip", "by": 2}), "has no field 'by'"),

@@ -12,6 +12,7 @@ from neoteny.wrappers import (
     make_stream,
 )
 from neoteny.wrappers.named_streams import GAMES, paper_channel_order
+from neoteny.wrappers.taskswitch import visit_seed
 
 MINIMAL = {"Breakout": 3, "Asterix": 5, "SpaceInvaders": 4, "Freeway": 3}
 
@@ -76,11 +77,9 @@ def test_paper_actions_are_the_minimal_set_and_nothing_past_it(game):
     stream = continual(members=1, num_envs=16, seed=0, **one)
     native = continual(members=1, num_envs=16, seed=0, action_mode="native", **one)
     reference = envs.make(
-        f"MinAtar-{game}-v1", 16, seed=stream._plays[0].env.seeds, sticky=0.0, channels=10
+        f"MinAtar-{game}-v1", 16, seed=[visit_seed(0, 0)], sticky=0.0, channels=10
     )
-    keys = envs.make(
-        f"MinAtar-{game}", 16, seed=stream._plays[0].env.seeds, sticky=0.0, channels=10
-    )
+    keys = envs.make(f"MinAtar-{game}", 16, seed=[visit_seed(0, 0)], sticky=0.0, channels=10)
     for env in (stream, native, reference, keys):
         env.reset()
     generator = np.random.default_rng(1)
