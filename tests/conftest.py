@@ -1,5 +1,6 @@
 """What the tests of all packages share."""
 
+import gc
 import os
 
 # Before torch is imported: what runs side by side has one thread each
@@ -33,6 +34,17 @@ class HostCalls(TorchDispatchMode):
         if masks or any(word in name for word in HOST):
             self.host.append(name)
         return func(*args, **(kwargs or {}))
+
+
+def pytest_collection():
+    """Collecting makes millions of objects, none of them garbage."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """From here on, garbage is looked for among what the tests leave."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):

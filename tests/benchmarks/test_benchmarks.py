@@ -199,7 +199,8 @@ def test_every_environment_is_compared_with_its_reference(load):
 
 
 @pytest.mark.parametrize(
-    "agent", ["ppo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dqn", "classifier"))]
+    "agent",
+    ["ppo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dqn", "classifier"))],
 )
 def test_edits_are_timed_apart_from_updates_and_shared_out(load, agent):
     """Soft shrink-and-perturb edits once in a window, redo less often, fresh at switches."""

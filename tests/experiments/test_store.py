@@ -190,10 +190,10 @@ def test_another_configuration_is_refused_in_one_line(run, tmp_path, options, di
 
 
 def test_a_checkpoint_of_another_run_or_configuration_is_refused(run, whole, tmp_path, capsys):
-    resume = ["run", "--resume", str(run), "--steps", "640"]
+    resume = ["run", "--resume", str(run), "--steps", "192"]
     before = (run / "seed_0" / "metrics.csv").read_bytes()
     wrong = "another configuration"
-    for options in ([], ["--learning-rate", "0.5"], ["--steps", "640"], ["--hidden", "16"]):
+    for options in ([], ["--learning-rate", "0.5"], ["--steps", "192"], ["--hidden", "16"]):
         other = tmp_path / "other"
         assert main(["run", *FAST, *options, "--out", str(other)]) == 0
         shutil.copy(other / "checkpoint.pt", run / "checkpoint.pt")
@@ -201,7 +201,7 @@ def test_a_checkpoint_of_another_run_or_configuration_is_refused(run, whole, tmp
         assert main(resume) == 2
         said = one_line(capsys)
         assert "checkpoint.pt" in said
-        assert ("another run" if options in ([], ["--steps", "640"]) else wrong) in said
+        assert ("another run" if options in ([], ["--steps", "192"]) else wrong) in said
     assert (run / "seed_0" / "metrics.csv").read_bytes() == before
     shutil.copy(whole / "checkpoint.pt", run / "checkpoint.pt")
     assert main(resume) == 0
