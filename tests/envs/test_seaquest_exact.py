@@ -20,7 +20,7 @@ def test_seaquest_equals_minatar_step_by_step():
     for _ in range(120):
         pair.step(pair.policy(rng))
     report(pair)
-    assert pair.reward > 40
+    assert pair.reward > 30
 
 
 @pytest.mark.slow

@@ -287,20 +287,21 @@ def roles(network):
             yield from (("norm", parameter) for parameter in norm.parameters())
 
 
-@pytest.mark.parametrize("torso", ["mlp", "conv"])
-@pytest.mark.parametrize("name", sorted(TOUCHED))
+@over(sorted(TOUCHED), NETWORKS[:2])
 def test_it_touches_what_it_says_and_leaves_heads_biases_and_norms_else_alone(
-    name, torso, make_learner
+    name, network, make_learner
 ):
     norms = () if name in ("nap", "layer_norm") else ("layer_norm",)
-    learner = make_learner(soon(name), *norms, torso=torso)
+    learner = make_learner(soon(name), *norms, **network)
     generator = torch.Generator().manual_seed(4)
     parameters = list(roles(learner.network))
     with torch.no_grad():
         for _, parameter in parameters:
             parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
     before = [parameter.detach().clone() for _, parameter in parameters]
-    obs = torch.randn(2, 32, *((6,) if torso == "mlp" else (4, 4, 2)), generator=generator)
+    obs = torch.randn(
+        2, 32, *((6,) if network["torso"] == "mlp" else (4, 4, 2)), generator=generator
+    )
     for update in range(8):
         if update == 4:
             learner.boundary(torch.ones(2))

@@ -138,7 +138,7 @@ def test_wasserstein_pulls_each_weight_to_the_initial_one_of_its_rank(make_learn
 
 
 def test_spectral_knows_the_largest_singular_value_and_its_derivative(make_learner, train):
-    learner = make_learner("spectral:weight=0.1,iterations=200")
+    learner = make_learner("spectral:weight=0.1,iterations=500")
     spread(learner)
     train(learner, 3)
     gradients(learner)

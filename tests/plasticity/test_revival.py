@@ -6,7 +6,7 @@ import torch
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.isometry import isometry_step
 
-N = 64
+N = 128
 STRENGTH = 2e-3  # an e-fold takes 250 steps
 
 
