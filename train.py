@@ -56,6 +56,8 @@ class ListConfig:
     """Name of one of them, to explain it and its settings."""
     markdown: bool = False
     """Print Markdown."""
+    plugin: tuple[str, ...] = ()
+    """Python files or modules to run first, whose things are listed as well."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -49,7 +49,9 @@ def intervention(name: str) -> Group:
     docs, limits = field_docs(cls), limits_of(cls)
     ours, dqn = (parse_intervention(name, agent).settings for agent in ("ppo", "dqn"))
     for key, value in ours.items():
-        settings.add_row(key, _show(value), _show(dqn[key]), limits.get(key, "-"), docs[key])
+        settings.add_row(
+            key, _show(value), _show(dqn[key]), limits.get(key, "-"), docs.get(key, "-")
+        )
     parts: list[RenderableType] = [
         Text(name, style="bold"),
         Text(inspect.getdoc(cls) or ""),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from neoteny.core.registry import restored
+from neoteny.core.registry import REGISTRIES, restored
 
 HOST = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "lift_fresh", "_to_copy.cpu")
 
@@ -74,3 +74,11 @@ def undrawn(monkeypatch):
 def host_calls():
     """A context manager class whose `host` lists what made the host wait."""
     return HostCalls
+
+
+@pytest.fixture
+def own_names(monkeypatch):
+    """Names that the test registers are forgotten after it."""
+    for registry in REGISTRIES.values():
+        for attribute in ("_things", "_places", "_lines"):
+            monkeypatch.setattr(registry, attribute, dict(getattr(registry, attribute)))

@@ -205,7 +205,7 @@ def _check_reach(stream: Stream, steps: int) -> None:
                 f"task {last} is played within {steps:,} steps, but there are {len(chain.ids)} "
                 f"environments, from 0 on: give the schedule tasks: {len(chain.ids)}"
             )
-        if 1 < names <= last:
+        if names != 1 and names <= last:  # one name is that of all tasks
             raise InputError(
                 f"task {last} is played within {steps:,} steps, but task_names has {names} names, "
                 f"from 0 on: give {last + 1} or more"

@@ -11,7 +11,7 @@ from neoteny.core.options import limits_of
 from neoteny.core.registry import first_line
 from neoteny.experiments import catalogue
 from neoteny.experiments.listing import LISTED, print_listing
-from neoteny.plasticity.interventions import INTERVENTIONS, parse_intervention
+from neoteny.plasticity.interventions import INTERVENTIONS, Intervention, parse_intervention
 from neoteny.train import main
 
 
@@ -50,6 +50,15 @@ def test_any_one_is_explained(what, name, text):
     assert text in printed(what, name=name)
     with pytest.raises(InputError, match="is unknown: did you mean"):
         printed(what, name=name + "x")
+
+
+def test_an_intervention_without_documentation_is_explained(own_names):
+    @dataclasses.dataclass
+    class Mine(Intervention):
+        name = "mine"
+        factor: float = 0.5
+
+    assert "factor" in printed("interventions", name="mine")
 
 
 def test_presets_are_listed_by_their_differences_alone():

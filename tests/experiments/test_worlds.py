@@ -8,6 +8,7 @@ from neoteny.core.errors import InputError
 from neoteny.experiments import sizes
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.worlds import make_world
+from neoteny.wrappers import STREAMS, Cyclic, NonStationaryVector, RewardFlip
 
 PPO = PPOConfig(num_envs=4, num_steps=16, num_minibatches=2)
 
@@ -42,6 +43,16 @@ def test_every_task_that_is_reached_has_a_name(tmp_path, schedule, enough, last)
     message = rf"task {last} is played within 256 steps, but task_names has 2 names"
     with pytest.raises(InputError, match=message):
         make_world(config(tmp_path, NAMES + schedule, 256))
+
+
+def test_a_stream_that_names_no_task_is_refused(own_names):
+    @STREAMS.register("nameless")
+    def nameless(context):
+        env = context.make("neoteny/CartPole-v1")
+        return NonStationaryVector(env, Cyclic(64, 2), [RewardFlip()])
+
+    with pytest.raises(InputError, match=r"task 1 is played within 128 steps, .* 0 names"):
+        make_world(RunConfig(env="nameless", ppo=PPO, steps=128, task_steps=64, hidden=(8,)))
 
 
 @pytest.mark.parametrize(
