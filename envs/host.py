@@ -47,8 +47,7 @@ class HostEnv(LimitedVectorEnv):
     the episodes under way and loading plays them again: a resume is bit exact if the environment
     is a function of its seed, its actions and what `set_parameters` set, as Gymnasium asks.
 
-    An error of an environment keeps its traceback, and names the id; see `CheckedSingle` for what
-    an environment may return, and `Workers` for processes.
+    Errors keep their traceback and name the id; see `CheckedSingle` and `Workers`.
 
     Args:
         id: an id of Gymnasium or of a package that registers there.
