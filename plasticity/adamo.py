@@ -6,7 +6,7 @@ The moments see the task's gradient only. The isometry step is taken first, as A
 decay, so that both terms are evaluated at the weights the gradient was computed at.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from operator import is_
@@ -19,20 +19,14 @@ from torch.optim.adam import adam
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.adamo_checks import (
-    check_pull,
     check_settings,
     isometry_of,
     safe_strength,
     warn_of_bare,
 )
+from neoteny.plasticity.adamo_pull import Move, Plan, pull, stay, strength_of
 from neoteny.plasticity.groups import named_groups
-from neoteny.plasticity.isometry import as_maps, isometry_step, require_full_precision
-
-# Stacking equal shapes saves kernel launches and costs a copy, which on CPU loses above this size.
-_STACK_NUMEL = {"cpu": 1 << 15}
-_STACK_NUMEL_DEFAULT = 1 << 20
-
-Move = Callable[[], None]
+from neoteny.plasticity.isometry import require_full_precision
 
 _CAPTURE_CHECK = "_accelerator_graph_capture_health_check"
 if not hasattr(Adam, _CAPTURE_CHECK):  # torch < 2.10
@@ -53,9 +47,6 @@ _ADAM_SETTINGS = (
 _NAMES = ("params", "param_names")
 """Keys of a group that are no settings."""
 
-_SHAPING = ("member_dims", "blocks", "foreach")
-"""Settings that say which parameters take their isometry step together."""
-
 _CHECKED = (
     *("scale", "member_dims", "blocks"),
     *("lr", "betas", "eps", "weight_decay", "isometry", "isometry_lr"),
@@ -73,22 +64,6 @@ class _Checked:
     strength: float = 0.0
     """Strength of the isometry step up to which no weight grows without bound; see
     `safe_strength`."""
-
-
-@dataclass
-class _Plan:
-    """Parameters of a group that take their isometry step together."""
-
-    params: list[Tensor]
-    shaping: list[Any]
-    buckets: list[list[Tensor]]
-
-    def fits(self, params: list[Tensor], shaping: list[Any]) -> bool:
-        return (
-            len(params) == len(self.params)
-            and self.shaping == shaping
-            and all(map(is_, params, self.params))
-        )
 
 
 class AdamO(Adam):
@@ -176,7 +151,7 @@ class AdamO(Adam):
             params = named_groups(params, member_dims)
         if half_life is not None:
             isometry, isometry_lr = isometry_of(half_life, lr, isometry_lr, scale)
-        self._plans: dict[int, _Plan] = {}
+        self._plans: dict[int, Plan] = {}
         self._checked: dict[int, _Checked] = {}
         self._own = {
             "isometry": isometry,
@@ -282,7 +257,7 @@ class AdamO(Adam):
         for index, group in enumerate(self.param_groups):
             self._check(index, group)
             if group["isometry"]:
-                self._look(index, group, _strength(group, group["params"]))
+                self._look(index, group, strength_of(group, group["params"]))
 
     def _check(self, index: int, group: dict[str, Any]) -> None:
         """Refuse settings that have been changed to what cannot work."""
@@ -325,66 +300,17 @@ class AdamO(Adam):
         settings: dict[str, Any] = {name: group[name] for name in _ADAM_SETTINGS}
         settings |= {"has_complex": has_complex, "beta1": beta1, "beta2": beta2}
         move = partial(adam, params, *rest, **settings)
-        return params, move if params else _stay
+        return params, move if params else stay
 
     def _prepare_pull(self, index: int, group: dict[str, Any], params: list[Tensor]) -> Move:
         """The isometry step of a group's parameters; what cannot work is refused here."""
         if group["isometry"] == 0 or not params:
-            return _stay
-        shaping = [group[name] for name in _SHAPING]
+            return stay
         plan = self._plans.get(index)
-        if plan is None or not plan.fits(params, shaping):
-            plan = _Plan(params, shaping, list(_buckets(params, group)))
-            for bucket in plan.buckets:
-                as_maps(bucket[0], group["member_dims"], group["blocks"])
-            self._plans[index] = plan
-        strength = _strength(group, params)
+        if plan is None or not plan.fits(params, group):
+            plan = self._plans[index] = Plan.of(params, group)
+        strength = strength_of(group, params)
         for bucket in plan.buckets:
             require_full_precision(bucket[0])
         self._look(index, group, strength)
-        return partial(_pull, plan.buckets, strength, group)
-
-
-def _buckets(params: list[Tensor], group: dict[str, Any]) -> Iterator[list[Tensor]]:
-    """Lists of parameters whose isometry step is worth one batched product."""
-    shapes: dict[Any, list[Tensor]] = {}
-    for param in params:
-        if param.dim() >= group["member_dims"] + 2:
-            shapes.setdefault((param.shape, param.dtype, param.device), []).append(param)
-    for (shape, _, device), bucket in shapes.items():
-        limit = _STACK_NUMEL.get(device.type, _STACK_NUMEL_DEFAULT)
-        if group["foreach"] is False or shape.numel() > limit:
-            yield from ([param] for param in bucket)
-        else:
-            yield bucket
-
-
-def _stay() -> None:
-    """No step."""
-
-
-def _pull(buckets: list[list[Tensor]], strength: float | Tensor, group: dict[str, Any]) -> None:
-    for bucket in buckets:
-        isometry_step(bucket, strength, group["scale"], group["member_dims"], group["blocks"])
-
-
-def _strength(group: dict[str, Any], params: list[Tensor]) -> float | Tensor:
-    """Effective strength of a group's isometry step.
-
-    Raises:
-        ValueError: if it diverges, as far as the host can see without waiting, or Adam's step
-            cannot follow it.
-    """
-    lr = group["lr"] if group["isometry_lr"] is None else group["isometry_lr"]
-    strength: float | Tensor = lr * (4.0 * group["isometry"])
-    if isinstance(strength, Tensor):
-        strength = strength.squeeze()
-    seen = not isinstance(strength, Tensor) or strength.device.type == "cpu"
-    if seen and not (group["scale"] > 0 and 0 <= strength * group["scale"] < 1):
-        check_pull(group)
-    if group["differentiable"]:
-        raise InputError("the isometry step is not differentiated: set isometry=0")
-    on_host = group["capturable"] and not group["fused"] and not torch.compiler.is_compiling()
-    if on_host and any(param.device.type == "cpu" for param in params):
-        raise InputError("capturable=True needs parameters on an accelerator: set it to False")
-    return strength
+        return partial(pull, plan.buckets, strength, group)

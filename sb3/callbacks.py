@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from neoteny.core.errors import InputError
 from neoteny.plasticity import adamo
 from neoteny.plasticity.adamo_checks import check_pull, safe_strength
+from neoteny.plasticity.adamo_pull import Move
 from neoteny.plasticity.diagnostics import diagnose
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.isometry import half_life, isometry_step
@@ -89,7 +90,7 @@ class AdamO(adamo.AdamO):
             self.split([{"positions": group["positions"]} for group in groups])
         super().load_state_dict(state_dict)
 
-    def _prepare(self, group: dict[str, Any]) -> tuple[list[Tensor], adamo.Move]:
+    def _prepare(self, group: dict[str, Any]) -> tuple[list[Tensor], Move]:
         if group["isometry"] and "positions" not in group:
             raise RuntimeError(
                 "AdamO was not told which layers are heads: call "
