@@ -48,7 +48,9 @@ def host_ids() -> list[str]:
 
 def is_host_id(id: str) -> bool:
     """True if Gymnasium can make it; "module:id" names the package that registers it."""
-    return id in gymnasium.registry or ":" in id or id in host_ids()
+    module, _, name = id.partition(":")
+    named = bool(name) and all(part.isidentifier() for part in module.split("."))
+    return named or id in gymnasium.registry or id in host_ids()
 
 
 def nearest(id: str, ids: Sequence[str]) -> str:
@@ -82,7 +84,7 @@ def make_single(
     except (ImportError, gymnasium.error.Error) as error:
         raise InputError(f"{id} with options {dict(options)} cannot be made: {error}") from error
     except Exception as error:
-        if isinstance(error, TypeError) and _about_options(error, options):
+        if isinstance(error, TypeError | AttributeError) and _about_options(error, options):
             message = f"{id} with options {dict(options)} cannot be made: {error}"
             raise InputError(message) from error
         error.add_note(f"raised by the environment {id} when it was made")
@@ -91,11 +93,13 @@ def make_single(
     return Replayable(_count_from_zero(_as_array(env, flatten)))
 
 
-def _about_options(error: TypeError, options: Mapping[str, Any]) -> bool:
+def _about_options(error: TypeError | AttributeError, options: Mapping[str, Any]) -> bool:
     """True if the constructor does not take the options; False if it fails with them."""
     cause = error.__cause__ or error
     raised = traceback.extract_tb(cause.__traceback__)[-1].filename
     at_call = raised == gymnasium.envs.registration.__file__
+    if isinstance(error, AttributeError):
+        return at_call
     return at_call or any(repr(name) in str(cause) for name in options)
 
 

@@ -240,6 +240,8 @@ class RunConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.intervention:
+            raise InputError("intervention is (): name at least one, such as none")
         spec = self.network_spec
         for intervention in self.make_interventions():
             spec = intervention.spec(spec)
@@ -301,6 +303,8 @@ class CompareConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.interventions:
+            raise InputError("interventions is (): name at least one, such as none")
         arms = self.arms()
         names = [run.arm for run in arms]
         for name in names:

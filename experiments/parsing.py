@@ -162,6 +162,8 @@ def _not_known(word: str, config: Any) -> str:
         return f"{word!r} is out of place: options begin with --, see --help"
     name = word[2:].partition("=")[0].replace("_", "-").removeprefix("no-")
     known = {option.replace("_", "-") for option in _options(config)}
+    if name in known:
+        return f"option {word} is unknown: give --{name} a value"
     found = [ELSEWHERE[name]] if ELSEWHERE.get(name) in known else closest(name, known)
     hint = f"did you mean --{found[0].replace('_', '-')}?" if found else "see --help"
     return f"option --{name} is unknown: {hint}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -55,11 +55,8 @@ class Muon(AdamO):
         isometry: float = 0.0,
         **options: Any,
     ) -> None:
-        if not 0 <= momentum < 1:
-            raise InputError(f"momentum={momentum} is not in [0, 1); give e.g. 0.95")
-        if steps < 1:
-            raise InputError(f"steps={steps} is not at least 1; give e.g. 5")
         own = {"momentum": momentum, "newton_schulz_steps": steps, "precision": str(dtype)}
+        _check_own(own)
         super().__init__([{**own, **group} for group in params], isometry=isometry, **options)
         self.defaults.update(own)
 
@@ -70,6 +67,11 @@ class Muon(AdamO):
         counted = {p: own for p, own in found.items() if p not in uncounted}
         super().__setstate__({**state, "state": defaultdict(dict, counted)})
         self.state.update(uncounted)
+
+    def _check(self, index: int, group: dict[str, Any]) -> None:
+        super()._check(index, group)
+        if group.get("muon"):
+            _check_own(group)
 
     def _prepare(self, group: dict[str, Any]) -> tuple[list[Tensor], Move]:
         if not group.get("muon"):
@@ -109,3 +111,19 @@ class Muon(AdamO):
         for param, update in zip(params, updates.to(params[0].dtype), strict=True):
             param.mul_(1 - lr * group["weight_decay"])
             param.sub_(update.view_as(param) * scale)
+
+
+def _check_own(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of Muon's own that cannot work.
+
+    Raises:
+        ValueError: naming the value and the fix.
+    """
+    momentum, steps = settings["momentum"], settings["newton_schulz_steps"]
+    if not (isinstance(momentum, float | int) and 0 <= momentum < 1):
+        raise InputError(f"momentum={momentum!r} is not in [0, 1); give e.g. 0.95")
+    if not (isinstance(steps, int) and steps >= 1):
+        raise InputError(f"newton_schulz_steps={steps!r} is not at least 1; give e.g. 5")
+    precision = settings["precision"]
+    if precision not in ("torch.float32", "torch.bfloat16", "torch.float64", "torch.float16"):
+        raise InputError(f"precision={precision!r} is no type of floats; give e.g. torch.float32")

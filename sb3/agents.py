@@ -22,6 +22,7 @@ from torch import Tensor
 
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.agents.spaces import action_count
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
 from neoteny.plasticity.learner import Learner
@@ -69,6 +70,8 @@ class SB3Agents:
                 f"torso {spec.torso}, norm {spec.norm}, residual {spec.residual}, shared "
                 f"{spec.shared}: agents of Stable-Baselines3 have separate plain MLPs here"
             )
+        if isinstance(config, DQNConfig):
+            action_count(worlds[0].single_action_space)  # refuses those that it cannot take
         self.config = config
         self.device = torch.device(worlds[0].device)
         self._settings = config.optimizer_settings(task_steps)

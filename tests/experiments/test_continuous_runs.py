@@ -82,8 +82,9 @@ def test_what_takes_continuous_actions(words, tmp_path):
     assert "plasticity/policy/head/weight_norm" in found
 
 
-def test_dqn_says_what_it_needs(tmp_path, capsys):
-    words = f"run --agent dqn --env Pendulum-v1 --steps 512 --out {tmp_path / 'run'}"
+@pytest.mark.parametrize("agent", ["dqn", "sb3-dqn"])
+def test_dqn_says_what_it_needs(agent, tmp_path, capsys):
+    words = f"run --agent {agent} --env Pendulum-v1 --steps 512 --out {tmp_path / 'run'}"
     assert main(words.split()) == 2
     assert "DQN needs discrete actions, the environment has Box" in capsys.readouterr().err
 

@@ -274,3 +274,17 @@ def test_adam_rel_restarts_the_clock_alone(make_learner):
     states = learner.optimizer.state.values()
     assert all(not s["step"].any() for s in states)
     assert all(torch.equal(s["exp_avg"], m) for s, m in zip(states, moments, strict=True))
+
+
+@pytest.mark.parametrize("change", [
+    {"momentum": float("nan")}, {"momentum": "fast"}, {"newton_schulz_steps": 0},
+    {"newton_schulz_steps": 2.5}, {"precision": "float33"}, {"lr": "fast"},
+])  # fmt: skip
+def test_muons_settings_changed_later_are_refused_before_anything_moves(change):
+    weight = torch.nn.Parameter(torch.eye(3))
+    optimizer = Muon([{"params": [weight], "muon": True}])
+    weight.grad = torch.ones(3, 3)
+    optimizer.param_groups[0].update(change)
+    with pytest.raises(ValueError, match=f"^{next(iter(change))}="):
+        optimizer.step()
+    assert torch.equal(weight.detach(), torch.eye(3))
