@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import tyro
 
@@ -69,6 +70,61 @@ def test_every_published_table_stands_on_a_page():
         if folder != "runs":
             page = ROOT / "results" / folder / "README.md"
             assert f"]({path.relative_to(page.parent)})" in page.read_text(), path
+
+
+def rates(table, *labels):
+    """Median rate of each contender over its counted windows."""
+    windows = pd.read_csv(ROOT / "results" / table).query("window > 0")
+    rate = (windows["amount"] / windows["seconds"]).rename("rate")
+    return rate.groupby([windows[label] for label in labels]).median()
+
+
+def paired(table, work, ours):
+    """Median over windows of a contender's rate over rejax's beside it, at one piece of work."""
+    windows = pd.read_csv(ROOT / "results" / table).query("window > 0").query(work)
+    rate = windows.assign(rate=windows["amount"] / windows["seconds"])
+    beside = rate.pivot_table(index="window", columns="contender", values="rate")
+    return (beside[ours] / beside["rejax"]).median()
+
+
+def quotes():
+    """The README's numbers as its CSV files give them."""
+    arms = pd.read_csv(ROOT / "results/continual-minatar/summary.csv").set_index("arm")
+
+    def interval(arm, name):
+        low, value, high = (arms.loc[arm, f"{name}{end}"] + 0.0 for end in ("_low", "", "_high"))
+        return f"{round(value, 2) + 0.0:.2f} [{low:.2f}, {high:.2f}]"
+
+    adam, adamo = "ppo-none", "ppo-adamo-half_life=100000"
+    yield interval(adam, "gap"), interval(adamo, "gap")
+    yield tuple(interval(adam, f"gap_slope{of}") for of in ("", "/Asterix", "/SpaceInvaders"))
+    last = pd.read_csv(ROOT / "results/supervised/summary.csv").set_index("arm")["last_cycle"]
+    names = ("none", "none-groupsort", "adamo-isometry=1-groupsort")
+    yield tuple(f"{last[f'classifier-{name}']:.2f}" for name in names)
+    training = rates("speed/preset/training.csv", "path", "contender")["fp32"]
+    for pair in (("neoteny Adam", "neoteny AdamO"), ("rejax", "SB3")):
+        yield tuple(f"{round(training[name], -2):,.0f}" for name in pair)
+    alone = paired("speed/dqn-128/dqn.csv", "network == '64x64'", "neoteny")
+    work = "network == '64x64' and `steps an update` == 128"
+    yield f"{alone:.1f}", f"{paired('speed/dqn.csv', work, 'neoteny, 8 members'):.1f}"
+    minatar = rates("speed/environments.csv", "game", "lanes", "contender")
+    games = ("Breakout", "Asterix", "Freeway", "SpaceInvaders")
+    yield tuple(f"{minatar[f'MinAtar-{game}-v1', 2048, 'neoteny'] / 1e6:.1f}" for game in games)
+    grids = rates("environments/speed.csv", "game", "lanes", "contender")
+    times = []
+    for game in ("Empty-8x8", "DoorKey-8x8", "FourRooms"):
+        own = grids[f"MiniGrid-{game}-v0", 2048]
+        times.append(f"{own['neoteny'] / own.drop(['neoteny', 'reference']).max():.1f}")
+    yield tuple(times)
+    exact = pd.read_csv(ROOT / "results/environments/exactness.csv")
+    yield (f"{exact['steps compared'].sum() / 1e6:.2f} M, no mismatch",)
+    assert not exact["mismatches"].any()
+    yield (f"{len(exact)} kinds of environment",)
+
+
+def test_the_readme_quotes_what_was_measured():
+    text = (ROOT / "README.md").read_text()
+    assert [numbers for numbers in quotes() if " · ".join(numbers) not in text] == []
 
 
 SNIPPETS = {text: name_of(path) for path in GUIDES for text in blocks(path, "python")}
