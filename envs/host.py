@@ -24,6 +24,7 @@ from neoteny.envs.arguments import (
 )
 from neoteny.envs.base import LimitedVectorEnv
 from neoteny.envs.host_single import Place, Replayable, host_ids, is_host_id, make_single, nearest
+from neoteny.envs.truncation_bound import TruncationBound
 from neoteny.envs.workers import Workers
 
 Vectorization = Literal["sync", "async"]
@@ -110,16 +111,14 @@ class HostEnv(LimitedVectorEnv):
         build = partial(make_single, id, observation, flatten, options)
         self.id = id
         self._describe(build())
-        self._bound = self.max_steps if bounded else None
+        limit = self.max_steps if bounded else None
+        self._truncations = TruncationBound(self.num_envs, limit, id)
         if vectorization == "sync":
             self._envs: Any = SyncVectorEnv(
                 [build] * self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP
             )
         else:
             self._envs = Workers(partial(build, as_text=True), self.num_envs, id, env_timeout)
-        # Truncations of each lane since somebody asked how many there could be, and the answer.
-        self._truncations, self._promised = np.zeros(self.num_envs, np.int64), np.inf
-        self._elapsed = np.zeros(self.num_envs, np.int64)
         self._obs: Tensor | None = None
 
     def _describe(self, sample: Replayable) -> None:
@@ -166,16 +165,16 @@ class HostEnv(LimitedVectorEnv):
         if mask.any():  # Gymnasium refuses an empty mask
             obs, _ = self._envs.reset(options={"reset_mask": mask})
             self._obs = self._shown(obs)
-            self._elapsed[mask] = 0
+            self._truncations.elapsed[mask] = 0
         return self._obs, {}
 
     def _look_at_limits(self) -> None:
         """Gives up the bound on truncations where a reset, as in BabyAI, sets other limits."""
         if any(limit != self._own_limit for limit in self._envs.get_attr("own_limit")):
-            self._bound = None
+            self._truncations.limit = None
 
     def _begin(self, obs: NDArray[Any]) -> Tensor:
-        self._elapsed = np.zeros(self.num_envs, np.int64)
+        self._truncations.elapsed[:] = 0
         self._obs = self._shown(obs)
         return self._obs
 
@@ -221,8 +220,7 @@ class HostEnv(LimitedVectorEnv):
             reward = np.asarray(reward, np.float32)
         self._require_finite("reward", reward)
         truncated &= ~terminated
-        self._check_limit(truncated)
-        self._elapsed[terminated | truncated] = 0
+        self._truncations.count(terminated, truncated)
         self._obs = self._shown(obs)
         final = {}
         if self.final_observations:
@@ -239,34 +237,13 @@ class HostEnv(LimitedVectorEnv):
             final,
         )
 
-    def _check_limit(self, truncated: NDArray[np.bool_]) -> None:
-        self._elapsed += 1
-        self._truncations += truncated
-        if self._bound is None or not (truncated & (self._elapsed < self._bound)).any():
-            return
-        if (self._truncations > self._promised).any():
-            steps = self._elapsed[truncated].min()
-            raise RunError(
-                f"{self.id} truncated an episode after {steps} steps, before its limit of"
-                f" {self._bound}: make it with bounded=False, or --env-option bounded=false"
-            )
-        self._bound = None
-
     def _seed(self, seed: int | Sequence[int | None] | None) -> None:
         self.seeds = member_seeds(seed, self.members)
         self._lane_seeds = rng.lane_keys(self.seeds, self.lanes, "env").tolist()
 
     def max_truncations(self, horizon: int) -> int:
-        """Upper bound on the truncations one lane can see within the next `horizon` steps.
-
-        Where episodes turn out to end before their limit, one more than it allows fits in.
-        """
-        most = horizon
-        if self._bound is not None:
-            most = min(horizon, -(-horizon // self._bound) + (horizon > self._bound))
-        self._truncations[:] = 0
-        self._promised = most
-        return most
+        """Upper bound on the truncations one lane can see within the next `horizon` steps."""
+        return self._truncations.most(horizon)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -339,7 +316,7 @@ class HostEnv(LimitedVectorEnv):
         self._envs.set_attr("place", places)
         self._begin(self._envs.reset()[0])
         self._look_at_limits()
-        self._elapsed = np.array([len(place.actions) for place in places])
+        self._truncations.elapsed[:] = [len(place.actions) for place in places]
 
     def render(self) -> tuple[Any, ...] | None:
         """Frames of `render_lanes` as the environments draw them; None without a `render_mode`.
