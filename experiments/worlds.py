@@ -22,12 +22,12 @@ from neoteny.wrappers.stream_files import StreamDefinition
 from neoteny.wrappers.streams import StreamContext, build_stream
 from neoteny.wrappers.supervised import SupervisedStream
 from neoteny.wrappers.supervised_streams import (
+    FILE_OPTIONS,
     OPTIONS,
     SupervisedDefinition,
     make_supervised,
     supervised,
 )
-from neoteny.wrappers.supervised_streams import OPTIONS as FILE_OPTIONS
 
 __all__ = ["SeparateWorlds", "make_envs", "make_world"]
 

@@ -92,3 +92,11 @@ def test_what_is_larger_than_the_memory_is_refused(monkeypatch, room, options, m
 
 def test_the_memory_of_this_machine_is_known():
     assert 10**8 < sizes.memory("cpu") < 10**14
+
+
+def test_a_supervised_file_takes_only_the_options_that_its_definition_reads(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("data: digits")
+    config = RunConfig(agent="classifier", stream=path, steps=8, env_option=("tasks=3",))
+    with pytest.raises(InputError, match="have no option 'tasks'; they have data, images"):
+        make_world(config)
