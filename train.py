@@ -22,13 +22,14 @@ try:
 
     from neoteny.core.errors import InputError, RunError
     from neoteny.core.options import check_fields
-    from neoteny.experiments.cli import compare, preset_defaults, report, resume_defaults, run
+    from neoteny.experiments.cli import compare, report, resume_defaults, run, run_defaults
     from neoteny.experiments.config import CompareConfig, RunConfig
     from neoteny.experiments.console import lasting_output, open_console, print_error, print_notice
+    from neoteny.experiments.early import read_early
     from neoteny.experiments.interrupt import interruptible
     from neoteny.experiments.listing import LISTED, print_listing
     from neoteny.experiments.parsing import called_as, parse
-    from neoteny.experiments.stored import allowed_by, load_plugins
+    from neoteny.experiments.stored import load_plugins
     from neoteny.experiments.timeline import TimelineConfig, timeline
     from neoteny.experiments.watch import WatchConfig, watch
 except KeyboardInterrupt:  # before there is a run, which takes seconds
@@ -81,10 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str], program: str) -> int:
     try:
         console = open_console()
-        allowed = allowed_by(arguments)
-        load_plugins(allowed.plugins)
-        stored = resume_defaults(arguments, allowed)
-        defaults = preset_defaults(arguments)
+        early = read_early(arguments)
+        load_plugins(early.allowed.plugins)
+        stored = resume_defaults(early)
+        defaults = run_defaults(early)
         commands = (
             Annotated[
                 RunConfig,

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neoteny.agents.agent import Agent, AgentConfig, AgentSettings
 from neoteny.agents.distributions import Categorical
 from neoteny.agents.spaces import observation_shape
-from neoteny.core.options import check_fields
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention, OptimizerSettings
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
@@ -25,7 +25,7 @@ __all__ = ["Classifier", "ClassifierConfig", "cross_entropy"]
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
+class ClassifierConfig(AgentConfig):
     """Hyper-parameters of the classifier. A step is one sample of one member."""
 
     batch_size: int = 128
@@ -44,9 +44,6 @@ class ClassifierConfig:
         **dict.fromkeys(("learning_rate", "adam_eps"), "at least 0"),
         "max_grad_norm": "above 0",
     }
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -86,8 +83,8 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     return -log_probs.gather(-1, label.unsqueeze(-1)).squeeze(-1).mean(1)
 
 
-class Classifier:
-    """A classifier of M members, one per seed.
+class Classifier(Agent):
+    """A classifier of supervised streams.
 
     Args:
         stream: A supervised stream of M members.
@@ -100,6 +97,12 @@ class Classifier:
         precision: Type of the matrix products' factors, float32 or bfloat16.
         task_steps: Samples of a task, by which interventions are timed.
     """
+
+    name = "classifier"
+    config_class = ClassifierConfig
+    learner: Learner
+    preset = "supervised"
+    supervised = True
 
     def __init__(
         self,
@@ -128,6 +131,21 @@ class Classifier:
             max_grad_norm=config.max_grad_norm,
             device=self.device,
         )
+
+    @classmethod
+    def build(cls, settings: AgentSettings, world: Any) -> Classifier:
+        """The agent of a run."""
+        return cls(world, **settings.arguments(world))
+
+    def iterate(self, world: Any) -> dict[str, Tensor]:
+        """Draw minibatches and learn from them."""
+        self._samples = self.collect(world)
+        return self.learn(self._samples)
+
+    def recent(self, count: int) -> Tensor:
+        """Observations of the last minibatches."""
+        found: Tensor = self._samples.observations(count)
+        return found
 
     @property
     def network(self) -> Network:

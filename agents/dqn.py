@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.dqn_loss import (
     DQNConfig,
     TDErrors,
@@ -47,8 +48,8 @@ SPARSE_FROM = 2**26
 """Products in a first layer from which binary observations are better listed than multiplied."""
 
 
-class DQN:
-    """A DQN agent of M members, one per seed.
+class DQN(Agent):
+    """Deep Q-learning, double and dueling, of discrete actions.
 
     Args:
         envs: A tensor environment with M times `config.num_envs` lanes and discrete actions.
@@ -66,6 +67,9 @@ class DQN:
             switch asks for members that switch together and they do not.
     """
 
+    name = "dqn"
+    config_class = DQNConfig
+    learner: Learner
     statistics = ("td_loss", "td_error", "q_value", "target")
 
     def __init__(
@@ -114,6 +118,11 @@ class DQN:
         self.replay: Replay | None = None
         self._scratch: dict[torch.Size, tuple[Tensor, Tensor]] = {}
         self._plain: tuple[PlainBranch | None, PlainBranch | None] | None = None
+
+    @classmethod
+    def build(cls, settings: AgentSettings, world: Any) -> DQN:
+        """The agent of a run."""
+        return cls(world, **settings.arguments(world))
 
     @property
     def network(self) -> Network:
@@ -328,6 +337,11 @@ class DQN:
             torch._foreach_copy_(target, own)
         else:
             torch._foreach_lerp_(target, own, self.config.target_rate)
+
+    def play(self, obs: Tensor, keys: Tensor, step: int) -> Tensor:
+        """Epsilon-greedy actions, as at the end of the exploration schedule."""
+        uniform = rng.uniform(rng.bits(keys, step, 0)).view(self.members, -1)
+        return self.act(obs, uniform, self.config.epsilon_end).flatten()
 
     def recent(self, count: int) -> Tensor:
         """At most `count` observations (M, B, *shape) of the last iteration."""

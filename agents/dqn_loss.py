@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neoteny.agents.agent import AgentConfig
 from neoteny.core.errors import InputError
-from neoteny.core.options import check_fields
 from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class DQNConfig:
+class DQNConfig(AgentConfig):
     """Hyper-parameters of DQN. Counts of steps are environment steps of one member."""
 
     num_envs: int = 128
@@ -95,7 +95,7 @@ class DQNConfig:
     }
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         room = self.largest_replay
         if room < self.learning_starts:
             raise InputError(

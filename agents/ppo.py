@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.distributions import ActionDistribution, action_distribution
-from neoteny.agents.graphs import Recorded, Recorder
+from neoteny.agents.graphs import CudaGraph, Recorded, Recorder
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_loss, ppo_loss
 from neoteny.agents.rollout import Rollout, gae
 from neoteny.agents.spaces import observation_shape
@@ -32,8 +34,8 @@ from neoteny.plasticity.sparse import SparseBatch
 __all__ = ["PPO", "PPOConfig"]
 
 
-class PPO:
-    """A PPO agent of M members, one per seed.
+class PPO(Agent):
+    """Proximal policy optimisation, of discrete or continuous actions.
 
     Args:
         envs: A tensor environment with M times `config.num_envs` lanes, and discrete actions or
@@ -54,6 +56,10 @@ class PPO:
         ValueError: If the actions are of another kind, or observations are not a Box.
     """
 
+    name = "ppo"
+    config_class = PPOConfig
+    learner: Learner
+    records = True
     statistics = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 
     def __init__(
@@ -103,10 +109,32 @@ class PPO:
         self._recorder = recorder
         self._recorded: dict[bool, Recorded] = {}
 
+    @classmethod
+    def build(cls, settings: AgentSettings, world: Any) -> PPO:
+        """The agent of a run."""
+        recorder = partial(CudaGraph, world.device) if settings.cuda_graphs else None
+        return cls(world, recorder=recorder, **settings.arguments(world))
+
     @property
     def network(self) -> Network:
         """The policy and value networks."""
         return self.learner.network
+
+    def iterate(self, world: Any) -> dict[str, Tensor]:
+        """Collect a rollout and learn from it."""
+        return self.learn(self.collect(world))
+
+    def recent(self, count: int) -> Tensor:
+        """Observations spread over the last rollout's steps and lanes."""
+        assert self._rollout is not None
+        return self._rollout.spread(count)
+
+    def play(self, obs: Tensor, keys: Tensor, step: int) -> Tensor:
+        """Sample from the policy."""
+        uniform = self.policy.draw(keys, step, self.members)
+        return self.policy.to_env(
+            self.policy.sample(self.network.branch("policy", obs), uniform)[0]
+        )
 
     def _by_member(self, lanes: Tensor) -> Tensor:
         """View (L, ...) as (M, N, ...)."""

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from neoteny.agents.agent import AgentConfig
 from neoteny.agents.distributions import ActionDistribution
 from neoteny.core.errors import InputError
-from neoteny.core.options import check_fields
 from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
 __all__ = ["PPOConfig", "explained_variance", "fused_ppo_loss", "ppo_loss"]
 
 
 @dataclass(frozen=True)
-class PPOConfig:
+class PPOConfig(AgentConfig):
     """Hyper-parameters of PPO. The defaults are the paper's for MinAtar (preset `paper`)."""
 
     num_envs: int = 2048
@@ -66,7 +66,7 @@ class PPOConfig:
     }
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if self.steps_per_iteration % self.num_minibatches:
             raise InputError(
                 f"num_minibatches {self.num_minibatches} does not divide the batch of num_envs "

@@ -128,6 +128,16 @@ class Rollout:
         self.slot[0].zero_()
         self.sparse.clear()
 
+    def spread(self, most: int) -> Tensor:
+        """At most `most` observations of each member over steps and lanes, (M, B, *shape)."""
+        lanes = self.reward.shape[2]
+        steps = min(self.steps, 8)
+        times = torch.linspace(0, self.steps - 1, steps).long().tolist()
+        per_step = min(most // steps, lanes)
+        obs = torch.stack([self.obs[t] for t in times])  # (steps, L, *shape)
+        obs = obs.view(steps, self.members, lanes, *obs.shape[2:])[:, :, :: lanes // per_step]
+        return obs[:, :, :per_step].transpose(0, 1).flatten(1, 2)
+
     def keep_final(self, t: int, final_obs: Tensor, truncated: Tensor) -> None:
         """Keep the final observations (L, *shape) of the lanes that step t truncated (L,)."""
         slots = len(self.final_obs)

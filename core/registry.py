@@ -15,6 +15,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import getdoc
+from os.path import realpath
 from typing import Any, Generic, TypeVar
 
 from neoteny.core.errors import InputError
@@ -27,6 +28,7 @@ __all__ = [
     "Registry",
     "check_fields_given",
     "first_line",
+    "load_entry_points",
     "read_settings",
     "restored",
 ]
@@ -130,6 +132,23 @@ class Registry(Mapping[str, T], Generic[T]):
         """File and line, or module, that defines a thing."""
         return self._places[name]
 
+    def defined_in(self, file: str, name: str) -> str:
+        """The name under which a file that has been run registered its class or function.
+
+        Args:
+            file: Its path.
+            name: Of the class or function.
+
+        Raises:
+            InputError: If it has registered none.
+        """
+        places = {place: registered for registered, place in self._places.items()}
+        if (wanted := f"{name} of {realpath(file)}") not in places:
+            ending = f" of {realpath(file)}"
+            there = [place.removesuffix(ending) for place in places if place.endswith(ending)]
+            raise InputError(f"{file} has no {self.kind} {name!r}: {hint(name, there)}")
+        return places[wanted]
+
     def __getitem__(self, name: str) -> T:
         if name not in self._things:
             load_entry_points()
@@ -199,7 +218,8 @@ def _place(thing: object) -> str:
     """Definition of a class or function; of a value, the file that registers it."""
     module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
     if isinstance(module, str) and name is not None:
-        return f"{name} of {getattr(sys.modules.get(module), '__file__', None) or module}"
+        file = getattr(sys.modules.get(module), "__file__", None)
+        return f"{name} of {realpath(file) if file else module}"
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back

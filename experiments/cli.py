@@ -4,69 +4,53 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import FrozenError, InputError, RunError
-from neoteny.core.names import require_known
 from neoteny.experiments import report as reporting
-from neoteny.experiments.agent_kinds import AGENT_CONFIGS, AGENTS
-from neoteny.experiments.config import PRESETS, CompareConfig, RunConfig
+from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.console import caution
+from neoteny.experiments.early import Early
 from neoteny.experiments.folders import has_checkpoint
 from neoteny.experiments.interrupt import Stopped
 from neoteny.experiments.lock import FolderLock
+from neoteny.experiments.presets import preset_values
 from neoteny.experiments.runner import run as train
 from neoteny.experiments.store import check_startable
-from neoteny.experiments.stored import Allowed, load_run, value_of
+from neoteny.experiments.stored import load_run
 
-__all__ = ["compare", "preset_defaults", "report", "resume_defaults", "run"]
+__all__ = ["compare", "report", "resume_defaults", "run", "run_defaults"]
 
 
-def preset_defaults(arguments: Sequence[str]) -> dict[str, Any]:
+def run_defaults(early: Early) -> dict[str, Any]:
     """The defaults of the preset and agent that the arguments name, for `--help` and overrides.
 
     Raises:
-        ValueError: If the preset or the agent is unknown, or they do not go together.
+        InputError: If the preset or the agent is unknown, or they do not go together.
     """
-    agent = value_of("--agent", arguments)
-    named = "ppo" if agent is None else agent
-    require_known("agent", named, AGENTS)
-    preset = value_of("--preset", arguments)
-    preset = AGENTS[named].preset if preset is None else preset
-    require_known("preset", preset, PRESETS)
-    defaults = {"agent": named} | PRESETS[preset]
-    if agent is not None and AGENTS[agent].supervised != AGENTS[defaults["agent"]].supervised:
-        raise InputError(
-            f"preset {preset!r} is for {defaults['agent']}, not for {agent}: "
-            f"try --preset {AGENTS[agent].preset}"
-        )
-    defaults |= {"agent": agent or defaults["agent"], "preset": preset}
-    hyper = AGENTS[defaults["agent"]].hyper
-    given = defaults.get(hyper) or AGENT_CONFIGS[hyper]()
-    return (
-        defaults | dict.fromkeys(AGENT_CONFIGS) | {hyper: given}
-    )  # only its own options are offered
+    preset = early.preset or AGENTS.find(early.agent or "ppo").preset
+    return preset_values(preset, early.agent)
 
 
-def resume_defaults(arguments: Sequence[str], allowed: Allowed) -> RunConfig | None:
+def resume_defaults(early: Early) -> RunConfig | None:
     """The configuration of the run named by `--resume`, or None.
-
-    Args:
-        arguments: Of the command line.
-        allowed: The code that they allow to be run.
 
     Raises:
         InputError: If the folder holds no run, or one that needs other code.
     """
-    text = value_of("--resume", arguments)
-    if text is None:
+    if early.resume is None:
         return None
-    folder = Path(text)
-    return dataclasses.replace(load_run(folder, allowed), out=folder, resume=folder)
+    found = load_run(early.resume, early.allowed)
+    if early.agent not in (None, found.agent):  # the options are those of the stored one
+        raise InputError(
+            f"{early.resume} is of another run (agent: stored {found.agent!r}, given "
+            f"{early.agent!r}): leave --agent out"
+        )
+    return dataclasses.replace(found, out=early.resume, resume=early.resume)
 
 
 def run(config: RunConfig, console: Console) -> None:

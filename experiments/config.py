@@ -12,15 +12,14 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 import tyro
 
-from neoteny.agents.classifier import ClassifierConfig
-from neoteny.agents.dqn_loss import DQNConfig
-from neoteny.agents.ppo_loss import PPOConfig
+import neoteny.agents
+import neoteny.sb3.registered  # noqa: F401 (agents register themselves)
+from neoteny.agents.agent import AGENTS, AgentConfig, AgentSettings
 from neoteny.core.errors import InputError
 from neoteny.core.options import Text, check_fields
-from neoteny.experiments.agent_kinds import AGENT_CONFIGS, AGENTS, AgentSettings
+from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.presets import PRESETS
-from neoteny.plasticity.interventions import Intervention, make_interventions
-from neoteny.plasticity.network_spec import PAPER_GAIN, NetworkSpec
+from neoteny.plasticity.interventions import Intervention, canonical, file_of, make_interventions
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 from neoteny.wrappers.supervised_streams import SupervisedDefinition
 
@@ -31,9 +30,9 @@ __all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name"]
 class TrainConfig:
     """Options that a run and every arm of a comparison share."""
 
-    agent: Literal["ppo", "dqn", "classifier", "sb3-ppo", "sb3-dqn"] = "ppo"
-    """Learning algorithm; the classifier takes supervised streams, where a step is a sample. Those
-    of Stable-Baselines3 take the hyper-parameters of ours."""
+    agent: str = "ppo"
+    """Learning algorithm, see `list agents`; the classifier takes supervised streams, where a step
+    is a sample. Those of Stable-Baselines3 take the hyper-parameters of ours."""
     env: str = "minatar-continual"
     """Stream or environment id; see `list streams` and `list envs`."""
     env_option: tuple[str, ...] = ()
@@ -58,43 +57,12 @@ class TrainConfig:
     """Environment steps per member, rounded up to whole iterations."""
     task_steps: int | None = None
     """Environment steps a task, rounded up to whole iterations; unset, the stream's own."""
-    activation: str = "relu"
-    """Activation of hidden layers: relu, groupsort, crelu, tanh, ..."""
-    bias: bool = True
-    """Give layers biases."""
-    hidden: tuple[int, ...] = (64, 64, 64, 64)
-    """Features of each linear hidden layer."""
-    depth: int | None = None
-    """Number of linear hidden layers, all of the one width that `hidden` then gives, as in
-    `--hidden 64 --depth 64`; unset, as many as `hidden` lists."""
-    init: Literal["orthogonal", "uniform"] = "orthogonal"
-    """Initial weights; `uniform` is torch's own way, and so that of Stable-Baselines3's DQN."""
-    gain: Literal["paper", "activation"] = "paper"
-    """Gain of the orthogonal initialisation of hidden layers: `paper` is sqrt(2) for all,
-    `activation` the one that keeps the signal's size, which deep networks need."""
-    torso: Literal["mlp", "conv"] = "mlp"
-    """`conv` puts convolutions before the linear layers, for observations that are grids."""
-    channels: tuple[int, ...] = (16,)
-    """Channels of each convolution of a conv torso."""
-    kernel: tuple[int, ...] = (3,)
-    """Side of the convolutions' kernels: one for all of them, or one each."""
-    stride: tuple[int, ...] = (1,)
-    """Step of the convolutions' kernels: one for all of them, or one each."""
-    padding: tuple[int, ...] = (0,)
-    """Zeros on each side of the convolutions' inputs: one for all of them, or one each."""
-    residual: bool = False
-    """Hand on each hidden layer's input with 1 / n of its output, in the n layers for which the two
-    have one shape and the input is not the observation."""
-    shared: bool = False
-    """Let policy and value, or the branches of a dueling DQN, read one torso."""
+    network: NetworkOptions = dataclasses.field(default_factory=NetworkOptions)
+    """What every branch's body looks like."""
     reset_optimizer: bool = True
     """Forget Adam's moments at every task switch, in all arms alike (the paper's protocol)."""
-    ppo: PPOConfig | None = None
-    """Hyper-parameters of PPO, if it is the agent."""
-    dqn: DQNConfig | None = None
-    """Hyper-parameters of DQN, if it is the agent."""
-    classifier: ClassifierConfig | None = None
-    """Hyper-parameters of the classifier, if it is the agent."""
+    hyper: AgentConfig = None  # type: ignore[assignment]
+    """Hyper-parameters of the agent; unset, its defaults."""
     device: str = "cpu"
     """`cpu`, `cuda` or `cuda:1`."""
     fast: bool = True
@@ -123,68 +91,28 @@ class TrainConfig:
         "seeds": "from 1 to 10,000",
         "eval_episodes": "from 0 to 100,000",
         "threads": "from 1 to 1,024",
-        "depth": "from 1 to 1,000",
-        **dict.fromkeys(("hidden", "channels"), "from 1 to 1,000,000"),
-        **dict.fromkeys(("kernel", "stride"), "from 1 to 1,000"),
-        "padding": "from 0 to 1,000",
         "env_timeout": "above 0",
     }
 
     def __post_init__(self) -> None:
+        cls = AGENTS.find(self.agent)
+        if self.hyper is None:
+            object.__setattr__(self, "hyper", cls.config_class())
         check_fields(self)
-        self._keep_own_hyper()
+        if not isinstance(self.hyper, cls.config_class):
+            raise InputError(
+                f"hyper is a {type(self.hyper).__name__}: agent {self.agent} takes a "
+                f"{cls.config_class.__name__}"
+            )
         if self.stream is not None and self.stream_definition is None:
             object.__setattr__(self, "stream_definition", read_stream(self.stream))
             object.__setattr__(self, "env", self.stream.stem)
         check_device(self.device)
         if self.cuda_graphs and not self.device.startswith("cuda"):
             raise InputError(f"cuda_graphs need a GPU, but device is {self.device}: leave them out")
-        if self.cuda_graphs and self.agent != "ppo":
+        if self.cuda_graphs and not cls.records:
             raise InputError(f"cuda_graphs serve the agent ppo, not {self.agent}: leave them out")
-        _ = self.network_spec, self.options
-
-    def _keep_own_hyper(self) -> None:
-        """Give the agent hyper-parameters if it has none, and take away those of others."""
-        own = AGENTS[self.agent].hyper
-        for name, kind in AGENT_CONFIGS.items():
-            if name != own:
-                object.__setattr__(self, name, None)
-            elif getattr(self, name) is None:
-                object.__setattr__(self, name, kind())
-
-    @property
-    def hyper(self) -> Any:
-        """The agent's hyper-parameters."""
-        return getattr(self, AGENTS[self.agent].hyper)
-
-    @property
-    def network_spec(self) -> NetworkSpec:
-        """The base network, before interventions change it."""
-        return NetworkSpec(
-            hidden=self.widths,
-            activation=self.activation,
-            bias=self.bias,
-            torso=self.torso,
-            channels=self.channels,
-            kernel=self.kernel,
-            stride=self.stride,
-            padding=self.padding,
-            residual=self.residual,
-            shared=self.shared,
-            init=self.init,
-            hidden_gain=PAPER_GAIN if self.gain == "paper" else None,
-        )
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Features of each linear hidden layer."""
-        if self.depth is None:
-            return self.hidden
-        if len(set(self.hidden)) != 1:
-            raise InputError(
-                f"hidden is {self.hidden} and depth is {self.depth}: with a depth, give one width"
-            )
-        return self.hidden[:1] * self.depth
+        _ = self.options
 
     @property
     def seed_list(self) -> list[int]:
@@ -210,10 +138,8 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in AGENT_CONFIGS:
-            hyper = values.pop(name)
-            if hyper is not None:
-                values[name] = dataclasses.asdict(hyper)
+        values |= dataclasses.asdict(values.pop("network"))
+        values[AGENTS[self.agent].family] = dataclasses.asdict(values.pop("hyper"))
         stream, definition = values.pop("stream"), values.pop("stream_definition")
         if definition is not None:
             values["stream_definition"] = definition.to_dict()
@@ -242,21 +168,25 @@ class RunConfig(TrainConfig):
         super().__post_init__()
         if not self.intervention:
             raise InputError("intervention is (): name at least one, such as none")
-        spec = self.network_spec
+        files = [file for text in self.intervention if (file := file_of(text)) is not None]
+        if files:  # which have been run by now; nothing else runs them
+            object.__setattr__(self, "intervention", tuple(map(canonical, self.intervention)))
+            object.__setattr__(self, "plugin", tuple(dict.fromkeys([*self.plugin, *files])))
+        spec = self.network.spec
         for intervention in self.make_interventions():
             spec = intervention.spec(spec)
         spec.require_bounded()
 
     def make_interventions(self) -> list[Intervention]:
         """New interventions, with the agent's defaults for what is not set."""
-        return make_interventions(self.intervention, AGENTS[self.agent].hyper)
+        return make_interventions(self.intervention, AGENTS[self.agent].family)
 
     @property
     def agent_settings(self) -> AgentSettings:
         """Arguments of the agent's constructor."""
         return AgentSettings(
             self.hyper,
-            self.network_spec,
+            self.network.spec,
             self.make_interventions,
             self.seed_list,
             self.steps,
@@ -319,11 +249,13 @@ class CompareConfig(TrainConfig):
     def arms(self) -> list[RunConfig]:
         """One run for every combination of interventions and what they are crossed with."""
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
-        axes = [getattr(self, axis) or (shared[name],) for name, axis in CROSSED.items()]
+        network = self.network
+        axes = [getattr(self, axis) or (getattr(network, name),) for name, axis in CROSSED.items()]
         runs = []
         for text, *values in itertools.product(self.interventions, *axes):
-            crossed = shared | dict(zip(CROSSED, values, strict=True))
-            run = RunConfig(**crossed, intervention=tuple(text.split("+")))
+            crossed: dict[str, Any] = dict(zip(CROSSED, values, strict=True))
+            shared["network"] = dataclasses.replace(network, **crossed)
+            run = RunConfig(**shared, intervention=tuple(text.split("+")))
             runs.append(dataclasses.replace(run, out=self.folder / run.arm))
         return runs
 
@@ -344,24 +276,8 @@ def arm_name(config: RunConfig) -> str:
     Every intervention is in the name, with its settings, and so is what differs in the network,
     as in "ppo-adamo-groupsort-nobias-conv16x32-depth8-residual".
     """
-    parts = [config.agent, "+".join(config.intervention).replace(":", "-").replace(",", "-")]
-    if config.activation != "relu":
-        parts.append(config.activation)
-    if not config.bias:
-        parts.append("nobias")
-    if config.torso == "conv":
-        parts.append("conv" + _times(config.channels))
-        defaults = NetworkSpec()
-        for name in ("kernel", "stride", "padding"):
-            if getattr(config, name) != getattr(defaults, name):
-                parts.append(name + _times(getattr(config, name)))
-    if config.depth is not None:
-        parts.append(f"depth{config.depth}")
-        parts += [f"width{width}" for width in config.hidden[:1] if width != 64]
-    parts += [config.init] * (config.init != "orthogonal")
-    parts += [f"{config.gain}gain"] * (config.gain != "paper")
-    parts += [name for name in ("residual", "shared") if getattr(config, name)]
-    return "-".join(parts)
+    interventions = "+".join(config.intervention).replace(":", "-").replace(",", "-")
+    return "-".join([config.agent, interventions, *config.network.label])
 
 
 def _absolute(plugin: str) -> str:
@@ -373,10 +289,6 @@ def _with_absolute_data(option: str) -> str:
     """The folder of a data set by a path that holds in every folder; others as they are."""
     name, equals, value = option.partition("=")
     return f"{name}={Path(value).absolute()}" if equals and name == "data" else option
-
-
-def _times(values: tuple[int, ...]) -> str:
-    return "x".join(map(str, values))
 
 
 def check_device(name: str) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from neoteny.core import rng
-from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.worlds import make_envs
 from neoteny.wrappers.member_schedules import MemberSchedules
@@ -68,11 +67,9 @@ def play(
     Yields:
         (L,) reward, and (L,) bool, True where an episode ended, of each step.
     """
-    policy = AGENTS[config.agent].policy
-    assert policy is not None
     lanes = envs.lanes
     keys = rng.lane_keys(config.seed_list, lanes, f"evaluation {step}", agent.device)
     for t in range(MAX_STEPS):
-        action = policy(agent, obs.view(config.seeds, lanes, *obs.shape[1:]), keys, t)
+        action = agent.play(obs.view(config.seeds, lanes, *obs.shape[1:]), keys, t)
         obs, reward, terminated, truncated, _ = envs.step(action)
         yield reward, terminated | truncated

@@ -15,10 +15,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from neoteny import envs
+from neoteny.agents.agent import AGENTS
 from neoteny.core.registry import Registry, first_line
 from neoteny.envs.datasets import DATASETS
 from neoteny.experiments import catalogue
-from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.presets import PRESETS
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.diagnostics import DIAGNOSTICS

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from neoteny.agents.agent import AGENTS
 from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.core.errors import InputError
 from neoteny.core.registry import Registry
+from neoteny.experiments.network_options import NetworkOptions
 
-__all__ = ["PRESETS"]
+__all__ = ["PRESETS", "preset_values"]
 
 _SMALL = PPOConfig(num_envs=128, num_steps=64, num_minibatches=16, learning_rate=1e-3)
 _CONTINUOUS = PPOConfig(
@@ -33,7 +36,8 @@ _SUPERVISED: dict[str, Any] = {
 }
 
 PRESETS: Registry[dict[str, Any]] = Registry("preset")
-"""Every preset by its name: the fields of a run that it sets."""
+"""Every preset by its name: the fields of a run that it sets, and the hyper-parameters of agents by
+their `family`."""
 
 PRESETS.add("cpu", {"ppo": _SMALL, "task_steps": 500_000}, "For two cores.")
 PRESETS.add(
@@ -63,8 +67,7 @@ PRESETS.add(
     {
         "env": "Pendulum-v1",
         "ppo": _CONTINUOUS,
-        "hidden": (64, 64),
-        "activation": "tanh",
+        "network": NetworkOptions(hidden=(64, 64), activation="tanh"),
         "task_steps": 200_000,
         "steps": 200_000,
     },
@@ -80,7 +83,7 @@ PRESETS.add(
     _SUPERVISED
     | {
         "env": "mnist-permuted",
-        "hidden": (512, 512, 512, 512),
+        "network": NetworkOptions(hidden=(512, 512, 512, 512)),
         "classifier": ClassifierConfig(learning_rate=1e-4),
         "task_steps": 60_000,
         "steps": 80 * 60_000,
@@ -88,3 +91,26 @@ PRESETS.add(
     # The lengths of its tasks and its batch size are not known: an epoch, and ours.
     "The paper's network, initialisation and learning rate on a supervised stream.",
 )
+
+
+def preset_values(preset: str, agent: str | None = None) -> dict[str, Any]:
+    """The fields of a run that a preset sets, for an agent.
+
+    Args:
+        preset: Its name.
+        agent: The agent's; unset, the preset's, or ppo.
+
+    Raises:
+        InputError: If the preset or the agent is unknown, or they do not go together.
+    """
+    values = {"agent": agent or "ppo"} | PRESETS.find(preset)
+    cls = AGENTS.find(agent or values["agent"])
+    if cls.supervised != AGENTS[values["agent"]].supervised:
+        raise InputError(
+            f"preset {preset!r} is for {values['agent']}, not for {agent}: "
+            f"try --preset {cls.preset}"
+        )
+    families = {known.family for known in AGENTS.values()}
+    kept = {name: value for name, value in values.items() if name not in families}
+    hyper = values.get(cls.family, cls.config_class())
+    return kept | {"agent": cls.name, "preset": preset, "hyper": hyper}

@@ -10,9 +10,10 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import FrozenError
+from neoteny.core.registry import load_entry_points
 from neoteny.core.text import visible
-from neoteny.experiments.agent_kinds import AGENTS, Probe
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
 from neoteny.experiments.evaluation import evaluate
@@ -45,6 +46,7 @@ def run(config: RunConfig, console: Console, *, resume: bool = False) -> Runner:
         ValueError: If the folder holds another run, the checkpoint is damaged, or an option does
             not fit.
     """
+    load_entry_points()  # whose diagnostics are measured, too
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.set_flush_denormal(True)  # second moments of dead units decay below 1e-38
@@ -69,8 +71,7 @@ class Runner:
         self.config = config
         self.console = console
         self.envs = make_world(config)
-        self.kind = AGENTS[config.agent]
-        self.agent = self.kind.build(config.agent_settings, self.envs)
+        self.agent = AGENTS[config.agent].build(config.agent_settings, self.envs)
         self.iteration = 0
         self.step = 0
         self.seconds = 0.0
@@ -233,16 +234,16 @@ class Runner:
         """Play and learn; every `diagnose_every` iterations measure the network as well."""
         every = self.config.diagnose_every
         if not every or self.iteration % every:
-            return self.kind.iterate(self.agent, self.envs)[0]
+            return dict(self.agent.iterate(self.envs))
         network = self.agent.network
         before = [parameter.detach().clone() for parameter in network.parameters()]
-        metrics, probe = self.kind.iterate(self.agent, self.envs)
-        return metrics | self._diagnose(before, probe)
+        metrics = self.agent.iterate(self.envs)
+        return {**metrics, **self._diagnose(before)}
 
-    def _diagnose(self, before: list[Tensor], probe: Probe) -> dict[str, Tensor]:
+    def _diagnose(self, before: list[Tensor]) -> dict[str, Tensor]:
         """Diagnostics of the network, and its distance from the parameters `before`."""
         network = self.agent.network
-        metrics = diagnose(network, probe(PROBE))
+        metrics = diagnose(network, self.agent.recent(PROBE))
         metrics["plasticity/update_norm"] = change_between(before, list(network.parameters()))
         for intervention in self.agent.learner.interventions:
             for name, value in intervention.measured().items():
@@ -278,8 +279,7 @@ class Runner:
     def _switch(self) -> None:
         """Reset the optimiser if asked, and tell agent and interventions that need to know."""
         learner = self.agent.learner
-        if self.kind.switch is not None:
-            self.kind.switch(self.agent)
+        self.agent.switch()
         if self.config.reset_optimizer:
             learner.reset_optimizer()
         if self.task_aware:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neoteny.agents.agent import AGENTS
 from neoteny.core.memory import require_memory
 from neoteny.envs.arguments import LANE
 from neoteny.experiments.config import RunConfig
@@ -25,7 +26,8 @@ def require_room(config: RunConfig) -> None:
         InputError: Naming the options to lower.
     """
     device = config.device
-    widths = [*config.channels, *config.widths] if config.torso == "conv" else config.widths
+    network = config.network
+    widths = [*network.channels * (network.torso == "conv"), *network.widths]
     weights = sum(one * two for one, two in itertools.pairwise((1, *widths)))
     lanes = getattr(config.hyper, "num_envs", 0) + config.eval_episodes
     require_memory("networks", config.seeds * weights * COPIES, device, "hidden, depth or seeds")
@@ -42,8 +44,9 @@ def require_room_to_record(config: RunConfig, world: Any) -> None:
     Raises:
         InputError: Naming the options to lower.
     """
-    hyper, device = config.hyper, config.device
-    if config.agent == "classifier":
+    hyper: Any = config.hyper
+    device = config.device
+    if AGENTS[config.agent].supervised:
         rows = config.seeds * hyper.steps_per_iteration * 8
         require_memory(
             "the samples of an iteration", rows, device, "updates_per_iteration or seeds"

@@ -14,17 +14,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import InputError, error_context
 from neoteny.core.options import fit
 from neoteny.core.own_code import run_file, run_module
-from neoteny.experiments.agent_kinds import AGENT_CONFIGS, AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import CONFIG, read_json
+from neoteny.experiments.network_options import NetworkOptions
 from neoteny.wrappers.file_checks import check_keys
 from neoteny.wrappers.stream_files import StreamDefinition, define, read_stream
 from neoteny.wrappers.supervised_streams import SupervisedDefinition
 
-__all__ = ["Allowed", "allowed_by", "from_dict", "load_plugins", "load_run", "value_of"]
+__all__ = ["Allowed", "from_dict", "load_plugins", "load_run"]
 
 NEEDED = ("agent", "env", "intervention", "seeds", "steps")
 """Fields that every stored run must have; others may be newer than the run."""
@@ -42,17 +43,6 @@ class Allowed:
     """The stream file that was given, or its content."""
     env: str | None = None
     """The environment that was given, as in module:id."""
-
-
-def allowed_by(arguments: Sequence[str]) -> Allowed:
-    """The code that the arguments of a command allow to be run."""
-    stream = value_of("--stream", arguments)
-    return Allowed(
-        "--trust" in arguments,
-        tuple(_values_of("--plugin", arguments)),
-        None if stream is None else Path(stream),
-        value_of("--env", arguments),
-    )
 
 
 def load_plugins(names: Sequence[str]) -> None:
@@ -108,19 +98,21 @@ def from_dict(values: Mapping[str, Any], allowed: Allowed | None = None) -> RunC
     for name in NEEDED:
         if name not in values:
             raise InputError(f"lacks {name!r}: restore the file")
+    _load_stored_plugins(fit("plugin", values.get("plugin", ()), tuple[str, ...]), allowed)
     if not isinstance(values["agent"], str) or values["agent"] not in AGENTS:
         raise InputError(f"agent {values['agent']!r} is unknown here: restore the file")
-    known = {field.name for field in fields(RunConfig)} - {"out", "resume", "trust", *AGENT_CONFIGS}
-    kept = {name: value for name, value in values.items() if name in known}
+    cls = AGENTS[values["agent"]]
+    known = {field.name for field in fields(RunConfig)} - {"out", "resume", "trust", "hyper"}
+    kept = {name: value for name, value in values.items() if name in known - {"network"}}
     if "fast" not in values:  # an earlier run had two switches in its place
         kept["fast"] = values.get("compile", True) and not values.get("dense", False)
-    hyper = AGENTS[values["agent"]].hyper
-    if not isinstance(values.get(hyper), Mapping):
-        raise InputError(f"lacks {hyper!r}, the agent's hyper-parameters: restore the file")
-    with error_context(hyper):
-        check_keys(values[hyper], [field.name for field in fields(AGENT_CONFIGS[hyper])])
-        kept[hyper] = AGENT_CONFIGS[hyper](**values[hyper])
-    _load_stored_plugins(fit("plugin", values.get("plugin", ()), tuple[str, ...]), allowed)
+    shape = {field.name for field in fields(NetworkOptions)}
+    kept["network"] = NetworkOptions(**{k: v for k, v in values.items() if k in shape})
+    if not isinstance(values.get(cls.family), Mapping):
+        raise InputError(f"lacks {cls.family!r}, the agent's hyper-parameters: restore the file")
+    with error_context(cls.family):
+        check_keys(values[cls.family], [field.name for field in fields(cls.config_class)])
+        kept["hyper"] = cls.config_class(**values[cls.family])
     ids = [values["env"]]
     if "stream" in kept or "stream_definition" in kept:
         definition = kept["stream_definition"] = _definition(values, allowed)
@@ -181,23 +173,3 @@ def _definition(
                     "--trust"
                 ) from error
     return read_stream(path)
-
-
-def value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """The value given to an option as `--option value` or `--option=value`, the last if several."""
-    found = _values_of(option, arguments)
-    return found[-1] if found else None
-
-
-def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
-    """All values given to an option, as `--option one two` or `--option=value`."""
-    found: list[str] = []
-    taking = False
-    for argument in arguments:
-        if argument.startswith("--"):
-            name, equals, value = argument.partition("=")
-            taking = name.replace("_", "-") == option and not equals
-            found += [value] * (name.replace("_", "-") == option and bool(equals))
-        elif taking:
-            found.append(argument)
-    return found

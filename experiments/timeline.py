@@ -11,9 +11,9 @@ import tyro
 from rich.console import Console
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.cli import preset_defaults
 from neoteny.experiments.config import RunConfig, TrainConfig
 from neoteny.experiments.folders import CHECKPOINT, read_json
+from neoteny.experiments.presets import preset_values
 from neoteny.experiments.store import read_checkpoint
 from neoteny.experiments.stored import Allowed, load_run, stored_config
 from neoteny.experiments.timeline_drawing import draw, table
@@ -70,7 +70,7 @@ def _of_options(config: TimelineConfig) -> RunConfig:
 def _of_folder(config: TimelineConfig) -> RunConfig:
     """The configuration of the run in a folder, which takes no options beside those for code."""
     assert config.folder is not None
-    unset = (TimelineConfig(), TimelineConfig(**preset_defaults([])))
+    unset = (TimelineConfig(), TimelineConfig(**preset_values("cpu")))
     for field in dataclasses.fields(TrainConfig):
         value = getattr(config, field.name)
         code = field.name in ("env", "plugin", "stream", "stream_definition")

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from neoteny.experiments import catalogue
-from neoteny.experiments.config import PRESETS, RunConfig
+from neoteny.experiments.config import RunConfig
 from neoteny.experiments.listing import as_markdown
+from neoteny.experiments.presets import preset_values
 from neoteny.plasticity.interventions import INTERVENTIONS, OptimizerSettings, parse_intervention
 from neoteny.plasticity.interventions.timing import LONGEST, how_often
 from neoteny.wrappers.schedules import aligned
@@ -71,7 +72,7 @@ tasks are
 
 def preset_settings(agent: str, preset: str) -> OptimizerSettings:
     """Optimiser settings that interventions get from an agent with a preset."""
-    config = RunConfig(**PRESETS[preset] | {"agent": agent, "preset": preset})
+    config = RunConfig(**preset_values(preset, agent))
     task = aligned(config.task_steps or TASK_STEPS, config.hyper.steps_per_iteration)
     settings: OptimizerSettings = config.hyper.optimizer_settings(float(task))
     return settings

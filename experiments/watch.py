@@ -14,11 +14,11 @@ import tyro
 from rich.console import Console
 from torch import Tensor
 
+from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import InputError
 from neoteny.core.names import closest
 from neoteny.core.options import check_fields
 from neoteny.core.text import shortened, visible
-from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.evaluation import play
 from neoteny.experiments.film import Film, check_film_path, write_film
@@ -156,7 +156,7 @@ def _find_run(config: WatchConfig) -> tuple[Path, RunConfig]:
     kind = AGENTS[run.agent]
     if kind.supervised:
         raise InputError(f"{folder} is of a classifier, which plays nothing: watch PPO or DQN")
-    if kind.policy is None:
+    if not kind.plays:
         raise InputError(
             f"{folder} is of {run.agent}: agents of Stable-Baselines3 cannot be loaded from "
             "a checkpoint, so watch one of ppo or dqn"

@@ -11,9 +11,9 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
+from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import InputError
 from neoteny.core.options import fit_all, keywords
-from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.sizes import require_room, require_room_to_record
 from neoteny.wrappers.member_schedules import MemberSchedules
@@ -126,9 +126,10 @@ def make_envs(
     """
     definition = config.stream_definition
     assert not isinstance(definition, SupervisedDefinition)
-    each = config.hyper.steps_per_iteration
+    hyper: Any = config.hyper
+    each = hyper.steps_per_iteration
     context = StreamContext(
-        lanes or config.hyper.num_envs,
+        lanes or hyper.num_envs,
         torch.device(config.device),
         tuple(config.seed_list),
         config.task_steps,

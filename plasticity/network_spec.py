@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +15,16 @@ from neoteny.core.names import require_known
 from neoteny.plasticity.initial import INITS, Init
 from neoteny.plasticity.layers import ACTIVATIONS
 
-__all__ = ["NORMS", "PAPER_GAIN", "TORSOS", "Convolution", "HeadSpec", "LayerSpec", "NetworkSpec"]
+__all__ = [
+    "NORMS",
+    "PAPER_GAIN",
+    "TORSOS",
+    "Convolution",
+    "HeadSpec",
+    "LayerSpec",
+    "NetworkShape",
+    "NetworkSpec",
+]
 
 NORMS = ("none", "layer")
 TORSOS = ("mlp", "conv")
@@ -84,29 +93,21 @@ class LayerSpec:
 
 
 @dataclass(frozen=True)
-class NetworkSpec:
-    """Specification of every branch's body.
-
-    Activation, bias and norm are separate switches, so that a comparison of optimisers need not
-    change them.
-    """
+class NetworkShape:
+    """Shape of every branch's body, as a user chooses it."""
 
     hidden: tuple[int, ...] = (64, 64, 64, 64)
-    """Features of each linear layer; with two features a unit (crelu), half as many units."""
+    """Features of each linear hidden layer; with two features a unit (crelu), half as many
+    units."""
     activation: str = "relu"
-    """Name in `ACTIVATIONS`."""
+    """Activation of hidden layers: relu, groupsort, crelu, tanh, ..."""
     bias: bool = True
     """Give layers, heads included, biases."""
-    norm: str = "none"
-    """`"layer"` normalises each hidden layer's pre-activations."""
-    hidden_gain: float | None = PAPER_GAIN
-    """Gain of the orthogonal initialisation of hidden layers: the paper's for every activation;
-    none is the activation's own, which keeps the signal's size."""
     init: Init = "orthogonal"
-    """`"uniform"` draws weights and biases as torch's own layers do, heads included, without
-    regard to gains."""
-    torso: str = "mlp"
-    """`"conv"` puts convolutions before the linear layers, for observations that are grids."""
+    """How weights begin; `uniform` draws weights and biases as torch's own layers do, heads
+    included, without regard to gains, as Stable-Baselines3's DQN has them."""
+    torso: Literal["mlp", "conv"] = "mlp"
+    """`conv` puts convolutions before the linear layers, for observations that are grids."""
     channels: tuple[int, ...] = (16,)
     """Channels of each convolution of a conv torso; they count features, as `hidden` does."""
     kernel: tuple[int, ...] = (3,)
@@ -120,7 +121,22 @@ class NetworkSpec:
     the input is not the observation; n is the number of such layers. Each adds its share, so that
     the signal keeps its size at any depth: with full shares it doubles at every layer."""
     shared: bool = False
-    """Let all branches' heads read one body, instead of one each."""
+    """Let policy and value, or the branches of a dueling DQN, read one body."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec(NetworkShape):
+    """Specification of every branch's body.
+
+    Activation, bias and norm are separate switches, so that a comparison of optimisers need not
+    change them.
+    """
+
+    norm: str = "none"
+    """`"layer"` normalises each hidden layer's pre-activations."""
+    hidden_gain: float | None = PAPER_GAIN
+    """Gain of the orthogonal initialisation of hidden layers: the paper's for every activation;
+    none is the activation's own, which keeps the signal's size."""
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) <= 0:

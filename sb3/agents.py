@@ -29,6 +29,7 @@ from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import NetworkSpec
 from neoteny.sb3.bridge import ACTIVATIONS, attach
 from neoteny.sb3.policy_networks import PolicyNetworks
+from neoteny.sb3.registered import SB3Agent
 from neoteny.sb3.vec_env import SB3VecEnv
 
 __all__ = ["JointLearner", "SB3Agents"]
@@ -36,7 +37,7 @@ __all__ = ["JointLearner", "SB3Agents"]
 Interventions = Callable[[], list[Intervention]]
 
 
-class SB3Agents:
+class SB3Agents(SB3Agent):
     """M agents of Stable-Baselines3.
 
     Args:
@@ -93,8 +94,8 @@ class SB3Agents:
         """The networks of all agents, for diagnostics."""
         return PolicyNetworks([agent.policy for agent in self.agents])
 
-    def iterate(self) -> dict[str, Tensor]:
-        """One iteration of every agent: its own metrics under `losses/`."""
+    def iterate(self, world: Any = None) -> dict[str, Tensor]:
+        """One iteration of every agent in its own world: its own metrics under `losses/`."""
         if self._lost:
             raise InputError(
                 "a run of Stable-Baselines3 cannot be continued: start again with another --out"

@@ -40,6 +40,8 @@ __all__ = [
     "OptimizerSettings",
     "Targets",
     "Tasks",
+    "canonical",
+    "file_of",
     "make_interventions",
     "parse_intervention",
 ]
@@ -68,6 +70,24 @@ def make_interventions(names: Sequence[str], agent: str = "ppo") -> list[Interve
         seen.add(intervention.name)
     require_compatible(interventions)
     return interventions
+
+
+def file_of(text: str) -> str | None:
+    """The file that the text of an intervention names, as in `my_method.py:Shrink:weight=1`."""
+    name = text.partition(":")[0]
+    return name if name.endswith(".py") else None
+
+
+def canonical(text: str) -> str:
+    """The text of an intervention with its registered name in place of file and class.
+
+    Raises:
+        InputError: If the file has registered no such class.
+    """
+    if (file := file_of(text)) is None:
+        return text
+    name, colon, settings = text.removeprefix(f"{file}:").partition(":")
+    return INTERVENTIONS.defined_in(file, name) + colon + settings
 
 
 def parse_intervention(text: str, agent: str = "ppo") -> Intervention:

@@ -14,7 +14,6 @@ from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.agents.rollout import gae
 from neoteny.core import rng
 from neoteny.envs.base import TensorEnv
-from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.plasticity.interventions import make_interventions
 from neoteny.plasticity.networks import NetworkSpec
 
@@ -234,12 +233,11 @@ def test_evaluation_plays_within_the_bounds_by_the_lanes_numbers(make_agent):
     agent = make_agent(env, replace(CONFIG, log_std_init=1.0), seeds=(0, 1))
     obs = env.reset()[0].view(2, 8, 3)
     keys = rng.lane_keys([0, 1], 8, "evaluation")
-    policy = AGENTS["ppo"].policy
-    action = policy(agent, obs, keys, 3)
+    action = agent.play(obs, keys, 3)
     assert action.shape == (16, 1)
     assert action.abs().max() == 2
-    assert torch.equal(policy(agent, obs, keys, 3), action)
-    assert not torch.equal(policy(agent, obs, keys, 4), action)
+    assert torch.equal(agent.play(obs, keys, 3), action)
+    assert not torch.equal(agent.play(obs, keys, 4), action)
 
 
 def test_what_agents_cannot_take_is_refused(make_agent):

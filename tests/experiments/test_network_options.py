@@ -5,6 +5,7 @@ import json
 import pytest
 
 from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.stored import from_dict
 from neoteny.plasticity.network_spec import PAPER_GAIN, NetworkSpec
 from neoteny.train import main
@@ -33,8 +34,8 @@ CONV = {"torso": "conv", "channels": (16, 32), "kernel": (4, 3), "stride": (2, 1
     ],
 )
 def test_options_make_the_spec_name_the_arm_and_come_back(options, arm, spec):
-    config = RunConfig(**options)
-    assert config.network_spec == spec
+    config = RunConfig(network=NetworkOptions(**options))
+    assert config.network.spec == spec
     assert config.arm == arm
     stored = json.loads(json.dumps(config.to_dict()))
     assert from_dict(stored) == config
@@ -53,7 +54,7 @@ def test_arms_are_crossed_with_torsos_depths_and_skips():
     assert len({arm.arm for arm in arms}) == len(arms) == 16
     assert arms[0].arm == "ppo-none-depth2"
     assert arms[-1].arm == "ppo-adamo-conv16-depth4-residual"
-    assert [a.network_spec.residual for a in arms[:2]] == [False, True]
+    assert [a.network.residual for a in arms[:2]] == [False, True]
     assert arms[-1].folder == config.folder / arms[-1].arm
 
 
@@ -86,8 +87,9 @@ def test_what_cannot_work_is_one_line(arguments, message, tmp_path, capsys, monk
 
 def test_a_norm_or_the_activations_gain_lets_interventions_be_deep():
     for names in (("groupsort", "layer_norm"), ("nap", "groupsort")):
-        RunConfig(depth=64, intervention=names)
-    RunConfig(depth=64, intervention=("groupsort",), gain="activation")
+        RunConfig(network=NetworkOptions(depth=64), intervention=names)
+    deep = NetworkOptions(depth=64, gain="activation")
+    RunConfig(network=deep, intervention=("groupsort",))
     assert NetworkSpec().gain == PAPER_GAIN
 
 

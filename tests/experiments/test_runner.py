@@ -19,6 +19,7 @@ from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import FrozenError
 from neoteny.experiments import checkpoint
 from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.runner import Runner, run
 from neoteny.experiments.stored import from_dict
 from neoteny.train import main
@@ -34,8 +35,8 @@ def config(tmp_path, **changes):
         "first_seed": 26,
         "steps": 128 * 10,
         "task_steps": 128 * 3,
-        "ppo": TINY,
-        "hidden": (16, 16),
+        "hyper": TINY,
+        "network": NetworkOptions(hidden=(16, 16)),
         "diagnose_every": 2,
         "out": tmp_path / "run",
     }
@@ -280,7 +281,7 @@ def test_no_worker_outlives_its_run_or_evaluation(tmp_path):
                 task_steps=None,
                 steps=32,
                 eval_episodes=1,
-                ppo=PPOConfig(num_envs=2, num_steps=16, num_epochs=1, num_minibatches=2),
+                hyper=PPOConfig(num_envs=2, num_steps=16, num_epochs=1, num_minibatches=2),
             ),
             CONSOLE,
         )
@@ -290,7 +291,8 @@ def test_no_worker_outlives_its_run_or_evaluation(tmp_path):
 
 
 def test_configuration_survives_json_and_names_every_arm(tmp_path):
-    first = config(tmp_path, env_option=("sticky=0.1", "max_steps=none"), activation="groupsort")
+    network = NetworkOptions(activation="groupsort")
+    first = config(tmp_path, env_option=("sticky=0.1", "max_steps=none"), network=network)
     again = from_dict(first.to_dict())
     assert dataclasses.replace(again, out=first.out) == first
     assert first.arm == "ppo-adamo+l2_init-groupsort"

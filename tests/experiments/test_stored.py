@@ -5,7 +5,8 @@ import json
 import pytest
 
 from neoteny.experiments.config import CompareConfig, RunConfig
-from neoteny.experiments.stored import allowed_by, from_dict
+from neoteny.experiments.early import read_early
+from neoteny.experiments.stored import from_dict
 from neoteny.experiments.worlds import make_envs
 from neoteny.train import main
 from neoteny.wrappers import Change
@@ -246,6 +247,6 @@ def test_a_config_that_lacks_what_a_run_is_is_refused(name):
 
 def test_what_a_command_line_allows():
     words = "run --resume x --plugin a.py b --stream=s.py --trust --env m:X-v0 --plugin=c"
-    allowed = allowed_by(words.split())
+    allowed = read_early(words.split()).allowed
     assert (allowed.plugins, allowed.everything) == (("a.py", "b", "c"), True)
     assert (str(allowed.stream), allowed.env) == ("s.py", "m:X-v0")

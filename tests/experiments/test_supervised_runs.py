@@ -10,6 +10,7 @@ from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import read_json
+from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.report import write_report
 from neoteny.experiments.runner import run
 from neoteny.experiments.stored import from_dict
@@ -33,8 +34,8 @@ def test_resume_is_bit_exact(tmp_path, cut):
         env="digits-random-labels",
         intervention=("adamo", "l2_init"),
         seeds=2,
-        classifier=TINY,
-        hidden=(8, 8),
+        hyper=TINY,
+        network=NetworkOptions(hidden=(8, 8)),
         task_steps=192,
         steps=64 * 8,
         diagnose_every=2,
@@ -101,8 +102,9 @@ def test_a_comparison_reports_accuracy_of_the_first_and_last_tenth_of_tasks(
 
 
 def test_each_agent_has_its_own_hyper_parameters():
-    classifier = RunConfig(agent="classifier", env="digits-permuted", ppo=PPOConfig())
-    assert classifier.ppo is None
+    with pytest.raises(ValueError, match="agent classifier takes a ClassifierConfig"):
+        RunConfig(agent="classifier", env="digits-permuted", hyper=PPOConfig())
+    classifier = RunConfig(agent="classifier", env="digits-permuted")
     assert classifier.hyper == ClassifierConfig()
     assert "ppo" not in classifier.to_dict()
     assert from_dict(classifier.to_dict()) == classifier

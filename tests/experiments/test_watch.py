@@ -12,7 +12,6 @@ from rich.console import Console
 from neoteny.core import rng
 from neoteny.envs import make
 from neoteny.experiments import checkpoint
-from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.film import BAR, Film, write_film
 from neoteny.experiments.runner import Runner
 from neoteny.experiments.stored import Allowed, load_run
@@ -92,7 +91,7 @@ def test_frames_and_returns_are_those_of_a_plain_loop(games, tmp_path):
     for t in range(30):  # the stream switches afterwards
         pictures = envs.render()
         with torch.no_grad():
-            action = AGENTS["ppo"].policy(runner.agent, obs.view(2, 2, 10, 10, 10), keys, t)
+            action = runner.agent.play(obs.view(2, 2, 10, 10, 10), keys, t)
         obs, reward, terminated, truncated, _ = envs.step(action)
         for lane in (0, 1):
             if playing[lane]:

@@ -7,6 +7,7 @@ from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import InputError
 from neoteny.experiments import sizes
 from neoteny.experiments.config import RunConfig
+from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.worlds import make_world
 from neoteny.wrappers import STREAMS, Cyclic, NonStationaryVector, RewardFlip
 
@@ -15,7 +16,13 @@ PPO = PPOConfig(num_envs=4, num_steps=16, num_minibatches=2)
 
 def config(folder, text, steps, name="mine.yaml"):
     (folder / name).write_text(text)
-    return RunConfig(stream=folder / name, ppo=PPO, steps=steps, task_steps=64, hidden=(8,))
+    return RunConfig(
+        stream=folder / name,
+        hyper=PPO,
+        steps=steps,
+        task_steps=64,
+        network=NetworkOptions(hidden=(8,)),
+    )
 
 
 NAMES = "environments: CartPole-v1\ntask_names: [a, b]\nschedule: "
@@ -69,23 +76,27 @@ def test_every_task_that_is_reached_has_an_environment(tmp_path, kind, schedule)
 @pytest.mark.parametrize(
     ("room", "options", "message"),
     [
-        (10**6, {"hidden": (2000, 2000)}, "networks would take at least .* lower hidden"),
-        (10**6, {"ppo": PPOConfig(num_envs=4096)}, "environments would take at least"),
+        (
+            10**6,
+            {"network": NetworkOptions(hidden=(2000, 2000))},
+            "networks would take at least .* lower hidden",
+        ),
+        (10**6, {"hyper": PPOConfig(num_envs=4096)}, "environments would take at least"),
         (
             2 * 10**5,
-            {"ppo": PPOConfig(num_envs=64, num_steps=256)},
+            {"hyper": PPOConfig(num_envs=64, num_steps=256)},
             "a rollout would take at least",
         ),
         (
             10**7,
-            {"agent": "dqn", "dqn": DQNConfig(replay_size=10**6)},
+            {"agent": "dqn", "hyper": DQNConfig(replay_size=10**6)},
             "the replay would take at least .* lower replay_size",
         ),
     ],
 )
 def test_what_is_larger_than_the_memory_is_refused(monkeypatch, room, options, message):
     monkeypatch.setattr(sizes, "memory", lambda device: room)
-    given = {"env": "CartPole-v1", "hidden": (8,), **options}
+    given = {"env": "CartPole-v1", "network": NetworkOptions(hidden=(8,)), **options}
     with pytest.raises(InputError, match=message):
         make_world(RunConfig(**given))
 

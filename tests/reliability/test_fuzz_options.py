@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from reliability.fuzz import assert_sensible, attempt, in_time, words
 
 from neoteny import train
+from neoteny.agents import AGENTS
 from neoteny.agents.ppo_loss import PPOConfig
-from neoteny.experiments.agent_kinds import AGENTS
 from neoteny.experiments.config import PRESETS, RunConfig
 from neoteny.experiments.runner import Runner
 from neoteny.experiments.worlds import make_world
@@ -71,7 +71,7 @@ def test_environment_options(given: tuple[str, tuple[str, ...]]) -> None:
     name, texts = given
 
     def play() -> bool:
-        config = RunConfig(env=name, env_option=texts, ppo=SMALL, steps=256, task_steps=64)
+        config = RunConfig(env=name, env_option=texts, hyper=SMALL, steps=256, task_steps=64)
         world = make_world(config)
         world.reset()
         world.step(torch.as_tensor(world.action_space.sample()))

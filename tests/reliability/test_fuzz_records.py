@@ -20,6 +20,7 @@ from rich.console import Console
 from neoteny.experiments import checkpoint
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import CHECKPOINT, CONFIG, METRICS
+from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.runner import Runner, run
 from neoteny.experiments.runs import read_table
 from neoteny.experiments.stored import from_dict
@@ -122,7 +123,9 @@ state_values = (
     | words
     | tensors
 )
-TINY = RunConfig(env="CartPole-v1", hidden=(4,), seeds=2, steps=128, **SMALL["ppo"])
+TINY = RunConfig(
+    env="CartPole-v1", network=NetworkOptions(hidden=(4,)), seeds=2, steps=128, **SMALL["ppo"]
+)
 
 
 @dataclass(frozen=True)

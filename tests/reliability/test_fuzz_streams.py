@@ -70,8 +70,8 @@ SUPERVISED: dict[str, Any] = {
     "options": {"images": 200},
 }
 SMALL: dict[str, dict[str, Any]] = {
-    "ppo": {"ppo": PPOConfig(num_envs=4, num_steps=16, num_minibatches=2)},
-    "classifier": {"classifier": ClassifierConfig(batch_size=16, updates_per_iteration=4)},
+    "ppo": {"hyper": PPOConfig(num_envs=4, num_steps=16, num_minibatches=2)},
+    "classifier": {"hyper": ClassifierConfig(batch_size=16, updates_per_iteration=4)},
 }
 TEXTS = [yaml.safe_dump(stream, sort_keys=False) for stream in [*STREAMS, SUPERVISED]]
 SPECIAL = [

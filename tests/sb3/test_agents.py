@@ -12,6 +12,7 @@ from neoteny.agents.distributions import Categorical
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
+from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.report import write_report
 from neoteny.experiments.runner import run
 from neoteny.plasticity.interventions import INTERVENTIONS, OptimizerSettings, make_interventions
@@ -122,17 +123,18 @@ def test_dqns_target_follows_resets_of_units():
     assert target.branches["q"].hidden[0].weight.data_ptr() == own.data_ptr()
 
 
+PPO = PPOConfig(num_envs=4, num_steps=32, num_epochs=1, num_minibatches=2)
+DQN = DQNConfig(num_envs=4, num_steps=32, double=False, train_frequency=8, learning_starts=64)
+
+
 def config(tmp_path, agent="sb3-ppo", **changes):
     settings = {
         "agent": agent,
         "env": "CartPole-v1",
         "seeds": 2,
         "steps": 512,
-        "hidden": (8, 8),
-        "ppo": PPOConfig(num_envs=4, num_steps=32, num_epochs=1, num_minibatches=2),
-        "dqn": DQNConfig(
-            num_envs=4, num_steps=32, double=False, train_frequency=8, learning_starts=64
-        ),
+        "network": NetworkOptions(hidden=(8, 8)),
+        "hyper": DQN if agent == "sb3-dqn" else PPO,
         "diagnose_every": 2,
         "out": tmp_path / agent,
     }
@@ -143,10 +145,10 @@ def config(tmp_path, agent="sb3-ppo", **changes):
 def test_edits_come_between_rollouts_and_at_moves_of_the_target(tmp_path, agent, restarts):
     """16 updates of two a rollout; 56 updates of 8 a target of 64 steps, from step 64 on."""
     setup = config(tmp_path, agent, steps=1024 if agent == "sb3-ppo" else 512, seeds=1)
-    ppo, dqn = setup.ppo, setup.dqn
-    if dqn is not None:
-        dqn = dataclasses.replace(dqn, target_frequency=64)
-    named = dataclasses.replace(setup, ppo=ppo, dqn=dqn, intervention=("adam_rel",))
+    hyper = setup.hyper
+    if agent == "sb3-dqn":
+        hyper = dataclasses.replace(hyper, target_frequency=64)
+    named = dataclasses.replace(setup, hyper=hyper, intervention=("adam_rel",))
     learner = run(named, CONSOLE).agent.learner.learners[0]
     (relative,) = learner.interventions
     assert relative.activity.item() == restarts
@@ -185,11 +187,11 @@ def test_the_yardstick_stands_beside_our_agent_in_the_report(tmp_path, undrawn):
 
 def test_what_it_cannot_do_is_said(tmp_path, capsys):
     with pytest.raises(ValueError, match="double is True"):
-        run(config(tmp_path, "sb3-dqn", dqn=DQNConfig()), CONSOLE)
+        run(config(tmp_path, "sb3-dqn", hyper=DQNConfig()), CONSOLE)
     with pytest.raises(ValueError, match="changes the architecture"):
         run(config(tmp_path, intervention=("layer_norm",)), CONSOLE)
     with pytest.raises(ValueError, match="activation crelu"):
-        run(config(tmp_path, activation="crelu"), CONSOLE)
+        run(config(tmp_path, network=NetworkOptions(activation="crelu")), CONSOLE)
     run(config(tmp_path), CONSOLE)
     out = str(tmp_path / "sb3-ppo")
     assert main(["run", "--resume", out]) == 0  # it was finished

@@ -1,0 +1,53 @@
+"""The few options on which it depends which other options there are, and their defaults.
+
+tyro builds the parser from a type and its defaults before it sees an argument. But an agent brings
+options of its own, a preset and a resumed run bring defaults, and a plug-in can bring any of them;
+so these few are read first, by a parser that knows no others.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from neoteny.experiments.stored import Allowed
+from neoteny.plasticity.interventions import file_of
+
+__all__ = ["Early", "read_early"]
+
+
+@dataclass(frozen=True)
+class Early:
+    """The options that are read first, unset where they are not given."""
+
+    agent: str | None
+    preset: str | None
+    resume: Path | None
+    allowed: Allowed
+    """The code that the arguments allow to be run."""
+
+
+def read_early(arguments: Sequence[str]) -> Early:
+    """Read them; whatever else there is, or is wrong, is left to the parser of all options."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--agent", "--preset", "--resume", "--env", "--stream"):
+        parser.add_argument(name, nargs="?")
+    for name in ("--plugin", "--intervention", "--interventions"):
+        parser.add_argument(name, nargs="*", default=[], action="extend")
+    parser.add_argument("--trust", action="store_true")
+    found = parser.parse_known_args(list(arguments))[0]
+    texts = [part for text in found.intervention + found.interventions for part in text.split("+")]
+    files = [file for text in texts if (file := file_of(text)) is not None]
+    return Early(
+        found.agent,
+        found.preset,
+        None if found.resume is None else Path(found.resume),
+        Allowed(
+            found.trust,
+            tuple(dict.fromkeys([*found.plugin, *files])),
+            None if found.stream is None else Path(found.stream),
+            found.env,
+        ),
+    )

@@ -1,0 +1,48 @@
+"""The agents of Stable-Baselines3 by name; the package itself is imported when one is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neoteny.agents.agent import Agent
+from neoteny.agents.dqn_loss import DQNConfig
+from neoteny.agents.ppo_loss import PPOConfig
+
+__all__ = ["SB3DQN", "SB3PPO", "SB3Agent"]
+
+
+class SB3Agent(Agent):
+    """Agents in worlds of their own."""
+
+    separate = True
+
+    @classmethod
+    def build(cls, settings: Any, world: Any) -> Agent:
+        """One agent for each member's world."""
+        from neoteny.sb3.agents import SB3Agents  # takes a second
+
+        return SB3Agents(
+            world.worlds,
+            settings.config,
+            settings.spec,
+            settings.make_interventions,
+            settings.seeds,
+            settings.task_steps(world),
+        )
+
+
+class SB3PPO(SB3Agent):
+    """PPO of Stable-Baselines3."""
+
+    name = "sb3-ppo"
+    family = "ppo"
+    config_class = PPOConfig
+
+
+class SB3DQN(SB3Agent):
+    """DQN of Stable-Baselines3."""
+
+    name = "sb3-dqn"
+    family = "dqn"
+    config_class = DQNConfig
+    preset = "sb3"
