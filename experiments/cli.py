@@ -32,8 +32,8 @@ def run_defaults(early: Early) -> dict[str, Any]:
     Raises:
         InputError: If the preset or the agent is unknown, or they do not go together.
     """
-    preset = early.preset or AGENTS.find(early.agent or "ppo").preset
-    return preset_values(preset, early.agent)
+    agent = AGENTS.find("ppo" if early.agent is None else early.agent)
+    return preset_values(agent.preset if early.preset is None else early.preset, early.agent)
 
 
 def resume_defaults(early: Early) -> RunConfig | None:

@@ -103,8 +103,8 @@ def preset_values(preset: str, agent: str | None = None) -> dict[str, Any]:
     Raises:
         InputError: If the preset or the agent is unknown, or they do not go together.
     """
-    values = {"agent": agent or "ppo"} | PRESETS.find(preset)
-    cls = AGENTS.find(agent or values["agent"])
+    values = {"agent": "ppo" if agent is None else agent} | PRESETS.find(preset)
+    cls = AGENTS.find(values["agent"] if agent is None else agent)
     if cls.supervised != AGENTS[values["agent"]].supervised:
         raise InputError(
             f"preset {preset!r} is for {values['agent']}, not for {agent}: "

@@ -123,8 +123,10 @@ def test_dqns_target_follows_resets_of_units():
     assert target.branches["q"].hidden[0].weight.data_ptr() == own.data_ptr()
 
 
-PPO = PPOConfig(num_envs=4, num_steps=32, num_epochs=1, num_minibatches=2)
-DQN = DQNConfig(num_envs=4, num_steps=32, double=False, train_frequency=8, learning_starts=64)
+PPO_CONFIG = PPOConfig(num_envs=4, num_steps=32, num_epochs=1, num_minibatches=2)
+DQN_CONFIG = DQNConfig(
+    num_envs=4, num_steps=32, double=False, train_frequency=8, learning_starts=64
+)
 
 
 def config(tmp_path, agent="sb3-ppo", **changes):
@@ -134,7 +136,7 @@ def config(tmp_path, agent="sb3-ppo", **changes):
         "seeds": 2,
         "steps": 512,
         "network": NetworkOptions(hidden=(8, 8)),
-        "hyper": DQN if agent == "sb3-dqn" else PPO,
+        "hyper": DQN_CONFIG if agent == "sb3-dqn" else PPO_CONFIG,
         "diagnose_every": 2,
         "out": tmp_path / agent,
     }
