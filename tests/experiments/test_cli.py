@@ -245,7 +245,7 @@ def test_help_names_the_program_as_it_was_called(spec, called, shown, monkeypatc
 @pytest.mark.parametrize(
     ("step", "left"),
     [
-        ("neoteny.train.preset_defaults", []),
+        ("neoteny.train.run_defaults", []),
         ("neoteny.experiments.runner.check_startable", []),
         ("neoteny.experiments.report.visit_values", ["ppo-none"]),
         ("neoteny.experiments.report.returns_figure", ["ppo-none", "summary.csv", "visits.csv"]),
