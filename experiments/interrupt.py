@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,14 +28,33 @@ def interruptible() -> Iterator[None]:
 
     What was to be cleaned up on the way out is. A signal that this process was started to ignore,
     as by ``nohup``, stays ignored. Outside the main thread it does nothing.
+
+    Python only prints an exception that is raised in a finalizer or while it forks: such an
+    interrupt is sent once more.
     """
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        ended = [s for s in SIGNALS if signal.getsignal(s) == signal.SIG_DFL]
-        before = {s: signal.signal(s, signal.default_int_handler) for s in ended}
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ended = [s for s in SIGNALS if signal.getsignal(s) == signal.SIG_DFL]
+    before: dict[int, Any] = {s: signal.signal(s, signal.default_int_handler) for s in ended}
+    timers: list[threading.Timer] = []
+    hook = sys.unraisablehook
+
+    def send_again(lost: sys.UnraisableHookArgs) -> None:
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            hook(lost)
+            return
+        timers.append(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    sys.unraisablehook = send_again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
+        for timer in timers:
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 

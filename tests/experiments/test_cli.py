@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import time
 import types
 from importlib.machinery import ModuleSpec
 
@@ -275,6 +276,27 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch, capsys):
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+class Interrupted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_in_a_finalizer_is_not_lost(monkeypatch, capsys):
+    """As one that comes while workers are forked, whose exception Python prints and drops."""
+
+    def start(*_):
+        Interrupted()
+        time.sleep(20)
+
+    hook = sys.unraisablehook
+    monkeypatch.setattr("neoteny.train.preset_defaults", start)
+    began = time.monotonic()
+    assert main(["list", "presets"]) == 130
+    assert time.monotonic() - began < 15
+    assert capsys.readouterr().err == "interrupted\n"
+    assert sys.unraisablehook is hook
 
 
 def test_a_signal_during_evaluation_waits_for_the_iteration(tmp_path, monkeypatch, capsys):
