@@ -21,6 +21,7 @@ from neoteny.plasticity.layers import (
     MaxMin,
     groupsort,
 )
+from neoteny.plasticity.probe import probe
 
 __all__ = [
     "ACTIVATIONS",
@@ -40,4 +41,5 @@ __all__ = [
     "isometry_groups",
     "isometry_loss",
     "isometry_step",
+    "probe",
 ]

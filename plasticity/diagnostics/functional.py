@@ -114,7 +114,7 @@ class ModelFunction:
 
 @contextmanager
 def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Put all modules into training or evaluation mode for a while, as pure functions.
+    """Make all modules pure functions for a while, in evaluation mode but for batch norms.
 
     In training mode batch norms use the statistics of the batch and leave their running ones as
     they are. Attention takes the plain path, which every transform knows.
@@ -130,8 +130,9 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
         stack.callback(_set, modules, "training", modes)
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         torch.backends.mha.set_fastpath_enabled(False)
-        _set(modules, "training", [training] * len(modules))
+        _set(modules, "training", [False] * len(modules))
         if training:
+            _set(norms, "training", [True] * len(norms))
             _set(norms, "track_running_stats", [False] * len(norms))
         yield
 

@@ -87,8 +87,8 @@ def diagnose(
             `lambda agent, x: {"policy": agent.actor(x), "value": agent.critic(x)}`; `model(batch)`
             by default. Names of a dictionary are the branches; a single output is `model`.
         members: whether the batch and all parameters of a module have a leading axis of members.
-        training: use batch statistics in batch norms, and dropout. Not for Jacobians, where
-            samples must not depend on each other.
+        training: use batch statistics in batch norms; dropout is off in any case. Not for
+            Jacobians, where samples must not depend on each other.
         loss: losses by outputs, as `forward` gives them; with it hidden layers also have
             `gradient_dormant_fraction`.
         samples: of the batch, at most so many for Jacobians and the kernel.

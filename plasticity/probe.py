@@ -1,0 +1,353 @@
+"""The probe: clones of a network learn something new, beside clones of a fresh one.
+
+It measures directly what other diagnostics are signs of: whether the network can still learn.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import grad_and_value, vmap
+
+from neoteny.core.errors import InputError
+from neoteny.plasticity.diagnostics.functional import Forward, ModelFunction, in_mode
+from neoteny.plasticity.networks import Network
+
+__all__ = ["fresh_twin", "probe", "smooth_targets"]
+
+State = dict[str, Tensor]
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+LEARNT = 0.01
+"""Share of the first loss below which a task counts as learnt: ratios of less say nothing."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Something to learn, for one branch and all repeats."""
+
+    targets: Tensor
+    """(M, repeats, B, k) numbers, or (M, repeats, B) labels."""
+    relative: bool
+    """Whether outputs count from what the clone's were at the start."""
+
+
+def probe(
+    model: nn.Module,
+    batch: Tensor,
+    *,
+    targets: Mapping[str, Tensor] | None = None,
+    fresh: Callable[[], nn.Module] | None = None,
+    steps: int = 200,
+    lr: float = 1e-3,
+    repeats: int = 4,
+    forward: Forward | None = None,
+    members: bool = False,
+    training: bool = True,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Train clones of a model and of fresh twins by Adam, and compare their losses.
+
+    They learn, each from the whole batch: `labels`, random classes by cross-entropy, or random
+    signs by squared error where a branch has one output; `smooth`, random smooth functions of the
+    inputs by squared error; and `given` targets, such as the returns of the coming task. In the
+    first two, outputs count from the clone's own at the start, so that every clone begins with the
+    same loss (ln k, or 1) whatever it was trained on. The losses of all branches are added.
+
+    Cost: steps forward and backward passes of the batch by 2 * repeats clones for each of the two
+    or three things to learn, all in one batch; memory 4 times as many copies of the parameters. The
+    model is left as it was.
+
+    Args:
+        model: `Network`, or any module.
+        batch: (B, ...) inputs; (M, B, ...) for `Network` and with `members`.
+        targets: by branch, numbers (B, k) or labels (B,) of integers; with the axis M if the batch
+            has it.
+        fresh: makes a model with new weights; by default a copy whose parts are reset by their own
+            initialisers, see `fresh_twin`.
+        steps: of Adam, with torch's defaults.
+        lr: learning rate; one at which fresh networks learn well.
+        repeats: clones with targets of their own, and as many fresh twins; at least 2.
+        forward: as of `diagnose`.
+        members: as of `diagnose`.
+        training: use batch statistics in batch norms; their running ones stay as they are. Dropout
+            is off.
+        seed: of targets and fresh twins.
+
+    Returns:
+        "plasticity/<branch>/network/probe_<what>_<figure>" to (M,) float32. Figures: `final`, loss
+        after the last step but at least 1 % of the first, and `area`, mean loss over all steps,
+        each divided by the mean of the fresh twins: above 1 the network learns worse than they do.
+        `final_noise` and `area_noise`: standard deviation from fresh twin to fresh twin, in the
+        same units. The area is the steadier of the two.
+
+    Raises:
+        ValueError: for fewer than 2 repeats, unknown branches in targets, or a model that cannot be
+            made anew.
+
+    Source: Lyle et al., "Understanding plasticity in neural networks" (2023), for random targets;
+    Dohare et al., "Loss of plasticity in deep continual learning" (2024).
+    """
+    if repeats < 2 or steps < 1:
+        raise InputError(f"repeats is {repeats} and steps {steps}: use at least 2 and 1")
+    function = ModelFunction(model, forward, members)
+    inputs, given = batch, dict(targets or {})
+    if not function.members:
+        inputs = batch.unsqueeze(0)
+        given = {branch: value.unsqueeze(0) for branch, value in given.items()}
+    twins = _twins(model, fresh, repeats, seed)
+    with in_mode(model, training):
+        clones = _Training(function, inputs, twins, lr)
+        report: dict[str, Tensor] = {}
+        for what, tasks in _tasks(clones.start, inputs, given, seed).items():
+            for branch, losses in clones.learn(tasks, steps).items():
+                key = f"plasticity/{branch}/network/probe_{what}"
+                report |= {f"{key}_{name}": value for name, value in _figures(losses).items()}
+    return report
+
+
+def _figures(losses: Tensor) -> dict[str, Tensor]:
+    """Ratios to fresh twins, and their noise, from losses (steps + 1, M, 2 * repeats)."""
+    report = {}
+    learnt = LEARNT * losses[0].chunk(2, 1)[1].mean(1, keepdim=True)
+    for name, values in {"final": losses[-1].maximum(learnt), "area": losses.mean(0)}.items():
+        own, twin = values.chunk(2, 1)
+        centre = twin.mean(1)
+        report[name] = (own.mean(1) / centre).float()
+        report[f"{name}_noise"] = (twin.std(1) / centre).float()
+    return report
+
+
+@torch.no_grad()
+def fresh_twin(model: nn.Module, seed: int) -> nn.Module:
+    """A copy of a model with new weights, drawn by the initialisers of its own parts.
+
+    Args:
+        model: every part that holds parameters has `reset_parameters`, as torch's layers do.
+        seed: of the weights.
+
+    Raises:
+        ValueError: if a part with parameters cannot be reset.
+    """
+    twin = copy.deepcopy(model)
+    if isinstance(twin, Network):
+        device = next(twin.parameters()).device
+        draws = [torch.Generator(device).manual_seed(seed + m) for m in range(twin.members)]
+        twin.reset_parameters(draws)
+        return twin
+    done: set[int] = set()
+    for name, module in twin.named_modules():
+        reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+        if reset is not None:
+            reset()
+            done.update(id(p) for p in module.parameters())
+        missing = [n for n, p in module.named_parameters(recurse=False) if id(p) not in done]
+        if missing:
+            raise InputError(
+                f"{type(module).__name__} {name!r} has {', '.join(missing)} but no "
+                "reset_parameters: give fresh=, a function that makes a new model"
+            )
+    return twin
+
+
+def smooth_targets(
+    inputs: Tensor, outputs: int, generator: torch.Generator, waves: int = 16
+) -> Tensor:
+    """Random smooth functions of the inputs: sums of cosines of random directions.
+
+    Inputs are centred and scaled to unit mean square first, directions are normal, so that a
+    function changes over about the distance between two inputs.
+
+    Args:
+        inputs: (B, ...).
+        outputs: number k of functions.
+        generator: on the CPU.
+        waves: cosines of each function.
+
+    Returns:
+        (B, k) of mean 0 and variance 1 over the batch.
+
+    Source: Rahimi and Recht, "Random features for large-scale kernel machines" (2007).
+    """
+    x = inputs.flatten(1).to(torch.get_default_dtype())
+    x = x - x.mean(0)
+    x = x / x.norm(dim=1).square().mean().sqrt().clamp(min=torch.finfo(x.dtype).tiny)
+    draws = (
+        torch.randn(x.shape[1], waves * outputs, generator=generator),
+        torch.rand(waves * outputs, generator=generator) * 2 * torch.pi,
+        torch.randn(waves, outputs, generator=generator),
+    )
+    directions, phases, weights = (draw.to(x) for draw in draws)
+    found = (torch.cos(x @ directions + phases).view(len(x), waves, outputs) * weights).sum(1)
+    found = found - found.mean(0)
+    return found / found.square().mean(0).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
+
+
+def _twins(
+    model: nn.Module, fresh: Callable[[], nn.Module] | None, repeats: int, seed: int
+) -> list[nn.Module]:
+    """Fresh twins, without a trace in torch's own generators."""
+    twins = []
+    devices = {p.device.index or 0 for p in model.parameters() if p.is_cuda}
+    with torch.random.fork_rng(devices):
+        for index in range(repeats):
+            own = seed * 1_000_003 + index * 10_007
+            torch.manual_seed(own)
+            twins.append(fresh_twin(model, own) if fresh is None else fresh())
+    return twins
+
+
+def _tasks(
+    outputs: Mapping[str, Tensor],
+    inputs: Tensor,
+    given: Mapping[str, Tensor],
+    seed: int,
+) -> dict[str, dict[str, _Task]]:
+    """Tasks by name and branch; each member and repeat has random targets of its own.
+
+    Args:
+        outputs: (M, 2 * repeats, B, k) of all clones by branch.
+        inputs: (M, B, ...).
+        given: targets (M, B, ...) by branch.
+        seed: of the targets.
+    """
+    unknown = [branch for branch in given if branch not in outputs]
+    if unknown:
+        raise InputError(f"targets are for {', '.join(unknown)}: branches are {', '.join(outputs)}")
+    generators = [torch.Generator().manual_seed(seed * 1009 + m) for m in range(len(inputs))]
+    tasks: dict[str, dict[str, _Task]] = {"labels": {}, "smooth": {}}
+    for branch, example in outputs.items():
+        members, clones, count, k = example.shape
+        repeats = clones // 2
+        labels = torch.stack(
+            [torch.randint(0, max(k, 2), (repeats, count), generator=g) for g in generators]
+        ).to(example.device)
+        signs = (2 * labels - 1).unsqueeze(-1).to(example.dtype)
+        tasks["labels"][branch] = _Task(labels if k > 1 else signs, relative=True)
+        smooth = [
+            smooth_targets(x, k * repeats, g).view(count, repeats, k).transpose(0, 1)
+            for x, g in zip(inputs, generators, strict=True)
+        ]
+        tasks["smooth"][branch] = _Task(torch.stack(smooth).to(example.dtype), relative=True)
+        if branch in given:
+            own = given[branch]
+            if own.is_floating_point():
+                own = own.reshape(members, count, k).to(example.dtype)
+            own = own.unsqueeze(1).expand(members, repeats, *own.shape[1:])
+            tasks.setdefault("given", {})[branch] = _Task(own, relative=False)
+    return tasks
+
+
+def _stacked(states: list[State], axis: int) -> State:
+    return {name: torch.stack([state[name] for state in states], axis) for name in states[0]}
+
+
+class _Training:
+    """Clones of a model and of its fresh twins, (M * 2 * repeats, ...), that learn side by side."""
+
+    def __init__(
+        self, function: ModelFunction, inputs: Tensor, twins: list[nn.Module], lr: float
+    ) -> None:
+        self.function = function
+        self.lr = lr
+        models = [None] * len(twins) + twins
+        self.shape = (len(inputs), len(models))
+        self.parameters = {
+            name: value.flatten(0, 1)
+            for name, value in _stacked([function.parameters(m) for m in models], 1).items()
+        }
+        self.constants = {
+            name: value.expand(len(inputs), *value.shape).flatten(0, 1)
+            for name, value in _stacked([function.constants(m) for m in models], 0).items()
+        }
+        several = inputs.unsqueeze(1).expand(-1, len(models), *inputs.shape[1:])
+        self.inputs = several.flatten(0, 1)
+        with torch.no_grad():
+            outputs: State = vmap(self._outputs)(self.parameters, self.constants, self.inputs)
+        self.start = {branch: self._apart(value) for branch, value in outputs.items()}
+
+    def _apart(self, values: Tensor) -> Tensor:
+        """Values of all clones as (M, 2 * repeats, ...)."""
+        return torch.unflatten(values, 0, self.shape)
+
+    def _outputs(self, parameters: State, constants: State, x: Tensor) -> State:
+        """Outputs (B, k) of one clone."""
+        return self.function(parameters | constants, x)
+
+    def learn(self, tasks: Mapping[str, _Task], steps: int) -> dict[str, Tensor]:
+        """Train from the start; the clones stay as they are.
+
+        Args:
+            tasks: by branch.
+            steps: of Adam.
+
+        Returns:
+            Losses (steps + 1, M, 2 * repeats) by branch, before each step and after the last.
+        """
+        targets = {
+            branch: torch.cat([task.targets, task.targets], 1).flatten(0, 1)
+            for branch, task in tasks.items()
+        }
+        offsets = {
+            branch: self.start[branch].flatten(0, 1) * task.relative
+            for branch, task in tasks.items()
+        }
+
+        def loss(
+            parameters: State, constants: State, x: Tensor, targets: State, offsets: State
+        ) -> tuple[Tensor, State]:
+            outputs = self._outputs(parameters, constants, x)
+            each = {b: _loss(outputs[b] - offsets[b], targets[b]) for b in targets}
+            return torch.stack(list(each.values())).sum(), each
+
+        gradients = vmap(grad_and_value(loss, has_aux=True))
+        parameters, adam = self.parameters, _Adam(self.parameters, self.lr)
+        curve: dict[str, list[Tensor]] = {branch: [] for branch in tasks}
+        for step in range(steps + 1):
+            found, (_, losses) = gradients(
+                parameters, self.constants, self.inputs, targets, offsets
+            )
+            for branch, value in losses.items():
+                curve[branch].append(self._apart(value))
+            if step < steps:
+                parameters = adam.step(parameters, found)
+        return {branch: torch.stack(values) for branch, values in curve.items()}
+
+
+def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean loss of outputs (B, k): cross-entropy to labels (B,), squared error to numbers."""
+    if targets.is_floating_point():
+        return (outputs - targets).square().mean()
+    return F.cross_entropy(outputs, targets)
+
+
+class _Adam:
+    """Adam as torch's, on any number of clones at once."""
+
+    def __init__(self, parameters: State, lr: float) -> None:
+        self.lr = lr
+        self.first = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        self.second = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        self.count = 0
+
+    @torch.no_grad()
+    def step(self, parameters: State, gradients: State) -> State:
+        """Parameters after a step."""
+        self.count += 1
+        size = self.lr / (1 - BETAS[0] ** self.count)
+        scale = (1 - BETAS[1] ** self.count) ** -0.5
+        after = {}
+        for name, value in parameters.items():
+            gradient = gradients[name]
+            first = self.first[name].lerp_(gradient, 1 - BETAS[0])
+            second = self.second[name].mul_(BETAS[1])
+            second.addcmul_(gradient, gradient, value=1 - BETAS[1])
+            after[name] = value - size * first / (second.sqrt() * scale + EPSILON)
+        return after
