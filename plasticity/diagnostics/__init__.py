@@ -1,10 +1,5 @@
 """Diagnostics of plasticity: pure functions of tensors, and `diagnose` for a whole network."""
 
-from neoteny.plasticity.diagnostics.changes import (
-    distance_to_init,
-    relative_change,
-    update_to_weight_ratio,
-)
 from neoteny.plasticity.diagnostics.churn import greedy_flips, policy_churn, value_churn
 from neoteny.plasticity.diagnostics.curvature import (
     hessian_extremes,
@@ -62,6 +57,11 @@ from neoteny.plasticity.diagnostics.units import (
     dormant_fraction,
     dormant_mask,
     frozen_order_fraction,
+)
+from neoteny.plasticity.diagnostics.weight_changes import (
+    distance_to_init,
+    relative_change,
+    update_to_weight_ratio,
 )
 from neoteny.plasticity.isometry import gram_deviation
 
