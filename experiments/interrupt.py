@@ -36,19 +36,25 @@ def interruptible() -> Iterator[None]:
         yield
         return
     ended = [s for s in SIGNALS if signal.getsignal(s) == signal.SIG_DFL]
-    before: dict[int, Any] = {s: signal.signal(s, signal.default_int_handler) for s in ended}
+    came = int(signal.SIGINT)  # which may be ignored where another signal is not
     timers: list[threading.Timer] = []
     hook = sys.unraisablehook
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = number
+        raise KeyboardInterrupt
 
     def send_again(lost: sys.UnraisableHookArgs) -> None:
         if not issubclass(lost.exc_type, KeyboardInterrupt):
             hook(lost)
             return
-        timers.append(threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)))
+        timers.append(threading.Timer(0.1, os.kill, (os.getpid(), came)))
         timers[-1].daemon = True
         timers[-1].start()
 
     sys.unraisablehook = send_again
+    before: dict[int, Any] = {s: signal.signal(s, interrupt) for s in ended}
     try:
         yield
     finally:
