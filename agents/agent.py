@@ -69,15 +69,15 @@ class AgentSettings:
     """A name in `PRECISIONS`."""
     cuda_graphs: bool = False
 
-    def task_steps(self, world: Any) -> float:
+    def task_steps(self, stream: Any) -> float:
         """Environment steps of a task: the mean if they differ, the run if there is one task.
 
         Of members that switch at steps of their own, the first counts.
         """
-        boundaries = world.schedule.members[0].boundaries(self.steps)
+        boundaries = stream.schedule.members[0].boundaries(self.steps)
         return boundaries[-1] / len(boundaries) if boundaries else float(self.steps)
 
-    def arguments(self, world: Any) -> dict[str, Any]:
+    def arguments(self, stream: Any) -> dict[str, Any]:
         """Arguments of the constructors of agents on the device."""
         return {
             "config": self.config,
@@ -86,7 +86,7 @@ class AgentSettings:
             "seeds": self.seeds,
             "fast": self.fast,
             "precision": PRECISIONS[self.precision],
-            "task_steps": self.task_steps(world),
+            "task_steps": self.task_steps(stream),
         }
 
 
@@ -107,9 +107,9 @@ class Agent(ABC):
     preset: ClassVar[str] = "cpu"
     """Preset that it starts from unless another one is named."""
     supervised: ClassVar[bool] = False
-    """True if its world is a supervised stream."""
+    """True if it learns from a supervised stream."""
     separate: ClassVar[bool] = False
-    """True if each member has a world of its own."""
+    """True if each member has a stream of its own."""
     records: ClassVar[bool] = False
     """True if it can record an update as a CUDA graph."""
     plays: ClassVar[bool] = False
@@ -128,16 +128,16 @@ class Agent(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, settings: AgentSettings, world: Any) -> Agent:
+    def build(cls, settings: AgentSettings, stream: Any) -> Agent:
         """The agent of a run.
 
         Args:
             settings: What the run's configuration says.
-            world: Environments or a stream, to act in.
+            stream: The stream to act in or to learn from.
         """
 
     @abstractmethod
-    def iterate(self, world: Any) -> Mapping[str, Tensor | float]:
+    def iterate(self, stream: Any) -> Mapping[str, Tensor | float]:
         """One iteration: act, and learn from it.
 
         Returns:

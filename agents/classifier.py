@@ -133,13 +133,13 @@ class Classifier(Agent):
         )
 
     @classmethod
-    def build(cls, settings: AgentSettings, world: Any) -> Classifier:
+    def build(cls, settings: AgentSettings, stream: Any) -> Classifier:
         """The agent of a run."""
-        return cls(world, **settings.arguments(world))
+        return cls(stream, **settings.arguments(stream))
 
-    def iterate(self, world: Any) -> dict[str, Tensor]:
+    def iterate(self, stream: Any) -> dict[str, Tensor]:
         """Draw minibatches and learn from them."""
-        self._samples = self.collect(world)
+        self._samples = self.collect(stream)
         return self.learn(self._samples)
 
     def recent(self, count: int) -> Tensor:

@@ -120,9 +120,9 @@ class DQN(Agent):
         self._plain: tuple[PlainBranch | None, PlainBranch | None] | None = None
 
     @classmethod
-    def build(cls, settings: AgentSettings, world: Any) -> DQN:
+    def build(cls, settings: AgentSettings, stream: Any) -> DQN:
         """The agent of a run."""
-        return cls(world, **settings.arguments(world))
+        return cls(stream, **settings.arguments(stream))
 
     @property
     def network(self) -> Network:

@@ -110,19 +110,19 @@ class PPO(Agent):
         self._recorded: dict[bool, Recorded] = {}
 
     @classmethod
-    def build(cls, settings: AgentSettings, world: Any) -> PPO:
+    def build(cls, settings: AgentSettings, stream: Any) -> PPO:
         """The agent of a run."""
-        recorder = partial(CudaGraph, world.device) if settings.cuda_graphs else None
-        return cls(world, recorder=recorder, **settings.arguments(world))
+        recorder = partial(CudaGraph, stream.device) if settings.cuda_graphs else None
+        return cls(stream, recorder=recorder, **settings.arguments(stream))
 
     @property
     def network(self) -> Network:
         """The policy and value networks."""
         return self.learner.network
 
-    def iterate(self, world: Any) -> dict[str, Tensor]:
+    def iterate(self, stream: Any) -> dict[str, Tensor]:
         """Collect a rollout and learn from it."""
-        return self.learn(self.collect(world))
+        return self.learn(self.collect(stream))
 
     def recent(self, count: int) -> Tensor:
         """Observations spread over the last rollout's steps and lanes."""

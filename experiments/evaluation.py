@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.experiments.config import RunConfig
-from neoteny.experiments.worlds import make_envs
+from neoteny.experiments.run_streams import make_envs
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.statistics import EpisodeStatistics
 

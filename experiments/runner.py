@@ -20,8 +20,8 @@ from neoteny.experiments.evaluation import evaluate
 from neoteny.experiments.interrupt import Stopped, StopRequest
 from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import Recorder
+from neoteny.experiments.run_streams import make_run_stream
 from neoteny.experiments.store import Store, check_startable
-from neoteny.experiments.worlds import make_world
 from neoteny.plasticity.diagnostics import change_between, diagnose
 from neoteny.plasticity.interventions.timing import how_often, inert
 
@@ -70,7 +70,7 @@ class Runner:
     def __init__(self, config: RunConfig, console: Console) -> None:
         self.config = config
         self.console = console
-        self.envs = make_world(config)
+        self.envs = make_run_stream(config)
         self.agent = AGENTS[config.agent].build(config.agent_settings, self.envs)
         self.iteration = 0
         self.step = 0

@@ -34,12 +34,12 @@ def require_room(config: RunConfig) -> None:
     require_memory("environments", config.seeds * lanes * LANE, device, "num_envs or seeds")
 
 
-def require_room_to_record(config: RunConfig, world: Any) -> None:
+def require_room_to_record(config: RunConfig, stream: Any) -> None:
     """Refuse rollouts and replays that are larger than the memory.
 
     Args:
         config: Their sizes.
-        world: The stream whose observations they hold.
+        stream: The stream whose observations they hold.
 
     Raises:
         InputError: Naming the options to lower.
@@ -52,7 +52,7 @@ def require_room_to_record(config: RunConfig, world: Any) -> None:
             "the samples of an iteration", rows, device, "updates_per_iteration or seeds"
         )
         return
-    spaces = getattr(world, "worlds", [world])[0].single_observation_space
+    spaces = stream.single_observation_space
     size = math.prod(spaces.shape) * np.dtype(spaces.dtype).itemsize
     if hasattr(hyper, "replay_size"):
         require_memory("the replay", config.seeds * hyper.replay_size * size, device, "replay_size")

@@ -14,10 +14,10 @@ from neoteny.core.errors import InputError
 from neoteny.experiments.config import RunConfig, TrainConfig
 from neoteny.experiments.folders import CHECKPOINT, read_json
 from neoteny.experiments.presets import preset_values
+from neoteny.experiments.run_streams import make_run_stream
 from neoteny.experiments.store import read_checkpoint
 from neoteny.experiments.stored import Allowed, load_run, stored_config
 from neoteny.experiments.timeline_drawing import draw, table
-from neoteny.experiments.worlds import make_world
 
 __all__ = ["TimelineConfig", "timeline"]
 
@@ -46,17 +46,17 @@ def timeline(config: TimelineConfig, console: Console) -> None:
             written.
     """
     run = _of_options(config) if config.folder is None else _of_folder(config)
-    world = make_world(run)
+    stream = make_run_stream(run)
     if config.folder is not None and (config.folder / CHECKPOINT).is_file():
         stored = read_json(stored_config(config.folder))
-        world.load_state_dict(read_checkpoint(config.folder, stored)["envs"])
+        stream.load_state_dict(read_checkpoint(config.folder, stored)["envs"])
     each = run.hyper.steps_per_iteration
     total = math.ceil(run.steps / each) * each
-    names = [name.removeprefix("neoteny/") for name in world.task_names]
+    names = [name.removeprefix("neoteny/") for name in stream.task_names]
     seeds = [f"seed {seed}" for seed in run.seed_list]
-    console.print(table(world.schedule, total, names, seeds), soft_wrap=True)
+    console.print(table(stream.schedule, total, names, seeds), soft_wrap=True)
     try:
-        out = draw(world.schedule, total, config.out, names, seeds)
+        out = draw(stream.schedule, total, config.out, names, seeds)
     except OSError as error:
         raise InputError(f"cannot write {config.out} ({error.strerror}): choose another") from None
     console.print(f"written {out}", soft_wrap=True)

@@ -23,10 +23,10 @@ from neoteny.experiments.config import RunConfig
 from neoteny.experiments.evaluation import play
 from neoteny.experiments.film import Film, check_film_path, write_film
 from neoteny.experiments.folders import CHECKPOINT, CONFIG
+from neoteny.experiments.run_streams import make_envs
 from neoteny.experiments.runner import Runner
 from neoteny.experiments.store import read_checkpoint
 from neoteny.experiments.stored import Allowed, load_run
-from neoteny.experiments.worlds import make_envs
 from neoteny.wrappers.statistics import EpisodeStatistics
 
 __all__ = ["WatchConfig", "watch"]

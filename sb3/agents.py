@@ -41,7 +41,7 @@ class SB3Agents(SB3Agent):
     """M agents of Stable-Baselines3.
 
     Args:
-        worlds: M worlds of one member each.
+        streams: M streams of one member each.
         config: hyper-parameters of PPO or of DQN, which choose the algorithm.
         spec: widths and activation of the hidden layers.
         interventions: makes the interventions of one member.
@@ -54,7 +54,7 @@ class SB3Agents(SB3Agent):
 
     def __init__(
         self,
-        worlds: Sequence[Any],
+        streams: Sequence[Any],
         config: PPOConfig | DQNConfig,
         spec: NetworkSpec,
         interventions: Interventions,
@@ -72,17 +72,17 @@ class SB3Agents(SB3Agent):
                 f"{spec.shared}: agents of Stable-Baselines3 have separate plain MLPs here"
             )
         if isinstance(config, DQNConfig):
-            action_count(worlds[0].single_action_space)  # refuses those that it cannot take
+            action_count(streams[0].single_action_space)  # refuses those that it cannot take
         self.config = config
-        self.device = torch.device(worlds[0].device)
+        self.device = torch.device(streams[0].device)
         self._settings = config.optimizer_settings(task_steps)
         self.agents: list[BaseAlgorithm] = []
         learners = []
         self._random: list[Any] = []
         self._lost = False
-        for world, seed in zip(worlds, seeds, strict=True):
+        for stream, seed in zip(streams, seeds, strict=True):
             with _own_random(None) as state:
-                agent = _build(SB3VecEnv(world), config, spec, seed, self.device)
+                agent = _build(SB3VecEnv(stream), config, spec, seed, self.device)
                 mine = interventions()
                 learners.append(attach(agent, spec.activation, mine, self._settings, seed))
             self.agents.append(agent)
@@ -94,8 +94,8 @@ class SB3Agents(SB3Agent):
         """The networks of all agents, for diagnostics."""
         return PolicyNetworks([agent.policy for agent in self.agents])
 
-    def iterate(self, world: Any = None) -> dict[str, Tensor]:
-        """One iteration of every agent in its own world: its own metrics under `losses/`."""
+    def iterate(self, stream: Any = None) -> dict[str, Tensor]:
+        """One iteration of every agent in its own stream: its own metrics under `losses/`."""
         if self._lost:
             raise InputError(
                 "a run of Stable-Baselines3 cannot be continued: start again with another --out"

@@ -12,22 +12,22 @@ __all__ = ["SB3DQN", "SB3PPO", "SB3Agent"]
 
 
 class SB3Agent(Agent):
-    """Agents in worlds of their own."""
+    """Agents in streams of their own."""
 
     separate = True
 
     @classmethod
-    def build(cls, settings: Any, world: Any) -> Agent:
-        """One agent for each member's world."""
+    def build(cls, settings: Any, stream: Any) -> Agent:
+        """One agent for each member's stream."""
         from neoteny.sb3.agents import SB3Agents  # takes a second
 
         return SB3Agents(
-            world.worlds,
+            stream.streams,
             settings.config,
             settings.spec,
             settings.make_interventions,
             settings.seeds,
-            settings.task_steps(world),
+            settings.task_steps(stream),
         )
 
 

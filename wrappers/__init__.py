@@ -1,4 +1,9 @@
-"""Non-stationarity: schedules say when, changes say what, adapters apply both to environments."""
+"""Non-stationarity: schedules say when, changes say what, adapters apply both to environments.
+
+An environment is what an agent steps; it has one task. A stream is an environment, several of them
+or a data set, with a schedule of tasks; `make_stream` builds one by name. A world is the grid that
+a lane of a MiniGrid environment plays in.
+"""
 
 import neoteny.wrappers.named_streams  # noqa: F401 (its import registers the streams)
 from neoteny.wrappers.change_base import Change

@@ -13,7 +13,7 @@ import torch
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.interrupt import SIGNALS
 from neoteny.experiments.lock import FolderLock
-from neoteny.experiments.worlds import make_envs
+from neoteny.experiments.run_streams import make_envs
 from neoteny.train import main
 
 FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]

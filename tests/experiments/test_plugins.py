@@ -98,32 +98,32 @@ class Reinforce(Agent):
     name = "reinforce"
     config_class = ReinforceConfig
 
-    def __init__(self, world, config, spec, interventions, seeds, task_steps, **_):
-        self.config, self.device, self.members = config, world.device, len(seeds)
-        self.policy = action_distribution(world.single_action_space, 0.0, world.device)
-        shape = world.single_observation_space.shape
+    def __init__(self, stream, config, spec, interventions, seeds, task_steps, **_):
+        self.config, self.device, self.members = config, stream.device, len(seeds)
+        self.policy = action_distribution(stream.single_action_space, 0.0, stream.device)
+        shape = stream.single_observation_space.shape
         heads = {"policy": HeadSpec(self.policy.size, gain=0.01, distribution=self.policy)}
         self.learner = Learner(
             lambda spec, generators: Network(spec, shape, heads, generators),
-            spec, interventions, config.optimizer_settings(task_steps), seeds, device=world.device,
+            spec, interventions, config.optimizer_settings(task_steps), seeds, device=stream.device,
         )
         self.network = self.learner.network
-        self.keys = rng.lane_keys(seeds, config.num_envs, "policy", world.device)
+        self.keys = rng.lane_keys(seeds, config.num_envs, "policy", stream.device)
         self.step, self.obs = 0, None
 
     @classmethod
-    def build(cls, settings, world):
-        return cls(world, **settings.arguments(world))
+    def build(cls, settings, stream):
+        return cls(stream, **settings.arguments(stream))
 
-    def iterate(self, world):
+    def iterate(self, stream):
         if self.obs is None:
-            self.obs = world.reset()[0]
+            self.obs = stream.reset()[0]
         seen, actions, rewards, ends = [], [], [], []
         for _ in range(self.config.num_steps):
             seen.append(self.obs.view(self.members, -1, *self.obs.shape[1:]).float())
             with torch.no_grad():
                 actions.append(self.play(seen[-1], self.keys, self.step))
-            self.obs, reward, terminated, truncated, _ = world.step(actions[-1])
+            self.obs, reward, terminated, truncated, _ = stream.step(actions[-1])
             rewards.append(reward.clone())
             ends.append(terminated | truncated)
             self.step += 1

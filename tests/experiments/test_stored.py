@@ -6,8 +6,8 @@ import pytest
 
 from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.early import read_early
+from neoteny.experiments.run_streams import make_envs
 from neoteny.experiments.stored import from_dict
-from neoteny.experiments.worlds import make_envs
 from neoteny.train import main
 from neoteny.wrappers import Change
 

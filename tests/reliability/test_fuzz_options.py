@@ -16,8 +16,8 @@ from neoteny import train
 from neoteny.agents import AGENTS
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import PRESETS, RunConfig
+from neoteny.experiments.run_streams import make_run_stream
 from neoteny.experiments.runner import Runner
-from neoteny.experiments.worlds import make_world
 from neoteny.plasticity.interventions import INTERVENTIONS
 from neoteny.wrappers.streams import STREAMS
 
@@ -72,9 +72,9 @@ def test_environment_options(given: tuple[str, tuple[str, ...]]) -> None:
 
     def play() -> bool:
         config = RunConfig(env=name, env_option=texts, hyper=SMALL, steps=256, task_steps=64)
-        world = make_world(config)
-        world.reset()
-        world.step(torch.as_tensor(world.action_space.sample()))
+        stream = make_run_stream(config)
+        stream.reset()
+        stream.step(torch.as_tensor(stream.action_space.sample()))
         return True
 
     if attempt(play):

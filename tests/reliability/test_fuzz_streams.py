@@ -13,7 +13,7 @@ from reliability.fuzz import assert_sensible, attempt, damaged, mutated
 from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
-from neoteny.experiments.worlds import make_world
+from neoteny.experiments.run_streams import make_run_stream
 from neoteny.wrappers.stream_files import read_stream
 
 STREAMS: list[dict[str, Any]] = [
@@ -88,14 +88,14 @@ SPECIAL = [
 def play(path: Path, agent: str) -> bool:
     """Build what the file says as a run does, and take what the run will ask of it."""
     config = RunConfig(agent=agent, stream=path, steps=256, seeds=1, **SMALL[agent])  # type: ignore[arg-type]
-    world = make_world(config)
-    names = world.task_names
-    for step in [0, 255, *list(world.boundaries(256))[:50]]:
-        for task in world.tasks_at(step):
+    stream = make_run_stream(config)
+    names = stream.task_names
+    for step in [0, 255, *list(stream.boundaries(256))[:50]]:
+        for task in stream.tasks_at(step):
             assert len(names) == 1 or names[task]
     if agent == "ppo":
-        world.reset()
-        world.step(torch.as_tensor(world.action_space.sample()))
+        stream.reset()
+        stream.step(torch.as_tensor(stream.action_space.sample()))
     return True
 
 

@@ -1,4 +1,4 @@
-"""The world a configuration asks for: a stream with episode statistics around it."""
+"""The stream of a run: built from its configuration, with episode statistics around it."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from neoteny.wrappers.supervised_streams import (
     supervised,
 )
 
-__all__ = ["SeparateWorlds", "make_envs", "make_world"]
+__all__ = ["SeparateStreams", "make_envs", "make_run_stream"]
 
 
-def make_world(config: RunConfig) -> EpisodeStatistics | SupervisedStream | SeparateWorlds:
-    """Build what the agent trains in: environments, or a supervised stream.
+def make_run_stream(config: RunConfig) -> EpisodeStatistics | SupervisedStream | SeparateStreams:
+    """Build the stream that the agent trains in: of environments, or supervised.
 
     Raises:
         ValueError: If the name or an option is unknown, or the agent cannot take it.
     """
     require_room(config)
-    world = _make_world(config)
-    require_room_to_record(config, world)
-    return world
+    stream = _make_run_stream(config)
+    require_room_to_record(config, stream)
+    return stream
 
 
-def _make_world(config: RunConfig) -> EpisodeStatistics | SupervisedStream | SeparateWorlds:
+def _make_run_stream(config: RunConfig) -> EpisodeStatistics | SupervisedStream | SeparateStreams:
     if AGENTS[config.agent].supervised:
         return _make_supervised(config)
     definition = config.stream_definition
@@ -55,33 +55,36 @@ def _make_world(config: RunConfig) -> EpisodeStatistics | SupervisedStream | Sep
     if AGENTS[config.agent].separate:
         if config.eval_episodes:
             raise InputError("--eval-episodes is not there for agents of Stable-Baselines3")
-        worlds = [make_envs(replace(config, seeds=1, first_seed=seed)) for seed in config.seed_list]
-        space = worlds[0].single_action_space
+        streams = [
+            make_envs(replace(config, seeds=1, first_seed=seed)) for seed in config.seed_list
+        ]
+        space = streams[0].single_action_space
         if isinstance(space, Box) and not space.is_bounded():
             raise InputError(
                 f"actions of {config.env} are {space}: Stable-Baselines3 takes bounded ones; use "
                 "--agent ppo, or bound them in the environment"
             )
-        return SeparateWorlds(worlds)
+        return SeparateStreams(streams)
     return make_envs(config)
 
 
-class SeparateWorlds:
-    """M worlds of one member each, as the run loop sees one of M members.
+class SeparateStreams:
+    """M streams of one member each, with the interface of one stream of M members.
 
     Args:
-        worlds: of the same stream, with seeds of their own.
+        streams: alike but for their seeds.
     """
 
-    def __init__(self, worlds: list[EpisodeStatistics]) -> None:
-        self.worlds = worlds
-        self.device = worlds[0].device
-        self.task_names = worlds[0].task_names
+    def __init__(self, streams: list[EpisodeStatistics]) -> None:
+        self.streams = streams
+        self.device = streams[0].device
+        self.task_names = streams[0].task_names
+        self.single_observation_space = streams[0].single_observation_space
 
     @property
     def schedule(self) -> MemberSchedules:
         """The schedule of each member."""
-        return MemberSchedules([world.schedule.members[0] for world in self.worlds])
+        return MemberSchedules([stream.schedule.members[0] for stream in self.streams])
 
     def tasks_at(self, step: int) -> list[int]:
         """(M,) task of each member for the transition that starts at `step`."""
@@ -92,23 +95,23 @@ class SeparateWorlds:
         return self.schedule.boundaries(total)
 
     def close(self) -> None:
-        """End the processes that the worlds may have."""
-        for world in self.worlds:
-            world.close()
+        """End the processes that the streams may have."""
+        for stream in self.streams:
+            stream.close()
 
     def collect(self) -> dict[str, Tensor]:
         """Statistics of each stream since the last call, (M,)."""
-        found = [world.collect() for world in self.worlds]
+        found = [stream.collect() for stream in self.streams]
         return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of all worlds."""
-        return {"worlds": [world.state_dict() for world in self.worlds]}
+        """The states of all streams."""
+        return {"streams": [stream.state_dict() for stream in self.streams]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken."""
-        for world, saved in zip(self.worlds, state["worlds"], strict=True):
-            world.load_state_dict(saved)
+        for stream, saved in zip(self.streams, state["streams"], strict=True):
+            stream.load_state_dict(saved)
 
 
 def make_envs(

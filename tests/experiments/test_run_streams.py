@@ -1,14 +1,14 @@
-"""Worlds that cannot be played to the end, or are larger than the memory, are refused at once."""
+"""Streams that cannot be played to the end, or are larger than the memory, are refused at once."""
 
 import pytest
 
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.core import memory
 from neoteny.core.errors import InputError
-from neoteny.experiments import sizes
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.network_options import NetworkOptions
-from neoteny.experiments.worlds import make_world
+from neoteny.experiments.run_streams import make_run_stream
 from neoteny.wrappers import STREAMS, Cyclic, NonStationaryVector, RewardFlip
 
 PPO = PPOConfig(num_envs=4, num_steps=16, num_minibatches=2)
@@ -46,10 +46,10 @@ def stream():
     ],
 )
 def test_every_task_that_is_reached_has_a_name(tmp_path, schedule, enough, last):
-    assert make_world(config(tmp_path, NAMES + schedule, enough)).task_names == ["a", "b"]
+    assert make_run_stream(config(tmp_path, NAMES + schedule, enough)).task_names == ["a", "b"]
     message = rf"task {last} is played within 256 steps, but task_names has 2 names"
     with pytest.raises(InputError, match=message):
-        make_world(config(tmp_path, NAMES + schedule, 256))
+        make_run_stream(config(tmp_path, NAMES + schedule, 256))
 
 
 def test_a_stream_that_names_no_task_is_refused(own_names):
@@ -59,7 +59,7 @@ def test_a_stream_that_names_no_task_is_refused(own_names):
         return NonStationaryVector(env, Cyclic(64, 2), [RewardFlip()])
 
     with pytest.raises(InputError, match=r"task 1 is played within 128 steps, .* 0 names"):
-        make_world(RunConfig(env="nameless", ppo=PPO, steps=128, task_steps=64, hidden=(8,)))
+        make_run_stream(RunConfig(env="nameless", hyper=PPO, steps=128, task_steps=64))
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_a_stream_that_names_no_task_is_refused(own_names):
 )
 def test_every_task_that_is_reached_has_an_environment(tmp_path, kind, schedule):
     text = CHAIN.format(kind, schedule)
-    make_world(config(tmp_path, text, 128, "own.py"))
+    make_run_stream(config(tmp_path, text, 128, "own.py"))
     with pytest.raises(InputError, match=r"task 2 is played within 192 steps, but there are 2 env"):
-        make_world(config(tmp_path, text, 192, "own.py"))
+        make_run_stream(config(tmp_path, text, 192, "own.py"))
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_every_task_that_is_reached_has_an_environment(tmp_path, kind, schedule)
     ],
 )
 def test_what_is_larger_than_the_memory_is_refused(monkeypatch, room, options, message):
-    monkeypatch.setattr(sizes, "memory", lambda device: room)
+    monkeypatch.setattr(memory, "memory", lambda device: room)
     given = {"env": "CartPole-v1", "network": NetworkOptions(hidden=(8,)), **options}
     with pytest.raises(InputError, match=message):
-        make_world(RunConfig(**given))
+        make_run_stream(RunConfig(**given))
 
 
 def test_the_memory_of_this_machine_is_known():
-    assert 10**8 < sizes.memory("cpu") < 10**14
+    assert 10**8 < memory.memory("cpu") < 10**14
 
 
 def test_a_supervised_file_takes_only_the_options_that_its_definition_reads(tmp_path):
@@ -110,4 +110,4 @@ def test_a_supervised_file_takes_only_the_options_that_its_definition_reads(tmp_
     path.write_text("data: digits")
     config = RunConfig(agent="classifier", stream=path, steps=8, env_option=("tasks=3",))
     with pytest.raises(InputError, match="have no option 'tasks'; they have data, images"):
-        make_world(config)
+        make_run_stream(config)
