@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -22,7 +21,6 @@ from torch import Tensor
 from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.dqn_loss import (
     DQNConfig,
-    TDErrors,
     dueling_values,
     epsilon_at,
     explorations,
@@ -30,22 +28,15 @@ from neoteny.agents.dqn_loss import (
     td_loss,
     td_target,
 )
-from neoteny.agents.q_values import PlainBranch
 from neoteny.agents.replay import Batch, floats, unpack
 from neoteny.agents.replay_policies import Replay, check_switches, make_replay
 from neoteny.agents.spaces import action_count, observation_shape
-from neoteny.agents.tally import Tally, Update
 from neoteny.core import rng
-from neoteny.envs.base import TensorEnv
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
-from neoteny.plasticity.known_loss import KnownLoss
 from neoteny.plasticity.learner import Learner
-from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec, Observations
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
 __all__ = ["DQN", "DQNConfig"]
-
-SPARSE_FROM = 2**26
-"""Products in a first layer from which binary observations are better listed than multiplied."""
 
 
 class DQN(Agent):
@@ -116,8 +107,6 @@ class DQN(Agent):
         self.began = 0
         """Step at which the exploration schedule began."""
         self.replay: Replay | None = None
-        self._scratch: dict[torch.Size, tuple[Tensor, Tensor]] = {}
-        self._plain: tuple[PlainBranch | None, PlainBranch | None] | None = None
 
     @classmethod
     def build(cls, settings: AgentSettings, stream: Any) -> DQN:
@@ -129,28 +118,8 @@ class DQN(Agent):
         """The online network."""
         return self.learner.network
 
-    def _read(self, network: Network) -> PlainBranch | None:
-        """The network as one branch of plain layers, to be computed without autograd, if it is."""
-        if self.config.dueling or not network.fast or network.precision != torch.float32:
-            return None
-        branch = network.branches["q"]
-        return PlainBranch(branch, network.spec.activation) if branch.batchable else None
-
-    def _features(self, obs: Tensor) -> Observations:
-        """Observations (M, B, *shape) as the networks take them fastest; read by several."""
-        if self._sparse(obs):
-            return self.network.inputs(obs)
-        return floats(obs)
-
-    def _sparse(self, obs: Tensor) -> bool:
-        """Whether observations (M, B, *shape) are better listed by their ones."""
-        large = obs.numel() * self.network.spec.hidden[0] >= SPARSE_FROM
-        return large and self.network.takes_sparse(obs)
-
-    def values(self, network: Network, obs: Observations) -> Tensor:
-        """Q-values (M, B, A) of observations (M, B, *shape)."""
-        if not torch.is_grad_enabled() and (plain := self._read(network)) is not None:
-            return plain.values(network.inputs(obs))
+    def values(self, network: Network, obs: Tensor) -> Tensor:
+        """Q-values (M, B, A) of float observations (M, B, *shape)."""
         outputs = network(obs)
         if self.config.dueling:
             return dueling_values(outputs["value"], outputs["advantage"])
@@ -158,10 +127,13 @@ class DQN(Agent):
         return values
 
     @torch.no_grad()
+    def greedy(self, obs: Tensor) -> Tensor:
+        """Actions (M, N) of largest value on observations (M, N, *shape)."""
+        return self.values(self.network, floats(obs)).argmax(-1)
+
     def act(self, obs: Tensor, uniform: Tensor, epsilon: Tensor | float) -> Tensor:
         """Epsilon-greedy actions (M, N) on observations (M, N, *shape)."""
-        greedy = self.values(self.network, self._features(obs)).argmax(-1)
-        return explore(greedy, uniform, epsilon, self.actions)
+        return explore(self.greedy(obs), uniform, epsilon, self.actions)
 
     def _prepare(self, envs: Any) -> Replay:
         """The replay, with room for as many final observations as can occur within it.
@@ -186,29 +158,24 @@ class DQN(Agent):
             were none, exploration and what the replay holds.
         """
         config, replay = self.config, self._prepare(envs)
-        self._plain = None
         uniform, epsilon = self._exploration()
         explores, random = explorations(uniform, epsilon.unsqueeze(1), self.actions)
         words = self._words()
-        tally = Tally(self.members, self.device, config.loss)
+        totals = torch.zeros(len(self.statistics) + 1, self.members, device=self.device)
         before = self.learner.updates
         obs = replay.observation
-        alone = self._differentiates_alone()
-        host = alone and not isinstance(envs.unwrapped, TensorEnv)
-        world = torch.inference_mode(False) if host else nullcontext()
-        with torch.inference_mode(alone):
-            for explore_here, anything in zip(explores.unbind(), random.unbind(), strict=True):
-                greedy = self._greedy(obs)
-                with world:
-                    action = torch.where(explore_here, anything, greedy).flatten()
-                    new, reward, terminated, truncated, info = envs.step(action)
-                replay.add(action, reward, terminated, truncated, new, info.get("final_obs"))
-                obs = new.view(self.members, -1, *self.observation_shape)
-                self.step += config.num_envs
-                for _ in range(self._due()):
-                    tally.add(self._update(replay.sample(words[self.learner.updates - before])))
+        for explore_here, anything in zip(explores.unbind(), random.unbind(), strict=True):
+            action = torch.where(explore_here, anything, self.greedy(obs)).flatten()
+            new, reward, terminated, truncated, info = envs.step(action)
+            replay.add(action, reward, terminated, truncated, new, info.get("final_obs"))
+            obs = new.view(self.members, -1, *self.observation_shape)
+            self.step += config.num_envs
+            for _ in range(self._due()):
+                totals += self._update(replay.sample(words[self.learner.updates - before]))
+        updates = self.learner.updates - before
+        means = totals / updates if updates else totals.fill_(torch.nan)
         names = [f"losses/{name}" for name in (*self.statistics, "gradient_norm/network")]
-        return dict(zip(names, tally.means(), strict=True)) | {
+        return dict(zip(names, means, strict=True)) | {
             "charts/epsilon": epsilon[-1].mean(),
             "charts/updates": float(self.learner.updates),
             "replay/size": float(replay.size),
@@ -240,93 +207,19 @@ class DQN(Agent):
         every = self.config.train_frequency
         return self.step // every - (self.step - self.config.num_envs) // every
 
-    def _plain_branches(self) -> tuple[PlainBranch | None, PlainBranch | None]:
-        """The online and the target network as plain branches, as read in this iteration."""
-        if self._plain is None:
-            self._plain = self._read(self.network), self._read(self.target)
-        return self._plain
-
-    def _differentiates_alone(self) -> bool:
-        """Whether nobody but the plain branches' own code differentiates anything.
-
-        Then torch need not keep track of what depends on what, which is a fifth of the time of a
-        small operation. What is made meanwhile cannot be changed in place later, so what stays is
-        made before: replay, optimiser, gradients; or it is a TensorEnv's state, which never is.
-        """
-        plain = all(branch is not None for branch in self._plain_branches())
-        return plain and not self.learner.listened_to
-
-    def _flat_floats(self, obs: Tensor) -> Tensor:
-        """Features (M, B, in) of observations (M, B, *shape), in memory that is used again."""
-        if obs.shape not in self._scratch:
-            with torch.inference_mode(False):
-                memory = torch.empty(obs.shape, device=obs.device)
-                self._scratch[obs.shape] = memory, memory.flatten(2)
-        memory, flat = self._scratch[obs.shape]
-        floats(obs, memory)
-        return flat
-
-    def _greedy(self, obs: Tensor) -> Tensor:
-        """Greedy actions (M, N) on observations (M, N, *shape)."""
-        plain, _ = self._plain_branches()
-        if plain is not None:
-            x = self._features(obs) if self._sparse(obs) else self._flat_floats(obs)
-            return plain.values(x).argmax(-1)
-        features = self._features(obs)
+    def _update(self, batch: Batch) -> Tensor:
+        """One gradient step; its statistics and gradient norm, (5, M)."""
+        obs, next_obs = floats(batch.frames).chunk(2, 1)
         with torch.no_grad():
-            return self.values(self.network, features).argmax(-1)
-
-    def _update(self, batch: Batch) -> Update:
-        """One gradient step."""
-        plain, target = self._plain_branches()
-        loss: Tensor | KnownLoss
-        found: Tensor | TDErrors
-        if plain is None or target is None:
-            loss, found, obs = self._loss(batch)
-        else:
-            loss, found, obs = self._plain_loss(batch, plain, target)
-        if self.learner.optimizer.state:
-            norm = self.learner.update(loss, obs)
-        else:
-            with torch.inference_mode(False):  # its state comes to be
-                norm = self.learner.update(loss, obs)
-        if self.learner.updates % self.config.target_updates == 0:
-            self._follow()
-        return Update(found, norm)
-
-    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, Observations]:
-        """Loss (M,) and statistics (4, M), and what they were computed from."""
-        obs = self._features(batch.obs)
-        with torch.no_grad():
-            next_obs = self._features(batch.next_obs)
             next_values = self.values(self.target, next_obs)
             online = self.values(self.network, next_obs) if self.config.double else None
             target = td_target(batch.returns, batch.discount, next_values, online)
         values = self.values(self.network, obs)
-        return *td_loss(values, batch.action, target, self.config.loss), obs
-
-    def _plain_loss(
-        self, batch: Batch, plain: PlainBranch, target: PlainBranch
-    ) -> tuple[KnownLoss, TDErrors, Observations]:
-        """The same of plain networks, in as few operations as it takes."""
-        rows, double = batch.action.shape[1], self.config.double
-        online: Tensor | None = None
-        if self._sparse(batch.frames):
-            x = obs = self._features(batch.obs)
-            next_obs = self._features(batch.next_obs)
-            next_values = target.values(next_obs)
-            online = plain.values(next_obs) if double else None
-        else:
-            features = self._flat_floats(batch.frames)
-            next_values = target.values(features.narrow(1, rows, rows))
-            x = features if double else features.narrow(1, 0, rows)
-            obs = floats(batch.obs) if self.learner.listened_to else x
-
-        def bootstrap(others: Tensor) -> Tensor:
-            chooses = (others if online is None else online) if double else None
-            return td_target(batch.returns, batch.discount, next_values, chooses)
-
-        return *plain.td_loss(x, batch.action, bootstrap, self.config.loss), obs
+        loss, statistics = td_loss(values, batch.action, target, self.config.loss)
+        norm = self.learner.update(loss, obs)
+        if self.learner.updates % self.config.target_updates == 0:
+            self._follow()
+        return torch.cat([statistics, norm.unsqueeze(0)])
 
     @torch.no_grad()
     def _follow(self) -> None:

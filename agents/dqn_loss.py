@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +20,11 @@ from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
 __all__ = [
     "DQNConfig",
-    "TDErrors",
     "dueling_values",
     "epsilon_at",
     "explorations",
     "explore",
     "td_loss",
-    "td_slope",
     "td_target",
 ]
 
@@ -210,32 +208,6 @@ def td_target(
     return torch.addcmul(returns, discount, value)
 
 
-class TDErrors(NamedTuple):
-    """What an update found, of each sample, (..., M, B, 1)."""
-
-    value: Tensor
-    """Of the action taken."""
-    target: Tensor
-    """What it is moved towards."""
-    error: Tensor
-    """The value minus the target."""
-
-    def losses(self, kind: str) -> Tensor:
-        """(..., M, B, 1), see `td_loss`."""
-        slope = td_slope(self.error, kind)
-        return slope * torch.add(self.error, slope, alpha=-0.5)
-
-    def statistics(self, kind: str) -> Tensor:
-        """(4, ..., M): the mean loss, absolute error, value and target."""
-        parts = [self.losses(kind), self.error.abs(), self.value, self.target]
-        return torch.stack(parts).mean((-2, -1))
-
-
-def td_slope(error: Tensor, kind: str) -> Tensor:
-    """Derivative of the loss by the error, of the same shape."""
-    return error.clamp(-1.0, 1.0) if kind == "huber" else error
-
-
 def td_loss(values: Tensor, action: Tensor, target: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     """Temporal-difference loss of each member.
 
@@ -255,5 +227,5 @@ def td_loss(values: Tensor, action: Tensor, target: Tensor, kind: str) -> tuple[
     else:
         loss = 0.5 * (chosen - target).square()
     with torch.no_grad():
-        statistics = TDErrors(chosen, target, chosen - target).statistics(kind)
-    return loss.mean((1, 2)), statistics
+        parts = torch.stack([loss, (chosen - target).abs(), chosen, target])
+    return loss.mean((1, 2)), parts.mean((2, 3))

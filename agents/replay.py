@@ -292,14 +292,11 @@ class ReplayBuffer:
         self._cut = set(range(used)) if self.spare else set()
 
 
-def floats(obs: Tensor, out: Tensor | None = None) -> Tensor:
-    """Observations as networks multiply them, in the memory `out` or where it is free.
-
-    Booleans convert fastest as the bytes they are.
-    """
+def floats(obs: Tensor) -> Tensor:
+    """Observations as networks multiply them; booleans convert fastest as the bytes they are."""
     if obs.dtype == torch.bool:
         obs = obs.view(torch.uint8)
-    return obs.to(torch.get_default_dtype()) if out is None else out.copy_(obs)
+    return obs.to(torch.get_default_dtype())
 
 
 def _copy_rows(target: Tensor, index: Tensor, source: Tensor) -> None:

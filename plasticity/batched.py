@@ -10,14 +10,13 @@ float32.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neoteny.plasticity.bodies import Branch
+from neoteny.plasticity.bodies import Branch, Observations
 from neoteny.plasticity.kernels import KERNELS, Kernel
 from neoteny.plasticity.sparse import SparseBatch, sum_columns, sum_rows
 
@@ -27,48 +26,60 @@ __all__ = ["batched_forward"]
 Layer = tuple[Tensor, Tensor | None]
 """A weight (M, out, in) and a bias (M, out)."""
 
+Chain = Sequence[Layer]
+"""The layers of a branch, the head last."""
 
-@dataclass(frozen=True)
-class _Plan:
-    """What the autograd node needs beside tensors."""
+
+class _Plan(NamedTuple):
+    """What the computation needs beside tensors."""
 
     kernel: Kernel
-    branches: int
-    layers: int
-    """Hidden layers of a branch."""
+    depth: int
+    """Layers of a branch, its head included."""
     bias: bool
     dtype: torch.dtype
     """Type of the products' factors."""
 
-    def split(self, parameters: Sequence[Tensor]) -> list[list[Layer]]:
-        """The layers of each branch, the head last."""
+    def split(self, parameters: Sequence[Tensor]) -> list[Chain]:
+        """Parameters layer by layer and branch by branch, as chains."""
         step = 2 if self.bias else 1
         layers: list[Layer] = [
             (parameters[i], parameters[i + 1] if self.bias else None)
             for i in range(0, len(parameters), step)
         ]
-        depth = self.layers + 1
-        return [layers[k : k + depth] for k in range(0, len(layers), depth)]
+        return [layers[k : k + self.depth] for k in range(0, len(layers), self.depth)]
+
+
+def _compute(
+    x: Observations, plan: _Plan, chains: Sequence[Chain]
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Outputs of each branch, and what backward needs.
+
+    Returns:
+        The outputs (M, B, outputs) of each branch; of each hidden layer what its kernel kept and
+        its features; the weights of all layers but the first, a head for each branch.
+    """
+    h, kept = plan.kernel.forward(_first(x, [chain[0] for chain in chains], plan))
+    saved, weights = [kept, h], []
+    for i in range(1, plan.depth - 1):
+        weight, bias = _joined([chain[i] for chain in chains], plan)
+        weights.append(weight)
+        h, kept = plan.kernel.forward(_product(h, weight, bias))
+        saved += [kept, h]
+    outputs = []
+    for chain, own in zip(chains, _parts(h, len(chains)), strict=True):
+        weight, bias = _joined(chain[-1:], plan)
+        weights.append(weight)
+        outputs.append(_typed(_product(own, weight, bias), torch.float32))
+    return outputs, saved, weights
 
 
 class _BatchedBranches(torch.autograd.Function):
     """Bodies and heads of all branches; gradients of parameters only."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor | SparseBatch, plan: _Plan, *parameters: Tensor) -> Any:
-        branches = plan.split(parameters)
-        h, kept = plan.kernel.forward(_first(x, [layers[0] for layers in branches], plan))
-        saved, weights = [kept, h], []
-        for i in range(1, plan.layers):
-            weight, bias = _stack([layers[i] for layers in branches], plan.dtype)
-            weights.append(weight)
-            h, kept = plan.kernel.forward(_product(h, weight, bias))
-            saved += [kept, h]
-        outputs = []
-        for layers, own in zip(branches, h.chunk(plan.branches), strict=True):
-            weight, bias = _stack(layers[-1:], plan.dtype)
-            weights.append(weight)
-            outputs.append(_product(own, weight, bias).float())
+    def forward(ctx: Any, x: Observations, plan: _Plan, *parameters: Tensor) -> Any:
+        outputs, saved, weights = _compute(x, plan, plan.split(parameters))
         ctx.plan, ctx.x = plan, x
         ctx.save_for_backward(*saved, *weights)
         return tuple(outputs)
@@ -77,28 +88,44 @@ class _BatchedBranches(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         plan: _Plan = ctx.plan
-        saved, weights = ctx.saved_tensors[: 2 * plan.layers], ctx.saved_tensors[2 * plan.layers :]
+        layers, count = plan.depth - 1, len(grads)
+        tensors = ctx.saved_tensors
+        saved, weights = tensors[: 2 * layers], tensors[2 * layers :]
         found: list[list[Tensor]] = [[] for _ in grads]  # of each branch, the last layer's first
         grad = torch.empty_like(saved[-1])
-        rows = zip(grads, saved[-1].chunk(plan.branches), grad.chunk(plan.branches), strict=True)
+        rows = zip(grads, _parts(saved[-1], count), _parts(grad, count), strict=True)
         for k, (out, h, own) in enumerate(rows):
-            out = out.to(plan.dtype)
+            out = _typed(out, plan.dtype)
             _keep(found[k : k + 1], out, [torch.bmm(out.mT, h)], plan)
-            torch.bmm(out, weights[plan.layers - 1 + k], out=own)
-        for i in range(plan.layers - 1, 0, -1):
+            torch.bmm(out, weights[layers - 1 + k], out=own)
+        for i in range(layers - 1, 0, -1):
             grad = plan.kernel.backward(grad, saved[2 * i])
-            _keep(found, grad, torch.bmm(grad.mT, saved[2 * i - 1]).chunk(plan.branches), plan)
+            _keep(found, grad, _parts(torch.bmm(grad.mT, saved[2 * i - 1]), count), plan)
             grad = torch.bmm(grad, weights[i - 1])
         grad = plan.kernel.backward(grad, saved[0])
-        _keep(found, grad, _first_gradients(ctx.x, grad, plan), plan)
+        _keep(found, grad, _first_gradients(ctx.x, _parts(grad, count)), plan)
         return None, None, *(g for branch in found for g in reversed(branch))
 
 
-def _stack(layers: Sequence[Layer], dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def _joined(layers: Sequence[Layer], plan: _Plan) -> tuple[Tensor, Tensor | None]:
     """One layer of each branch as a weight (K M, out, in) and a bias (K M, out)."""
-    biases = [bias for _, bias in layers if bias is not None]
-    weight = torch.cat([weight for weight, _ in layers]).to(dtype)
-    return weight, torch.cat(biases).to(dtype) if biases else None
+    if len(layers) == 1:
+        weight, bias = layers[0]
+    else:
+        weight = torch.cat([weight for weight, _ in layers])
+        biases = [bias for _, bias in layers if bias is not None]
+        bias = torch.cat(biases) if biases else None
+    return _typed(weight, plan.dtype), None if bias is None else _typed(bias, plan.dtype)
+
+
+def _parts(tensor: Tensor, branches: int) -> Sequence[Tensor]:
+    """A tensor (K M, ...) by its branches, each (M, ...)."""
+    return (tensor,) if branches == 1 else tensor.chunk(branches)
+
+
+def _typed(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in a type; to ask for the type that it has costs more than to look."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 def _product(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -108,43 +135,45 @@ def _product(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.baddbmm(bias.unsqueeze(1), h, weight.mT)
 
 
-def _first(x: Tensor | SparseBatch, layers: Sequence[Layer], plan: _Plan) -> Tensor:
+def _first(x: Observations, layers: Sequence[Layer], plan: _Plan) -> Tensor:
     """Pre-activations (K M, B, out) of the first layers, which all read the same input."""
-    if isinstance(x, SparseBatch):
-        z = [sum_columns(x, weight.to(plan.dtype)) for weight, _ in layers]
-    else:
-        z = [torch.bmm(x, weight.to(x.dtype).mT) for weight, _ in layers]
-    members, rows, outputs = z[0].shape
-    stacked = z[0].new_empty(len(z), members, rows, outputs, dtype=plan.dtype)
-    for k, (_, bias) in enumerate(layers):
-        if bias is None:
-            stacked[k].copy_(z[k])
-        else:
-            torch.add(z[k], bias.unsqueeze(1), out=stacked[k])
-    return stacked.flatten(0, 1)
+    products = [_product_of_input(x, _typed(weight, plan.dtype)) for weight, _ in layers]
+    if len(layers) == 1:
+        bias = layers[0][1]
+        return products[0] if bias is None else products[0].add_(bias.unsqueeze(1))
+    joined = torch.cat(products)
+    for own, (_, bias) in zip(_parts(joined, len(layers)), layers, strict=True):
+        if bias is not None:
+            own += bias.unsqueeze(1)
+    return joined
 
 
-def _first_gradients(x: Tensor | SparseBatch, grad: Tensor, plan: _Plan) -> list[Tensor]:
+def _product_of_input(x: Observations, weight: Tensor) -> Tensor:
+    """Input (M, B, in) times a weight (M, out, in) transposed."""
+    return sum_columns(x, weight) if isinstance(x, SparseBatch) else torch.bmm(x, weight.mT)
+
+
+def _first_gradients(x: Observations, grads: Sequence[Tensor]) -> list[Tensor]:
     """Gradient (M, out, in) of each first layer's weight."""
     if isinstance(x, SparseBatch):
-        return [sum_rows(x, own) for own in grad.chunk(plan.branches)]
-    return [torch.bmm(own.mT, x) for own in grad.chunk(plan.branches)]
+        return [sum_rows(x, grad).contiguous() for grad in grads]
+    return [torch.bmm(grad.mT, x) for grad in grads]
 
 
 def _keep(
     found: list[list[Tensor]], grad: Tensor, weight_grads: Sequence[Tensor], plan: _Plan
 ) -> None:
     """Give each branch its share of a layer's gradients, the bias's first."""
-    biases = grad.sum(1).float().chunk(len(found)) if plan.bias else ()
-    for k, branch in enumerate(found):
-        if plan.bias:
-            branch.append(biases[k])
-        branch.append(weight_grads[k].float().contiguous())
+    if plan.bias:
+        for branch, bias in zip(found, _parts(grad.sum(1), len(found)), strict=True):
+            branch.append(_typed(bias, torch.float32))
+    for branch, weight in zip(found, weight_grads, strict=True):
+        branch.append(_typed(weight, torch.float32))
 
 
 def batched_forward(
-    x: Tensor | SparseBatch, branches: Sequence[Branch], activation: str, dtype: torch.dtype
-) -> tuple[Tensor, ...]:
+    x: Observations, branches: Sequence[Branch], activation: str, dtype: torch.dtype
+) -> Sequence[Tensor]:
     """Apply every branch to one input.
 
     Args:
@@ -157,7 +186,7 @@ def batched_forward(
     Returns:
         Each branch's outputs, (M, B, outputs) float32.
     """
-    x = x if isinstance(x, SparseBatch) else x.to(dtype)
+    x = x if isinstance(x, SparseBatch) else _typed(x, dtype)
     bodies = dict.fromkeys(branch.body for branch in branches)
     hidden = [[(layer.weight, layer.bias) for layer in body.hidden] for body in bodies]
     heads: list[Layer] = [(branch.head.weight, branch.head.bias) for branch in branches]
@@ -165,28 +194,24 @@ def batched_forward(
         chains = [[*layers, head] for layers, head in zip(hidden, heads, strict=True)]
         return _apply(x, chains, activation, dtype)
     sizes = [weight.shape[1] for weight, _ in heads]
-    (joint,) = _apply(x, [[*hidden[0], _joined(heads)]], activation, dtype)
+    (joint,) = _apply(x, [[*hidden[0], _one_head(heads)]], activation, dtype)
     return torch.split(joint, sizes, -1)
 
 
-def _joined(heads: Sequence[Layer]) -> Layer:
+def _one_head(heads: Sequence[Layer]) -> Layer:
     """Heads that read the same features as one layer (M, sum of out, in)."""
     biases = [bias for _, bias in heads if bias is not None]
     return torch.cat([weight for weight, _ in heads], 1), torch.cat(biases, 1) if biases else None
 
 
 def _apply(
-    x: Tensor | SparseBatch, chains: Sequence[Sequence[Layer]], activation: str, dtype: torch.dtype
-) -> tuple[Tensor, ...]:
-    """Apply chains of layers, each ending with a head, to one input."""
+    x: Observations, chains: Sequence[Chain], activation: str, dtype: torch.dtype
+) -> Sequence[Tensor]:
+    """Apply chains to one input; without an autograd node where no gradient is wanted."""
     bias = chains[0][-1][1] is not None
-    plan = _Plan(KERNELS[activation], len(chains), len(chains[0]) - 1, bias, dtype)
-    parameters = [
-        parameter
-        for chain in chains
-        for layer in chain
-        for parameter in layer
-        if parameter is not None
-    ]
+    plan = _Plan(KERNELS[activation], len(chains[0]), bias, dtype)
+    if not torch.is_grad_enabled():
+        return _compute(x, plan, chains)[0]
+    parameters = [p for chain in chains for layer in chain for p in layer if p is not None]
     outputs: tuple[Tensor, ...] = _BatchedBranches.apply(x, plan, *parameters)  # type: ignore[no-untyped-call]
     return outputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -80,23 +80,21 @@ class Body(nn.Module):
         plan = spec.layers(observation_shape)
         self.activation = activation.function
         self.layers = nn.ModuleList()
+        self.hidden: list[IsoLayer] = []
+        """The layers, typed."""
         self.norms = nn.ModuleList()
         for layer in plan:
             units = layer.outputs[0] // activation.fan
-            self.layers.append(_make(layer, units, spec, members, generators))
+            self.hidden.append(_make(layer, units, spec, members, generators))
             self.norms.append(
                 MemberLayerNorm(members, units) if spec.norm == "layer" else nn.Identity()
             )
+        self.layers.extend(self.hidden)
         skips = sum(layer.skip for layer in plan)
         self.shares = [1 / skips if layer.skip else None for layer in plan]
         self.flattens = [layer.flattens for layer in plan]
         self.outputs = plan[-1].outputs[0]
         self.plain = spec.plain and spec.activation in KERNELS
-
-    @property
-    def hidden(self) -> list[IsoLayer]:
-        """The layers, typed."""
-        return cast(list[IsoLayer], list(self.layers))
 
     def steps(self, x: Observations) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Pre-activation, activation and features of every layer; the next one reads the last."""

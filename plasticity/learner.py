@@ -19,7 +19,6 @@ from torch.optim import Adam, Optimizer
 
 from neoteny.core.errors import InputError
 from neoteny.core.seeding import child_generators
-from neoteny.plasticity.known_loss import KnownLoss
 from neoteny.plasticity.networks import Network, NetworkSpec, Observations
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
@@ -158,8 +157,8 @@ class Learner:
         """What an agent does, besides having a new network, to begin anew; DQN empties its replay
         and explores again."""
         self.reports_losses = reports_losses
-        self._loss: Tensor | KnownLoss | None = None
-        self._parts: Mapping[str, Tensor] | None = None
+        self.losses: dict[str, Tensor] = {}
+        """The last update's task loss of each branch, (M,)."""
         self.updates = 0
         self.boundaries = 0
         self.any_frozen = False
@@ -178,46 +177,34 @@ class Learner:
             return self.network.named_branch_parameters()
         return {"network": self._parameters}
 
-    @property
-    def losses(self) -> dict[str, Tensor]:
-        """The last update's task loss of each branch, (M,)."""
-        if self._loss is None:
-            return {}
-        value = self._loss.evaluate() if isinstance(self._loss, KnownLoss) else self._loss
-        return dict.fromkeys(self.network.branches, value) | dict(self._parts or {})
-
-    @property
-    def listened_to(self) -> bool:
-        """True if any intervention does more in an update than its optimiser's step."""
-        return any(UPDATE_HOOKS & i.hooks for i in self.interventions)
-
     def generators(self, stream: str, index: int) -> list[torch.Generator]:
         """One generator per member for draws on the host, from a named stream of its own."""
         return child_generators(self.seeds, stream, index)
 
     def update(
-        self, loss: Tensor | KnownLoss, obs: Observations, parts: Mapping[str, Tensor] | None = None
+        self, loss: Tensor, obs: Observations, parts: Mapping[str, Tensor] | None = None
     ) -> Tensor:
         """Take one gradient step.
 
         Args:
-            loss: (M,) one loss per member, perhaps with its gradient; differentiating their sum
-                leaves each member its own gradient.
+            loss: (M,) one loss per member; differentiating their sum leaves each member its own
+                gradient.
             obs: (M, B, *shape) the observations that the loss was computed from, or their ones.
             parts: Branches to what the loss says of each alone, (M,); unset, all of it of all.
 
         Returns:
             (M,) gradient norm over the whole network before clipping.
         """
-        self._loss = loss if isinstance(loss, KnownLoss) else loss.detach()
-        self._parts = parts
-        penalties = [intervention.loss(self, obs) for intervention in self._hooked["loss"]]
-        row = self._differentiate(loss, penalties)
+        self.losses = dict.fromkeys(self.network.branches, loss.detach()) | dict(parts or {})
+        for intervention in self._hooked["loss"]:
+            loss = loss + intervention.loss(self, obs)
+        for parameter in self._parameters:
+            parameter.grad = None
+        loss.sum().backward()  # type: ignore[no-untyped-call]
         for intervention in self._hooked["after_backward"]:
             intervention.after_backward(self, obs)
-            row = None  # the gradients may lie elsewhere now
         with torch.no_grad():
-            norm = self._clip_gradients(row)
+            norm = self._clip_gradients()
             before = [p.detach().clone() for p in self._parameters] if self.any_frozen else []
             self.optimizer.step()
             self.updates += 1
@@ -227,65 +214,40 @@ class Learner:
                 parameter.copy_(torch.where(_member_view(self.alive, parameter), parameter, old))
         return norm
 
-    def _differentiate(
-        self, loss: Tensor | KnownLoss, penalties: Sequence[Tensor | float]
-    ) -> Tensor | None:
-        """Give every parameter the gradient of loss and penalties, none where neither has one.
-
-        Returns:
-            The row (1, weights) in which all gradients lie, if they are those of a loss that came
-            with such a row.
-        """
-        added = [penalty for penalty in penalties if isinstance(penalty, Tensor)]
-        if isinstance(loss, KnownLoss) and not added:
-            if len(loss.parameters) < len(self._parameters):
-                self.optimizer.zero_grad()
-            loss.hand_over()
-            return loss.row
-        for parameter in self._parameters:
-            parameter.grad = None
-        total = loss.tensor() if isinstance(loss, KnownLoss) else loss
-        for penalty in added:
-            total = total + penalty
-        total.sum().backward()  # type: ignore[no-untyped-call]
-        return None
-
-    def _clip_gradients(self, row: Tensor | None = None) -> Tensor:
-        """Clip the gradients, or the row (1, weights) in which all of them lie: norm (M,)."""
-        if len(self._groups) > 1:
-            row = None
+    def _clip_gradients(self) -> Tensor:
+        """Clip the gradients of each group: norm (M,) over all of them."""
         groups = [
-            [row] if row is not None else [p.grad for p in group if p.grad is not None]
+            [p.grad.view(len(p), -1) for p in group if p.grad is not None]
             for group in self._groups.values()
         ]
         norms = [_norm(group) for group in groups]  # each (M,)
         self.branch_norms = dict(zip(self._groups, norms, strict=True))
-        if row is not None and self._harmless(norms[0]):
-            return norms[0]
         together = torch.stack(norms)
+        if self._below_clip_limit(together):
+            return _norm_of(norms)
         self.alive.logical_and_((together < math.inf).all(0))  # false for NaN as well
         if self.max_grad_norm is None:
             scales = torch.ones_like(together)
         else:
             scales = (self.max_grad_norm / (together + 1e-6)).clamp_(max=1.0)
-        bits = torch.where(self.alive, self._keep, self._drop)
-        for group, scale in zip(groups, scales, strict=True):
-            like = {gradient.dim(): gradient for gradient in group}
-            scaling = {dim: _member_view(scale, gradient) for dim, gradient in like.items()}
-            masks = {dim: _member_view(bits, gradient) for dim, gradient in like.items()}
-            torch._foreach_mul_(group, [scaling[gradient.dim()] for gradient in group])
+        bits = torch.where(self.alive, self._keep, self._drop).unsqueeze(1)
+        for group, scale in zip(groups, scales.unsqueeze(2), strict=True):
+            torch._foreach_mul_(group, [scale] * len(group))
             for gradient in group:
                 # Zero times NaN is NaN, and selecting numbers by a mask is slow on a CPU.
-                gradient.view(torch.int32).bitwise_and_(masks[gradient.dim()])
+                gradient.view(torch.int32).bitwise_and_(bits)
         return _norm_of(norms)
 
-    def _harmless(self, norm: Tensor) -> bool:
-        """Whether a gradient of this norm (1,) is left as it is: on a CPU, where asking is cheap.
+    def _below_clip_limit(self, norms: Tensor) -> bool:
+        """True if clipping would change no gradient; only asked on a CPU, where asking is cheap.
 
-        Just below the limit the answer is no, since round-off decides there.
+        Args:
+            norms: (groups, M) of each group's gradients.
         """
         limit = math.inf if self.max_grad_norm is None else 0.99 * self.max_grad_norm
-        return norm.device.type == "cpu" and norm.item() < limit and bool(self.alive)
+        if norms.device.type != "cpu" or not norms.max().item() < limit:  # false for NaN as well
+            return False
+        return bool(self.alive.all())
 
     def freeze(self, alive: Sequence[bool]) -> None:
         """Tell the host which members are still finite, once an iteration.
@@ -355,9 +317,8 @@ class Learner:
 
 
 def _norm(gradients: Sequence[Tensor]) -> Tensor:
-    """Norm (M,) over all gradients (M, ...) of a member."""
-    flat = [g if g.dim() == 2 else g.flatten(1) for g in gradients]
-    return _norm_of([torch.linalg.vector_norm(g, dim=1) for g in flat])
+    """Norm (M,) over all gradients (M, n) of a member."""
+    return _norm_of([torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients])
 
 
 def _norm_of(norms: Sequence[Tensor]) -> Tensor:

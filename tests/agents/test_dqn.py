@@ -83,7 +83,7 @@ def test_loss_gradient_and_step_equal_stable_baselines3(monkeypatch, n_steps, ma
         samples.rewards[None],
         ((1 - samples.dones) * discount)[None],
     )
-    found = agent._update(batch).found.statistics(config.loss)
+    found = agent._update(batch)
     model.train(gradient_steps=1, batch_size=64)
     loss = model.logger.name_to_value["train/loss"]
     assert float(found[0]) == pytest.approx(loss, rel=1e-5)
@@ -300,7 +300,7 @@ def test_members_that_do_not_switch_together_are_refused_where_it_matters(ladder
         for at, limit in enumerate((None, 9))
     ],
 )
-def test_an_iteration_never_waits_for_the_device(host_calls, policy, max_steps, multiplied_out):
+def test_an_iteration_never_waits_for_the_device(host_calls, policy, max_steps, as_on_cuda):
     env = envs.make("MinAtar-Asterix", 16, members=2, max_steps=max_steps)
     config = dataclasses.replace(SMALL, replay_policy=policy, n_steps=2, replay_size=256)
     agent = make_dqn(env, config, seeds=(0, 1), interventions=("adamo", "l2_init"))

@@ -6,9 +6,6 @@ import torch
 from scipy import stats
 
 from neoteny.agents.dqn_loss import DQNConfig, epsilon_at, explore, td_loss, td_target
-from neoteny.agents.q_values import fused_td_loss, plain_values
-from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
-from neoteny.plasticity.sparse import SparseBatch
 
 
 def test_targets_of_plain_and_double_q_learning():
@@ -30,38 +27,6 @@ def test_huber_and_squared_losses_and_their_gradients():
         assert found.item() == pytest.approx(loss)
         assert grad.tolist() == [[[0, slopes[0] / 2], [slopes[1] / 2, 0]]]
         assert statistics[:, 0].tolist() == pytest.approx([loss, 1.75, 1.25, -0.5])
-
-
-@pytest.mark.parametrize("kind", ["huber", "mse"])
-@pytest.mark.parametrize("activation", ["relu", "tanh", "groupsort"])
-@pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("bias", [False, True])
-def test_the_fused_loss_and_its_gradient_equal_the_plain_ones(kind, activation, sparse, bias):
-    g = torch.Generator().manual_seed(2)
-    spec = NetworkSpec(hidden=(16, 8), activation=activation, bias=bias)
-    network = Network(spec, (30,), {"q": HeadSpec(3)}, [g, g])
-    for parameter in network.parameters():
-        parameter.data += 0.3 * torch.randn(parameter.shape, generator=g)
-    obs = torch.rand(2, 40, 30, generator=g) < 0.2
-    action = torch.randint(3, (2, 40, 1), generator=g)
-    target = 2 * torch.randn(2, 40, 1, generator=g)
-    branch, x = network.branches["q"], network.inputs(obs if sparse else obs.float())
-    assert isinstance(x, SparseBatch) == sparse
-    plain, wanted = td_loss(network(obs.float())["q"], action, target, kind)
-    fused, found = fused_td_loss(branch, activation, x, action, target, kind)
-    torch.testing.assert_close(fused, plain)
-    torch.testing.assert_close(found, wanted)
-    weights = torch.tensor([1.0, -2.0])  # of the members
-    parameters = list(network.parameters())
-    for ours, theirs in zip(
-        torch.autograd.grad((fused * weights).sum(), parameters),
-        torch.autograd.grad((plain * weights).sum(), parameters),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-    values = plain_values(branch, activation, x)
-    torch.testing.assert_close(values, network(obs.float())["q"])
-    assert not values.requires_grad
 
 
 def test_epsilon_at_start_middle_and_end_and_per_lane():

@@ -46,7 +46,7 @@ class Tape(TorchDispatchMode):
 
 
 @pytest.fixture(autouse=True)
-def graphs_cannot_hold_lists_of_ones(multiplied_out):
+def graphs_cannot_hold_lists_of_ones(as_on_cuda):
     """Their lengths differ from update to update."""
 
 

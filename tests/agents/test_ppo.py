@@ -240,7 +240,7 @@ def test_bad_hyper_parameters_are_named(change, message):
 @pytest.mark.parametrize("interventions", [("none",), ("adamo", "l2_init", "layer_norm")])
 @pytest.mark.parametrize("max_steps", [None, 9])
 def test_collect_and_learn_never_wait_for_the_device(
-    host_calls, make_agent, interventions, max_steps, multiplied_out
+    host_calls, make_agent, interventions, max_steps, as_on_cuda
 ):
     env = envs.make("MinAtar-Asterix", 16, members=2, max_steps=max_steps)
     spec = NetworkSpec(hidden=(16, 16), activation="groupsort")
@@ -254,7 +254,7 @@ def test_collect_and_learn_never_wait_for_the_device(
 @pytest.mark.gpu
 @pytest.mark.parametrize("interventions", [("none",), ("adamo", "l2_init", "layer_norm")])
 def test_cuda_runs_without_synchronising_and_agrees_with_the_cpu(
-    make_agent, interventions, multiplied_out
+    make_agent, interventions, as_on_cuda
 ):
     results = []
     for device in ("cuda", "cpu"):
