@@ -1,5 +1,6 @@
 """Diagnostics of plasticity: pure functions of tensors, and `diagnose` for a whole network."""
 
+from neoteny.plasticity.diagnostics.activity import Activity, Gradients, Squashed
 from neoteny.plasticity.diagnostics.churn import greedy_flips, policy_churn, value_churn
 from neoteny.plasticity.diagnostics.curvature import (
     hessian_extremes,
@@ -24,11 +25,13 @@ from neoteny.plasticity.diagnostics.gradients import (
     per_sample_gradients,
 )
 from neoteny.plasticity.diagnostics.jacobian import (
+    Jacobian,
     jacobian_summary,
     jacobians,
     linear_jacobian,
 )
 from neoteny.plasticity.diagnostics.kernel import (
+    Kernel,
     LinearMap,
     kernel_alignment,
     kernel_by_jacobian,
@@ -68,9 +71,14 @@ from neoteny.plasticity.isometry import gram_deviation
 __all__ = [
     "DIAGNOSTICS",
     "GROUPS",
+    "Activity",
     "Features",
+    "Gradients",
+    "Jacobian",
+    "Kernel",
     "LinearMap",
     "Sorted",
+    "Squashed",
     "Weights",
     "change_between",
     "condition_number",

@@ -7,14 +7,23 @@ anything else (`jacobians`).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from neoteny.plasticity.activations import Activation
+from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS
 from neoteny.plasticity.diagnostics.spectra import singular_values_of
 
-__all__ = ["jacobian_summary", "jacobians", "jacobians_led", "linear_jacobian", "normalised"]
+__all__ = [
+    "Jacobian",
+    "jacobian_summary",
+    "jacobians",
+    "jacobians_led",
+    "linear_jacobian",
+    "normalised",
+]
 
 
 def jacobians(outputs: Tensor, inputs: Sequence[Tensor], lead: int = 2) -> list[Tensor]:
@@ -132,8 +141,22 @@ def _sorted(rows: Tensor, z: Tensor, group: int) -> Tensor:
     return grouped.gather(2, order.unsqueeze(-1).expand_as(grouped)).flatten(2, 3)
 
 
+@dataclass(frozen=True)
+class Jacobian:
+    """The Jacobians of a layer or branch, one a sample."""
+
+    values: Tensor
+    """(M, B, out, in)."""
+    sigma: Tensor
+    """(M, B, k) their singular values, descending."""
+
+    def mean(self, each: Tensor) -> Tensor:
+        """Mean over samples of a number (M, B) of each; NaN of members that are not finite."""
+        return torch.where(self.sigma[..., 0].isfinite(), each, torch.nan).mean(-1)
+
+
 def jacobian_summary(found: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-    """Statistics of singular values, each the mean over samples.
+    """Registered diagnostics of Jacobians, each the mean over samples.
 
     Cost: an eigenvalue problem of the smaller side for each sample, all of one size in one call.
 
@@ -141,32 +164,51 @@ def jacobian_summary(found: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         found: Jacobians (M, B, out, in).
 
     Returns:
-        For each a dictionary of (M,) float64: `jacobian_sigma_max`, `jacobian_sigma_min`;
-        `jacobian_mean_square`, mean of sigma^2; `jacobian_log_spread`, standard deviation of
-        ln sigma over those above round-off; `jacobian_near_mean`, share of singular values within
-        10 % of their mean. An isometry has 1, 1, 1, 0, 1.
+        For each a dictionary of (M,) float64. An isometry has `jacobian_sigma_max`,
+        `jacobian_sigma_min`, `jacobian_mean_square` and `jacobian_near_mean` of 1 and
+        `jacobian_log_spread` of 0.
 
     Source: Pennington, Schoenholz, Ganguli (2017).
     """
     spectra = singular_values_of(found)
-    return [_summary(s, j.shape[-2:], j.dtype) for s, j in zip(spectra, found, strict=True)]
+    return [
+        DIAGNOSTICS.measure(Jacobian(values, sigma))
+        for values, sigma in zip(found, spectra, strict=True)
+    ]
 
 
-def _summary(sigma: Tensor, shape: Sequence[int], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Statistics of singular values (M, B, k) of matrices of some shape and type."""
-    kept = sigma > max(shape) * torch.finfo(dtype).eps * sigma[..., :1]
+@DIAGNOSTICS.of(Jacobian)
+def jacobian_sigma_max(layer: Jacobian) -> Tensor:
+    """Largest singular value of a sample's Jacobian, mean over samples."""
+    return layer.mean(layer.sigma[..., 0])
+
+
+@DIAGNOSTICS.of(Jacobian)
+def jacobian_sigma_min(layer: Jacobian) -> Tensor:
+    """Smallest singular value of a sample's Jacobian, mean over samples."""
+    return layer.mean(layer.sigma[..., -1])
+
+
+@DIAGNOSTICS.of(Jacobian)
+def jacobian_mean_square(layer: Jacobian) -> Tensor:
+    """Mean squared singular value of the Jacobians."""
+    return layer.mean(layer.sigma.square().mean(-1))
+
+
+@DIAGNOSTICS.of(Jacobian)
+def jacobian_log_spread(layer: Jacobian) -> Tensor:
+    """Standard deviation of the logarithms of a Jacobian's singular values above round-off."""
+    sigma, values = layer.sigma, layer.values
+    kept = sigma > max(values.shape[-2:]) * torch.finfo(values.dtype).eps * sigma[..., :1]
     count = kept.sum(-1, keepdim=True).clamp(min=1)
-    logs = torch.where(kept, sigma.clamp(min=torch.finfo(sigma.dtype).tiny).log(), 0.0)
-    centre = logs.sum(-1, keepdim=True) / count
-    spread = (torch.where(kept, logs - centre, 0.0).square().sum(-1) / count.squeeze(-1)).sqrt()
-    mean = sigma.mean(-1, keepdim=True)
-    near = ((sigma - mean).abs() <= 0.1 * mean) & (mean > 0)
-    finite = sigma[..., 0].isfinite()
-    each = {
-        "jacobian_sigma_max": sigma[..., 0],
-        "jacobian_sigma_min": sigma[..., -1],
-        "jacobian_mean_square": sigma.square().mean(-1),
-        "jacobian_log_spread": torch.where(finite, spread, torch.nan),
-        "jacobian_near_mean": torch.where(finite, near.to(sigma.dtype).mean(-1), torch.nan),
-    }
-    return {name: value.mean(-1) for name, value in each.items()}
+    logs = torch.where(kept, sigma, 1.0).log()
+    squares = torch.where(kept, logs - logs.sum(-1, keepdim=True) / count, 0.0).square()
+    return layer.mean((squares.sum(-1) / count.squeeze(-1)).sqrt())
+
+
+@DIAGNOSTICS.of(Jacobian)
+def jacobian_near_mean(layer: Jacobian) -> Tensor:
+    """Share of a Jacobian's singular values within 10 % of their mean."""
+    mean = layer.sigma.mean(-1, keepdim=True)
+    near = ((layer.sigma - mean).abs() <= 0.1 * mean) & (mean > 0)
+    return layer.mean(near.to(layer.sigma.dtype).mean(-1))

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from torch.func import jacrev, vjp, vmap
 
+from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS
 from neoteny.plasticity.diagnostics.spectra import effective_rank
 
 __all__ = [
+    "Kernel",
     "LinearMap",
     "kernel_alignment",
     "kernel_by_jacobian",
@@ -151,10 +153,21 @@ def kernel_by_layers(layers: Sequence[LinearMap]) -> Tensor:
     return total
 
 
-def kernel_summary(kernel: Tensor) -> dict[str, Tensor]:
-    """Statistics of the kernel's eigenvalues.
+@dataclass(frozen=True)
+class Kernel:
+    """The tangent kernel of a branch."""
 
-    Those below n eps lambda_max are round-off and count as 0; n is the number of rows.
+    matrix: Tensor
+    """(..., n, n); n is samples times outputs."""
+    eigenvalues: Tensor
+    """(..., n) float64, descending; NaN of a kernel that is not finite, and 0 where they are below
+    n eps times the largest, which is round-off."""
+
+
+def kernel_summary(kernel: Tensor) -> dict[str, Tensor]:
+    """Registered diagnostics of a kernel.
+
+    Eigenvalues below n eps lambda_max are round-off and count as 0; n is the number of rows.
 
     Cost: the eigenvalues of an n x n matrix.
 
@@ -162,33 +175,62 @@ def kernel_summary(kernel: Tensor) -> dict[str, Tensor]:
         kernel: (..., n, n).
 
     Returns:
-        Each (...) float64: `kernel_lambda_max`; `kernel_lambda_min`, the smallest above round-off;
-        `kernel_condition`, their ratio; `kernel_condition_p5`, lambda_max over the 5th percentile
-        of all eigenvalues, infinity if that is round-off; `kernel_rank`, the number above
-        round-off; `kernel_effective_rank`, exp(entropy) of lambda / sum; `kernel_trace`.
+        Names to (...) float64.
 
     Source: "Preserving Plasticity in Continual Learning via Dynamical Isometry"; the percentile as
     in the study PLAST.
     """
-    n = kernel.shape[-1]
     finite = kernel.isfinite().all(-1).all(-1)
     safe = torch.where(finite[..., None, None], kernel, 0.0).double()
     values = torch.linalg.eigvalsh(safe).flip(-1)
-    largest = values[..., 0]
-    kept = values > n * torch.finfo(kernel.dtype).eps * largest.unsqueeze(-1)
-    values = torch.where(kept, values, 0.0)
-    smallest = torch.where(kept, values, torch.inf).amin(-1)
-    smallest = torch.where(kept.any(-1), smallest, 0.0)
-    found = {
-        "kernel_lambda_max": largest,
-        "kernel_lambda_min": smallest,
-        "kernel_condition": largest / smallest,
-        "kernel_condition_p5": largest / values.quantile(0.05, -1),
-        "kernel_rank": kept.sum(-1).double(),
-        "kernel_effective_rank": effective_rank(values),
-        "kernel_trace": values.sum(-1),
-    }
-    return {name: torch.where(finite, value, torch.nan) for name, value in found.items()}
+    bound = kernel.shape[-1] * torch.finfo(kernel.dtype).eps * values[..., :1]
+    values = torch.where(values > bound, values, 0.0)
+    return DIAGNOSTICS.measure(Kernel(kernel, torch.where(finite.unsqueeze(-1), values, torch.nan)))
+
+
+@DIAGNOSTICS.of(Kernel)
+def kernel_lambda_max(branch: Kernel) -> Tensor:
+    """Largest eigenvalue of the tangent kernel."""
+    return branch.eigenvalues[..., 0]
+
+
+@DIAGNOSTICS.of(Kernel)
+def kernel_lambda_min(branch: Kernel) -> Tensor:
+    """Smallest eigenvalue of the tangent kernel above round-off."""
+    values = branch.eigenvalues
+    smallest = torch.where(values == 0, torch.inf, values).amin(-1)
+    return torch.where(smallest == torch.inf, 0.0, smallest)
+
+
+@DIAGNOSTICS.of(Kernel)
+def kernel_condition(branch: Kernel) -> Tensor:
+    """Largest eigenvalue of the tangent kernel over the smallest above round-off."""
+    return kernel_lambda_max(branch) / kernel_lambda_min(branch)
+
+
+@DIAGNOSTICS.of(Kernel)
+def kernel_condition_p5(branch: Kernel) -> Tensor:
+    """Largest eigenvalue of the tangent kernel over the 5th percentile of all."""
+    return kernel_lambda_max(branch) / branch.eigenvalues.quantile(0.05, -1)
+
+
+@DIAGNOSTICS.of(Kernel)
+def kernel_rank(branch: Kernel) -> Tensor:
+    """Number of eigenvalues of the tangent kernel above round-off."""
+    rank = (branch.eigenvalues > 0).sum(-1).double()
+    return torch.where(branch.eigenvalues[..., 0].isfinite(), rank, torch.nan)
+
+
+@DIAGNOSTICS.of(Kernel)
+def kernel_effective_rank(branch: Kernel) -> Tensor:
+    """Exponential of the entropy of the tangent kernel's eigenvalues."""
+    return effective_rank(branch.eigenvalues)
+
+
+@DIAGNOSTICS.of(Kernel)
+def kernel_trace(branch: Kernel) -> Tensor:
+    """Sum of the tangent kernel's eigenvalues."""
+    return branch.eigenvalues.sum(-1)
 
 
 def kernel_alignment(kernel: Tensor, targets: Tensor) -> Tensor:

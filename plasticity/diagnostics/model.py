@@ -9,17 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.diagnostics.features import (
-    feature_norm,
-    feature_variance,
-    numerical_rank,
-    participation_ratio,
-    saturated_fraction,
-    sparsity,
-    srank,
-)
+from neoteny.plasticity.diagnostics.activity import Activity, Gradients, Squashed
 from neoteny.plasticity.diagnostics.functional import Forward, ModelFunction, in_mode
-from neoteny.plasticity.diagnostics.gradients import gradient_dormant_fraction
 from neoteny.plasticity.diagnostics.jacobian import (
     jacobian_summary,
     jacobians_led,
@@ -206,17 +197,9 @@ def _activity(seen: Trace) -> dict[str, Tensor]:
     spectra = singular_values_of([features for _, _, features in hidden.values()])
     report: dict[str, Tensor] = {}
     for (key, (layer, h, features)), sigma in zip(hidden.items(), spectra, strict=True):
-        shape = (features.shape[1], features.shape[2])
-        found = {
-            "feature_norm": feature_norm(features),
-            "feature_variance": feature_variance(features),
-            "feature_participation_ratio": participation_ratio(features),
-            "feature_srank": srank(sigma),
-            "feature_numerical_rank": numerical_rank(sigma, shape, features.dtype),
-            "sparsity": sparsity(h),
-        }
+        found = DIAGNOSTICS.measure(Activity(features, sigma, h))
         if layer.squashing:
-            found["saturated_fraction"] = saturated_fraction(h)
+            found |= DIAGNOSTICS.measure(Squashed(h))
         report |= {f"{key}/{name}": value for name, value in found.items()}
     return report
 
@@ -230,11 +213,12 @@ def _gradients(seen: Trace, loss: Loss, tau: float) -> dict[str, Tensor]:
         allow_unused=True,
         retain_graph=True,
     )
-    report = {}
+    report: dict[str, Tensor] = {}
     for (key, layer), gradient in zip(hidden.items(), found, strict=True):
         if gradient is not None:
             each = unit_activity(layer.samples(gradient), layer.activation)
-            report[f"{key}/gradient_dormant_fraction"] = gradient_dormant_fraction(each, tau)
+            measured = DIAGNOSTICS.measure(Gradients(each, tau))
+            report |= {f"{key}/{name}": value for name, value in measured.items()}
     return report
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -50,7 +50,7 @@ class Sorted:
     """Units in a group."""
 
 
-L = TypeVar("L", Weights, Features, Sorted)
+L = TypeVar("L")
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,18 @@ class Diagnostic(Generic[L]):
     function: Callable[[L], Tensor]
     """From the data of a layer to (M,)."""
     of: type[L]
-    """`Weights`, of layers and heads; `Features`, of hidden layers; `Sorted`, of sorting ones."""
+    """`Weights`, of layers and heads; `Features`, of hidden layers; `Sorted`, of sorting ones.
+    `Activity`, `Squashed`, `Gradients`, `Jacobian` and `Kernel` are measured on request."""
 
 
-class _Diagnostics(Registry[Diagnostic[Weights] | Diagnostic[Features] | Diagnostic[Sorted]]):
+class _Diagnostics(Registry[Diagnostic[Any]]):
     """Registers functions by a decorator for each kind of layer data."""
 
     def of(self, kind: type[L]) -> Callable[[Callable[[L], Tensor]], Callable[[L], Tensor]]:
         """Register the decorated function under its own name.
 
         Args:
-            kind: The data that it takes: `Weights`, `Features` or `Sorted`.
+            kind: The data that it takes: `Weights`, `Features`, `Sorted` or another.
         """
 
         def decorate(function: Callable[[L], Tensor]) -> Callable[[L], Tensor]:
