@@ -175,4 +175,5 @@ def _options(config: Any) -> Iterator[str]:
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             yield from _options(value)
-        yield field.name
+        else:
+            yield field.name

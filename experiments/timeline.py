@@ -6,6 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -70,13 +71,20 @@ def _of_options(config: TimelineConfig) -> RunConfig:
 def _of_folder(config: TimelineConfig) -> RunConfig:
     """The configuration of the run in a folder, which takes no options beside those for code."""
     assert config.folder is not None
-    unset = (TimelineConfig(), TimelineConfig(**preset_values("cpu")))
-    for field in dataclasses.fields(TrainConfig):
-        value = getattr(config, field.name)
-        code = field.name in ("env", "plugin", "stream", "stream_definition")
-        if not code and all(value != getattr(one, field.name) for one in unset):
+    unset = [_options(TimelineConfig()), _options(TimelineConfig(**preset_values("cpu")))]
+    for name, value in _options(config).items():
+        code = name in ("env", "plugin", "stream", "stream_definition")
+        if not code and all(value != one.get(name) for one in unset):
             raise InputError(
-                f"{field.name} is {value}, but {config.folder} has its own options: leave it out"
+                f"{name} is {value}, but {config.folder} has its own options: leave it out"
             )
     allowed = Allowed(config.trust, config.plugin, config.stream_definition, config.env)
     return load_run(config.folder, allowed, device="cpu", cuda_graphs=False)
+
+
+def _options(config: TrainConfig) -> dict[str, Any]:
+    """The options that a run and a timeline share, those of network and agent among them."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
+    for inner in (values.pop("network"), values.pop("hyper")):
+        values |= {field.name: getattr(inner, field.name) for field in dataclasses.fields(inner)}
+    return values

@@ -20,6 +20,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
+from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.agents.spaces import action_count
@@ -29,7 +30,6 @@ from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import NetworkSpec
 from neoteny.sb3.bridge import ACTIVATIONS, attach
 from neoteny.sb3.policy_networks import PolicyNetworks
-from neoteny.sb3.registered import SB3Agent
 from neoteny.sb3.vec_env import SB3VecEnv
 
 __all__ = ["JointLearner", "SB3Agents"]
@@ -37,7 +37,7 @@ __all__ = ["JointLearner", "SB3Agents"]
 Interventions = Callable[[], list[Intervention]]
 
 
-class SB3Agents(SB3Agent):
+class SB3Agents(Agent):
     """M agents of Stable-Baselines3.
 
     Args:
@@ -88,6 +88,18 @@ class SB3Agents(SB3Agent):
             self.agents.append(agent)
             self._random.append(state[0])
         self.learner = JointLearner(learners)
+
+    @classmethod
+    def build(cls, settings: AgentSettings, stream: Any) -> SB3Agents:
+        """One agent for each member's stream."""
+        return cls(
+            stream.streams,
+            settings.config,
+            settings.spec,
+            settings.make_interventions,
+            settings.seeds,
+            settings.task_steps(stream),
+        )
 
     @property
     def network(self) -> PolicyNetworks:

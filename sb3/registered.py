@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neoteny.agents.agent import Agent
+from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
 
@@ -17,18 +17,11 @@ class SB3Agent(Agent):
     separate = True
 
     @classmethod
-    def build(cls, settings: Any, stream: Any) -> Agent:
+    def build(cls, settings: AgentSettings, stream: Any) -> Agent:
         """One agent for each member's stream."""
         from neoteny.sb3.agents import SB3Agents  # takes a second
 
-        return SB3Agents(
-            stream.streams,
-            settings.config,
-            settings.spec,
-            settings.make_interventions,
-            settings.seeds,
-            settings.task_steps(stream),
-        )
+        return SB3Agents.build(settings, stream)
 
 
 class SB3PPO(SB3Agent):

@@ -10,6 +10,7 @@ import torch
 from neoteny.core.errors import InputError, error_context
 from neoteny.core.names import require_known
 from neoteny.core.options import fit
+from neoteny.core.registry import Registry
 from neoteny.envs.datasets import DATASETS, Dataset, load_dataset
 from neoteny.wrappers.change_base import Change
 from neoteny.wrappers.changes import LabelPermutation
@@ -39,6 +40,14 @@ TASK_STEPS = 38_400
 """Samples in a task unless told otherwise: 300 updates of 128."""
 
 
+Kind = Callable[[Dataset, int, tuple[int, ...]], list[Change]]
+
+KINDS: Registry[Kind] = Registry("kind of supervised stream")
+"""Functions from data set, number of tasks and seeds to changes, by what follows the data set in a
+stream's name: `digits-random-labels`."""
+
+
+@KINDS.register("permuted")
 def permuted(data: Dataset, tasks: int, seeds: tuple[int, ...]) -> list[Change]:
     """Each task shuffles the pixels in its own way, each pixel keeping its channels.
 
@@ -48,6 +57,7 @@ def permuted(data: Dataset, tasks: int, seeds: tuple[int, ...]) -> list[Change]:
     return [ObservationPermutation(data.shape, tasks, seeds, over="pixels", keep_first=False)]
 
 
+@KINDS.register("random-labels")
 def random_labels(data: Dataset, tasks: int, seeds: tuple[int, ...]) -> list[Change]:
     """Each task gives every image a random class, which has to be learnt by heart.
 
@@ -56,20 +66,13 @@ def random_labels(data: Dataset, tasks: int, seeds: tuple[int, ...]) -> list[Cha
     return [RandomLabels(data.classes, seeds)]
 
 
+@KINDS.register("label-shuffle")
 def label_shuffle(data: Dataset, tasks: int, seeds: tuple[int, ...]) -> list[Change]:
     """Each task gives the classes of the images other names.
 
     Stresses the last layers: features stay useful, what they mean changes.
     """
     return [LabelPermutation(data.classes, tasks, seeds, keep_first=False)]
-
-
-KINDS: dict[str, Callable[[Dataset, int, tuple[int, ...]], list[Change]]] = {
-    "permuted": permuted,
-    "random-labels": random_labels,
-    "label-shuffle": label_shuffle,
-}
-"""Changes by the second part of a stream's name, as in `digits-random-labels`."""
 
 
 def supervised() -> list[str]:
