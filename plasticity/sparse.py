@@ -19,7 +19,15 @@ from scipy import sparse
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["SparseBatch", "encode", "sparse_linear", "sum_columns", "sum_rows"]
+__all__ = [
+    "SparseBatch",
+    "as_tensor",
+    "encode",
+    "first_samples",
+    "sparse_linear",
+    "sum_columns",
+    "sum_rows",
+]
 
 
 class SparseBatch:
@@ -91,6 +99,25 @@ def encode(obs: Tensor, members: int = 1) -> SparseBatch:
         shape=(rows, members * features),
     )
     return SparseBatch(matrix, members)
+
+
+def first_samples(obs: Tensor | SparseBatch, count: int) -> Tensor | SparseBatch:
+    """The first `count` samples of each member's minibatch, which suffice for statistics."""
+    if isinstance(obs, Tensor):
+        return obs[:, :count]
+    batch = len(obs) // obs.members
+    first = torch.arange(obs.members).unsqueeze(1) * batch
+    return obs.select(first + torch.arange(min(count, batch)))
+
+
+def as_tensor(obs: Tensor | SparseBatch) -> Tensor:
+    """Observations (M, B, ...) as one tensor, which a resume can restore."""
+    if isinstance(obs, Tensor):
+        return obs
+    row = torch.arange(len(obs)).repeat_interleave(obs.offsets.diff())
+    dense = torch.zeros(len(obs), obs.features, dtype=torch.bool)
+    dense[row, obs.index.long() % obs.features] = True
+    return dense.view(obs.members, -1, obs.features)
 
 
 def sum_columns(batch: SparseBatch, weight: Tensor) -> Tensor:

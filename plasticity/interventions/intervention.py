@@ -36,7 +36,6 @@ __all__ = [
     "NoIntervention",
     "OptimizerSettings",
     "as_samples",
-    "first_samples",
     "hidden_layers",
     "require_compatible",
 ]
@@ -239,15 +238,6 @@ def require_compatible(interventions: Sequence[Intervention]) -> None:
 def hidden_layers(network: Network) -> list[IsoLinear]:
     """The hidden layers of every branch; one that branches share comes once."""
     return [layer for _, _, layer in surgery.hidden_layers(network)]
-
-
-def first_samples(obs: Observations, count: int) -> Observations:
-    """The first `count` samples of each member's minibatch, which suffice for statistics."""
-    if isinstance(obs, Tensor):
-        return obs[:, :count]
-    batch = len(obs) // obs.members
-    first = torch.arange(obs.members).unsqueeze(1) * batch
-    return obs.select(first + torch.arange(min(count, batch)))
 
 
 def as_samples(features: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ from neoteny.plasticity.interventions.intervention import (
     Intervention,
     Metadata,
     as_samples,
-    first_samples,
     hidden_layers,
 )
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import Tasks, Time
+from neoteny.plasticity.sparse import as_tensor, first_samples
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
@@ -186,7 +186,7 @@ class CChain(Intervention):
         if "last" in self.state:
             self.state["reference"] = self.state["last"]
             self.state["old"] = learner.network.branch(self._branch, self.state["reference"])
-        self.state["last"] = _dense(obs)
+        self.state["last"] = as_tensor(obs).clone()
 
     def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
         """Outputs from before an edit say nothing of what the last update did."""
@@ -241,13 +241,3 @@ def _divergence(distribution: OutputDistribution | None, old: Tensor, new: Tenso
 def _floor(distribution: OutputDistribution | None, old: Tensor) -> Tensor | float:
     """Entropy by which a cross-entropy exceeds the divergence, (M,); none where it is negative."""
     return 0.0 if distribution is None else distribution.entropy(old).mean(1).clamp(min=0)
-
-
-def _dense(obs: Any) -> Tensor:
-    """A copy of observations (M, B, ...) as one tensor, which a resume can restore."""
-    if isinstance(obs, Tensor):
-        return obs.clone()
-    ones = torch.arange(len(obs)).repeat_interleave(obs.offsets.diff())
-    dense = torch.zeros(len(obs), obs.features, dtype=torch.bool)
-    dense[ones, obs.index.long() % obs.features] = True
-    return dense.view(obs.members, -1, obs.features)

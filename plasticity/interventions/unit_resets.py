@@ -17,11 +17,11 @@ from neoteny.plasticity.interventions.intervention import (
     Intervention,
     Metadata,
     as_samples,
-    first_samples,
 )
 from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
+from neoteny.plasticity.sparse import first_samples
 from neoteny.plasticity.surgery import (
     fresh_weight,
     hidden_layers,

@@ -3,7 +3,7 @@ import torch
 
 from neoteny.agents.ppo import select
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
-from neoteny.plasticity.sparse import SparseBatch, encode, sparse_linear
+from neoteny.plasticity.sparse import SparseBatch, as_tensor, encode, first_samples, sparse_linear
 
 M, B, F, OUT = 3, 17, 40, 5
 
@@ -28,6 +28,13 @@ def test_encoding_lists_exactly_the_ones(shape, density):
     assert torch.equal(dense_of(encode(obs)), obs.flatten(1))
     if shape[0] % 3 == 0:
         assert torch.equal(dense_of(encode(obs, members=3)), obs.flatten(1))
+
+
+def test_as_a_tensor_and_its_first_samples_are_those_of_the_observations():
+    obs = binary(M * B, F)
+    for batch in (encode(obs, M), obs.view(M, B, F)):
+        assert torch.equal(as_tensor(batch), obs.view(M, B, F))
+        assert torch.equal(as_tensor(first_samples(batch, 5)), obs.view(M, B, F)[:, :5])
 
 
 def test_selecting_rows_of_joined_steps_equals_indexing():
