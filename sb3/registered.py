@@ -8,11 +8,11 @@ from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
 
-__all__ = ["SB3DQN", "SB3PPO", "SB3Agent"]
+__all__ = ["SB3DQN", "SB3PPO"]
 
 
-class SB3Agent(Agent):
-    """Agents in streams of their own."""
+class _Deferred(Agent):
+    """Imports the agents when one is built."""
 
     separate = True
 
@@ -24,7 +24,7 @@ class SB3Agent(Agent):
         return SB3Agents.build(settings, stream)
 
 
-class SB3PPO(SB3Agent):
+class SB3PPO(_Deferred):
     """PPO of Stable-Baselines3."""
 
     name = "sb3-ppo"
@@ -32,7 +32,7 @@ class SB3PPO(SB3Agent):
     config_class = PPOConfig
 
 
-class SB3DQN(SB3Agent):
+class SB3DQN(_Deferred):
     """DQN of Stable-Baselines3."""
 
     name = "sb3-dqn"
