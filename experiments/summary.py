@@ -115,6 +115,11 @@ def _counts(mine: pd.DataFrame, complete: bool) -> dict[str, Any]:
     }
 
 
+def countable_visits(visits: pd.DataFrame) -> pd.DataFrame:
+    """The visits that count: the finished ones, or all of an arm that has finished none."""
+    return _countable(visits)[0]
+
+
 def _countable(visits: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, bool]]:
     """Keep the finished visits, or all of an arm that has none."""
     kept, complete = [], {}
@@ -171,7 +176,7 @@ def _gap(visits: pd.DataFrame, arm: Arm, arms: list[Arm], length: int) -> dict[s
     there was to learn.
     """
     oracle = oracle_of(arm, arms)
-    pairs = _pairs(visits, arm, oracle)
+    pairs = paired_visits(visits, arm, oracle)
     spans = _whole_spans(pairs) if len(pairs) else []
     found: dict[str, Any] = {
         "is_oracle": arm.role == ORACLE,
@@ -191,7 +196,7 @@ def _gap(visits: pd.DataFrame, arm: Arm, arms: list[Arm], length: int) -> dict[s
     return found
 
 
-def _pairs(visits: pd.DataFrame, arm: Arm, oracle: Arm | None) -> pd.DataFrame:
+def paired_visits(visits: pd.DataFrame, arm: Arm, oracle: Arm | None) -> pd.DataFrame:
     """The visits that an arm and its oracle both have, with ``missing`` and ``gain_fresh``."""
     keys = ["seed", "visit"]
     mine = visits[visits["arm"] == arm.name]

@@ -1,0 +1,115 @@
+"""The answer that a comparison gives: who keeps the ability to learn, in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from neoteny.experiments.arms import Arm, arms_of, labels, oracle_of
+from neoteny.experiments.metrics import Estimate, ratio_of_means
+from neoteny.experiments.summary import countable_visits, paired_visits
+
+__all__ = ["MARGIN", "Ability", "abilities", "answer"]
+
+MARGIN = 0.25
+"""Share of a fresh network's gain: an arm keeps its ability to learn if it has, with 95 %
+confidence, lost less."""
+
+
+@dataclass(frozen=True)
+class Ability:
+    """An arm's ability to learn: its gain as a share of what networks gain that start afresh."""
+
+    arm: str
+    seeds: int
+    """Seeds that the arm and the fresh networks both have."""
+    first: Estimate
+    """In the first third of the visits."""
+    last: Estimate
+    """In the last third."""
+    lost: Estimate
+    """Growth of what is missing to the fresh networks' gain from the first third to the last, as a
+    share of their gain over all visits; paired by seed."""
+
+    @property
+    def verdict(self) -> str:
+        """One of `loses its ability to learn`, `keeps it` and `leaves it open`."""
+        if self.lost.low > 0:
+            return "loses its ability to learn"
+        return "keeps its ability to learn" if self.lost.high < MARGIN else "leaves it open"
+
+
+def abilities(visits: pd.DataFrame) -> list[Ability]:
+    """The ability to learn of every arm that has fresh networks beside it.
+
+    Args:
+        visits: the result of `neoteny.experiments.visits.visit_values`.
+
+    Returns:
+        One entry an arm, in the order of tables; none with fewer than three visits.
+    """
+    arms = arms_of(visits)
+    visits = countable_visits(visits)
+    found = [_ability(visits, arm, oracle_of(arm, arms)) for arm in arms]
+    return [ability for ability in found if ability is not None]
+
+
+def answer(visits: pd.DataFrame) -> str:
+    """Who keeps the ability to learn, by the data.
+
+    Args:
+        visits: the result of `neoteny.experiments.visits.visit_values`.
+
+    Returns:
+        A sentence, empty without fresh networks to compare with or with fewer than three visits.
+    """
+    found = abilities(visits)
+    if not found:
+        return ""
+    short = labels(list(visits["arm"].unique()))
+    seeds = sorted({ability.seeds for ability in found})
+    counted = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
+    parts = [
+        f"{short[one.arm]} {one.verdict} ({_shown(one.last)} of their gain, after "
+        f"{one.first.value:.2f} in the first third)"
+        for one in found
+    ]
+    return (
+        f"In the last third of the tasks, beside networks that start each task afresh ({counted} "
+        f"seeds, 95 % intervals): {'; '.join(parts)}."
+    )
+
+
+def _ability(visits: pd.DataFrame, arm: Arm, oracle: Arm | None) -> Ability | None:
+    pairs = paired_visits(visits, arm, oracle)
+    places = np.sort(pairs["visit"].unique())
+    third = len(places) // 3
+    if not third:
+        return None
+    early = pairs["visit"] <= places[third - 1]
+    late = pairs["visit"] >= places[-third]
+    change = _mean_missing(pairs[late]) - _mean_missing(pairs[early])
+    gains = pairs.groupby("seed")["gain_fresh"].mean()
+    lost = ratio_of_means(
+        change.reindex(gains.index).to_numpy(np.float64), gains.to_numpy(np.float64)
+    )
+    seeds = int(pairs["seed"].nunique())
+    return Ability(arm.name, seeds, _share(pairs[early]), _share(pairs[late]), lost)
+
+
+def _mean_missing(pairs: pd.DataFrame) -> pd.Series:
+    means: pd.Series = pairs.groupby("seed")["missing"].mean()
+    return means
+
+
+def _share(pairs: pd.DataFrame) -> Estimate:
+    runs = pairs.groupby("seed")[["gain", "gain_fresh"]].sum().to_numpy(np.float64)
+    return ratio_of_means(runs[:, 0], runs[:, 1])
+
+
+def _shown(estimate: Estimate) -> str:
+    if not np.isfinite(estimate.low):
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
