@@ -96,6 +96,8 @@ def report(folder: Path, console: Console) -> None:
     """Write summary.csv, the figures and report.html, and print the table."""
     made = reporting.write_report(folder)
     reporting.print_summary(console, made.summary)
+    if made.answer:
+        console.print(f"\n{made.answer}\n")
     for path in made.files:
         console.print(f"written {path}", soft_wrap=True)
     _print_tensorboard(folder, console)

@@ -69,7 +69,11 @@ class Illustration:
 
 
 def page(
-    title: str, table: pd.DataFrame, runs: Sequence[Run], illustrations: Sequence[Illustration]
+    title: str,
+    table: pd.DataFrame,
+    runs: Sequence[Run],
+    illustrations: Sequence[Illustration],
+    answer: str = "",
 ) -> str:
     """Compose the page.
 
@@ -78,6 +82,7 @@ def page(
         table: the result of `neoteny.experiments.summary.summary`.
         runs: the members that were read.
         illustrations: the figures, which are embedded.
+        answer: a sentence that the page begins with, if any.
 
     Returns:
         HTML.
@@ -102,6 +107,7 @@ def page(
 <style>{_CSS}</style>
 <h1>{_safe(title)}</h1>
 <p class="lead">{_count(len(table), "arm")}, {_count(members, "run")}</p>
+{f"<p><strong>{_safe(answer)}</strong></p>" if answer else ""}
 <h2>Summary</h2>
 <div class="scroll">{_numbers(readable(table))}</div>
 {remarks}

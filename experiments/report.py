@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from neoteny.core.text import shortened, visible
+from neoteny.experiments.answer import answer
 from neoteny.experiments.figures import plasticity_figure, returns_figure
 from neoteny.experiments.folders import storing, write_atomically
 from neoteny.experiments.page import Illustration, page
@@ -25,6 +26,8 @@ class Report:
 
     summary: pd.DataFrame
     """One row an arm; see `neoteny.experiments.summary.summary`."""
+    answer: str
+    """Who keeps the ability to learn, see `neoteny.experiments.answer.answer`."""
     files: tuple[Path, ...]
     """The files written: summary.csv, visits.csv, the figures, report.html."""
 
@@ -52,6 +55,7 @@ def write_report(folder: Path | str) -> Report:
     frame = frame_of(runs)
     visits = visit_values(frame)
     table = summary_of_visits(visits)
+    sentence = answer(visits)
     names = {str(run.config.get("env", root.resolve().name)) for run in runs}
     title = shortened(visible(", ".join(sorted(names))), 100)
     csv_path, visits_path = root / "summary.csv", root / "visits.csv"
@@ -64,9 +68,9 @@ def write_report(folder: Path | str) -> Report:
         if caption is not None:
             illustrations.append(Illustration(root / name, caption))
     html_path = root / "report.html"
-    _write(html_path, page(title, table, runs, illustrations))
+    _write(html_path, page(title, table, runs, illustrations, sentence))
     figures = (illustration.path for illustration in illustrations)
-    return Report(table, (csv_path, visits_path, *figures, html_path))
+    return Report(table, sentence, (csv_path, visits_path, *figures, html_path))
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,5 @@
 import csv
+import html
 import io
 import json
 from collections.abc import Callable
@@ -212,6 +213,15 @@ def test_page_is_whole_and_needs_nothing_else(reported: SimpleNamespace) -> None
         "95 %",
     ):
         assert wanted in text
+
+
+def test_page_begins_with_who_keeps_the_ability_to_learn(reported: SimpleNamespace) -> None:
+    sentence = reported.report.answer
+    assert "beside networks that start each task afresh" in sentence
+    assert (
+        f"<p><strong>{html.escape(sentence)}</strong></p>\n<h2>Summary</h2>"
+        in (reported.folder / "report.html").read_text()
+    )
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
