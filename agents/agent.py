@@ -113,7 +113,7 @@ class Agent(ABC):
     records: ClassVar[bool] = False
     """True if it can record an update as a CUDA graph."""
     plays: ClassVar[bool] = False
-    """True if it can be watched and evaluated: it overrides `play`."""
+    """True if it can be watched and evaluated: it overrides `play` and `greedy`."""
 
     learner: Any
     network: Any
@@ -159,6 +159,10 @@ class Agent(ABC):
         Returns:
             (L, *action) actions.
         """
+        raise NotImplementedError
+
+    def greedy(self, obs: Tensor) -> Tensor:
+        """The most probable or valuable actions (L, *action) on observations (M, N, *shape)."""
         raise NotImplementedError
 
     def switch(self) -> None:  # noqa: B027 (most agents do nothing of their own accord)

@@ -64,6 +64,10 @@ class ActionDistribution(ABC):
         """
 
     @abstractmethod
+    def mode(self, outputs: Tensor) -> Tensor:
+        """The most probable actions, as they are stored, for outputs (..., P)."""
+
+    @abstractmethod
     def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability (...) of actions, in nats, and entropy (...) of their distributions."""
 
@@ -131,6 +135,10 @@ class Categorical(ActionDistribution):
         below = log_probs.exp().cumsum(-1) <= uniform
         action = below[..., :-1].sum(-1)  # round-off in the last entry must not reach past it
         return action, log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def mode(self, outputs: Tensor) -> Tensor:
+        """See :meth:`ActionDistribution.mode`."""
+        return outputs.argmax(-1)
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability (...) of actions and entropy (...), in nats."""
@@ -217,6 +225,10 @@ class Gaussian(ActionDistribution):
         mean, log_std = outputs.chunk(2, -1)
         action = torch.addcmul(mean, log_std.exp(), _standard_normal(uniform))
         return action, self.log_prob(outputs, action)[0]
+
+    def mode(self, outputs: Tensor) -> Tensor:
+        """See :meth:`ActionDistribution.mode`."""
+        return outputs.chunk(2, -1)[0]
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability (...) of actions, and entropy (...) of unclipped actions, in nats."""

@@ -136,6 +136,10 @@ class PPO(Agent):
             self.policy.sample(self.network.branch("policy", obs), uniform)[0]
         )
 
+    def greedy(self, obs: Tensor) -> Tensor:
+        """The most probable actions."""
+        return self.policy.to_env(self.policy.mode(self.network.branch("policy", obs)))
+
     def _by_member(self, lanes: Tensor) -> Tensor:
         """View (L, ...) as (M, N, ...)."""
         return lanes.view(self.members, -1, *lanes.shape[1:])

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
 from neoteny.agents.agent import AGENTS
@@ -68,11 +69,14 @@ def run(config: RunConfig, console: Console) -> None:
     _print_tensorboard(config.folder, console)
 
 
-def compare(config: CompareConfig, console: Console) -> None:
+def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
     """Train every arm that is not finished yet, then report.
 
     An arm that was cut short goes on from its checkpoint, so the same command finishes an
     interrupted comparison.
+
+    Returns:
+        The summary, a row for each arm.
     """
     FolderLock.require_free(config.folder)
     for arm in config.arms():
@@ -87,13 +91,14 @@ def compare(config: CompareConfig, console: Console) -> None:
                 failed.append(arm.arm)
             except Stopped as error:
                 raise Stopped(f"{error}, or give the same command again") from None
-        report(config.folder, console)
+        summary = report(config.folder, console)
     if failed:
         raise RunError(f"stopped with non-finite gradients in all members: {', '.join(failed)}")
+    return summary
 
 
-def report(folder: Path, console: Console) -> None:
-    """Write summary.csv, the figures and report.html, and print the table."""
+def report(folder: Path, console: Console) -> pd.DataFrame:
+    """Write summary.csv, the figures and report.html, print the table and return it."""
     made = reporting.write_report(folder)
     reporting.print_summary(console, made.summary)
     if made.answer:
@@ -101,6 +106,7 @@ def report(folder: Path, console: Console) -> None:
     for path in made.files:
         console.print(f"written {path}", soft_wrap=True)
     _print_tensorboard(folder, console)
+    return made.summary
 
 
 def _print_tensorboard(folder: Path, console: Console) -> None:

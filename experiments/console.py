@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ __all__ = [
     "print_error",
     "print_notice",
 ]
+
+logger = logging.getLogger(__name__)
 
 LONGEST = 1000
 """Characters of an error or a warning at most: one that names a value of any length stays a line
@@ -133,7 +136,9 @@ def print_notice(message: object) -> None:
 
 
 def caution(console: Console, message: str) -> None:
-    """Print a warning about a run, in one line."""
+    """Print a warning about a run, in one line; where the console is quiet, log it."""
+    if console.quiet:
+        logger.warning("%s", visible(message))
     _print_labelled(console, "warning", "yellow", message)
 
 

@@ -15,14 +15,19 @@ from neoteny.experiments.run_streams import make_envs
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.statistics import EpisodeStatistics
 
-__all__ = ["evaluate", "play"]
+__all__ = ["episode_returns", "evaluate", "play"]
 
 MAX_STEPS = 10_000
 CHECK_EVERY = 50
 
 
-@torch.no_grad()
 def evaluate(config: RunConfig, agent: Any, step: int, schedule: MemberSchedules) -> Tensor:
+    """Mean return (M,) of the episodes of :func:`episode_returns`."""
+    return episode_returns(config, agent, step, schedule).mean(1)
+
+
+@torch.no_grad()
+def episode_returns(config: RunConfig, agent: Any, step: int, schedule: MemberSchedules) -> Tensor:
     """Play one episode in each of `config.eval_episodes` lanes with the agent's policy.
 
     One episode a lane, the first: counting whatever ends first would favour short episodes. An
@@ -35,7 +40,7 @@ def evaluate(config: RunConfig, agent: Any, step: int, schedule: MemberSchedules
         schedule: The training environments', whose switches may have waited for returns.
 
     Returns:
-        (M,) mean return.
+        (M, episodes) returns.
     """
     lanes = config.eval_episodes
     with closing(make_envs(config, lanes)) as envs:
@@ -48,7 +53,7 @@ def evaluate(config: RunConfig, agent: Any, step: int, schedule: MemberSchedules
             running &= ~ended
             if t % CHECK_EVERY == 0 and not running.any():
                 break
-    return total.view(config.seeds, lanes).mean(1)
+    return total.view(config.seeds, lanes)
 
 
 @torch.no_grad()

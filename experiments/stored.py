@@ -19,13 +19,13 @@ from neoteny.core.errors import InputError, error_context
 from neoteny.core.options import fit
 from neoteny.core.own_code import run_file, run_module
 from neoteny.experiments.config import RunConfig
-from neoteny.experiments.folders import CONFIG, read_json
+from neoteny.experiments.folders import CHECKPOINT, CONFIG, read_json
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.wrappers.file_checks import check_keys
 from neoteny.wrappers.stream_files import StreamDefinition, define, read_stream
 from neoteny.wrappers.supervised_streams import SupervisedDefinition
 
-__all__ = ["Allowed", "from_dict", "load_plugins", "load_run"]
+__all__ = ["Allowed", "find_run", "from_dict", "load_plugins", "load_run"]
 
 NEEDED = ("agent", "env", "intervention", "seeds", "steps")
 """Fields that every stored run must have; others may be newer than the run."""
@@ -74,6 +74,26 @@ def load_run(folder: Path, allowed: Allowed, **changed: Any) -> RunConfig:
     values = read_json(path)
     with error_context(str(path)):
         return from_dict(values | changed, allowed)
+
+
+def find_run(folder: Path, allowed: Allowed, **changed: Any) -> tuple[Path, RunConfig]:
+    """The folder of a run that has a checkpoint, and its configuration.
+
+    Args:
+        folder: It, or one of its seeds' folders.
+        allowed: The code that may be run.
+        **changed: Values in place of those stored.
+
+    Raises:
+        InputError: As `load_run`, and if there is no checkpoint.
+    """
+    if (folder / CONFIG).is_file() and not (folder / CHECKPOINT).exists():
+        folder = folder.parent  # one of its seeds' folders was named
+    if not (folder / CHECKPOINT).is_file():
+        below = sorted(path.parent.name for path in folder.glob(f"*/{CHECKPOINT}"))
+        hint = f"name one of its runs: {', '.join(below)}" if below else "name the folder of a run"
+        raise InputError(f"{folder} holds no {CHECKPOINT}: {hint}")
+    return folder, load_run(folder, allowed, **changed)
 
 
 def stored_config(folder: Path) -> Path:

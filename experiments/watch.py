@@ -22,11 +22,10 @@ from neoteny.core.text import shortened, visible
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.evaluation import play
 from neoteny.experiments.film import Film, check_film_path, write_film
-from neoteny.experiments.folders import CHECKPOINT, CONFIG
 from neoteny.experiments.run_streams import make_envs
 from neoteny.experiments.runner import Runner
 from neoteny.experiments.store import read_checkpoint
-from neoteny.experiments.stored import Allowed, load_run
+from neoteny.experiments.stored import Allowed, find_run
 from neoteny.wrappers.statistics import EpisodeStatistics
 
 __all__ = ["WatchConfig", "watch"]
@@ -144,15 +143,8 @@ def _text(episode: int, step: int, value: float) -> str:
 
 def _find_run(config: WatchConfig) -> tuple[Path, RunConfig]:
     """The run's folder and its configuration, on the CPU."""
-    folder = config.folder
-    if (folder / CONFIG).is_file() and not (folder / CHECKPOINT).exists():
-        folder = folder.parent  # one of its seeds' folders was named
-    if not (folder / CHECKPOINT).is_file():
-        below = sorted(path.parent.name for path in folder.glob(f"*/{CHECKPOINT}"))
-        hint = f"name one of its runs: {', '.join(below)}" if below else "name the folder of a run"
-        raise InputError(f"{folder} holds no {CHECKPOINT}: {hint}")
     allowed = Allowed(config.trust, config.plugin, config.stream)
-    run = load_run(folder, allowed, device="cpu", cuda_graphs=False)
+    folder, run = find_run(config.folder, allowed, device="cpu", cuda_graphs=False)
     kind = AGENTS[run.agent]
     if kind.supervised:
         raise InputError(f"{folder} is of a classifier, which plays nothing: watch PPO or DQN")

@@ -1,0 +1,8 @@
+"""The command line, as `python -m neoteny`."""
+
+import sys
+
+from neoteny.train import main
+
+if __name__ == "__main__":
+    sys.exit(main())
