@@ -2,7 +2,7 @@
 
 import sys
 
-from neoteny.train import main
+from neoteny.experiments.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -105,7 +105,8 @@ class TrainedRun:
             InputError: If the run has no such seed, or the observations have another shape.
         """
         agent, member = self.agent, self._member(seed)
-        shape = tuple(self._loaded.envs.single_observation_space.shape)
+        envs: Any = self._loaded.envs  # of agents that play
+        shape = tuple(envs.single_observation_space.shape)
         given = np.asarray(observation)
         if given.shape[given.ndim - len(shape) :] != shape or given.ndim > len(shape) + 1:
             raise InputError(

@@ -39,7 +39,7 @@ ELSEWHERE = {
 
 
 def called_as() -> str:
-    """The program as it was called: `train.py`, `neoteny` or `python -m neoteny.train`."""
+    """The program as it was called: `train.py`, `neoteny` or `python -m neoteny`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None:
         return f"python -m {spec.name.removesuffix('.__main__')}"

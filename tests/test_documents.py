@@ -11,7 +11,7 @@ import pytest
 import tyro
 
 import neoteny.envs
-import neoteny.train
+import neoteny.experiments.main
 
 ROOT = Path(neoteny.envs.__file__).parents[1]
 PAGES = sorted(
@@ -174,9 +174,9 @@ def test_commands_are_understood(page, command, tmp_path, monkeypatch, own_names
         (tmp_path / "mine.py").write_text(MINE)
         asked = []
         for name in ("run", "compare", "report", "watch", "timeline", "print_listing"):
-            monkeypatch.setattr(neoteny.train, name, lambda *a, **_: asked.append(a))
+            monkeypatch.setattr(neoteny.experiments.main, name, lambda *a, **_: asked.append(a))
         monkeypatch.chdir(tmp_path)
-        assert neoteny.train.main(words[1:]) == 0
+        assert neoteny.experiments.main.main(words[1:]) == 0
         assert len(asked) == 1
 
 

@@ -46,12 +46,13 @@ def test_a_wheel_installs_one_name_and_every_source_file(wheel):
     packages = {name.split("/")[0] for name in names}
     assert packages == {"neoteny", wheel.name.split("-py3")[0] + ".dist-info"}
     shipped = {name.removeprefix("neoteny/") for name in names if name.endswith(".py")}
-    folders = {name.split("/")[0] for name in shipped} - {"train.py"}
+    root = {"__init__.py", "__main__.py", "train.py"}
+    folders = {name.split("/")[0] for name in shipped} - root
     assert not folders & {"tests", "benchmarks", "docs", "examples", "results"}
     sources = {
         str(path.relative_to(ROOT)) for name in folders for path in (ROOT / name).rglob("*.py")
     }
-    assert shipped == sources | {"train.py"}
+    assert shipped == sources | root
     assert "neoteny/py.typed" in names
 
 

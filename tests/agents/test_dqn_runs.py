@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from neoteny.train import main
+from neoteny.experiments.main import main
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,9 @@ def test_metrics_are_a_row_for_each_value_that_was_recorded(comparison):
     assert len(tidy) == wide[names].notna().sum().sum()
     keys = ["arm", "seed", "step"]
     back = tidy.pivot(index=keys, columns="name", values="value")["charts/episodic_length"]
-    pd.testing.assert_series_equal(back, wide.set_index(keys)["charts/episodic_length"].sort_index())
+    pd.testing.assert_series_equal(
+        back, wide.set_index(keys)["charts/episodic_length"].sort_index()
+    )
     assert not tidy.duplicated([*keys, "name"]).any()
     assert len(tidy.query("name == 'plasticity/update_norm'")) == 2 * 2 * 2
 

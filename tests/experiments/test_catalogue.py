@@ -11,8 +11,8 @@ from neoteny.core.options import limits_of
 from neoteny.core.registry import first_line
 from neoteny.experiments import catalogue
 from neoteny.experiments.listing import LISTED, print_listing
+from neoteny.experiments.main import main
 from neoteny.plasticity.interventions import INTERVENTIONS, Intervention, parse_intervention
-from neoteny.train import main
 
 
 def printed(*arguments, width=120, **options):

@@ -13,8 +13,8 @@ import torch
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.interrupt import SIGNALS
 from neoteny.experiments.lock import FolderLock
+from neoteny.experiments.main import main
 from neoteny.experiments.run_streams import make_envs
-from neoteny.train import main
 
 FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
 FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-every", "2"]
@@ -228,7 +228,7 @@ def test_a_run_stays_out_of_a_comparison_that_is_under_way(tmp_path, capsys):
     [
         (None, "train.py", "train.py"),
         (None, "/usr/bin/neoteny", "neoteny"),
-        ("neoteny.train", "/some/where/train.py", "python -m neoteny.train"),
+        ("neoteny.__main__", "/some/where/train.py", "python -m neoteny"),
         ("package.__main__", "/some/package/__main__.py", "python -m package"),
     ],
 )
@@ -246,7 +246,7 @@ def test_help_names_the_program_as_it_was_called(spec, called, shown, monkeypatc
 @pytest.mark.parametrize(
     ("step", "left"),
     [
-        ("neoteny.train.run_defaults", []),
+        ("neoteny.experiments.main.run_defaults", []),
         ("neoteny.experiments.runner.check_startable", []),
         ("neoteny.experiments.report.visit_values", ["ppo-none"]),
         ("neoteny.experiments.report.returns_figure", ["ppo-none", "summary.csv", "visits.csv"]),
@@ -269,7 +269,8 @@ def test_a_signal_outside_of_training_is_one_line(
 def test_a_signal_that_is_ignored_stays_ignored(monkeypatch, capsys):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     monkeypatch.setattr(
-        "neoteny.train.print_listing", lambda *_, **__: signal.raise_signal(signal.SIGHUP)
+        "neoteny.experiments.main.print_listing",
+        lambda *_, **__: signal.raise_signal(signal.SIGHUP),
     )
     try:
         assert main(["list", "presets"]) == 0
@@ -291,7 +292,7 @@ def test_a_signal_in_a_finalizer_is_not_lost(monkeypatch, capsys):
         time.sleep(20)
 
     hook = sys.unraisablehook
-    monkeypatch.setattr("neoteny.train.run_defaults", start)
+    monkeypatch.setattr("neoteny.experiments.main.run_defaults", start)
     began = time.monotonic()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does in the background
     try:

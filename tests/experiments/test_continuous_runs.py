@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from neoteny.train import main
+from neoteny.experiments.main import main
 
 FAST = "--num-envs 8 --num-steps 16 --num-epochs 2 --num-minibatches 4 --clip-range-vf None"
 FAST += " --hidden 8 --diagnose-every 2"

@@ -1,7 +1,7 @@
 """`list envs` says of every environment what one can see and do in it."""
 
 from neoteny import envs
-from neoteny.train import main
+from neoteny.experiments.main import main
 
 
 def test_every_environment_is_listed_with_its_spaces(capsys):

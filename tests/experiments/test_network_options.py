@@ -5,10 +5,10 @@ import json
 import pytest
 
 from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.main import main
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.stored import from_dict
 from neoteny.plasticity.network_spec import PAPER_GAIN, NetworkSpec
-from neoteny.train import main
 
 CONV = {"torso": "conv", "channels": (16, 32), "kernel": (4, 3), "stride": (2, 1)}
 

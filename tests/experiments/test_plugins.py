@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neoteny.train import main
+from neoteny.experiments.main import main
 
 INTERVENTION = '''
 from dataclasses import dataclass

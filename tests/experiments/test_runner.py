@@ -19,10 +19,10 @@ from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import FrozenError
 from neoteny.experiments import checkpoint
 from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.main import main
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.runner import Runner, run
 from neoteny.experiments.stored import from_dict
-from neoteny.train import main
 
 TINY = PPOConfig(num_envs=16, num_steps=8, num_epochs=2, num_minibatches=2)  # 128 steps each
 CONSOLE = Console(quiet=True)
@@ -95,7 +95,7 @@ def start(out):
     arguments += ["--task-steps", "384", "--diagnose-every", "2", "--steps", "3840"]
     arguments += ["--checkpoint-minutes", "0.001", "--out"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "neoteny.train", *arguments, str(out)],
+        [sys.executable, "-m", "neoteny", *arguments, str(out)],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},

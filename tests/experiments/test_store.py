@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from neoteny.experiments import checkpoint
+from neoteny.experiments.main import main
 from neoteny.experiments.runner import Runner
 from neoteny.experiments.store import Store
-from neoteny.train import main
 
 FAST = [
     "--env",

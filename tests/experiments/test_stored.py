@@ -6,9 +6,9 @@ import pytest
 
 from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.early import read_early
+from neoteny.experiments.main import main
 from neoteny.experiments.run_streams import make_envs
 from neoteny.experiments.stored import from_dict
-from neoteny.train import main
 from neoteny.wrappers import Change
 
 FAST = "--num-envs 4 --num-steps 8 --num-epochs 1 --num-minibatches 2 --hidden 8 --threads 1"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from neoteny.train import main
+from neoteny.experiments.main import main
 
 FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
 FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-every", "0"]

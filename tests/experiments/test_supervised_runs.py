@@ -10,11 +10,11 @@ from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import read_json
+from neoteny.experiments.main import main
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.report import write_report
 from neoteny.experiments.runner import run
 from neoteny.experiments.stored import from_dict
-from neoteny.train import main
 
 CONSOLE = Console(quiet=True)
 TINY = ClassifierConfig(batch_size=16, updates_per_iteration=4)  # 64 samples an iteration

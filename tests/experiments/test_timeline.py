@@ -2,7 +2,7 @@
 
 import pytest
 
-from neoteny.train import main
+from neoteny.experiments.main import main
 
 SMALL = "--num-envs 8 --num-steps 8 --num-epochs 1 --num-minibatches 2 --hidden 8"
 STREAM = """

@@ -18,10 +18,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from neoteny import train
+from neoteny.experiments.main import main
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["neoteny.train", "torch._dynamo", "torch.utils.tensorboard"])
+CONTEXT.set_forkserver_preload(
+    ["neoteny.experiments.main", "torch._dynamo", "torch.utils.tensorboard"]
+)
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 PATIENCE = 240
 """Seconds after which a command counts as hanging; the machine may be busy."""
@@ -128,7 +130,7 @@ def _main(arguments: list[str], said: Path, root: Path, fault: Fault, count: boo
         operations = Operations(root, fault, count)
         sys.addaudithook(operations.hook)
         os.fsync = operations.fsync
-    sys.exit(train.main(arguments))
+    sys.exit(main(arguments))
 
 
 class Operations:

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reliability.fuzz import assert_sensible, attempt, in_time, words
 
-from neoteny import train
 from neoteny.agents import AGENTS
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import PRESETS, RunConfig
+from neoteny.experiments.main import main
 from neoteny.experiments.run_streams import make_run_stream
 from neoteny.experiments.runner import Runner
 from neoteny.plasticity.interventions import INTERVENTIONS
@@ -114,7 +114,7 @@ def test_command_lines(
         patch.chdir(folder)
         try:
             with redirect_stdout(said), redirect_stderr(error):
-                code: Any = train.main([command, *given])
+                code: Any = main([command, *given])
         except SystemExit as left:  # tyro's --help
             code = left.code
     line = error.getvalue().strip()

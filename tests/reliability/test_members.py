@@ -8,8 +8,8 @@ import torch
 from reliability.processes import RUNS
 from reliability.records import table
 
-from neoteny import train
 from neoteny.experiments import runner as running
+from neoteny.experiments.main import main
 
 
 def members(run: Path) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def test_one_bad_member_of_three(
 ) -> None:
     """After the second iteration, member 1 gets weights that nothing can come of."""
     arguments = [*RUNS[agent].split(), "--seeds", "3", "--out"]
-    assert train.main([*arguments, str(tmp_path / "whole")]) == 0
+    assert main([*arguments, str(tmp_path / "whole")]) == 0
     iterate = running.Runner._iterate
 
     def poisoned(self: running.Runner, recorder: Any) -> Any:
@@ -44,7 +44,7 @@ def test_one_bad_member_of_three(
         return iterate(self, recorder)
 
     monkeypatch.setattr(running.Runner, "_iterate", poisoned)
-    assert train.main([*arguments, str(tmp_path / "bad")]) == 0
+    assert main([*arguments, str(tmp_path / "bad")]) == 0
     whole, bad = members(tmp_path / "whole"), members(tmp_path / "bad")
     assert list(whole) == list(bad)
     assert len(whole["seed_26"][1]) == 5

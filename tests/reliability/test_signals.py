@@ -10,10 +10,12 @@ import pytest
 from reliability.children import Command, Fault
 from reliability.processes import Make, finish, go_on, run
 
-import neoteny.train
+import neoteny.core
 from neoteny.experiments import checkpoint
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+PROGRAM = Path(neoteny.core.__file__).parents[1] / "train.py"
 
 
 def check(whole: Make, folder: Path, at: int, number: int) -> None:
@@ -59,7 +61,7 @@ def test_during_startup(tmp_path: Path, number: int, module: str) -> None:
     )
     paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
-        [sys.executable, neoteny.train.__file__, "run", "--steps", "128", "--out", "run"],
+        [sys.executable, PROGRAM, "run", "--steps", "128", "--out", "run"],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},

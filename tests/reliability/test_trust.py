@@ -12,9 +12,9 @@ import pytest
 import torch
 from reliability.processes import Make
 
-from neoteny import train
 from neoteny.core.errors import InputError
 from neoteny.experiments import checkpoint
+from neoteny.experiments.main import main
 
 
 class Evil:
@@ -82,7 +82,7 @@ def test_no_command_runs_a_pickle(
     shutil.copytree(whole("ppo").folder, run)
     write(run / "checkpoint.pt", Evil(trace))
     monkeypatch.chdir(tmp_path)
-    assert train.main([*command, str(run)]) == (0 if command == ["report"] else 2)
+    assert main([*command, str(run)]) == (0 if command == ["report"] else 2)
     assert not trace.exists()
 
 
@@ -114,6 +114,6 @@ def test_no_configuration_runs_code(
         path.write_text(json.dumps(content | added))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    code = train.main([*command, str(run)])
+    code = main([*command, str(run)])
     assert not trace.exists()
     assert code in (0, 2)

@@ -12,6 +12,7 @@ from neoteny.agents.distributions import Categorical
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
+from neoteny.experiments.main import main
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.report import write_report
 from neoteny.experiments.runner import run
@@ -19,7 +20,6 @@ from neoteny.plasticity.interventions import INTERVENTIONS, OptimizerSettings, m
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network
 from neoteny.sb3.bridge import attach, bridged
-from neoteny.train import main
 
 CONSOLE = Console(quiet=True)
 SETTINGS = OptimizerSettings(3e-3, 1e-5, updates_per_step=0.1)
