@@ -113,7 +113,7 @@ class Agent(ABC):
     records: ClassVar[bool] = False
     """True if it can record an update as a CUDA graph."""
     plays: ClassVar[bool] = False
-    """True if it can be watched and evaluated: it overrides `play` and `greedy`."""
+    """True if it can be watched and evaluated: it overrides `play` and `play_best`."""
 
     learner: Any
     network: Any
@@ -161,7 +161,7 @@ class Agent(ABC):
         """
         raise NotImplementedError
 
-    def greedy(self, obs: Tensor) -> Tensor:
+    def play_best(self, obs: Tensor) -> Tensor:
         """The most probable or valuable actions (L, *action) on observations (M, N, *shape)."""
         raise NotImplementedError
 

@@ -236,10 +236,9 @@ class DQN(Agent):
         uniform = rng.uniform(rng.bits(keys, step, 0)).view(self.members, -1)
         return self.act(obs, uniform, self.config.epsilon_end).flatten()
 
-    @torch.no_grad()
-    def greedy(self, obs: Tensor) -> Tensor:
+    def play_best(self, obs: Tensor) -> Tensor:
         """The most valuable actions."""
-        return self.values(self.network, self._features(obs)).argmax(-1).flatten()
+        return self.greedy(obs).flatten()
 
     def recent(self, count: int) -> Tensor:
         """At most `count` observations (M, B, *shape) of the last iteration."""

@@ -136,7 +136,7 @@ class PPO(Agent):
             self.policy.sample(self.network.branch("policy", obs), uniform)[0]
         )
 
-    def greedy(self, obs: Tensor) -> Tensor:
+    def play_best(self, obs: Tensor) -> Tensor:
         """The most probable actions."""
         return self.policy.to_env(self.policy.mode(self.network.branch("policy", obs)))
 

@@ -117,7 +117,7 @@ class TrainedRun:
         obs = lanes.expand(len(self.seeds), *lanes.shape)
         with torch.no_grad():
             if deterministic:
-                actions = agent.greedy(obs)
+                actions = agent.play_best(obs)
             else:
                 keys = torch.randint(2**62, (len(self.seeds) * len(lanes),), device=agent.device)
                 actions = agent.play(obs, keys, 0)
