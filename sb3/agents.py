@@ -52,20 +52,6 @@ class SB3Agents(Agent):
         ValueError: if Stable-Baselines3 has no counterpart of a setting.
     """
 
-    separate = True
-
-    @classmethod
-    def build(cls, settings: AgentSettings, stream: Any) -> Agent:
-        """One agent for each member's stream."""
-        return cls(
-            stream.streams,
-            settings.config,
-            settings.spec,
-            settings.make_interventions,
-            settings.seeds,
-            settings.task_steps(stream),
-        )
-
     def __init__(
         self,
         streams: Sequence[Any],
