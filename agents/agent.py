@@ -21,7 +21,7 @@ __all__ = ["AGENTS", "Agent", "AgentConfig", "AgentSettings"]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 AGENTS: Registry[type[Agent]] = Registry("agent")
-"""What `--agent` accepts."""
+"""Every agent by its name for `--agent`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class AgentConfig(ABC):
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """What a run's configuration gives to an agent of any kind."""
+    """Arguments that a run's configuration gives to an agent of any kind."""
 
     config: Any
     """Hyper-parameters, an instance of the agent's `config_class`."""
@@ -98,7 +98,7 @@ class Agent(ABC):
     """
 
     name: ClassVar[str]
-    """What `--agent` accepts."""
+    """Name for `--agent`."""
     config_class: ClassVar[type[AgentConfig]]
     """Its hyper-parameters, whose fields are options on the command line."""
     family: ClassVar[str]

@@ -66,7 +66,7 @@ class DQNConfig(AgentConfig):
     replay_size: int = 100_000
     """Transitions of one member that are kept, rounded down to whole steps of all lanes."""
     replay_policy: Literal["keep", "flush", "partition", "reservoir"] = "keep"
-    """What becomes of old transitions: the oldest go (keep); all go at a task switch (flush); each
+    """Rule for old transitions: the oldest go (keep); all go at a task switch (flush); each
     task has a part of the replay (partition); all ever seen are equally likely to be kept
     (reservoir)."""
     replay_parts: int = 4
@@ -160,7 +160,7 @@ def epsilon_at(step: Tensor, lanes: int, config: DQNConfig) -> Tensor:
 
 
 def explorations(uniform: Tensor, epsilon: Tensor | float, actions: int) -> tuple[Tensor, Tensor]:
-    """Where to explore and with which action, by a single number each.
+    """Lanes that explore, and their actions, from one random number each.
 
     Args:
         uniform: (...) in [0, 1).
@@ -189,7 +189,7 @@ def dueling_values(value: Tensor, advantage: Tensor) -> Tensor:
 def td_target(
     returns: Tensor, discount: Tensor, target_values: Tensor, online_values: Tensor | None
 ) -> Tensor:
-    """What the value of the action taken is moved towards.
+    """Target of the value of the action taken.
 
     Args:
         returns: (M, B, 1) discounted rewards up to the bootstrap.

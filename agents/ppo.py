@@ -324,7 +324,7 @@ class PPO(Agent):
 
 @dataclass
 class Minibatch:
-    """What an update reads and writes, in memory that stays where it is."""
+    """Inputs and outputs of an update, in memory that stays where it is."""
 
     obs: Observations
     """(T L, *shape), the rollout's memory, or all its ones."""

@@ -265,7 +265,7 @@ class ReplayBuffer:
         return min(max(0, since - self.oldest), self.steps) / max(1, self.steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been recorded; binary observations as bits."""
+        """The recorded transitions; binary observations as bits."""
         used = min(self.time + 1, self.rows)
         return {
             "time": self.time,

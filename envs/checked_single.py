@@ -17,7 +17,7 @@ PARTS = {
     2: "(observation, info)",
     5: "(observation, reward, terminated, truncated, info)",
 }
-"""What `reset` and `step` return, by the number of parts."""
+"""Results of `reset` and `step` in words, by the number of parts."""
 
 
 class CheckedSingle(gymnasium.Wrapper[Any, Any, Any, Any]):

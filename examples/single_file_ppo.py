@@ -129,7 +129,7 @@ def improve(
 
 @torch.no_grad()
 def diagnostics(policy: nn.Sequential, obs: Tensor) -> str:
-    """How far the second layer is from an isometry, and what its units still say."""
+    """Distance of the second layer from an isometry; rank and dormant share of its features."""
     features = policy[:5](obs.flatten(0, 1))
     rank = effective_rank(singular_values(features)).item()
     deviation = gram_deviation(policy[3].weight).item()

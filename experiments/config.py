@@ -58,7 +58,7 @@ class TrainConfig:
     task_steps: int | None = None
     """Environment steps a task, rounded up to whole iterations; unset, the stream's own."""
     network: NetworkOptions = dataclasses.field(default_factory=NetworkOptions)
-    """What every branch's body looks like."""
+    """Specification of every branch's body."""
     reset_optimizer: bool = True
     """Forget Adam's moments at every task switch, in all arms alike (the paper's protocol)."""
     hyper: AgentConfig = None  # type: ignore[assignment]

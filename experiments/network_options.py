@@ -55,7 +55,7 @@ class NetworkOptions(NetworkShape):
 
     @property
     def label(self) -> list[str]:
-        """What differs from the default, as the names of arms have it."""
+        """Differences from the default, as in the names of arms."""
         parts = [] if self.activation == "relu" else [self.activation]
         parts += [] if self.bias else ["nobias"]
         if self.torso == "conv":

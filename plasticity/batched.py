@@ -31,7 +31,7 @@ Chain = Sequence[Layer]
 
 
 class _Plan(NamedTuple):
-    """What the computation needs beside tensors."""
+    """Arguments of the computation that are no tensors."""
 
     kernel: Kernel
     depth: int

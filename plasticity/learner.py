@@ -154,7 +154,7 @@ class Learner:
         self.targets: list[Network] = []
         """Copies of the network that follow every reset of units; DQN adds its target network."""
         self.beginnings: list[Callable[[], None]] = []
-        """What an agent does, besides having a new network, to begin anew; DQN empties its replay
+        """Steps of an agent, besides a new network, to begin anew; DQN empties its replay
         and explores again."""
         self.reports_losses = reports_losses
         self.losses: dict[str, Tensor] = {}
@@ -162,7 +162,7 @@ class Learner:
         self.updates = 0
         self.boundaries = 0
         self.any_frozen = False
-        """Whether the host knows of a frozen member, so that updates must restore its weights."""
+        """True if the host knows of a frozen member, so that updates must restore its weights."""
         self._parameters = list(self.network.parameters())
         self._groups = self._clipping_groups(clip_per_branch)
         self._hooked = {
@@ -259,7 +259,7 @@ class Learner:
 
     @property
     def static(self) -> bool:
-        """Whether every update runs the same operations, so that it can be recorded."""
+        """True if every update runs the same operations, so that it can be recorded."""
         return all(intervention.static for intervention in self.interventions)
 
     def boundary(self, task: Tensor) -> None:

@@ -104,7 +104,7 @@ class NetworkShape:
     bias: bool = True
     """Give layers, heads included, biases."""
     init: Init = "orthogonal"
-    """How weights begin; `uniform` draws weights and biases as torch's own layers do, heads
+    """Initial weights; `uniform` draws weights and biases as torch's own layers do, heads
     included, without regard to gains, as Stable-Baselines3's DQN has them."""
     torso: Literal["mlp", "conv"] = "mlp"
     """`conv` puts convolutions before the linear layers, for observations that are grids."""

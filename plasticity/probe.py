@@ -36,7 +36,7 @@ class _Task:
     targets: Tensor
     """(M, repeats, B, k) numbers, or (M, repeats, B) labels."""
     relative: bool
-    """Whether outputs count from what the clone's were at the start."""
+    """True if outputs count as differences from the clone's at the start."""
 
 
 def probe(

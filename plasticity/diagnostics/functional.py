@@ -86,7 +86,7 @@ class ModelFunction:
         self.module = _Called(model, self.forward)
 
     def parameters(self, model: nn.Module | None = None) -> dict[str, Tensor]:
-        """What is trained, each (M, ...), of this model or of another one of its architecture."""
+        """Trained parameters, each (M, ...), of this model or another one of its architecture."""
         source = self.module if model is None else _Called(model, self.forward)
         found = {n: p.detach() for n, p in source.named_parameters() if p.requires_grad}
         return found if self.members else {n: p.unsqueeze(0) for n, p in found.items()}

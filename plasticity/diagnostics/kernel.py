@@ -41,7 +41,7 @@ class LinearMap:
     backward: Tensor
     """Derivative (M, B, k, out) of the network's k outputs with respect to the layer's."""
     bias: bool
-    """Whether the layer has a bias."""
+    """True if the layer has a bias."""
 
 
 def kernel_by_jacobian(

@@ -29,7 +29,7 @@ from neoteny.plasticity.surgery import unit_activity
 __all__ = ["GROUPS", "MOST_ENTRIES", "diagnose"]
 
 GROUPS = ("weights", "features", "activity", "jacobians", "kernel")
-"""What `diagnose` can measure, from the cheapest to the costliest."""
+"""Groups of diagnostics for `diagnose`, from the cheapest to the costliest."""
 
 CHEAP = ("weights", "features")
 
@@ -241,7 +241,7 @@ def _jacobians(seen: Trace) -> dict[str, Tensor]:
 
 
 def _measurable(outputs: Tensor | None, inputs: Tensor | None, members: bool) -> bool:
-    """Whether there is a Jacobian between two tensors, and of a size that can be handled."""
+    """True if there is a Jacobian between two tensors, and of a size that can be handled."""
     if outputs is None or inputs is None:
         return False
     size = outputs.shape[1 + members :].numel() * inputs.shape[1 + members :].numel()

@@ -56,15 +56,15 @@ class LayerTrace:
     """Axis of the units in `sums`, `preactivations`, `units` and `outputs` (M, B, ...)."""
     calls: int = 0
     inputs: Tensor | None = None
-    """What the layer was given."""
+    """Input of the layer."""
     sums: Tensor | None = None
-    """What it computed, without norm and activation."""
+    """Output of the layer, before norm and activation."""
     preactivations: Tensor | None = None
-    """What its activation was applied to."""
+    """Input of its activation."""
     units: Tensor | None = None
-    """What its activation gave."""
+    """Output of its activation."""
     outputs: Tensor | None = None
-    """What it hands on: `units`, plus its input in a residual network."""
+    """Input of the next layer: `units`, plus the layer's input in a residual network."""
     activation: Activation = ACTIVATIONS["relu"]
     squashing: bool = False
     module: Any = None
@@ -210,7 +210,7 @@ def _owner(outputs: dict[str, Tensor], result: Tensor) -> str:
 
 
 class _Caught(TorchFunctionMode):
-    """What passes through layers and activations while a module is watched.
+    """Record of the tensors in layers and activations while a module is watched.
 
     An activation belongs to the layers in the graph between its input and earlier activations.
     """

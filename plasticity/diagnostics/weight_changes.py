@@ -1,4 +1,4 @@
-"""How far weights have moved, per member, over all tensors together."""
+"""Distance that weights have moved, per member, over all tensors together."""
 
 from collections.abc import Sequence
 
