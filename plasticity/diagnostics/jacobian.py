@@ -100,6 +100,8 @@ def linear_jacobian(
     else:
         slopes = _slopes(preactivations, activation)
         rows = torch.cat([slope.unsqueeze(-1) * rows for slope in slopes], 2)
+    # A pattern can be told of a pre-activation that is not finite, but it means nothing.
+    rows = torch.where(preactivations.isfinite().all(-1)[..., None, None], rows, torch.nan)
     if share is None:
         return rows
     return share * rows + torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device)

@@ -94,9 +94,9 @@ def diagnose(
         ValueError: for an unknown group, or a model that gives no floats.
     """
     _check(groups, training)
-    function = None
     report: dict[str, Tensor] = {}
-    if hasattr(model, "branches"):
+    shown = isinstance(getattr(model, "branches", None), dict)
+    if shown:
         own = measure_network(model, batch, scale, tau) if set(groups) & set(CHEAP) else {}
         report |= {key: value for key, value in own.items() if _group(key) in groups}
         if set(groups) <= set(CHEAP) and loss is None:

@@ -117,6 +117,33 @@ def test_jacobians_of_networks_by_products_are_those_by_autograd(spec):
             torch.testing.assert_close(own, value.float(), rtol=1e-3, atol=1e-4, msg=name)
 
 
+def test_an_isometric_network_is_measured_as_one():
+    net = network(2, (8,), {"q": HeadSpec(8)}, activation="groupsort", hidden_gain=1.0)
+    report = d.diagnose(net, random(2, 16, 8), ["weights", "jacobians"])
+    isometry = {"sigma_max": 1, "sigma_min": 1, "mean_square": 1, "log_spread": 0, "near_mean": 1}
+    for layer in ("layer0", "layer1", "network"):
+        for name, value in isometry.items():
+            found = report[f"plasticity/q/{layer}/jacobian_{name}"]
+            torch.testing.assert_close(found, torch.full((2,), float(value)), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("activation", ["relu", "groupsort"])
+def test_members_do_not_touch_each_other_in_any_group(activation):
+    net, x = network(3, activation=activation), random(3, 16, 6)
+    clean = d.diagnose(net, x, ALL, loss=lambda out: out["q"].square())
+    one = network(1, activation=activation)
+    alone = d.diagnose(one, x[:1], ALL, loss=lambda out: out["q"].square())
+    with torch.no_grad():
+        net.branches["q"].body.hidden[0].weight[1, 0, 0] = torch.nan
+    report = d.diagnose(net, x, ALL, loss=lambda out: out["q"].square())
+    for key, value in report.items():
+        torch.testing.assert_close(value[[0, 2]], clean[key][[0, 2]], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(clean[key][:1], alone[key], rtol=1e-2, atol=1e-4)
+        _, _, layer, name = key.split("/")
+        of_weights = d.DIAGNOSTICS[name].of is d.Weights
+        assert value[1].isnan() != (of_weights and layer != "layer0"), key
+
+
 def explicit(net, branch, x):
     """Kernel of one member's branch, row by row."""
     outputs = net.branches[branch].head(net.branches[branch].body(net.spec.arrange(x)))[0]
@@ -376,6 +403,20 @@ def test_what_cannot_be_measured_is_refused():
         d.diagnose(lambda x: x, random(4, 3))
     with pytest.raises(ValueError, match="forward="):
         d.diagnose(net, random(4, 3), forward=lambda net, x: net(x).argmax(-1))
+
+
+def test_branches_of_another_kind_are_no_network():
+    class Forked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.branches = nn.ModuleList([nn.Linear(3, 4), nn.Linear(3, 4)])
+
+        def forward(self, x):
+            return sum(branch(x).tanh() for branch in self.branches)
+
+    report = d.diagnose(Forked(), random(5, 3), ALL)
+    assert {key.split("/")[2] for key in report} == {"branches.0", "branches.1", "network"}
+    assert "plasticity/model/branches.1/saturated_fraction" in report
 
 
 def test_layers_that_are_not_passed_are_not_reported():
