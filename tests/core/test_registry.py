@@ -46,7 +46,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(things):
 
 
 def write(path, words):
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         "from neoteny.core.registry import REGISTRIES\n"
         "@REGISTRIES['thing'].register('mine')\n"
@@ -105,6 +105,20 @@ def test_a_package_that_raises_is_named_in_one_line(things, monkeypatch, tmp_pat
             "plug-in 'broken' (broken_package) raises ZeroDivisionError: division by zero; mend or "
             "uninstall it"
         )
+
+
+def test_an_installed_package_is_found_by_its_metadata(things, monkeypatch, tmp_path):
+    info = tmp_path / "their_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[neoteny.plugins]\ntheirs = their_package\n")
+    write(tmp_path / "their_package.py", "Of a package.")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._entry_points.cache_clear()
+    try:
+        assert things.line(next(iter(things))) == "Of a package."
+    finally:
+        registry._entry_points.cache_clear()
 
 
 @dataclass
