@@ -115,6 +115,18 @@ def test_a_member_does_not_depend_on_the_others():
         torch.testing.assert_close(found[key][:1], value, rtol=1e-3, atol=1e-4)
 
 
+def test_given_returns_of_members_are_learnt_by_the_branch_they_are_for():
+    net, x, returns = network(2), random(2, 16, 6), random(2, 16)
+    given = {"value": returns, "policy": torch.arange(32).view(2, 16) % 3}
+    found = probe(net, x, targets=given, steps=10, repeats=2)
+    alone = {branch: value[:1] for branch, value in given.items()}
+    one = probe(network(1), x[:1], targets=alone, steps=10, repeats=2)
+    for branch in given:
+        key = f"plasticity/{branch}/network/probe_given_area"
+        assert found[key].shape == (2,)
+        torch.testing.assert_close(found[key][:1], one[key], rtol=1e-3, atol=1e-4)
+
+
 def test_a_module_with_members_is_probed_as_each_of_them():
     def build(members):
         generators = [torch.Generator().manual_seed(m) for m in range(members)]
