@@ -141,10 +141,13 @@ def _first(x: Observations, layers: Sequence[Layer], plan: _Plan) -> Tensor:
     if len(layers) == 1:
         bias = layers[0][1]
         return products[0] if bias is None else products[0].add_(bias.unsqueeze(1))
-    joined = torch.cat(products)
-    for own, (_, bias) in zip(_parts(joined, len(layers)), layers, strict=True):
-        if bias is not None:
-            own += bias.unsqueeze(1)
+    joined = products[0].new_empty(len(layers) * len(products[0]), *products[0].shape[1:])
+    parts = _parts(joined, len(layers))
+    for own, product, (_, bias) in zip(parts, products, layers, strict=True):
+        if bias is None:
+            own.copy_(product)
+        else:
+            torch.add(product, bias.unsqueeze(1), out=own)
     return joined
 
 
