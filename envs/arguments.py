@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
+from neoteny.core.available_memory import require_memory
 from neoteny.core.errors import InputError
-from neoteny.core.memory import require_memory
 
 LANE = 500
 """Bytes that an environment takes with its statistics; most take more."""

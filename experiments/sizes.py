@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neoteny.agents.agent import AGENTS
-from neoteny.core.memory import require_memory
+from neoteny.core.available_memory import require_memory
 from neoteny.envs.arguments import LANE
 from neoteny.experiments.config import RunConfig
 

@@ -4,8 +4,8 @@ import gymnasium
 import pytest
 
 from neoteny import envs
+from neoteny.core.available_memory import memory
 from neoteny.core.errors import InputError
-from neoteny.core.memory import memory
 
 MAKERS = {
     "make_vec": lambda count: gymnasium.make_vec("neoteny/CartPole-v1", num_envs=count),
@@ -37,8 +37,8 @@ def test_a_billion_environments(maker):
 )
 def test_the_memory_decides(options, each, monkeypatch):
     """As little as they take at the least, times members and lanes."""
-    monkeypatch.setattr("neoteny.core.memory.memory", lambda device: 6 * each)
+    monkeypatch.setattr("neoteny.core.available_memory.memory", lambda device: 6 * each)
     envs.make(**options, num_envs=2, members=3).close()
-    monkeypatch.setattr("neoteny.core.memory.memory", lambda device: 6 * each - 1)
+    monkeypatch.setattr("neoteny.core.available_memory.memory", lambda device: 6 * each - 1)
     with pytest.raises(InputError, match=r"^6 environments would take at least"):
         envs.make(**options, num_envs=2, members=3)

@@ -4,7 +4,7 @@ import pytest
 
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
-from neoteny.core import memory
+from neoteny.core import available_memory
 from neoteny.core.errors import InputError
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.network_options import NetworkOptions
@@ -95,14 +95,14 @@ def test_every_task_that_is_reached_has_an_environment(tmp_path, kind, schedule)
     ],
 )
 def test_what_is_larger_than_the_memory_is_refused(monkeypatch, room, options, message):
-    monkeypatch.setattr(memory, "memory", lambda device: room)
+    monkeypatch.setattr(available_memory, "memory", lambda device: room)
     given = {"env": "CartPole-v1", "network": NetworkOptions(hidden=(8,)), **options}
     with pytest.raises(InputError, match=message):
         make_run_stream(RunConfig(**given))
 
 
 def test_the_memory_of_this_machine_is_known():
-    assert 10**8 < memory.memory("cpu") < 10**14
+    assert 10**8 < available_memory.memory("cpu") < 10**14
 
 
 def test_a_supervised_file_takes_only_the_options_that_its_definition_reads(tmp_path):

@@ -1,4 +1,4 @@
-"""Memory that something will take at the least, compared with what there is before any is taken."""
+"""The memory of a device, and the refusal of what is larger."""
 
 from __future__ import annotations
 
