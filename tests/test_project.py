@@ -3,12 +3,15 @@
 import ast
 import configparser
 import graphlib
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 import neoteny.envs
+from neoteny.agents import DQN, PPO, DQNConfig, NetworkSpec, PPOConfig
+from neoteny.plasticity.interventions import make_interventions
 
 ROOT = Path(neoteny.envs.__file__).parents[1]
 FLOORS = {
@@ -88,6 +91,38 @@ def test_every_package_is_listed_and_little_lies_at_the_root():
     }
     assert listed == found | {"neoteny"}
     assert {path.name for path in ROOT.glob("*.py")} == {"__init__.py", "__main__.py", "train.py"}
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("kind", ["ppo", "dqn"])
+def test_one_update_can_be_followed_in_nine_files(kind, fast):
+    """Whoever reads an update, as docs/architecture.md walks through it, reads no more."""
+    spec, interventions = NetworkSpec((8, 8)), make_interventions(["none"])
+    envs = neoteny.envs.make("MinAtar-Breakout", 8)
+    if kind == "ppo":
+        config = PPOConfig(num_envs=8, num_steps=4, num_minibatches=1, num_epochs=1)
+        agent = PPO(envs, config, spec, interventions, [0], fast=fast)
+    else:
+        config = DQNConfig(num_envs=8, num_steps=4, train_frequency=8, learning_starts=8)
+        agent = DQN(envs, config, spec, interventions, [0], fast=fast)
+    update, ran = agent._update, set()
+
+    def note(frame, event, _):
+        if event == "call":
+            ran.add(Path(frame.f_code.co_filename))
+
+    def watched(*arguments):
+        sys.setprofile(note)
+        try:
+            return update(*arguments)
+        finally:
+            sys.setprofile(None)
+
+    agent._update = watched
+    agent.iterate(envs)
+    assert agent.learner.updates > 0
+    ours = {path.resolve() for path in ran} & {p.resolve() for f in FLOORS for p in sources(f)}
+    assert 6 <= len(ours) <= 9, sorted(map(str, ours))
 
 
 def test_settings_have_one_home():
