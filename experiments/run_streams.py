@@ -106,11 +106,12 @@ class SeparateStreams:
 
     def state_dict(self) -> dict[str, Any]:
         """The states of all streams."""
-        return {"streams": [stream.state_dict() for stream in self.streams]}
+        states = [stream.state_dict() for stream in self.streams]
+        return {"worlds": states}  # the name that stored runs have
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken."""
-        for stream, saved in zip(self.streams, state["streams"], strict=True):
+        for stream, saved in zip(self.streams, state["worlds"], strict=True):
             stream.load_state_dict(saved)
 
 

@@ -307,15 +307,15 @@ class NonStationaryVector(MemberWrapper):
             "lane_task": _copied(self._lane_task),
             "lane_force": _copied(self._lane_force),
             "memory": None if self._memory is None else [_copied(x) for x in self._memory],
-            "returns": self._monitor.state_dict(),
+            "judge": self._monitor.state_dict(),  # the name that stored runs have
         }
         return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken."""
-        self._schedule = self._schedule.with_switches(state["returns"]["switches"])
+        self._schedule = self._schedule.with_switches(state["judge"]["switches"])
         self._begin(state["steps"])
-        self._monitor.load_state_dict(state["returns"])
+        self._monitor.load_state_dict(state["judge"])
         if self._latches:
             self._lane_task = self._placed(state["lane_task"])
             self._lane_force = self._placed(state["lane_force"])

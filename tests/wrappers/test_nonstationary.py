@@ -288,3 +288,9 @@ def test_bad_arguments_are_refused(toy):
         NonStationary(toy.Single(0), Periodic(6), stride=2, lane=2)
     with pytest.raises(ValueError, match="stride must be positive, got 0"):
         NonStationary(toy.Single(0), Periodic(6), stride=0)
+
+
+def test_states_of_stored_runs_can_be_read(tracks):
+    """Runs are looked at long after they ran, so that the names in their states stay."""
+    state = NonStationaryVector(tracks.Track(2), Periodic(5)).state_dict()
+    assert {"steps", "lane_task", "lane_force", "memory", "judge", "env"} == set(state)
