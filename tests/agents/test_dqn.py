@@ -116,14 +116,12 @@ def test_epsilon_follows_environment_steps_and_restarts_only_if_asked(ladder):
     for restart in (True, False):
         env = ladder("both", 16)
         agent = make_dqn(env, dataclasses.replace(SMALL, epsilon_restart=restart))
-        seen = [agent._exploration()[1][0, 0].item()]
-        for _ in range(3):
-            agent.iterate(env)
-            seen.append(agent._exploration()[1][0, 0].item())
-        np.testing.assert_allclose(seen, [1 - 0.95 * i * 128 / 1000 for i in range(4)], rtol=1e-5)
+        seen = [agent.iterate(env)["charts/epsilon"].item() for _ in range(3)]
+        last = [128 * i + 7 * 16 for i in range(4)]  # an iteration's last of eight steps
+        np.testing.assert_allclose(seen, [1 - 0.95 * step / 1000 for step in last[:3]], rtol=1e-5)
         agent.switch()
-        after = agent._exploration()[1][0, 0].item()
-        assert after == pytest.approx(1.0 if restart else seen[-1])
+        after = agent.iterate(env)["charts/epsilon"].item()
+        assert after == pytest.approx(1 - 0.95 * last[0 if restart else 3] / 1000)
 
 
 @pytest.mark.parametrize("policy", ["keep", "partition", "reservoir"])
@@ -134,12 +132,12 @@ def test_fresh_is_an_agent_that_has_just_begun(ladder, policy):
         env = ladder("both", 16)
         agent = make_dqn(env, config, interventions=(text,))
         trained(env, agent, 3)
-        before = agent._exploration()[1][0, 0].item()
         agent.learner.boundary(torch.ones(1))
         assert (agent.replay.size == 0) == anew
-        assert agent._exploration()[1][0, 0].item() == pytest.approx(1.0 if anew else before)
         updates = agent.learner.updates
         metrics = trained(env, agent, 1)
+        steps = 7 * 16 + (0 if anew else 3 * 128)
+        assert metrics["charts/epsilon"].item() == pytest.approx(1 - 0.95 * steps / 1000)
         assert metrics["replay/size"] == 128 if anew else metrics["replay/size"] > 128
         waits = config.learning_starts // config.train_frequency - 1
         assert agent.learner.updates - updates == 8 - (waits if anew else 0)
@@ -187,23 +185,20 @@ def test_a_single_member_that_goes_non_finite_receives_no_gradient_any_more(ladd
 
 def test_the_target_network_is_copied_on_time_or_follows_slowly(ladder):
     env = ladder("both", 16)
-    agent = make_dqn(env, dataclasses.replace(SMALL, learning_starts=16, target_frequency=48))
-    for _ in range(6):
+    once = dataclasses.replace(SMALL, learning_starts=16, train_frequency=128)  # an iteration
+    agent = make_dqn(env, dataclasses.replace(once, target_frequency=3 * 128))
+    for update in range(1, 7):
         old = [p.clone() for p in agent.target.parameters()]
-        agent._due = lambda: 0
         agent.iterate(env)
-        agent._update(agent.replay.sample(agent._words()[0]))
-        copied = agent.learner.updates % 3 == 0
+        assert agent.learner.updates == update
+        copied = update % 3 == 0
         own, target = agent.network.parameters(), agent.target.parameters()
         for before, mine, theirs in zip(old, own, target, strict=True):
             assert torch.equal(theirs, mine if copied else before)
-    agent = make_dqn(
-        env, dataclasses.replace(SMALL, target_frequency=16, target_rate=0.25, learning_starts=16)
-    )
-    agent._due = lambda: 0
+    agent = make_dqn(env, dataclasses.replace(once, target_frequency=128, target_rate=0.25))
     agent.iterate(env)
     old = [p.clone() for p in agent.target.parameters()]
-    agent._update(agent.replay.sample(agent._words()[0]))
+    agent.iterate(env)
     for before, mine, theirs in zip(
         old, agent.network.parameters(), agent.target.parameters(), strict=True
     ):

@@ -61,7 +61,7 @@ def assert_same(left, right):
 
 @pytest.mark.parametrize("id", IDS)
 def test_a_lane_does_not_depend_on_how_many_there_are(id):
-    sequence = actions(64, 120, id=id)
+    sequence = actions(64, 80, id=id)
     wide = run(make(id, 64, max_steps=50), sequence)
     narrow = run(make(id, 8, max_steps=50), sequence[:, :8])
     assert_same([column[:, :8] for column in wide], narrow)
@@ -69,7 +69,7 @@ def test_a_lane_does_not_depend_on_how_many_there_are(id):
 
 @pytest.mark.parametrize("id", IDS)
 def test_members_equal_separate_environments(id):
-    sequence = actions(3 * 5, 100, id=id)
+    sequence = actions(3 * 5, 60, id=id)
     options, own, _ = worlds(id, 3)
     together = run(make(id, 5, 3, seed=7, max_steps=40, **options), sequence)
     for member in range(3):

@@ -235,11 +235,14 @@ def fitting(change, schedule):
     return not SCHEDULES[schedule].gradual or all(c.gradual for c in CHANGES[change])
 
 
+MODES = ("reset", "latch", "now")
+
+
 def usual(change, schedule, mode):
-    """Whether a case is tried every time: each change, and each schedule, in every mode."""
-    alone = schedule == "cyclic" and (mode == "reset" or change in ("dynamics", "noise", "sticky"))
-    together = change == "gradual" or (change == "abrupt" and schedule in ("cyclic", "lanes"))
-    return alone or together
+    """Whether a case is tried every time: each change, each schedule, and both in every mode."""
+    if schedule == "cyclic":
+        return mode == "reset" or change in ("dynamics", "noise", "sticky", "abrupt", "gradual")
+    return change == "gradual" and mode == MODES[list(SCHEDULES).index(schedule) % len(MODES)]
 
 
 @pytest.fixture
@@ -253,7 +256,7 @@ def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
         cases = [
             pytest.param(case, id="-".join(case), marks=() if usual(*case) else pytest.mark.slow)
-            for case in product(CHANGES, SCHEDULES, ("reset", "latch", "now"))
+            for case in product(CHANGES, SCHEDULES, MODES)
             if fitting(*case[:2])
         ]
         metafunc.parametrize("case", cases)

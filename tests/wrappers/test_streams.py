@@ -133,8 +133,10 @@ def test_members_together_equal_members_alone():
 
 
 @pytest.mark.parametrize("name", [*STREAMS, "MinAtar-Breakout"])
-@pytest.mark.parametrize("at", [7, 16])
+@pytest.mark.parametrize("at", [7, pytest.param(16, marks=pytest.mark.slow)])
 def test_every_stream_resumes_exactly(toy, name, at):
+    """In the middle of a task, and at a switch."""
+
     def build():
         env = EpisodeStatistics(make_stream(name, 2, 2, seed=3, task_steps=32))
         env.reset()
