@@ -5,6 +5,7 @@ import configparser
 import graphlib
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,11 @@ def sources(package):
     return sorted((ROOT / package).rglob("*.py"))
 
 
+@cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
 def imports(node):
     """Modules that a file imports anywhere, for type checkers included."""
     for child in ast.walk(node):
@@ -50,7 +56,7 @@ def import_graph():
     graph = {}
     for name, path in modules.items():
         graph[name] = found = set()
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ImportFrom):
                 taken = [f"{node.module}.{alias.name}" for alias in node.names]
                 found |= {part if part in modules else node.module for part in taken}
@@ -68,7 +74,7 @@ def test_no_two_modules_import_each_other_in_a_circle():
 @pytest.mark.parametrize("package", FLOORS)
 def test_lower_floors_never_import_upper_ones(package):
     for path in sources(package):
-        for module in imports(ast.parse(path.read_text())):
+        for module in imports(parsed(path)):
             name = module.split(".")
             if name[0] == "neoteny" and len(name) > 1:
                 assert name[1] in FLOORS[package], f"{path} imports {module}"
@@ -77,7 +83,7 @@ def test_lower_floors_never_import_upper_ones(package):
 def test_the_gpl_oracle_is_imported_by_tests_alone():
     for package in FLOORS:
         for path in sources(package):
-            assert "minatar" not in set(imports(ast.parse(path.read_text()))), path
+            assert "minatar" not in set(imports(parsed(path))), path
 
 
 def test_every_package_is_listed_and_little_lies_at_the_root():

@@ -69,10 +69,10 @@ def test_a_lane_does_not_depend_on_how_many_there_are(id):
 
 @pytest.mark.parametrize("id", IDS)
 def test_members_equal_separate_environments(id):
-    sequence = actions(3 * 5, 60, id=id)
-    options, own, _ = worlds(id, 3)
-    together = run(make(id, 5, 3, seed=7, max_steps=40, **options), sequence)
-    for member in range(3):
+    sequence = actions(2 * 5, 60, id=id)
+    options, own, _ = worlds(id, 2)
+    together = run(make(id, 5, 2, seed=7, max_steps=40, **options), sequence)
+    for member in range(2):
         alone = make(id, 5, seed=7 + member, max_steps=40, **own[member])
         lanes = slice(5 * member, 5 * member + 5)
         assert_same([column[:, lanes] for column in together], run(alone, sequence[:, lanes]))
@@ -80,7 +80,7 @@ def test_members_equal_separate_environments(id):
 
 @pytest.mark.parametrize("id", IDS)
 def test_same_seed_repeats_and_another_differs(id):
-    sequence = actions(16, 100, id=id)
+    sequence = actions(16, 50, id=id)
     env = make(id, 16, seed=3)
     first = run(env, sequence)
     again = [*[column.clone() for column in first]]
@@ -130,17 +130,17 @@ def test_seeds_are_taken_per_member():
 
 @pytest.mark.parametrize("id", IDS)
 def test_state_dict_resumes_bit_exactly_in_mid_episode(id):
-    sequence = actions(2 * 16, 160, id=id)
+    sequence = actions(2 * 16, 100, id=id)
     options, _, before = worlds(id, 2)
-    env = make(id, 16, 2, seed=1, max_steps=70, **options)
+    env = make(id, 16, 2, seed=1, max_steps=40, **options)
     env.reset()
-    play(env, sequence[:83])
+    play(env, sequence[:53])
     saved = env.state_dict()
-    rest = play(env, sequence[83:])
-    resumed = make(id, 16, 2, seed=99, max_steps=70, **before)
+    rest = play(env, sequence[53:])
+    resumed = make(id, 16, 2, seed=99, max_steps=40, **before)
     resumed.load_state_dict(saved)
     assert resumed.seeds == env.seeds
-    assert_same(play(resumed, sequence[83:]), rest)
+    assert_same(play(resumed, sequence[53:]), rest)
     assert_same(resumed.state.values(), [env.state[name] for name in resumed.state])
 
 
