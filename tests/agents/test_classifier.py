@@ -68,7 +68,12 @@ def flat(network, member=None):
 
 @pytest.mark.parametrize(
     "names",
-    [("adam_rel",), ("head_reset:period=480",), ("redo:tau=0.5",), ("dash:minibatches=7",)],
+    [
+        ("adam_rel",),
+        pytest.param(("head_reset:period=480",), marks=pytest.mark.slow),
+        pytest.param(("redo:tau=0.5",), marks=pytest.mark.slow),
+        ("dash:minibatches=7",),
+    ],
     ids="".join,
 )
 def test_how_often_a_row_is_recorded_changes_nothing(make, names):
@@ -130,7 +135,12 @@ def test_training_is_that_of_plain_torch(make, limit):
 
 
 @pytest.mark.parametrize(
-    "name", ["digits-random-labels", "digits-permuted", "digits-label-shuffle"]
+    "name",
+    [
+        "digits-random-labels",
+        pytest.param("digits-permuted", marks=pytest.mark.slow),
+        pytest.param("digits-label-shuffle", marks=pytest.mark.slow),
+    ],
 )
 def test_members_together_equal_members_alone(make, name):
     together_stream, together = make(name)

@@ -28,16 +28,21 @@ def trained(kind, spec, fast):
     return list(agent.network.parameters()), metrics
 
 
+SPECS = {
+    "relu": NetworkSpec((16, 16)),
+    "groupsort": NetworkSpec((16, 16), "groupsort", bias=False),
+    "tanh, one body": NetworkSpec((16,), "tanh", shared=True),
+}
+
+
 @pytest.mark.parametrize(
-    "spec",
+    ("kind", "spec"),
     [
-        NetworkSpec((16, 16)),
-        NetworkSpec((16, 16), "groupsort", bias=False),
-        NetworkSpec((16,), "tanh", shared=True),
+        pytest.param(kind, spec, id=f"{kind}-{name}", marks=() if at == place else pytest.mark.slow)
+        for place, kind in enumerate(AGENTS)
+        for at, (name, spec) in enumerate(SPECS.items())
     ],
-    ids=["relu", "groupsort", "tanh, one body"],
 )
-@pytest.mark.parametrize("kind", AGENTS)
 def test_training_equals_that_of_the_plain_modules_up_to_round_off(kind, spec):
     (ours, metrics), (plain, expected) = (trained(kind, spec, fast) for fast in (True, False))
     for one, two in zip(ours, plain, strict=True):

@@ -53,8 +53,17 @@ def iterate(world, agent, times=2):
     return metrics
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("kind", ["ppo", "dqn", "classifier"])
+def each_agent(name, values):
+    """Both values with every agent; by default one of them each, in turn."""
+    cases = [
+        pytest.param(kind, value, marks=() if at == place % 2 else pytest.mark.slow)
+        for place, kind in enumerate(("dqn", "ppo", "classifier"))
+        for at, value in enumerate(values)
+    ]
+    return pytest.mark.parametrize(("kind", name), cases)
+
+
+@each_agent("shared", [False, True])
 def test_two_members_train_as_two_agents_do(kind, shared):
     _, agent = together = world_and_agent(kind, (3, 8), shared=shared)
     before = [p.detach().clone() for p in agent.network.parameters()]
@@ -73,8 +82,7 @@ def test_two_members_train_as_two_agents_do(kind, shared):
         assert torch.equal(metrics["losses/gradient_norm/shared"], metrics[norm])
 
 
-@pytest.mark.parametrize("names", [("adamo",), ("redo:period=64,tau=0.5", "layer_norm")])
-@pytest.mark.parametrize("kind", ["ppo", "dqn", "classifier"])
+@each_agent("names", [("redo:period=64,tau=0.5", "layer_norm"), ("adamo",)])
 def test_a_resumed_agent_goes_on_to_the_bit(kind, names):
     world, agent = world_and_agent(kind, (3, 8), names, shared=True)
     iterate(world, agent)

@@ -48,11 +48,9 @@ def test_parameters_mean_what_gymnasiums_attributes_mean(id, parameters):
     env, usual = pair.env, make(id, 200)
     usual.reset()
     usual.state |= {"physics": scattered(env)}
-    changed = usual._transition(usual.state, sample(env, 1)[0], None)[0]["physics"]
+    changed = usual.step(sample(env, 1)[0])[4]["final_obs"]
     env.state |= {"physics": scattered(env)}
-    assert not torch.equal(
-        changed, env._transition(env.state, sample(env, 1)[0], None)[0]["physics"]
-    )
+    assert not torch.equal(changed, env.step(sample(env, 1)[0])[4]["final_obs"])
 
 
 @pytest.mark.parametrize("id", PROBLEMS)

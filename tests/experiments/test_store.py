@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from neoteny.agents import PPO
 from neoteny.experiments import checkpoint
 from neoteny.experiments.main import main
-from neoteny.experiments.runner import Runner
 from neoteny.experiments.store import Store
 
 FAST = [
@@ -69,14 +69,14 @@ def at_fifth(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]]
     """Have something happen before the fifth iteration of every run."""
 
     def register(happen: Callable[[], object]) -> None:
-        iterate = Runner._iterate
+        collect = PPO.collect
 
-        def interrupted(self, recorder):
-            if self.iteration == 4:
+        def interrupted(self, envs):
+            if self.learner.updates == 4 * 2:  # two an iteration
                 happen()
-            return iterate(self, recorder)
+            return collect(self, envs)
 
-        monkeypatch.setattr(Runner, "_iterate", interrupted)
+        monkeypatch.setattr(PPO, "collect", interrupted)
 
     return register
 

@@ -94,7 +94,7 @@ def over(names, networks=NETWORKS, first=0, each=1):
     )
 
 
-@over(ALL, NETWORKS + VARIANTS, each=2)
+@over(ALL, NETWORKS + VARIANTS)
 def test_every_parameter_is_in_one_optimizer_group_and_moves(
     name, network, make_learner, train, snapshot
 ):
@@ -129,7 +129,7 @@ def test_residual_networks_are_trained_or_refused_in_one_line(name, make_learner
         assert (old != new).flatten(1).any(1).all()
 
 
-@over(sorted(ZERO), each=2)
+@over(sorted(ZERO))
 def test_strength_zero_is_bit_identical_to_plain_adam(name, network, make_learner, train, snapshot):
     plain = make_learner("none", **network)
     off = make_learner(f"{name}:{ZERO[name]}", **network)

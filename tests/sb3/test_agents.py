@@ -67,7 +67,9 @@ def test_which_interventions_are_bridged():
     assert refused == changes | {"scale_adamo"}
 
 
-@pytest.mark.parametrize("name", BRIDGED)
+@pytest.mark.parametrize(
+    "name", [*BRIDGED[::2], *(pytest.param(n, marks=pytest.mark.slow) for n in BRIDGED[1::2])]
+)
 def test_an_intervention_does_to_its_policy_what_it_does_to_our_network(name):
     """The same start, losses, observations and switch: the same weights after 12 updates."""
     agent = build(PPO)
