@@ -27,10 +27,10 @@ from neoteny.wrappers.stream_files import read_stream
 
 UNDRAWN = """
 import sys
-from neoteny import train
+from neoteny.experiments import main
 from neoteny.experiments import report
 report.returns_figure = report.plasticity_figure = lambda *_: None
-sys.exit(train.main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 """The command line, whose reports come without figures."""
 
