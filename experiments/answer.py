@@ -26,12 +26,12 @@ class Ability:
     seeds: int
     """Seeds that the arm and the fresh networks both have."""
     first: Estimate
-    """In the first third of the visits."""
+    """In the first visit, before which no plasticity can be lost: the arm's own cost, or gain."""
     last: Estimate
-    """In the last third."""
+    """In the last third of the visits."""
     lost: Estimate
-    """Growth of what is missing to the fresh networks' gain from the first third to the last, as a
-    share of their gain over all visits; paired by seed."""
+    """Growth of what is missing to the fresh networks' gain, from the first visit to the mean of
+    the last third, as a share of their gain over all visits; paired by seed."""
 
     @property
     def verdict(self) -> str:
@@ -73,7 +73,7 @@ def answer(visits: pd.DataFrame) -> str:
     counted = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
     parts = [
         f"{short[one.arm]} {one.verdict} ({_shown(one.last)} of their gain, after "
-        f"{one.first.value:.2f} in the first third)"
+        f"{one.first.value:.2f} in the first task)"
         for one in found
     ]
     return (
@@ -88,7 +88,7 @@ def _ability(visits: pd.DataFrame, arm: Arm, oracle: Arm | None) -> Ability | No
     third = len(places) // 3
     if not third:
         return None
-    early = pairs["visit"] <= places[third - 1]
+    early = pairs["visit"] == places[0]
     late = pairs["visit"] >= places[-third]
     change = _mean_missing(pairs[late]) - _mean_missing(pairs[early])
     gains = pairs.groupby("seed")["gain_fresh"].mean()

@@ -29,12 +29,12 @@ def visits_of(gains, visits=9):
 
 
 def falling(to, seeds=4, noise=0.05):
-    """From 2 in the first third to `to` in the last, by each seed with its own offset."""
+    """From 2 in the first three visits to `to` in the last three; each seed has an offset."""
     line = np.repeat([2.0, 1 + to / 2, to], 3)
     return line + noise * np.arange(seeds)[:, None]
 
 
-def test_abilities_are_shares_of_the_fresh_networks_gain_in_each_third():
+def test_abilities_are_shares_of_the_fresh_networks_gain():
     none, adamo = abilities(visits_of({"none": falling(0.5), "adamo": falling(2.0)}))
     assert [none.arm, adamo.arm] == ["ppo-none", "ppo-adamo"]
     offset = 0.05 * 1.5
@@ -65,7 +65,7 @@ def test_the_sentence_names_who_loses_and_who_keeps():
     text = answer(visits_of({"none": falling(0.5), "adamo": steady}))
     assert text.startswith("In the last third of the tasks, beside networks that start each task")
     assert "(4 seeds, 95 % intervals): none loses its ability to learn (0.29 [" in text
-    assert "after 1.04 in the first third); adamo keeps its ability to learn (" in text
+    assert "after 1.04 in the first task); adamo keeps its ability to learn (" in text
     reverse = answer(visits_of({"none": steady, "adamo": falling(0.5)}))
     assert "none keeps its ability" in reverse
     assert "adamo loses its ability" in reverse
