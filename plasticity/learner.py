@@ -223,8 +223,6 @@ class Learner:
         norms = [_norm(group) for group in groups]  # each (M,)
         self.branch_norms = dict(zip(self._groups, norms, strict=True))
         together = torch.stack(norms)
-        if self._below_clip_limit(together):
-            return _norm_of(norms)
         self.alive.logical_and_((together < math.inf).all(0))  # false for NaN as well
         if self.max_grad_norm is None:
             scales = torch.ones_like(together)
@@ -237,17 +235,6 @@ class Learner:
                 # Zero times NaN is NaN, and selecting numbers by a mask is slow on a CPU.
                 gradient.view(torch.int32).bitwise_and_(bits)
         return _norm_of(norms)
-
-    def _below_clip_limit(self, norms: Tensor) -> bool:
-        """True if clipping would change no gradient; only asked on a CPU, where asking is cheap.
-
-        Args:
-            norms: (groups, M) of each group's gradients.
-        """
-        limit = math.inf if self.max_grad_norm is None else 0.99 * self.max_grad_norm
-        if norms.device.type != "cpu" or not norms.max().item() < limit:  # false for NaN as well
-            return False
-        return bool(self.alive.all())
 
     def freeze(self, alive: Sequence[bool]) -> None:
         """Tell the host which members are still finite, once an iteration.

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 # Before torch is imported: what runs side by side has one thread each
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -12,6 +13,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from neoteny.core.registry import REGISTRIES, restored
+
+# A shell that runs tests in the background has them ignore what some send
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 HOST = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "lift_fresh", "_to_copy.cpu")
 

@@ -207,7 +207,6 @@ def test_a_member_that_is_no_longer_finite_touches_no_other(name, network, make_
 @over(ALL, NETWORKS[:2])  # branches add no operations
 def test_an_update_never_makes_the_host_wait(name, network, make_learner, train, host_calls):
     learner = make_learner(name, **network)
-    learner._below_clip_limit = lambda norms: False  # as on a device; only a CPU is asked
     train(learner, 3)
     with host_calls() as calls:
         train(learner, 2, start=3)
