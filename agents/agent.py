@@ -54,7 +54,7 @@ class AgentConfig(ABC):
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """Arguments that a run's configuration gives to an agent of any kind."""
+    """Settings of a run from which an agent of any kind is built."""
 
     config: Any
     """Hyper-parameters, an instance of the agent's `config_class`."""
@@ -132,7 +132,7 @@ class Agent(ABC):
         """The agent of a run.
 
         Args:
-            settings: What the run's configuration says.
+            settings: Settings of the run.
             stream: The stream to act in or to learn from.
         """
 
@@ -166,7 +166,7 @@ class Agent(ABC):
         raise NotImplementedError
 
     def switch(self) -> None:  # noqa: B027 (most agents do nothing of their own accord)
-        """The task has changed."""
+        """React to a task switch."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -157,7 +157,7 @@ class Classifier(Agent):
         return stream.draw(self.config.updates_per_iteration, self.config.batch_size)
 
     def learn(self, samples: Any) -> dict[str, Tensor]:
-        """Answer every minibatch, then learn from it; the answers are reported to the stream.
+        """Classify every minibatch, then learn from it; the predictions go to the stream.
 
         Returns:
             Name to (M,): cross-entropy and gradient norm, averaged over the minibatches.

@@ -137,7 +137,7 @@ class Categorical(ActionDistribution):
         return action, log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
     def mode(self, outputs: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.mode`."""
+        """The most probable choices (...) for logits (..., P)."""
         return outputs.argmax(-1)
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,7 +227,7 @@ class Gaussian(ActionDistribution):
         return action, self.log_prob(outputs, action)[0]
 
     def mode(self, outputs: Tensor) -> Tensor:
-        """See :meth:`ActionDistribution.mode`."""
+        """The means (..., A), unclipped."""
         return outputs.chunk(2, -1)[0]
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:

@@ -246,7 +246,7 @@ class DQN(Agent):
         return self.replay.buffer.recent(self.config.num_steps, count)
 
     def switch(self) -> None:
-        """The task has changed: do to replay and exploration what the configuration says."""
+        """Reset replay and exploration at a task switch as configured."""
         if self.replay is not None:
             self.replay.switch()
         if self.config.epsilon_restart:

@@ -168,8 +168,8 @@ def explorations(uniform: Tensor, epsilon: Tensor | float, actions: int) -> tupl
         actions: Number of actions A.
 
     Returns:
-        (...) bool, whether uniform < epsilon, and (...) int64, the action that uniform / epsilon
-        chooses there.
+        (...) bool, True where uniform < epsilon, and (...) int64, the action that
+        uniform / epsilon chooses there.
     """
     random = (uniform * (actions / epsilon)).long().clamp(max=actions - 1)
     return uniform < epsilon, random

@@ -22,10 +22,10 @@ class Recorder(Protocol):
         """Run the step as it will be recorded, with all its effects."""
 
     def record(self, step: Callable[[], None]) -> None:
-        """Record the step; nothing needs to happen to its memory."""
+        """Record the step; its tensors may stay unchanged."""
 
     def replay(self) -> None:
-        """Run what was recorded."""
+        """Run the recorded step."""
 
 
 class CudaGraph:
@@ -61,13 +61,13 @@ class Recorded:
     """A step that is run a few times, then recorded, and from then on replayed.
 
     Every call has the step's effects exactly once. Python code in the step runs at the first
-    `warm_up + 1` calls only; `replayed` tells whether the last call ran none.
+    `warm_up + 1` calls only; `replayed` is True if the last call ran none.
 
     Args:
         step: Runs the same operations on the same memory at every call, reads nothing back to the
             host and takes no argument.
-        recorder: Where it is recorded.
-        warm_up: Calls before recording, in which lazily made state comes to be.
+        recorder: Records and replays the step.
+        warm_up: Calls before recording, in which lazy state is created.
     """
 
     def __init__(self, step: Callable[[], None], recorder: Recorder, warm_up: int = 3) -> None:

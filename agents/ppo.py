@@ -12,7 +12,6 @@ Source: Schulman et al., arXiv:1707.06347; details as in Huang et al., "The 37 i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,16 +19,16 @@ import torch
 from torch import Tensor
 
 from neoteny.agents.agent import Agent, AgentSettings
-from neoteny.agents.distributions import ActionDistribution, action_distribution
+from neoteny.agents.distributions import action_distribution
 from neoteny.agents.graphs import CudaGraph, Recorded, Recorder
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_loss, ppo_loss
-from neoteny.agents.rollout import Rollout, gae
+from neoteny.agents.rollout import Minibatch, Rollout, gae
 from neoteny.agents.spaces import observation_shape
 from neoteny.core import rng
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec, Observations
-from neoteny.plasticity.sparse import SparseBatch
+from neoteny.plasticity.sparse import SparseBatch, select
 
 __all__ = ["PPO", "PPOConfig"]
 
@@ -236,7 +235,9 @@ class PPO(Agent):
         returns = advantage + rollout.value
         if self._minibatch is None:
             count = len(self.statistics) + 1 + len(self.network.named_branch_parameters())
-            self._minibatch = Minibatch.allocate(rollout, config, self.policy, count)
+            self._minibatch = Minibatch.allocate(
+                rollout, config.minibatch_size, self.policy.action_dim, count
+            )
         minibatch = self._minibatch
         if rollout.sparse:
             minibatch.obs = SparseBatch.join(rollout.sparse)
@@ -292,8 +293,8 @@ class PPO(Agent):
             returns,
             self.config,
         )
-        parts = {"policy": statistics[0], "value": statistics[1]}
-        norm = self.learner.update(loss, obs, parts)
+        branch_losses = {"policy": statistics[0], "value": statistics[1]}
+        norm = self.learner.update(loss, obs, branch_losses)
         norms = torch.stack([norm, *self.learner.branch_norms.values()])
         minibatch.totals += torch.cat([statistics, norms])
 
@@ -320,37 +321,3 @@ class PPO(Agent):
         self._recorded = {}  # loading gave the optimiser new tensors
         obs = state["obs"]
         self._obs = None if obs is None else obs.to(self.device)
-
-
-@dataclass
-class Minibatch:
-    """Inputs and outputs of an update, in memory that stays where it is."""
-
-    obs: Observations
-    """(T L, *shape), the rollout's memory, or all its ones."""
-    fields: Tensor
-    """(T L, 4 + action_dim): log-probability, value, advantage, return, action."""
-    rows: Tensor
-    """(M, B) int64, the rows of both that the update reads."""
-    totals: Tensor
-    """(statistics, M) sums over updates."""
-
-    @classmethod
-    def allocate(
-        cls, rollout: Rollout, config: PPOConfig, policy: ActionDistribution, statistics: int
-    ) -> Minibatch:
-        """Reserve memory for the minibatches of a rollout."""
-        members, like = rollout.members, rollout.value
-        return cls(
-            obs=rollout.obs.flatten(0, 1),
-            fields=like.new_empty(like.numel(), 4 + policy.action_dim),
-            rows=rollout.slot.new_empty(members, config.minibatch_size),
-            totals=like.new_zeros(statistics, members),
-        )
-
-
-def select(obs: Observations, rows: Tensor) -> Observations:
-    """Gather rows (M, B) of observations (R, *shape) into a batch (M, B, *shape)."""
-    if isinstance(obs, SparseBatch):
-        return obs.select(rows)
-    return obs.index_select(0, rows.flatten()).view(*rows.shape, *obs.shape[1:])

@@ -158,7 +158,7 @@ def ppo_loss(
 
 
 class _FusedLoss(torch.autograd.Function):
-    """The same losses with their gradient in closed form, computed along with the value."""
+    """The losses of `ppo_loss` with their gradient in closed form, computed with the value."""
 
     @staticmethod
     def forward(

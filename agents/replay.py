@@ -86,7 +86,7 @@ class ReplayBuffer:
         self.frames[:, 0] = self._by_member(obs)
 
     def _place(self) -> None:
-        """Number the rows of `frames`, and say which follows which."""
+        """Number the rows of `frames` and their successors."""
         device = self.frames.device
         self._all_frames = self.frames.view(-1, *self.shape)
         self._all_fields = self.fields.view(-1, 4)
@@ -199,13 +199,13 @@ class ReplayBuffer:
         truncated: Tensor,
         obs: Tensor,
     ) -> None:
-        """Put a step into a row, and what it led to into the following one."""
+        """Store a step in a row, and the observation that follows it in the next row."""
         step = torch.stack([action, reward, terminated, terminated | truncated], -1)
         self.fields.select(1, row).copy_(self._by_member(step))
         self.frames.select(1, following).copy_(self._by_member(obs))
 
     def _link(self, row: int, truncated: Tensor, final_obs: Tensor | None) -> None:
-        """Say what a row led to, and keep the final observations of lanes that were truncated."""
+        """Link a row to its successor, and keep the final observations of truncated lanes."""
         if final_obs is None and row not in self._cut:
             return
         after, successor = self._after.select(1, row), self.successor.select(1, row)
@@ -261,7 +261,7 @@ class ReplayBuffer:
         return position if self.members == 1 else position + begins
 
     def old_share(self, since: int) -> float:
-        """Share of what can be drawn that was recorded before step `since`."""
+        """Share of the transitions in the buffer that were recorded before step `since`."""
         return min(max(0, since - self.oldest), self.steps) / max(1, self.steps)
 
     def state_dict(self) -> dict[str, Any]:

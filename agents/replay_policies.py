@@ -63,13 +63,13 @@ class Replay:
         return self.buffer.sample(words)
 
     def switch(self) -> None:
-        """The task has changed: what is recorded from now on is of the new one."""
+        """Begin a new task: transitions recorded from now on belong to it."""
         self.switched = self.buffer.time
         if self.policy == "flush":
             self.buffer.first = self.buffer.time
 
     def old_share(self) -> Tensor | float:
-        """Share of what can be drawn that earlier tasks left, (M,) or the same for all."""
+        """Share of the stored transitions from earlier tasks, (M,) or the same for all."""
         return self.buffer.old_share(self.switched)
 
     def state_dict(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Replay:
 
 
 class Archive(Replay, ABC):
-    """Transitions in slots of which a rule keeps some for longer than the last steps."""
+    """Transitions in slots, some of which are kept for longer than the last steps."""
 
     def __init__(self, obs: Tensor, config: DQNConfig, seeds: Sequence[int]) -> None:
         super().__init__(obs, config, seeds)
@@ -106,7 +106,7 @@ class Archive(Replay, ABC):
 
     @abstractmethod
     def _slot(self, index: int) -> Tensor | int:
-        """Slot (M, N) of the `index`-th transition of every lane; `slots` throws it away."""
+        """Slot (M, N) of the `index`-th transition of every lane; the index `slots` discards it."""
 
     @property
     @abstractmethod
@@ -138,7 +138,7 @@ class Archive(Replay, ABC):
             flat.index_copy_(0, place, values.reshape(-1, *store.shape[3:]))
 
     def switch(self) -> None:
-        """The task has changed: what is recorded from now on is of the new one."""
+        """Begin a new task: transitions recorded from now on belong to it."""
         super().switch()
         self._switches.append(self.buffer.time)
 
@@ -166,7 +166,7 @@ class Archive(Replay, ABC):
         return Batch(torch.cat(frames, 1), action.long(), returns, discount)
 
     def old_share(self) -> Tensor | float:
-        """Share of what can be drawn that earlier tasks left, (M,)."""
+        """Share of the stored transitions that come from earlier tasks, (M,)."""
         if not self.size:
             return 0.0
         runs = [self.fields[:, first : first + count, :, VISIT] for first, count in self.filled]
@@ -233,7 +233,7 @@ class Partition(Archive):
 
     @property
     def filled(self) -> list[tuple[int, int]]:
-        """One run a part, from the part's first slot on."""
+        """One run for each part, from its first slot on."""
         return [
             (part * self.part_slots, min(stored, self.part_slots))
             for part, stored in enumerate(self.stored)
@@ -262,12 +262,12 @@ POLICIES = {"keep": Replay, "flush": Replay, "partition": Partition, "reservoir"
 
 
 def make_replay(obs: Tensor, config: DQNConfig, seeds: Sequence[int]) -> Replay:
-    """The replay that the configuration asks for, empty but for the first observations."""
+    """The configured replay, empty but for the first observations."""
     return POLICIES[config.replay_policy](obs.to(stored_type(obs.dtype)), config, seeds)
 
 
 def check_switches(envs: Any, config: DQNConfig, members: int) -> None:
-    """Refuse members that switch at different steps where a switch does something to all.
+    """Refuse members that switch at different steps if a switch changes the replay of all.
 
     Raises:
         ValueError: If they do, naming the settings and the remedy.

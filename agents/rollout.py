@@ -1,4 +1,4 @@
-"""Storage of one rollout on the device, and generalised advantage estimation over it."""
+"""Memory of a rollout and its minibatches on the device, and generalised advantage estimation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from neoteny.agents.spaces import stored_type
+from neoteny.plasticity.networks import Observations
 from neoteny.plasticity.sparse import SparseBatch
 
-__all__ = ["Rollout", "gae"]
+__all__ = ["Minibatch", "Rollout", "gae"]
 
 
 def gae(
@@ -157,3 +158,28 @@ def _overwrite(kept: Tensor, new: Tensor, hit: Tensor) -> None:
     # Selecting bytes one by one is slow on a CPU; eight at once by their bits is not.
     rows, others = rows.view(torch.int64), others.view(torch.int64)
     rows.bitwise_xor_((rows ^ others).bitwise_and_(-hit.unsqueeze(1).long()))
+
+
+@dataclass
+class Minibatch:
+    """Inputs and outputs of an update, in memory that stays where it is."""
+
+    obs: Observations
+    """(T L, *shape), the rollout's memory, or all its ones."""
+    fields: Tensor
+    """(T L, 4 + action_dim): log-probability, value, advantage, return, action."""
+    rows: Tensor
+    """(M, B) int64, the rows of both that the update reads."""
+    totals: Tensor
+    """(statistics, M) sums over updates."""
+
+    @classmethod
+    def allocate(cls, rollout: Rollout, size: int, action_dim: int, statistics: int) -> Minibatch:
+        """Reserve memory for minibatches of `size` samples a member, and so many statistics."""
+        members, like = rollout.members, rollout.value
+        return cls(
+            obs=rollout.obs.flatten(0, 1),
+            fields=like.new_empty(like.numel(), 4 + action_dim),
+            rows=rollout.slot.new_empty(members, size),
+            totals=like.new_zeros(statistics, members),
+        )

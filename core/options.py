@@ -155,7 +155,7 @@ def allows(rule: str, value: float) -> bool:
 
 @lru_cache(maxsize=256)
 def _interval(rule: str) -> tuple[float, bool, float, bool]:
-    """Lowest number, whether it is left out, highest, whether it is left out."""
+    """Lowest number, True if it is excluded, highest number, True if it is excluded."""
     words = rule.removesuffix(", or inf").replace(",", "")
     if found := re.fullmatch(r"(at least|above) (\S+)", words):
         return float(found[2]), found[1] == "above", math.inf, False

@@ -143,7 +143,7 @@ class TensorEnv(LimitedVectorEnv):
         """Fields that survive resets, as they are before the first step; broadcastable."""
         return {}
 
-    def _told(self) -> State:
+    def _state_info(self) -> State:
         """Entries that the infos of `reset` and `step` have, (L, ...)."""
         return {}
 

@@ -94,8 +94,8 @@ class OneLane(gymnasium.Env[Any, Any]):
     def _seen(self) -> tuple[Any, dict[str, Any]]:
         """Observation and info of the present state."""
         obs = self.env._observe(self.env.state)[0].cpu().numpy()
-        told = {name: value[0] for name, value in self.env._told().items()}
-        info = {k: v.cpu().numpy() if v.ndim else v.item() for k, v in told.items()}
+        values = {name: value[0] for name, value in self.env._state_info().items()}
+        info = {k: v.cpu().numpy() if v.ndim else v.item() for k, v in values.items()}
         return obs, info
 
     def render(self) -> Any:

@@ -57,7 +57,7 @@ def abilities(visits: pd.DataFrame) -> list[Ability]:
 
 
 def answer(visits: pd.DataFrame) -> str:
-    """Who keeps the ability to learn, by the data.
+    """Arms that keep the ability to learn, by the data.
 
     Args:
         visits: the result of `neoteny.experiments.visits.visit_values`.

@@ -260,7 +260,7 @@ def results(folder: Path | str) -> pd.DataFrame:
 
 
 def scores(folder: Path | str) -> dict[str, NDArray[np.float64]]:
-    """What each arm's seeds reached in each task: the arrays that `rliable` takes.
+    """Scores of each arm's seeds in each task, as the arrays that `rliable` takes.
 
     Args:
         folder: A comparison, or a folder of runs.

@@ -92,7 +92,7 @@ def watch(config: WatchConfig, console: Console) -> list[float]:
     envs = make_envs(run, config.episodes, render_mode="rgb_array")
     envs.seek(step, runner.envs.schedule, hold=True)
     console.print(f"{run.arm}, seed {seed}, after {runner.step:,} steps, plays {task}")
-    films, returns = _film(runner, envs, step, member, f"{task}   seed {seed}", config)
+    films, returns = _film(runner, envs, step, member, f"{task}   seed {seed}")
     envs.close()
     for number, (film, value) in enumerate(zip(films, returns, strict=True), start=1):
         console.print(f"episode {number}: return {value:g} in {len(film):,} steps")
@@ -104,7 +104,7 @@ def watch(config: WatchConfig, console: Console) -> list[float]:
 
 
 def _film(
-    runner: Runner, envs: EpisodeStatistics, step: int, member: int, title: str, config: WatchConfig
+    runner: Runner, envs: EpisodeStatistics, step: int, member: int, title: str
 ) -> tuple[list[Film], list[float]]:
     """Play one episode in each lane of a member, all at once, as `evaluate` does.
 

@@ -91,7 +91,7 @@ def _transformed() -> bool:
 
 
 def _composite(x: Tensor, size: int, dim: int) -> Tensor:
-    """The same from operations that every transform and compiler knows."""
+    """GroupSort by operations that every transform and compiler supports."""
     wires = _slices(x, size, dim)
     for i, j in _NETWORKS[size]:
         a, b = wires[i], wires[j]
@@ -215,7 +215,7 @@ class CReLU(nn.Module):
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation and what layers need to know of it."""
+    """An activation and its properties that layers need."""
 
     function: Callable[..., Tensor]
     """Called as function(x) or function(x, dim), where `dim` is the axis of units."""

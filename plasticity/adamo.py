@@ -249,7 +249,7 @@ class AdamO(Adam):
         return loss
 
     def require_stable(self) -> None:
-        """Look at the weights now, and not only with the first step.
+        """Check the weights now instead of at the first step.
 
         Raises:
             ValueError: if a step would make a weight larger without bound.
@@ -260,7 +260,7 @@ class AdamO(Adam):
                 self._look(index, group, strength_of(group, group["params"]))
 
     def _check(self, index: int, group: dict[str, Any]) -> None:
-        """Refuse settings that have been changed to what cannot work."""
+        """Refuse settings that were changed to invalid values."""
         settings = [group[name] for name in _CHECKED]
         checked = self._checked.get(index)
         if checked is not None and all(map(is_, settings, checked.settings)):
@@ -303,7 +303,7 @@ class AdamO(Adam):
         return params, move if params else stay
 
     def _prepare_pull(self, index: int, group: dict[str, Any], params: list[Tensor]) -> Move:
-        """The isometry step of a group's parameters; what cannot work is refused here."""
+        """The isometry step of a group's parameters, after its checks."""
         if group["isometry"] == 0 or not params:
             return stay
         plan = self._plans.get(index)

@@ -1,4 +1,4 @@
-"""The branches of a network as one batched product a layer, with a backward pass of its own.
+"""The branches of a network as one batched product a layer, with a hand-written backward pass.
 
 Branches of one shape (PPO's policy and value) differ only in their weights, so the bodies of K
 branches with M members each are K M members of one product. One autograd node instead of some
@@ -9,18 +9,82 @@ float32.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neoteny.plasticity.bodies import Branch, Observations
-from neoteny.plasticity.kernels import KERNELS, Kernel
+from neoteny.plasticity.bodies import Body, Branch, Observations
+from neoteny.plasticity.layers import IsoLinear
+from neoteny.plasticity.network_spec import NetworkSpec
 from neoteny.plasticity.sparse import SparseBatch, sum_columns, sum_rows
 
-__all__ = ["batched_forward"]
+__all__ = ["KERNELS", "batchable", "batched_forward"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An activation that works in place where it can, with its derivative."""
+
+    forward: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """Pre-activations, which it may overwrite, to activations and what backward needs of them."""
+    backward: Callable[[Tensor, Tensor], Tensor]
+    """Gradient of the activations, which it may overwrite, and what forward kept, to gradient."""
+
+
+def _relu(z: Tensor) -> tuple[Tensor, Tensor]:
+    if z.dtype == torch.bfloat16:
+        # Negative numbers are negative as integers too, and integers need no conversion.
+        z.view(torch.int16).clamp_min_(0)
+    else:
+        z.relu_()
+    return z, z
+
+
+def _relu_backward(grad: Tensor, kept: Tensor) -> Tensor:
+    out: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, kept, 0, grad_input=grad)
+    return out
+
+
+def _tanh(z: Tensor) -> tuple[Tensor, Tensor]:
+    z.tanh_()
+    return z, z
+
+
+def _tanh_backward(grad: Tensor, kept: Tensor) -> Tensor:
+    out: Tensor = torch.ops.aten.tanh_backward.grad_input(grad, kept, grad_input=grad)
+    return out
+
+
+def _groupsort(z: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = z.chunk(2, -1)
+    out = torch.empty_like(z)
+    low, high = out.chunk(2, -1)
+    torch.minimum(a, b, out=low)
+    torch.maximum(a, b, out=high)
+    # In the type of z: comparisons that write booleans are not vectorised on a CPU.
+    return out, torch.gt(a, b, out=torch.empty_like(a, memory_format=torch.contiguous_format))
+
+
+def _groupsort_backward(grad: Tensor, swap: Tensor) -> Tensor:
+    low, high = grad.chunk(2, -1)
+    out = torch.empty_like(grad)
+    a, b = out.chunk(2, -1)
+    # With weights 0 and 1, lerp selects exactly.
+    torch.lerp(low, high, swap, out=a)
+    torch.lerp(high, low, swap, out=b)
+    return out
+
+
+KERNELS = {
+    "relu": Kernel(_relu, _relu_backward),
+    "tanh": Kernel(_tanh, _tanh_backward),
+    "groupsort": Kernel(_groupsort, _groupsort_backward),
+}
+"""The activations that batched branches can have, by name."""
 
 
 Layer = tuple[Tensor, Tensor | None]
@@ -31,7 +95,7 @@ Chain = Sequence[Layer]
 
 
 class _Plan(NamedTuple):
-    """Arguments of the computation that are no tensors."""
+    """Arguments of the computation other than tensors."""
 
     kernel: Kernel
     depth: int
@@ -124,7 +188,7 @@ def _parts(tensor: Tensor, branches: int) -> Sequence[Tensor]:
 
 
 def _typed(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor in a type; to ask for the type that it has costs more than to look."""
+    """A tensor converted to a type; the check is cheaper than a call of `to` without effect."""
     return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
@@ -172,6 +236,21 @@ def _keep(
             branch.append(_typed(bias, torch.float32))
     for branch, weight in zip(found, weight_grads, strict=True):
         branch.append(_typed(weight, torch.float32))
+
+
+def batchable(branch: Branch, spec: NetworkSpec) -> bool:
+    """True if a branch built from `spec` has only plain linear layers and an activation known here.
+
+    Interventions may have replaced its body or head by classes of their own.
+    """
+    return (
+        spec.plain
+        and spec.activation in KERNELS
+        and type(branch) is Branch
+        and type(branch.body) is Body
+        and type(branch.head) is IsoLinear
+        and branch.head.weight.dtype == torch.float32
+    )
 
 
 def batched_forward(

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neoteny.plasticity.kernels import KERNELS
 from neoteny.plasticity.layers import ACTIVATIONS, IsoConv2d, IsoLayer, IsoLinear
 from neoteny.plasticity.network_spec import HeadSpec, LayerSpec, NetworkSpec
 from neoteny.plasticity.sparse import SparseBatch, sparse_linear
@@ -94,7 +93,6 @@ class Body(nn.Module):
         self.shares = [1 / skips if layer.skip else None for layer in plan]
         self.flattens = [layer.flattens for layer in plan]
         self.outputs = plan[-1].outputs[0]
-        self.plain = spec.plain and spec.activation in KERNELS
 
     def steps(self, x: Observations) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Pre-activation, activation and features of every layer; the next one reads the last."""
@@ -180,12 +178,6 @@ class Branch(nn.Module):
         """The body's layers."""
         return self.body.hidden
 
-    @property
-    def batchable(self) -> bool:
-        """True if the body has only plain linear layers with a known activation."""
-        plain = type(self) is Branch and type(self.body) is Body and type(self.head) is IsoLinear
-        return plain and self.body.plain and self.head.weight.dtype == torch.float32
-
     def forward(self, x: Observations) -> Tensor:
         """The outputs for (M, B, inputs): (M, B, outputs)."""
         return self.complete(self.head(self.body(x)))
@@ -197,7 +189,7 @@ class Branch(nn.Module):
         return torch.cat([output, self.log_std.unsqueeze(1).expand_as(output)], -1)
 
     def reset_head(self, generators: Sequence[torch.Generator]) -> None:
-        """Draw what is the branch's own anew, in place."""
+        """Draw the head and the log standard deviations anew, in place."""
         self.head.reset_parameters(generators)
         if self.log_std is not None and self.log_std_init is not None:
             nn.init.constant_(self.log_std, self.log_std_init)

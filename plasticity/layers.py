@@ -128,7 +128,7 @@ class IsoLinear(IsoLayer):
     Args:
         in_features: inputs of each member.
         out_features: outputs of each member.
-        bias: whether to add a bias, initially zero.
+        bias: True to add a bias, initially zero.
         members: M, or None for an ordinary layer without a member axis.
         gain: all singular values at initialisation.
         role: "hidden" layers are kept isometric, "head" layers are not.
@@ -184,7 +184,7 @@ class IsoConv2d(IsoLayer):
         kernel_size: side of the square kernel, or (kh, kw).
         stride: step of the kernel.
         padding: zeros added on each side.
-        bias: whether to add a bias, initially zero.
+        bias: True to add a bias, initially zero.
         members: M, or None for an ordinary layer without a member axis.
         gain: all singular values of the reshaped kernel at initialisation.
         role: "hidden" layers are kept isometric, "head" layers are not.

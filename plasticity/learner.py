@@ -1,8 +1,7 @@
-"""The gateway: the only `backward()` and the only `optimizer.step()` in the project.
+"""The learner: the only `backward()` and the only `optimizer.step()` in the project.
 
-PPO, DQN and the classifier hand over a loss and the observations it was computed from; what an
-intervention adds happens here, through hooks, so that no learning algorithm knows which
-interventions are on.
+PPO, DQN and the classifier hand over a loss and the observations it was computed from.
+Interventions act here, through hooks, so that no learning algorithm knows which of them are on.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Hooks(Protocol):
         """Tensors that a resume needs."""
 
     def spec(self, spec: NetworkSpec) -> NetworkSpec:
-        """The architecture to build."""
+        """Architecture of the network to build."""
 
     def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer | None:
         """The optimiser to use, or None."""
@@ -120,8 +119,8 @@ class Learner:
         clip_per_branch: Clip each branch by its own norm (the paper's separate actor and critic) or
             all by one.
         device: Where the network lives.
-        reports_losses: Whether the losses that updates are given have the task's values, and not
-            its gradient alone.
+        reports_losses: True if losses have their task values; False if only their gradient is
+            meaningful.
     """
 
     def __init__(
@@ -182,7 +181,7 @@ class Learner:
         return child_generators(self.seeds, stream, index)
 
     def update(
-        self, loss: Tensor, obs: Observations, parts: Mapping[str, Tensor] | None = None
+        self, loss: Tensor, obs: Observations, branch_losses: Mapping[str, Tensor] | None = None
     ) -> Tensor:
         """Take one gradient step.
 
@@ -190,12 +189,14 @@ class Learner:
             loss: (M,) one loss per member; differentiating their sum leaves each member its own
                 gradient.
             obs: (M, B, *shape) the observations that the loss was computed from, or their ones.
-            parts: Branches to what the loss says of each alone, (M,); unset, all of it of all.
+            branch_losses: Task loss (M,) of each branch by name; unset, `loss` for every branch.
 
         Returns:
             (M,) gradient norm over the whole network before clipping.
         """
-        self.losses = dict.fromkeys(self.network.branches, loss.detach()) | dict(parts or {})
+        self.losses = dict.fromkeys(self.network.branches, loss.detach()) | dict(
+            branch_losses or {}
+        )
         for intervention in self._hooked["loss"]:
             loss = loss + intervention.loss(self, obs)
         for parameter in self._parameters:
@@ -309,7 +310,7 @@ def _norm(gradients: Sequence[Tensor]) -> Tensor:
 
 
 def _norm_of(norms: Sequence[Tensor]) -> Tensor:
-    """Norm (M,) of what has these norms (M,) in its parts."""
+    """Norm (M,) of a vector from the norms (M,) of its pieces."""
     if len(norms) == 1:
         return norms[0]
     whole: Tensor = torch.stack(list(norms)).norm(dim=0)

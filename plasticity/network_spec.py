@@ -83,7 +83,7 @@ class LayerSpec:
 
     @property
     def size(self) -> int:
-        """Numbers that it sees."""
+        """Number of inputs."""
         return math.prod(self.inputs)
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from neoteny.plasticity.batched import batched_forward
+from neoteny.plasticity.batched import batchable, batched_forward
 from neoteny.plasticity.bodies import Body, Branch, MemberLayerNorm, Observations
 from neoteny.plasticity.network_spec import HeadSpec, NetworkSpec
 from neoteny.plasticity.sparse import SparseBatch, encode
@@ -32,7 +32,7 @@ class Network(nn.Module):
     """Named branches over one observation, for M members at once.
 
     Args:
-        spec: What the branches' bodies look like, and whether they are one.
+        spec: Shape of the branches' bodies; `shared` if they are one.
         observation_shape: Shape of one observation, which an MLP flattens.
         heads: Name and shape of each branch.
         generators: One generator per member; their number is M.
@@ -82,7 +82,7 @@ class Network(nn.Module):
         return listed if isinstance(listed, SparseBatch) else self.spec.arrange(listed)
 
     def listed(self, obs: Observations) -> Observations:
-        """Observations (M, B, *shape) by their ones where that is how they are taken, or as is."""
+        """Observations (M, B, *shape), as a `SparseBatch` where the network takes one."""
         if isinstance(obs, SparseBatch) or not self.takes_sparse(obs):
             return obs
         return encode(obs.flatten(0, 1), self.members)
@@ -122,7 +122,7 @@ class Network(nn.Module):
 
     def _outputs(self, obs: Observations, branches: Mapping[str, Branch]) -> dict[str, Tensor]:
         x = self.inputs(obs)
-        if self.fast and all(branch.batchable for branch in branches.values()):
+        if self.fast and all(batchable(branch, self.spec) for branch in branches.values()):
             outputs = batched_forward(
                 x, list(branches.values()), self.spec.activation, self.precision
             )

@@ -51,7 +51,7 @@ class Tasks(_Unit):
 
 
 class Targets(_Unit):
-    """A time in changes of what is learnt towards, written as in `1targets`.
+    """A time in changes of the learning targets, written as in `1targets`.
 
     These are the rollouts of PPO and the moves of DQN's target network. A classifier's targets
     change with the task alone.

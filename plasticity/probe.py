@@ -1,6 +1,6 @@
-"""The probe: clones of a network learn something new, beside clones of a fresh one.
+"""The probe: clones of a network train on new tasks, beside clones of a fresh network.
 
-It measures directly what other diagnostics are signs of: whether the network can still learn.
+It measures the ability to learn directly, where other diagnostics measure signs of it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LEARNT = 0.01
 
 @dataclass(frozen=True)
 class _Task:
-    """Something to learn, for one branch and all repeats."""
+    """Targets of one branch, for all repeats."""
 
     targets: Tensor
     """(M, repeats, B, k) numbers, or (M, repeats, B) labels."""
@@ -193,7 +193,7 @@ def smooth_targets(
 def _twins(
     model: nn.Module, fresh: Callable[[], nn.Module] | None, repeats: int, seed: int
 ) -> list[nn.Module]:
-    """Fresh twins, without a trace in torch's own generators."""
+    """Fresh twins; the state of torch's global generators is restored."""
     twins = []
     devices = {p.device.index or 0 for p in model.parameters() if p.is_cuda}
     with torch.random.fork_rng(devices):
@@ -274,7 +274,7 @@ class _Training:
         self.start = {branch: self._apart(value) for branch, value in outputs.items()}
 
     def _apart(self, values: Tensor) -> Tensor:
-        """Values of all clones as (M, 2 * repeats, ...)."""
+        """Reshape values of all clones (M * 2 * repeats, ...) to (M, 2 * repeats, ...)."""
         return torch.unflatten(values, 0, self.shape)
 
     def _outputs(self, parameters: State, constants: State, x: Tensor) -> State:

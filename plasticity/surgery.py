@@ -1,4 +1,4 @@
-"""Edits of a network's weights together with everything that must follow them, in one place.
+"""Edits of a network's weights, with the optimiser, targets and counters that must follow.
 
 What must follow is the optimiser's state, the same entries of target networks, and the norms of
 the units. Every edit is in place, so a step that was captured or compiled keeps reading the same
@@ -93,7 +93,7 @@ def _forget(optimizer: Optimizer, parameter: Tensor, mask: Tensor | None) -> Non
 def fresh_weight(
     layer: Any, generators: Sequence[torch.Generator], shape: Sequence[int] | None = None
 ) -> Tensor:
-    """Draw what a layer's weight could have been at the start; the layer is left alone.
+    """Draw a new initial weight for a layer, which stays unchanged.
 
     Args:
         layer: IsoLinear or IsoConv2d of M members.
@@ -112,7 +112,7 @@ def fresh_weight(
 
 
 def _fresh_bias(layer: Any, generators: Sequence[torch.Generator]) -> Tensor:
-    """Draw what a layer's bias could have been at the start, (M, out)."""
+    """Draw a new initial bias for a layer, (M, out)."""
     draws = [torch.empty(layer.bias.shape[1:], dtype=layer.bias.dtype) for _ in generators]
     for draw, generator in zip(draws, generators, strict=True):
         draw_bias(draw, layer.init, layer.weight[0], generator)
@@ -304,7 +304,7 @@ def _trailing(values: Tensor, like: Tensor) -> Tensor:
 
 
 def _fold(learner: Learner, reader: Any, mean: Tensor) -> None:
-    """Add what features (M, features) contribute on average to a reader's bias, (M, out)."""
+    """Add the mean contribution (M, out) of features (M, features) to a reader's bias."""
     for weight, bias in zip(
         with_targets(learner, reader.weight), with_targets(learner, reader.bias), strict=True
     ):

@@ -1,4 +1,4 @@
-"""What the tests of all packages share."""
+"""Fixtures and limits shared by the tests of all packages."""
 
 import gc
 import os
@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def registries():
-    """What a test registers is forgotten after it."""
+    """Forget the registrations of a test after it."""
     with restored():
         yield
 

@@ -1,4 +1,4 @@
-"""What the pages promise: links lead somewhere, snippets run, commands are understood."""
+"""Promises of the pages: links have targets, snippets run, commands parse."""
 
 import importlib
 import re
@@ -32,7 +32,7 @@ def name_of(path):
 
 
 def anchors(path):
-    """What GitHub calls the headings of a page."""
+    """Anchors that GitHub gives to the headings of a page."""
     found = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found}
 

@@ -123,7 +123,7 @@ class Asterix(MinAtar):
 
 
 def _entity(code: int) -> tuple[int, bool, bool]:
-    """Column, whether it moves right and whether it is gold, of a code above 0."""
+    """Column, True if it moves right and True if it is gold, of a code above 0."""
     return (code - 1) % 10, bool((code - 1) // 10 % 2), code > 20
 
 
@@ -141,7 +141,7 @@ def _contacts() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]
     """Contacts in the player's row, (2, codes, 10) by (moves, code, player's column).
 
     Returns:
-        The code left in the row, the reward and whether an enemy was touched.
+        The code left in the row, the reward and True if an enemy was touched.
     """
     shape = (2, _CODES, SIZE)
     left, reward, dead = np.zeros(shape, int), np.zeros(shape, int), np.zeros(shape, np.bool_)

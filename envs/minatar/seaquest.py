@@ -114,7 +114,7 @@ class Seaquest(MinAtar):
     def _fight(
         self, enemies: Tensor, bullets: Tensor, player: Tensor, speed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Moves bullets and enemies: enemies, bullets, number of kills and whether it is lost."""
+        """Moves bullets and enemies: enemies, bullets, number of kills and True if lost."""
         place, heading, timer, is_sub, reload, torpedo = enemies
         bullet, aim = bullets
         bullet = _on_board(bullet + aim * _any(bullet))
@@ -141,7 +141,7 @@ class Seaquest(MinAtar):
         return enemies, bullets, killed, touch.view(torch.uint8).amax(0) != 0
 
     def _breathe(self, state: State, y: Tensor, aboard: Tensor) -> tuple[State, Tensor, Tensor]:
-        """Oxygen, surfacing and the ramp: fields, the reward of a rescue, and whether it ends."""
+        """Oxygen, surfacing and the ramp: fields, reward of a rescue, True if the episode ends."""
         oxygen, surface = state["oxygen"], state["surface"]
         under = y > 0
         arrives = ~(under | surface)

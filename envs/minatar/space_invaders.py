@@ -82,7 +82,7 @@ class SpaceInvaders(MinAtar):
         return after, killed.to(torch.float32), dead | landed
 
     def _march(self, state: State, here: Tensor) -> tuple[Tensor, State, Tensor]:
-        """Moves the aliens if due: their board, the fields changed, and whether that ends it."""
+        """Moves the aliens if due: their board, the fields changed, True if that ends it."""
         aliens, direction = state["aliens"], state["direction"]
         moves = state["move_timer"] == 0
         left = direction < 0

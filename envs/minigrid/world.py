@@ -269,7 +269,7 @@ class MiniGrid(TensorEnv):
             Observation, and info with `direction` (L,) and `mission`, the goal words (L, words).
         """
         obs, info = super().reset(seed=seed, options=options)
-        return obs, info | self._told()
+        return obs, info | self._state_info()
 
     def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Steps every lane, as `TensorEnv.step` does.
@@ -279,9 +279,9 @@ class MiniGrid(TensorEnv):
             info has `direction` (L,) and `mission` (L, words) of the returned observation.
         """
         obs, reward, terminated, truncated, info = super().step(actions)
-        return obs, reward, terminated, truncated, info | self._told()
+        return obs, reward, terminated, truncated, info | self._state_info()
 
-    def _told(self) -> State:
+    def _state_info(self) -> State:
         """Direction (L,) int64 and goal words (L, words) int64 of the current state."""
         return {"direction": self.state["pose"] // self.area, "mission": self.goals()}
 

@@ -74,7 +74,7 @@ class ModelFunction:
     Args:
         model: any module; it is not changed.
         forward: applies it, `model(batch)` by default. `Network` has its own.
-        members: whether batches, parameters and outputs have a leading axis of members.
+        members: True if batches, parameters and outputs have a leading axis of members.
     """
 
     def __init__(

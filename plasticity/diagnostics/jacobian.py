@@ -1,4 +1,4 @@
-"""Jacobians of layers and whole networks, sample by sample, and what their singular values say.
+"""Jacobians of layers and networks, sample by sample, and diagnostics of their spectra.
 
 A layer's Jacobian is the derivative of what it hands on with respect to what it is given: weights
 times activation pattern, with norms and skips. It is computed in two ways, which agree: by

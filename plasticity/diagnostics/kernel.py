@@ -1,4 +1,4 @@
-"""The empirical neural tangent kernel K = J J^T of parameters to outputs, and what it says.
+"""The empirical neural tangent kernel K = J J^T of parameters to outputs, and its diagnostics.
 
 Rows are samples with their outputs: row b k + j is output j of sample b. Two ways give the same
 kernel up to round-off: the Jacobian itself (`kernel_by_jacobian`), and a sum over linear layers
@@ -63,7 +63,7 @@ def kernel_by_jacobian(
         function: maps parameters and inputs (B, *in) to outputs (B, k), for one member.
         parameters: named tensors, P numbers together.
         inputs: (B, *in).
-        independent: whether a sample's outputs depend on itself alone; not so with a batch norm in
+        independent: True if a sample's outputs depend on itself alone; False with a batch norm in
             training mode.
         memory: bytes that Jacobians may take; at least one sample is computed at a time.
 

@@ -77,7 +77,7 @@ def diagnose(
         forward: applies the model to the batch, for instance
             `lambda agent, x: {"policy": agent.actor(x), "value": agent.critic(x)}`; `model(batch)`
             by default. Names of a dictionary are the branches; a single output is `model`.
-        members: whether the batch and all parameters of a module have a leading axis of members.
+        members: True if the batch and all parameters of a module have a leading axis of members.
         training: use batch statistics in batch norms; dropout is off in any case. Not for
             Jacobians, where samples must not depend on each other.
         loss: losses by outputs, as `forward` gives them; with it hidden layers also have

@@ -91,7 +91,7 @@ class Trace:
 
 
 def trace(function: ModelFunction, batch: Tensor) -> Trace:
-    """Apply a model once and keep what its layers did.
+    """Apply a model once and keep the inputs and outputs of its layers.
 
     Nothing remains attached to the model, also where applying it raises.
 
@@ -194,7 +194,7 @@ def _trace_module(function: ModelFunction, model: nn.Module, batch: Tensor) -> T
 
 
 def _owner(outputs: dict[str, Tensor], result: Tensor) -> str:
-    """The one branch that a layer's result matters to, or `shared`."""
+    """The one branch whose outputs depend on a layer, or `shared`."""
     if len(outputs) == 1:
         return next(iter(outputs))
     if not result.requires_grad:
@@ -225,7 +225,7 @@ class _Caught(TorchFunctionMode):
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
-        """Catch what passes, and leave the model as it was, whatever happens."""
+        """Record the tensors of a forward pass; the model is restored, also after an error."""
         with ExitStack() as stack:
             for path, module in model.named_modules():
                 for suffix, weight in layer_weights(module).items():

@@ -37,7 +37,7 @@ class _Blocks:
     count: int
 
     def _apart(self, values: Tensor, dim: int) -> list[Tensor]:
-        """The blocks, side by side in an axis of their own that is taken apart."""
+        """Blocks as an axis of their own."""
         return list(torch.unflatten(values, dim, (self.slices, self.count, -1)).unbind(dim + 1))
 
     def _together(self, blocks: list[Tensor], dim: int) -> Tensor:
@@ -45,7 +45,7 @@ class _Blocks:
 
 
 class _Hidden(_Blocks, IsoLinear):
-    """The last hidden layer: g is computed as g' plus what sets it apart.
+    """The last hidden layer: g is computed as g' plus their difference.
 
     Where both have the same weights the difference is a product with zeros, so both are the same
     numbers, whatever the kernel.

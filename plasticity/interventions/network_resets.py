@@ -87,7 +87,7 @@ class ShrinkPerturb(Timed):
 
 @dataclass
 class SoftShrinkPerturb(Timed):
-    """Shrink parameters all the time, at a half-life, and add noise of the initial distribution.
+    """Shrink parameters in every update, at a half-life, and add noise of the initial distribution.
 
     Steps are `period` apart, each with the shrinkage and the noise of all updates since the last;
     as in the reference neither depends on the other. With the defaults the noise alone would come
@@ -186,7 +186,7 @@ class HareTortoise(Timed):
 
 @dataclass
 class Dash(Intervention):
-    """Shrink weights by how little they point along the new task's descent direction.
+    """Shrink weights the more, the less they point along the new task's descent direction.
 
     From a switch on, the task's gradients are averaged over some minibatches; then each row of a
     weight (each filter of a convolution, each bias as a whole) is multiplied by the cosine between

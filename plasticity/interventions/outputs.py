@@ -1,4 +1,4 @@
-"""Interventions that penalise what the network computes on observations."""
+"""Interventions that penalise outputs and features of the network."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class CChain(Intervention):
         self.needs_boundaries = self.restart
 
     def start(self, learner: Learner) -> None:
-        """Find the branch whose churn is defined, and begin without a past."""
+        """Find the branch whose churn is defined, and clear the state."""
         super().start(learner)
         known = learner.network.branches
         names = [name for name in ("policy", "logits", "q") if name in known]
@@ -189,7 +189,7 @@ class CChain(Intervention):
         self.state["last"] = as_tensor(obs).clone()
 
     def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
-        """Outputs from before an edit say nothing of what the last update did."""
+        """Forget the outputs from before the edit, which the next penalty would compare with."""
         self.state.pop("old", None)
 
     def boundary(self, learner: Learner, task: Tensor) -> None:

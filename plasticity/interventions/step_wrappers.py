@@ -26,7 +26,7 @@ _SMALLEST = torch.finfo(torch.float32).tiny
 
 @dataclass
 class StepWrapper(Intervention):
-    """Rewrites each step of the optimiser, knowing the parameters before and after it.
+    """Rewrites each step of the optimiser from the parameters before and after it.
 
     It hooks into the optimiser itself, so that the edits of other interventions are never taken for
     part of the step. The gradients it sees are clipped.
@@ -158,7 +158,7 @@ class UPGD(StepWrapper):
 
 @dataclass
 class Trac(StepWrapper):
-    """TRAC: the distance from the start is tuned without parameters, by how well it has paid.
+    """TRAC: a parameter-free scale of the distance from the initial weights.
 
     The optimiser's steps add up to a displacement D; the weights are reference + S D, where the
     scale S of each member follows from the products h of gradient and displacement. D is kept as it

@@ -1,4 +1,4 @@
-"""Interventions that replace single units: by activity, by utility, by silence."""
+"""Interventions that replace single units: by activity, by utility, by time without activity."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ class SNR(Timed):
             raise InputError("snr:period=none: silences end at no switch; give steps")
 
     def start(self, learner: Learner) -> None:
-        """Begin without a past; refuse activations that do not fall silent."""
+        """Clear the histories of units; refuse activations that do not fall silent."""
         super().start(learner)
         require_own_outputs(learner.network, self.name)
         activation = learner.network.spec.activation
@@ -323,7 +323,7 @@ class SNR(Timed):
         return (1 + as_long) / (1 + gaps.sum(2))
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
-        """Reset the units whose silence is rejected, and forget their past."""
+        """Reset the units whose silence is improbable, and clear their histories."""
         generators = self.draws(learner)
         limit = learner.settings.updates(self.longest)
         for branch, index, layer in hidden_layers(learner.network):
@@ -335,7 +335,7 @@ class SNR(Timed):
 
     @torch.no_grad()
     def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
-        """Forget the past of units that were drawn anew."""
+        """Clear the histories of units that were drawn anew."""
         for branch, index, own in hidden_layers(learner.network):
             if own is layer:
                 silence, gaps = (self.state[f"{branch}/{index}/{p}"] for p in ("silence", "gaps"))

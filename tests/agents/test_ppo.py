@@ -7,8 +7,8 @@ from stable_baselines3 import PPO as ReferencePPO
 
 from neoteny import envs
 from neoteny.agents.distributions import Categorical
-from neoteny.agents.ppo import Minibatch
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, ppo_loss
+from neoteny.agents.rollout import Minibatch
 from neoteny.plasticity.networks import NetworkSpec
 
 

@@ -230,7 +230,7 @@ def test_sb3_trains_on_the_padded_game(load):
 
 
 def test_the_peers_options_are_ours(load):
-    """What rejax is told follows the run that it is compared with."""
+    """Options of rejax follow those of the run that it is compared with."""
     throughput, asked = load("throughput"), []
 
     class Recorder:

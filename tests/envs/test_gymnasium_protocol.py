@@ -20,7 +20,7 @@ ALL = [id.removeprefix("neoteny/") for id in envs.registered()]
 
 
 def warnings_of(env):
-    """What Gymnasium's checks warn of, with frames."""
+    """Warnings of Gymnasium's checks, frames included."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         check_env(env.unwrapped)

@@ -1,4 +1,4 @@
-"""What the MiniGrid families share: views, encodings, missions, pictures, options, graphs."""
+"""Properties of all MiniGrid families: views, encodings, missions, pictures, options, graphs."""
 
 import gymnasium
 import minigrid  # noqa: F401 - registers the reference's ids

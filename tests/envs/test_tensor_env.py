@@ -1,4 +1,4 @@
-"""What every TensorEnv promises: lanes, members, resets, truncation and resuming."""
+"""Promises of every TensorEnv: lanes, members, resets, truncation and resuming."""
 
 import gymnasium
 import numpy as np

@@ -1,4 +1,4 @@
-"""Who keeps the ability to learn: the sentence that a comparison ends with."""
+"""The answer of a comparison: the arms that keep the ability to learn."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of runs that were killed and resumed, by the reader that it uses."""
+"""Curves of killed and resumed runs, read as TensorBoard reads them."""
 
 import os
 from pathlib import Path

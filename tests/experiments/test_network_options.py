@@ -1,4 +1,4 @@
-"""What a network looks like, from the command line to the name of the arm and config.json."""
+"""Network options, from the command line to the name of the arm and config.json."""
 
 import json
 

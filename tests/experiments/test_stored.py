@@ -69,7 +69,7 @@ def ran(folder):
 
 
 def look(run, *options):
-    """What resuming, watching and drawing the timeline of a run return."""
+    """Exit codes of resuming, watching and drawing the timeline of a run."""
     return [
         main(["run", "--resume", run, "--steps", "128", *options]),
         main(["watch", run, "--episodes", "1", *options]),

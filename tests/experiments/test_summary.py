@@ -1,4 +1,4 @@
-"""What the summary says of runs made by hand, so that each number is known beforehand."""
+"""The summary of runs made by hand, each number of which is known beforehand."""
 
 import io
 import json

@@ -55,7 +55,7 @@ class Words:
 
 
 def breakout_state(game: Any) -> dict[str, Any]:
-    """What the reference holds, in our terms."""
+    """The reference's state in our terms."""
     bricks = game.brick_map.astype(bool)
     assert not bricks[[0, 4, 5, 6, 7, 8, 9]].any()
     wall = int((bricks[1:4].reshape(-1) * (1 << np.arange(30))).sum())
@@ -69,7 +69,7 @@ def breakout_state(game: Any) -> dict[str, Any]:
 
 
 def asterix_state(game: Any) -> dict[str, Any]:
-    """What the reference holds, in our terms."""
+    """The reference's state in our terms."""
     rows = [0] * 10
     for index, entity in enumerate(game.entities):
         if entity is not None:
@@ -82,7 +82,7 @@ def asterix_state(game: Any) -> dict[str, Any]:
 
 
 def freeway_state(game: Any) -> dict[str, Any]:
-    """What the reference holds, in our terms."""
+    """The reference's state in our terms."""
     assert [car[1] for car in game.cars] == list(range(1, 9))
     return {
         "y": game.pos,
@@ -95,7 +95,7 @@ def freeway_state(game: Any) -> dict[str, Any]:
 
 
 def space_invaders_state(game: Any) -> dict[str, Any]:
-    """What the reference holds, in our terms."""
+    """The reference's state in our terms."""
     weights = 1 << np.arange(10)
     return {
         "cannon": game.pos,
@@ -214,7 +214,7 @@ class Pair:
         return self.env._draw(t_env).T.tolist()
 
     def _restart(self, reference: minatar.Environment, words: list[int]) -> None:
-        """What the reference does after its end."""
+        """Reset the reference after the end of an episode."""
         reference.env.random.seek(words, RESET_SLOT.get(self.name, 1))
         reference.reset()
 

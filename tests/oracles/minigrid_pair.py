@@ -34,7 +34,7 @@ def cell_index(reference: Any, place: Any) -> int:
 
 
 def door_place(reference: Any, colour: str) -> tuple[int, int]:
-    """Where the door of a colour is."""
+    """Position of the door of a colour."""
     (index,) = [
         index
         for index, item in enumerate(reference.grid.grid)
@@ -70,7 +70,7 @@ def item_code(item: Any) -> int:
 
 
 def layout(env: MiniGrid, board: np.ndarray) -> dict[str, int]:
-    """Which of a family's fixed boards this is, if there are several."""
+    """Index of a board among its family's fixed boards, if there are several."""
     pool = env._pool[:, : env.area].numpy()
     return {"layout": int(np.flatnonzero((pool == board).all(1))[0])} if len(pool) > 1 else {}
 
@@ -130,7 +130,7 @@ OPEN = ("DoorKey", "KeyCorridor", "UnlockPickup", "BlockedUnlockPickup", "MultiR
 
 
 def enterable(item: Any) -> bool:
-    """Whether the agent may be put where this is."""
+    """True if the agent may stand on the cell of this item."""
     return item is None or (item.type == "door" and item.is_open)
 
 

@@ -35,7 +35,7 @@ def plain(entries: list[Any]) -> list[list[int]]:
 
 
 def reference_lists(game: Any) -> dict[str, list[list[int]]]:
-    """What the reference lists, oldest first; the order of torpedoes is of no consequence."""
+    """The reference's objects, oldest first; the order of torpedoes has no effect."""
     return {
         "fish": plain(game.e_fish),
         "subs": plain(game.e_subs),
@@ -52,7 +52,7 @@ def entry(place: int, heading: int, *rest: int) -> list[int]:
 
 
 def our_lists(enemies: Any, divers: Any, bullets: Any) -> dict[str, list[list[int]]]:
-    """What the slots of one lane hold, oldest first, as the reference lists it."""
+    """Objects in the slots of one lane, oldest first, as the reference lists them."""
     enemies, divers, bullets = ([*zip(*planes, strict=True)][::-1] for planes in (
         enemies.tolist(), divers.tolist(), bullets.tolist()))  # fmt: skip
     return {

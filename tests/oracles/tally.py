@@ -1,4 +1,4 @@
-"""What a comparison with a reference counts."""
+"""Counts of a comparison with a reference."""
 
 from __future__ import annotations
 

@@ -137,11 +137,14 @@ def test_c_chains_weight_has_no_feedback_where_the_policy_hardly_changes(make_le
 def test_c_chain_compares_the_penalty_with_the_policys_own_loss(make_learner):
     """And not with the value function's, which is another branch's; unless it cannot be told."""
     obs = torch.randn(3, 2, 16, 6, generator=torch.Generator().manual_seed(1))
-    for parts, expected in (({"policy": torch.tensor([0.5, -2.0])}, [0.5, 2.0]), (None, [7.0] * 2)):
+    for losses, expected in (
+        ({"policy": torch.tensor([0.5, -2.0])}, [0.5, 2.0]),
+        (None, [7.0] * 2),
+    ):
         learner = make_learner("c_chain:target=1,after=0")
         for batch in obs:
             loss = square(learner, batch)
-            learner.update(loss - loss.detach() + 7, batch, parts)
+            learner.update(loss - loss.detach() + 7, batch, losses)
         assert learner.interventions[0].state["mean_loss"].tolist() == pytest.approx(expected)
 
 

@@ -1,4 +1,4 @@
-"""What interventions do, and do not do, to the log standard deviations of a Gaussian policy."""
+"""Effects of interventions on the log standard deviations of a Gaussian policy."""
 
 import copy
 

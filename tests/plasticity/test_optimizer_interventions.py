@@ -1,4 +1,4 @@
-"""What optimisers and their clocks do, against torch's own optimisers and autograd."""
+"""Optimisers and their step counts, against torch's own optimisers and autograd."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""What each penalty pulls towards, against autograd, decompositions and loops."""
+"""Penalties and their gradients, against autograd, decompositions and loops."""
 
 import numpy as np
 import pytest

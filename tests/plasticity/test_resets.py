@@ -104,7 +104,7 @@ def test_edits_wait_for_the_end_of_an_iteration():
 
 
 def test_target_networks_follow_every_reset(make_learner, train):
-    """What a reset draws, the target draws; shrinkage keeps its own weights' share."""
+    """The target gets the draws of each reset; shrinkage keeps a share of its own weights."""
     for name in ("fresh", "head_reset", "layer_reset", "shrink_perturb", "dash"):
         learner = make_learner(acting(name) if name != "fresh" else name, kind="dqn")
         target = copy.deepcopy(learner.network)

@@ -1,4 +1,4 @@
-"""What UPGD and TRAC make of an optimiser's step, against loops in NumPy, and their ingredients."""
+"""Steps of UPGD and TRAC, and their ingredients, against loops in NumPy."""
 
 import math
 

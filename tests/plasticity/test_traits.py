@@ -1,4 +1,4 @@
-"""Which interventions go together: all pairs, against the sets that were once written by hand."""
+"""Compatible interventions: all pairs, against sets written by hand."""
 
 import dataclasses
 import itertools

@@ -52,7 +52,7 @@ NOTHING = Fault()
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command left: its exit code, or minus the signal, and everything that it printed."""
+    """Result of a command: its exit code, or minus the signal, and all its output."""
 
     code: int
     said: str
@@ -142,7 +142,7 @@ class Operations:
         self._fsync = os.fsync
 
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """See `sys.addaudithook`."""
+        """Audit hook for `sys.addaudithook`."""
         if event == "open":
             path, _, flags = arguments
             if isinstance(path, str | bytes | os.PathLike) and flags & WRITING:

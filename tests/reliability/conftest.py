@@ -1,4 +1,4 @@
-"""What the tests of reliability share."""
+"""Fixtures of the tests of reliability."""
 
 import os
 from pathlib import Path

@@ -118,7 +118,7 @@ def assert_kind(name: str, value: Any, hint: Any) -> None:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where something lies in nested mappings and lists."""
+    """Paths to all items of nested mappings and lists."""
     if path:
         yield path
     items: Any = ()

@@ -1,4 +1,4 @@
-"""What a run has recorded, read back as the report and as TensorBoard read it."""
+"""Records of a run, read as the report and as TensorBoard read them."""
 
 import csv
 import math
@@ -62,7 +62,7 @@ def weights(run: Path) -> dict[str, bytes]:
 
 
 def curves_of_table(path: Path) -> Curves:
-    """What TensorBoard must show of a metrics.csv: every finite number, once."""
+    """Curves expected of a metrics.csv: every finite number, once."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     curves: Curves = {}
@@ -75,7 +75,7 @@ def curves_of_table(path: Path) -> Curves:
 
 
 def expected_curves(root: Path) -> dict[str, Curves]:
-    """What TensorBoard must show of all runs below a folder, by its names for them."""
+    """Curves expected of all runs below a folder, by TensorBoard's names."""
     return {
         path.parent.relative_to(root).as_posix(): curves_of_table(path)
         for path in root.glob("**/seed_*/metrics.csv")
@@ -93,7 +93,7 @@ def _read(provider: Any) -> dict[str, Curves]:
 
 
 def python_curves(root: Path) -> dict[str, Curves]:
-    """What `tensorboard --load_fast false` shows of a folder."""
+    """Curves of a folder by `tensorboard --load_fast false`."""
     multiplexer = EventMultiplexer(tensor_size_guidance={"scalars": 0})
     multiplexer.AddRunsFromDirectory(str(root))
     multiplexer.Reload()
@@ -102,7 +102,7 @@ def python_curves(root: Path) -> dict[str, Curves]:
 
 @contextmanager
 def fast_curves(root: Path) -> Iterator[Any]:
-    """What `tensorboard` shows of a folder, as a function: its server reads in the background."""
+    """Function that returns a folder's curves by `tensorboard`, which reads in the background."""
     with TemporaryDirectory() as scratch:
         port = Path(scratch) / "port"
         options = ["--reload=once", "--port=0", "--die-after-stdin", "--samples-per-plugin"]

@@ -95,7 +95,7 @@ arguments = st.lists(
 
 @pytest.fixture(scope="module")
 def untrained() -> Any:
-    """What builds an agent trains none; the folder is made, and nothing in it."""
+    """Skip training: `Runner.train` does nothing, the folder of the run stays empty."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Runner, "train", lambda self, **_: None)
         yield

@@ -30,7 +30,7 @@ QUIET = Console(quiet=True)
 
 
 def plain(config: RunConfig) -> Any:
-    """What config.json holds of a configuration."""
+    """A configuration as config.json holds it."""
     return json.loads(json.dumps(config.to_dict()))
 
 

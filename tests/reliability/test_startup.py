@@ -1,4 +1,4 @@
-"""How long it takes until something happens: processor time of imports and short commands."""
+"""Start-up cost: processor time of imports and short commands."""
 
 import os
 import subprocess

@@ -231,7 +231,7 @@ SCHEDULES = {
 
 
 def fitting(change, schedule):
-    """Whether the changes have values between two tasks where the schedule asks for them."""
+    """True unless the schedule is gradual and a change has no values between two tasks."""
     return not SCHEDULES[schedule].gradual or all(c.gradual for c in CHANGES[change])
 
 
@@ -239,7 +239,7 @@ MODES = ("reset", "latch", "now")
 
 
 def usual(change, schedule, mode):
-    """Whether a case is tried every time: each change, each schedule, and both in every mode."""
+    """True for cases of every run: each change, each schedule, and both in every mode."""
     if schedule == "cyclic":
         return mode == "reset" or change in ("dynamics", "noise", "sticky", "abrupt", "gradual")
     return change == "gradual" and mode == MODES[list(SCHEDULES).index(schedule) % len(MODES)]
