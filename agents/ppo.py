@@ -28,7 +28,7 @@ from neoteny.core import rng
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec, Observations
-from neoteny.plasticity.sparse import SparseBatch, select
+from neoteny.plasticity.sparse import SparseBatch
 
 __all__ = ["PPO", "PPOConfig"]
 
@@ -321,3 +321,10 @@ class PPO(Agent):
         self._recorded = {}  # loading gave the optimiser new tensors
         obs = state["obs"]
         self._obs = None if obs is None else obs.to(self.device)
+
+
+def select(obs: Observations, rows: Tensor) -> Observations:
+    """Gather rows (M, B) of observations (R, *shape) into a batch (M, B, *shape)."""
+    if isinstance(obs, SparseBatch):
+        return obs.select(rows)
+    return obs.index_select(0, rows.flatten()).view(*rows.shape, *obs.shape[1:])

@@ -19,10 +19,9 @@ from torch.autograd.function import once_differentiable
 
 from neoteny.plasticity.bodies import Body, Branch, Observations
 from neoteny.plasticity.layers import IsoLinear
-from neoteny.plasticity.network_spec import NetworkSpec
 from neoteny.plasticity.sparse import SparseBatch, sum_columns, sum_rows
 
-__all__ = ["KERNELS", "batchable", "batched_forward"]
+__all__ = ["KERNELS", "batched_forward", "unaltered"]
 
 
 @dataclass(frozen=True)
@@ -238,15 +237,10 @@ def _keep(
         branch.append(_typed(weight, torch.float32))
 
 
-def batchable(branch: Branch, spec: NetworkSpec) -> bool:
-    """True if a branch built from `spec` has only plain linear layers and an activation known here.
-
-    Interventions may have replaced its body or head by classes of their own.
-    """
+def unaltered(branch: Branch) -> bool:
+    """True unless an intervention has given a branch layers of another class or type."""
     return (
-        spec.plain
-        and spec.activation in KERNELS
-        and type(branch) is Branch
+        type(branch) is Branch
         and type(branch.body) is Body
         and type(branch.head) is IsoLinear
         and branch.head.weight.dtype == torch.float32
@@ -260,7 +254,7 @@ def batched_forward(
 
     Args:
         x: (M, B, features) float, or M * B binary rows as lists of their ones.
-        branches: K branches with hidden layers of the same shapes, without norms, each with a body
+        branches: K unaltered branches with plain hidden layers of the same shapes, each with a body
             of its own, or all of them heads of one body.
         activation: A name in `KERNELS`.
         dtype: Type of the products' factors, float32 or bfloat16.

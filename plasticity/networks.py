@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from neoteny.plasticity.batched import batchable, batched_forward
+from neoteny.plasticity.batched import KERNELS, batched_forward, unaltered
 from neoteny.plasticity.bodies import Body, Branch, MemberLayerNorm, Observations
 from neoteny.plasticity.network_spec import HeadSpec, NetworkSpec
 from neoteny.plasticity.sparse import SparseBatch, encode
@@ -56,6 +56,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.fast = fast
+        self.batchable = spec.plain and spec.activation in KERNELS
         self.precision = precision
         self.spec = spec
         self.members = len(generators)
@@ -122,7 +123,7 @@ class Network(nn.Module):
 
     def _outputs(self, obs: Observations, branches: Mapping[str, Branch]) -> dict[str, Tensor]:
         x = self.inputs(obs)
-        if self.fast and all(batchable(branch, self.spec) for branch in branches.values()):
+        if self.fast and self.batchable and all(unaltered(branch) for branch in branches.values()):
             outputs = batched_forward(
                 x, list(branches.values()), self.spec.activation, self.precision
             )

@@ -24,7 +24,6 @@ __all__ = [
     "as_tensor",
     "encode",
     "first_samples",
-    "select",
     "sparse_linear",
     "sum_columns",
     "sum_rows",
@@ -109,13 +108,6 @@ def first_samples(obs: Tensor | SparseBatch, count: int) -> Tensor | SparseBatch
     batch = len(obs) // obs.members
     first = torch.arange(obs.members).unsqueeze(1) * batch
     return obs.select(first + torch.arange(min(count, batch)))
-
-
-def select(obs: Tensor | SparseBatch, rows: Tensor) -> Tensor | SparseBatch:
-    """Gather rows (M, B) of observations (R, *shape) into a batch (M, B, *shape)."""
-    if isinstance(obs, SparseBatch):
-        return obs.select(rows)
-    return obs.index_select(0, rows.flatten()).view(*rows.shape, *obs.shape[1:])
 
 
 def as_tensor(obs: Tensor | SparseBatch) -> Tensor:

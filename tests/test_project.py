@@ -101,8 +101,8 @@ def test_every_package_is_listed_and_little_lies_at_the_root():
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("kind", ["ppo", "dqn"])
-def test_one_update_can_be_followed_in_nine_files(kind, fast):
-    """Whoever reads an update, as docs/architecture.md walks through it, reads no more."""
+def test_one_update_can_be_followed_in_few_files(kind, fast):
+    """An update runs in the files that docs/architecture.md names, and in no others."""
     spec, interventions = NetworkSpec((8, 8)), make_interventions(["none"])
     envs = neoteny.envs.make("MinAtar-Breakout", 8)
     if kind == "ppo":
@@ -128,7 +128,7 @@ def test_one_update_can_be_followed_in_nine_files(kind, fast):
     agent.iterate(envs)
     assert agent.learner.updates > 0
     ours = {path.resolve() for path in ran} & {p.resolve() for f in FLOORS for p in sources(f)}
-    assert 6 <= len(ours) <= 9, sorted(map(str, ours))
+    assert 6 <= len(ours) <= (8 if fast else 9), sorted(map(str, ours))
 
 
 def test_settings_have_one_home():

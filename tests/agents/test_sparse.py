@@ -1,15 +1,9 @@
 import pytest
 import torch
 
+from neoteny.agents.ppo import select
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
-from neoteny.plasticity.sparse import (
-    SparseBatch,
-    as_tensor,
-    encode,
-    first_samples,
-    select,
-    sparse_linear,
-)
+from neoteny.plasticity.sparse import SparseBatch, as_tensor, encode, first_samples, sparse_linear
 
 M, B, F, OUT = 3, 17, 40, 5
 

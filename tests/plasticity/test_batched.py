@@ -3,7 +3,7 @@ import torch
 
 from neoteny.agents.distributions import Categorical
 from neoteny.agents.ppo_loss import PPOConfig, fused_ppo_loss, ppo_loss
-from neoteny.plasticity.batched import KERNELS, batchable
+from neoteny.plasticity.batched import KERNELS
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.sparse import encode
 
@@ -64,7 +64,7 @@ def test_a_lone_branch_equals_the_same_branch_among_others():
 def test_what_cannot_be_batched_is_computed_branch_by_branch():
     for spec in (NetworkSpec((16, 16), norm="layer"), NetworkSpec((16, 16), "crelu")):
         net = network(spec)
-        assert not any(batchable(branch, net.spec) for branch in net.branches.values())
+        assert not net.batchable
         assert net(observations("float"))["policy"].shape == (M, B, 3)
 
 
