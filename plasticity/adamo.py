@@ -96,7 +96,7 @@ class AdamO(Adam):
         eps: added to the root of the second moment.
         weight_decay: decay added to the gradient, as in Adam; with `decoupled_weight_decay` it acts
             as in AdamW. Both see the weights after the isometry step.
-        isometry: penalty coefficient lambda.
+        isometry: penalty coefficient lambda; unset, 0.05, or what `half_life` asks for.
         isometry_lr: step size of the isometry step; None follows the group's current `lr`.
         half_life: updates in which a small deviation from isometry halves, in place of `isometry`,
             however `lr` is scheduled.
@@ -129,7 +129,7 @@ class AdamO(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
-        isometry: float = 0.05,
+        isometry: float | None = None,
         isometry_lr: float | None = None,
         scale: float = 1.0,
         member_dims: int = 0,
@@ -150,11 +150,16 @@ class AdamO(Adam):
         if params and isinstance(params[0], tuple):
             params = named_groups(params, member_dims)
         if half_life is not None:
+            if isometry is not None:
+                raise InputError(
+                    f"half_life={half_life!r} decides and isometry={isometry!r} would be unused: "
+                    "give one of them"
+                )
             isometry, isometry_lr = isometry_of(half_life, lr, isometry_lr, scale)
         self._plans: dict[int, Plan] = {}
         self._checked: dict[int, _Checked] = {}
         self._own = {
-            "isometry": isometry,
+            "isometry": 0.05 if isometry is None else isometry,
             "isometry_lr": isometry_lr,
             "scale": scale,
             "member_dims": member_dims,
@@ -194,6 +199,10 @@ class AdamO(Adam):
         Raises:
             ValueError: for settings that cannot work; see the class.
         """
+        if "half_life" in param_group:
+            raise InputError(
+                "half_life is no setting of a group: give isometry there, or half_life for all"
+            )
         self.defaults.update(self.__dict__.pop("_own", {}))  # Adam's constructor has only its own
         check_settings({**self.defaults, **param_group})
         super().add_param_group(param_group)

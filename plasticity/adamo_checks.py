@@ -32,7 +32,8 @@ def isometry_of(
         `isometry` and `isometry_lr`.
 
     Raises:
-        ValueError: if the half-life or the step size is not above 0.
+        ValueError: if the half-life or the step size is not above 0, or the half-life is so short
+            that the step diverges.
     """
     if not (_is_number(updates) and 0 < updates < math.inf):
         raise InputError(f"half_life={updates!r} is not a finite number of updates > 0; give one")
@@ -42,7 +43,14 @@ def isometry_of(
             f"half_life={updates:g} cannot be had with a step size of {rate!r}: give isometry_lr"
         )
     check_pull({"lr": rate, "isometry_lr": None, "isometry": 0.0, "scale": scale})
-    return half_life(effective_strength(rate, 1.0), scale) / updates, rate
+    isometry = half_life(effective_strength(rate, 1.0), scale) / updates
+    excess = effective_strength(rate, isometry) * scale
+    if excess >= 1:
+        raise InputError(
+            f"half_life={updates:g} is too short, the isometry step diverges: give more than "
+            f"{updates * excess:.3g}"
+        )
+    return isometry, rate
 
 
 def warn_of_bare(group: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ class AdamO(adamo.AdamO):
 
     def _prepare(self, group: dict[str, Any]) -> tuple[list[Tensor], Move]:
         if group["isometry"] and "positions" not in group:
-            raise RuntimeError(
+            raise InputError(
                 "AdamO was not told which layers are heads: call "
                 "neoteny.sb3.callbacks.exclude_heads(agent) before agent.learn"
             )

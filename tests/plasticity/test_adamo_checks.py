@@ -148,6 +148,22 @@ def test_a_half_life_that_is_none_is_refused(half_life):
         AdamO([torch.nn.Parameter(torch.eye(2))], half_life=half_life)
 
 
+def test_a_half_life_too_short_for_the_step_says_what_would_do():
+    weight = torch.nn.Parameter(torch.eye(2))
+    with pytest.raises(InputError, match=r"half_life=0\.1 is too short.* more than 0\.347$"):
+        AdamO([weight], half_life=0.1)  # a * scale = log(2) / (2 * 0.347) is 1
+    AdamO([weight], half_life=0.35)
+
+
+def test_a_half_life_is_refused_where_it_would_decide_nothing():
+    weight = torch.nn.Parameter(torch.eye(2))
+    with pytest.raises(InputError, match=r"half_life=9 decides and isometry=0\.1 would be unused"):
+        AdamO([weight], isometry=0.1, half_life=9)
+    with pytest.raises(InputError, match="half_life is no setting of a group"):
+        AdamO([{"params": [weight], "half_life": 9}])
+    assert AdamO([weight]).param_groups[0]["isometry"] == 0.05
+
+
 def test_a_half_life_needs_a_step_size():
     with pytest.raises(InputError, match="give isometry_lr"):
         AdamO([torch.nn.Parameter(torch.eye(2))], lr=0.0, half_life=10)

@@ -10,6 +10,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.diagnostics import dormant_fraction, effective_rank, singular_values
 from neoteny.plasticity.isometry import gram_deviation, isometry_step
 from neoteny.sb3.callbacks import (
@@ -130,7 +131,7 @@ def test_after_training_the_callback_is_gone():
 def test_adamo_waits_for_the_roles_and_keeps_them_when_saved(tmp_path):
     kwargs = {"optimizer_class": AdamO, "optimizer_kwargs": {"isometry": 0.1}}
     agent = build(PPO, kwargs=kwargs)
-    with pytest.raises(RuntimeError, match="exclude_heads"):
+    with pytest.raises(InputError, match="exclude_heads"):
         agent.learn(64)
     exclude_heads(agent)
     exclude_heads(agent)  # twice is once
