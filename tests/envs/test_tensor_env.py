@@ -183,6 +183,7 @@ def test_max_truncations_bounds_what_happens():
     assert [env.max_truncations(horizon) for horizon in (1, 30, 31, 128)] == [1, 1, 2, 5]
 
 
+@pytest.mark.slow
 def test_freeway_lasts_2501_steps():
     env = make("MinAtar-Freeway", 2)
     env.reset()

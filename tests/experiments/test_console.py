@@ -99,6 +99,7 @@ def test_files_of_runs_in_another_encoding_are_named(tmp_path: Path) -> None:
         read_stream(stream)
 
 
+@pytest.mark.slow
 def test_utf_8_is_read_and_printed_whatever_the_locale(tmp_path: Path) -> None:
     """In the C locale, without Python's UTF-8 mode and with ASCII at standard output."""
     member = tmp_path / "Größe" / "seed_0"

@@ -258,15 +258,15 @@ def test_a_diagnostic_is_measured_in_every_layer():
 
 def test_an_agent_brings_its_options_learns_and_goes_on():
     words = f"{FAST} --plugin my_agent.py --agent reinforce --seeds 2 --learning-rate 0.03"
-    words += " --num-steps 32 --eval-episodes 2 --task-steps 4096 --diagnose-every 8"
-    table = run(f"{words} --steps 8192")
+    words += " --num-steps 32 --eval-episodes 2 --task-steps 2048 --diagnose-every 8"
+    table = run(f"{words} --steps 4096")
     returns = table["charts/episodic_return"]
-    assert returns.iloc[-1] > 1.5 * returns.iloc[0]
+    assert returns.iloc[-1] > 1.2 * returns.iloc[0]
     assert stored()["reinforce"]["num_steps"] == 32
     assert stored()["arm"] == "reinforce-none"
     assert table["plasticity/policy/layer0/weight_norm"].notna().any()
-    half = run(f"{words} --steps 4096", "half")
-    go_on = "run --resume half --plugin my_agent.py --steps 8192"
+    half = run(f"{words} --steps 2048", "half")
+    go_on = "run --resume half --plugin my_agent.py --steps 4096"
     assert len(half) < len(table)
     assert main(go_on.split()) == 0
     whole = pd.read_csv("half/seed_0/metrics.csv")

@@ -129,7 +129,7 @@ def test_wasserstein_pulls_each_weight_to_the_initial_one_of_its_rank(make_learn
     for layer, start in zip(hidden(learner), first, strict=True):
         for member in range(2):
             now = layer.weight.detach().numpy()[member].ravel()
-            rank = scipy.stats.rankdata(now, method="ordinal") - 1
+            rank = scipy.stats.rankdata(now, method="ordinal").astype(int) - 1
             target = np.sort(start[member].ravel())[rank]
             total[member] += 0.5 * ((now - target) ** 2).sum()
             gradient = layer.weight.grad[member].numpy().ravel()

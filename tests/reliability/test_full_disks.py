@@ -33,6 +33,7 @@ def check_limit(whole: Whole, folder: Path, size: int) -> None:
     finish(whole, folder)
 
 
+@pytest.mark.slow
 def test_no_file_can_grow(whole: Make, tmp_path: Path) -> None:
     ppo = whole("ppo")
     check_limit(ppo, tmp_path / "run", round(0.7 * largest(ppo)))
