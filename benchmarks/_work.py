@@ -174,17 +174,17 @@ def stepping(
         chunks: Calls after which the actions repeat.
         **options: Options of the environment.
     """
-    world = envs.make(env, lanes, device=device, **options)
-    world.final_observations = False  # gymnax gives none either
-    world.reset()
-    space = world.single_action_space
+    stepped = envs.make(env, lanes, device=device, **options)
+    stepped.final_observations = False  # gymnax gives none either
+    stepped.reset()
+    space = stepped.single_action_space
     drawn = torch.stack([torch.as_tensor(space.sample()) for _ in range(64 * steps)])
     actions = drawn[torch.randint(len(drawn), (chunks, steps, lanes))].to(device)
     turns = cycle(actions)
 
     def window() -> int:
         for action in next(turns):
-            world.step(action)
+            stepped.step(action)
         return steps * lanes
 
     return window

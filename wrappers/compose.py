@@ -1,7 +1,7 @@
 """Changes put together, and how both adapters apply them to an environment."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import gymnasium
 import numpy as np
@@ -215,7 +215,14 @@ def check_parameters(env: AnyVectorEnv, names: Iterable[str]) -> None:
             _check_host(base, name)
 
 
-def _check_host(base: Any, name: str) -> None:
+class _HostVector(Protocol):
+    """A Gymnasium vector environment whose environments have attributes."""
+
+    def get_attr(self, name: str) -> Sequence[Any]:
+        """The attribute of each environment."""
+
+
+def _check_host(base: _HostVector, name: str) -> None:
     try:
         base.get_attr(name)
     except AttributeError as error:
@@ -257,7 +264,7 @@ def _by_lane(value: Parameter, shape: tuple[int, int], device: torch.device | No
     return value
 
 
-def _has(base: Any, name: str) -> bool:
+def _has(base: _HostVector, name: str) -> bool:
     try:
         base.get_attr(name)
     except AttributeError:

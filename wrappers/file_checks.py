@@ -14,13 +14,13 @@ from neoteny.wrappers.schedules import Schedule
 LONGEST = 100
 
 
-def check_keys(content: Mapping[str, Any], known: Sequence[str]) -> None:
+def check_keys(content: Mapping[str, object], known: Sequence[str]) -> None:
     """Refuse keys that are not `known`, naming the nearest one."""
     for key in content:
         require_known("key", key, known)
 
 
-def described(value: Any, family: type[Schedule] | type[Change]) -> Any:
+def described(value: object, family: type[Schedule] | type[Change]) -> Any:
     """A value of the family, or a description whose kind and fields exist."""
     if value is None or isinstance(value, family):
         return value
@@ -48,7 +48,7 @@ def completed(
     return {key: value for key, value in more.items() if key in own} | {**given, **inner}
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A part of a definition in JSON types."""
     if isinstance(value, Schedule | Change):
         return value.to_dict()
@@ -59,7 +59,7 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def changes_in(content: Mapping[str, Any], source: str) -> tuple[Any, ...]:
+def changes_in(content: Mapping[str, object], source: str) -> tuple[Any, ...]:
     """The changes of a file, each a value or a description whose kind and fields exist."""
     given = content.get("changes") or ()
     with error_context(source, "changes"):
@@ -73,7 +73,7 @@ def changes_in(content: Mapping[str, Any], source: str) -> tuple[Any, ...]:
     return tuple(checked)
 
 
-def texts(content: Mapping[str, Any], source: str, key: str) -> tuple[str, ...]:
+def texts(content: Mapping[str, object], source: str, key: str) -> tuple[str, ...]:
     """A list of texts, each short enough for a table; one that is left out is empty."""
     given = content.get(key)
     if given is not None and not isinstance(given, list | tuple):
@@ -81,7 +81,7 @@ def texts(content: Mapping[str, Any], source: str, key: str) -> tuple[str, ...]:
     return tuple(text(name, source, key) for name in given or ())
 
 
-def text(value: Any, source: str, key: str) -> str:
+def text(value: object, source: str, key: str) -> str:
     """A name of at most 100 letters that can be printed, in one line."""
     value = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
     if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= LONGEST:
@@ -91,7 +91,7 @@ def text(value: Any, source: str, key: str) -> str:
     return value
 
 
-def options_in(content: Mapping[str, Any], source: str) -> Mapping[str, Any] | None:
+def options_in(content: Mapping[str, object], source: str) -> Mapping[str, Any] | None:
     """The options of a file or of a task in it: a mapping of names to values, or None."""
     value = content.get("options")
     if value is not None and not isinstance(value, Mapping):

@@ -199,7 +199,7 @@ def read_stream(path: Path | str) -> StreamDefinition | SupervisedDefinition:
 
 
 def define(
-    content: Any, name: str, source: str = "stream"
+    content: object, name: str, source: str = "stream"
 ) -> StreamDefinition | SupervisedDefinition:
     """Check a mapping with the keys of a stream file; `data` makes it a supervised one.
 
@@ -248,7 +248,7 @@ def define(
     )
 
 
-def _tasks(content: Any) -> tuple[dict[str, Any], ...]:
+def _tasks(content: object) -> tuple[dict[str, Any], ...]:
     """Environments as mappings with an `id` that exists."""
     items = list(content) if isinstance(content, list | tuple) else [content]
     if not items:
@@ -274,7 +274,7 @@ def _base(schedule: Schedule) -> Schedule:
     return base
 
 
-def _run(path: Path) -> Any:
+def _run(path: Path) -> object:
     found = run_file(path).get("stream")
     if not callable(found):
         raise InputError(f"{path}: has no function stream(); define one that returns a mapping")

@@ -1,8 +1,9 @@
 """Agents of others on our environments and through our wrappers, from which they really learn.
 
 One is examples/single_file_ppo.py, a whole PPO in the manner of CleanRL; the others are
-Stable-Baselines3's. Each learns CartPole in two worlds: ours on the device, and Gymnasium's on the
-host under `NonStationary`, where every 4,096 steps the pole's length changes between 0.5 and 1.
+Stable-Baselines3's. Each learns CartPole in two environments: ours on the device, and Gymnasium's
+on the host under `NonStationary`, where the pole's length changes between 0.5 and 1 every 4,096
+steps.
 """
 
 from functools import partial
@@ -43,10 +44,10 @@ def sb3_world(kind: str):
     return DummyVecEnv([lambda lane=lane: Monitor(changing(lane)) for lane in range(LANES)])
 
 
-WORLDS = ["device", "host"]
+KINDS = ["device", "host"]
 
 
-@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_loop_of_ones_own_runs(kind):
     envs = vector_world(kind)
     returns = train(envs, 3 * STEPS * LANES)
@@ -57,7 +58,7 @@ def test_a_loop_of_ones_own_runs(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_loop_of_ones_own_learns(kind):
     envs = vector_world(kind)
     returns = train(envs, 32_768)
@@ -77,7 +78,7 @@ def learns(agent, env, steps) -> tuple[float, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_sb3_ppo_learns(kind):
     env = sb3_world(kind)
     agent = PPO(
@@ -92,7 +93,7 @@ def test_sb3_ppo_learns(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_sb3_dqn_learns(kind):
     env = sb3_world(kind)
     agent = DQN(

@@ -58,17 +58,17 @@ def trained(kind, interventions):
     config, made = CONFIGS[kind], make_interventions(interventions)
     if kind == "classifier":
         name, steps = "digits-random-labels", config.steps_per_iteration
-        world = make_supervised(name, (0,), task_steps=2 * steps, steps_per_iteration=steps)
-        agent = Classifier(world, config, SPEC, made, (0,))
+        stream = make_supervised(name, (0,), task_steps=2 * steps, steps_per_iteration=steps)
+        agent = Classifier(stream, config, SPEC, made, (0,))
     else:
-        world = envs.make("CartPole-v1", 8)
-        agent = {"ppo": PPO, "dqn": DQN}[kind](world, config, SPEC, made, (0,))
+        stream = envs.make("CartPole-v1", 8)
+        agent = {"ppo": PPO, "dqn": DQN}[kind](stream, config, SPEC, made, (0,))
     before = [p.detach().clone() for p in agent.network.parameters()]
     for _ in range(2):
         if kind == "dqn":
-            agent.iterate(world)
+            agent.iterate(stream)
         else:
-            agent.learn(agent.collect(world))
+            agent.learn(agent.collect(stream))
     return agent, before
 
 

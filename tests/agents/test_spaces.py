@@ -126,8 +126,8 @@ def test_a_resumed_dqn_goes_on_bit_for_bit(kind, changes):
     other = make(DQN, other_env, **changes)
     other.load_state_dict(agent.state_dict())
     other_env.load_state_dict(env.state_dict())
-    for one, world in ((agent, env), (other, other_env)):
-        one.iterate(world)
+    for one, one_env in ((agent, env), (other, other_env)):
+        one.iterate(one_env)
     pairs = zip(agent.network.parameters(), other.network.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 

@@ -30,26 +30,26 @@ DQN_CONFIG = DQNConfig(
 CLASSIFIER_CONFIG = ClassifierConfig(batch_size=16, updates_per_iteration=4)
 
 
-def world_and_agent(kind, seeds, names=("none",), **options):
+def stream_and_agent(kind, seeds, names=("none",), **options):
     spec = NetworkSpec(**{**CONV, **options})
     interventions = make_interventions(names)
     if kind == "classifier":
-        world = make_supervised(
+        stream = make_supervised(
             "digits-random-labels", seeds, task_steps=640, steps_per_iteration=64
         )
-        return world, Classifier(world, CLASSIFIER_CONFIG, spec, interventions, seeds)
-    world = envs.make("MinAtar-Breakout", 8, members=len(seeds), seed=list(seeds))
+        return stream, Classifier(stream, CLASSIFIER_CONFIG, spec, interventions, seeds)
+    stream = envs.make("MinAtar-Breakout", 8, members=len(seeds), seed=list(seeds))
     if kind == "dqn":
-        return world, DQN(world, DQN_CONFIG, spec, interventions, seeds)
-    return world, PPO(world, PPO_CONFIG, spec, interventions, seeds)
+        return stream, DQN(stream, DQN_CONFIG, spec, interventions, seeds)
+    return stream, PPO(stream, PPO_CONFIG, spec, interventions, seeds)
 
 
-def iterate(world, agent, times=2):
+def iterate(stream, agent, times=2):
     for _ in range(times):
         if isinstance(agent, DQN):
-            metrics = agent.iterate(world)
+            metrics = agent.iterate(stream)
         else:
-            metrics = agent.learn(agent.collect(world))
+            metrics = agent.learn(agent.collect(stream))
     return metrics
 
 
@@ -65,15 +65,15 @@ def each_agent(name, values):
 
 @each_agent("shared", [False, True])
 def test_two_members_train_as_two_agents_do(kind, shared):
-    _, agent = together = world_and_agent(kind, (3, 8), shared=shared)
+    _, agent = together = stream_and_agent(kind, (3, 8), shared=shared)
     before = [p.detach().clone() for p in agent.network.parameters()]
     metrics = iterate(*together)
     assert agent.learner.updates > 0
     for old, new in zip(before, agent.network.parameters(), strict=True):
         assert not torch.equal(old, new)  # the torso, too, in every member
     for member, seed in enumerate((3, 8)):
-        world, alone = world_and_agent(kind, (seed,), shared=shared)
-        own = iterate(world, alone)
+        stream, alone = stream_and_agent(kind, (seed,), shared=shared)
+        own = iterate(stream, alone)
         for one, both in zip(alone.network.parameters(), agent.network.parameters(), strict=True):
             torch.testing.assert_close(one[0], both[member], rtol=1e-3, atol=1e-4)
         norm = "losses/gradient_norm/network"
@@ -84,16 +84,16 @@ def test_two_members_train_as_two_agents_do(kind, shared):
 
 @each_agent("names", [("redo:period=64,tau=0.5", "layer_norm"), ("adamo",)])
 def test_a_resumed_agent_goes_on_to_the_bit(kind, names):
-    world, agent = world_and_agent(kind, (3, 8), names, shared=True)
-    iterate(world, agent)
+    stream, agent = stream_and_agent(kind, (3, 8), names, shared=True)
+    iterate(stream, agent)
     file = io.BytesIO()
     torch.save(agent.state_dict(), file)
-    twin_world, spec = copy.deepcopy(world), NetworkSpec(**CONV, shared=True)
-    twin = type(agent)(twin_world, agent.config, spec, make_interventions(names), (3, 8))
+    twin_stream, spec = copy.deepcopy(stream), NetworkSpec(**CONV, shared=True)
+    twin = type(agent)(twin_stream, agent.config, spec, make_interventions(names), (3, 8))
     file.seek(0)
     twin.load_state_dict(torch.load(file, weights_only=False))
-    iterate(world, agent)
-    iterate(twin_world, twin)
+    iterate(stream, agent)
+    iterate(twin_stream, twin)
     assert len(twin.network.bodies) == 1
     for one, other in zip(agent.network.parameters(), twin.network.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -101,10 +101,10 @@ def test_a_resumed_agent_goes_on_to_the_bit(kind, names):
 
 @pytest.mark.parametrize("kind", ["ppo", "dqn"])
 def test_64_layers_train(kind):
-    world, agent = world_and_agent(
+    stream, agent = stream_and_agent(
         kind, (3,), torso="mlp", hidden=(16,) * 64, activation="groupsort", hidden_gain=None
     )
-    metrics = iterate(world, agent)
+    metrics = iterate(stream, agent)
     assert agent.learner.updates > 0
     assert agent.learner.alive.all()
     assert 0 < metrics["losses/gradient_norm/network"][0] < 100

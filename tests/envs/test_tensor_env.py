@@ -25,7 +25,7 @@ def actions(lanes, steps, seed=0, id=GAMES[0]):
     return torch.rand(steps, lanes, *space.shape, generator=generator) * 2 - 1
 
 
-def worlds(id, members):
+def member_options(id, members):
     """Options by which members differ: for all together, for each alone, and before they are."""
     if id in GAMES:
         orders = np.stack([np.random.default_rng(m).permutation(10) for m in range(members)])
@@ -70,7 +70,7 @@ def test_a_lane_does_not_depend_on_how_many_there_are(id):
 @pytest.mark.parametrize("id", IDS)
 def test_members_equal_separate_environments(id):
     sequence = actions(2 * 5, 60, id=id)
-    options, own, _ = worlds(id, 2)
+    options, own, _ = member_options(id, 2)
     together = run(make(id, 5, 2, seed=7, max_steps=40, **options), sequence)
     for member in range(2):
         alone = make(id, 5, seed=7 + member, max_steps=40, **own[member])
@@ -131,7 +131,7 @@ def test_seeds_are_taken_per_member():
 @pytest.mark.parametrize("id", IDS)
 def test_state_dict_resumes_bit_exactly_in_mid_episode(id):
     sequence = actions(2 * 16, 100, id=id)
-    options, _, before = worlds(id, 2)
+    options, _, before = member_options(id, 2)
     env = make(id, 16, 2, seed=1, max_steps=40, **options)
     env.reset()
     play(env, sequence[:53])

@@ -23,8 +23,8 @@ def build(**options):
         "optimizer_kwargs": {"eps": 1e-5, "fused": True},
     }
     options |= {"policy_kwargs": kwargs, "learning_rate": 3e-3, "seed": 3, "device": "cpu"}
-    world = SB3VecEnv(envs.make("Pendulum-v1", 4, max_steps=20))
-    return PPO("MlpPolicy", world, n_steps=16, batch_size=32, n_epochs=2, **options)
+    vec_env = SB3VecEnv(envs.make("Pendulum-v1", 4, max_steps=20))
+    return PPO("MlpPolicy", vec_env, n_steps=16, batch_size=32, n_epochs=2, **options)
 
 
 def test_without_interventions_the_agent_is_bit_for_bit_its_own():
@@ -57,12 +57,12 @@ def test_the_mirror_holds_the_policys_standard_deviations():
 
 
 def test_actions_reach_the_environment_clipped():
-    world = SB3VecEnv(envs.make("Pendulum-v1", 4, max_steps=20))
-    assert isinstance(world.action_space, Box)
+    vec_env = SB3VecEnv(envs.make("Pendulum-v1", 4, max_steps=20))
+    assert isinstance(vec_env.action_space, Box)
     given = []
-    step = world.step_async
-    world.step_async = lambda actions: (given.append(actions.copy()), step(actions))
-    agent = PPO("MlpPolicy", world, n_steps=16, batch_size=32, device="cpu", seed=0)
+    step = vec_env.step_async
+    vec_env.step_async = lambda actions: (given.append(actions.copy()), step(actions))
+    agent = PPO("MlpPolicy", vec_env, n_steps=16, batch_size=32, device="cpu", seed=0)
     agent.policy.log_std.data.fill_(1.5)
     agent.learn(64)
     assert max(abs(actions).max() for actions in given) == 2
