@@ -32,7 +32,7 @@ class AgentConfig(ABC):
     """
 
     limits: ClassVar[Mapping[str, str]] = {}
-    """Field to what its value must be, see `neoteny.core.options`."""
+    """Field to the condition on its value, see `neoteny.core.options`."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -287,7 +287,7 @@ def action_distribution(
     Args:
         space: of one action.
         log_std_init: initial log standard deviations of a Gaussian policy.
-        device: where actions are sampled.
+        device: of the actions.
 
     Raises:
         ValueError: For any other space, and discrete actions that do not count from 0.

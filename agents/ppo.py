@@ -47,7 +47,7 @@ class PPO(Agent):
             in closed form; else run the plain modules under autograd, which give the same numbers
             up to round-off.
         precision: Type of the matrix products' factors, float32 or bfloat16.
-        recorder: Makes what updates are recorded with, if they run the same operations every time;
+        recorder: Makes recorders of updates, if they run the same operations every time;
             `None` runs them one operation after the other.
         task_steps: Environment steps of a task, by which interventions are timed.
 

@@ -134,7 +134,7 @@ class ReplayBuffer:
         return torch.stack(picked, 1).flatten(1, 2)
 
     def reserve(self, truncations: int) -> None:
-        """Make room for so many final observations a lane; what is stored stays.
+        """Make room for so many final observations a lane; stored ones are kept.
 
         Args:
             truncations: Most that a lane can see while a step stays in the buffer.

@@ -1,4 +1,4 @@
-"""The memory of a device, and the refusal of what is larger."""
+"""The memory of a device, and the refusal of larger requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def memory(device: torch.device | str) -> int:
 
 
 def require_memory(what: str, needed: int, device: torch.device | str, options: str) -> None:
-    """Refuse what is larger than the memory.
+    """Refuse a request larger than the memory.
 
     Args:
         what: plural, as in "environments".

@@ -16,7 +16,7 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A run cannot go on, through no fault of its code or of what the user gave.
+    """A run cannot go on, through no fault of its code or of the user's input.
 
     The disk is full, the run's folder is gone, or no member has finite weights any more. The
     message is one whole line that says what is left and what to do; the command line prints it and

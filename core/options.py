@@ -77,7 +77,7 @@ def fit(
 
     Args:
         name: Of the option.
-        value: As given; of a `Text`, what it says.
+        value: As given; of a `Text`, its content.
         hint: The annotation.
         rule: The limit of a number, and of each one in a sequence; none is within all limits.
         label: How a refusal begins, see `check_fields`.
@@ -229,7 +229,7 @@ def _fit_float(value: Any) -> float:
 
 
 def _number(value: Any) -> int | float | None:
-    """A number, or None for what is none; too large an int is infinite."""
+    """A value as a number, or None if it is not one; too large an int is infinite."""
     if isinstance(value, Text):
         value = read_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):

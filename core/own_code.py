@@ -1,4 +1,4 @@
-"""Running what a user wrote: a Python file or a module, named in this very command."""
+"""Running a user's code: a Python file or a module, named in the command itself."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Take back at the end what is registered within, as tests do."""
+    """Undo at the end all registrations within, as tests do."""
     before = [(found, dict(found._things)) for found in REGISTRIES.values()]
     try:
         yield

@@ -36,7 +36,7 @@ def member_seeds(seed: int | Sequence[int | None] | None, members: int) -> tuple
 
 
 def positive(name: str, value: int) -> None:
-    """Refuses what is not an integer above 0."""
+    """Refuses values other than integers above 0."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
         raise InputError(f"{name} is {value!r}: it must be an integer above 0")
 
@@ -88,7 +88,7 @@ def check_actions(actions: Any, space: gymnasium.Space[Any]) -> None:
 
 
 def check_render_mode(mode: str | None) -> None:
-    """Refuses what is neither None nor "rgb_array"."""
+    """Refuses modes other than None and "rgb_array"."""
     if mode not in (None, "rgb_array"):
         raise InputError(f"render_mode is {mode!r}: use None or 'rgb_array'")
 

@@ -21,7 +21,7 @@ PARTS = {
 
 
 class CheckedSingle(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Casts what an environment returns where that is safe, and else says what is wrong with it.
+    """Casts the values that an environment returns where that is safe, else names their fault.
 
     Rewards become floats and flags bools, also from arrays of one element; observations of a Box
     take its dtype where no value changes, and its shape where only axes of length 1 differ. The

@@ -1,4 +1,4 @@
-"""The answer that a comparison gives: who keeps the ability to learn, in one sentence."""
+"""The answer of a comparison: the arms that keep the ability to learn, in one sentence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ confidence, lost less."""
 
 @dataclass(frozen=True)
 class Ability:
-    """An arm's ability to learn: its gain as a share of what networks gain that start afresh."""
+    """An arm's ability to learn: its gain as a share of the gain of fresh networks."""
 
     arm: str
     seeds: int
@@ -30,8 +30,8 @@ class Ability:
     last: Estimate
     """In the last third of the visits."""
     lost: Estimate
-    """Growth of what is missing to the fresh networks' gain, from the first visit to the mean of
-    the last third, as a share of their gain over all visits; paired by seed."""
+    """Growth of the gap to the fresh networks' gain, from the first visit to the mean of the
+    last third, as a share of their gain over all visits; paired by seed."""
 
     @property
     def verdict(self) -> str:
@@ -42,7 +42,7 @@ class Ability:
 
 
 def abilities(visits: pd.DataFrame) -> list[Ability]:
-    """The ability to learn of every arm that has fresh networks beside it.
+    """The ability to learn of every arm with fresh networks to compare with.
 
     Args:
         visits: the result of `neoteny.experiments.visits.visit_values`.

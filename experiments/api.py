@@ -32,11 +32,11 @@ __all__ = ["TrainedRun", "compare", "load", "results", "scores", "train"]
 C = TypeVar("C", bound=TrainConfig)
 
 TIDY = ("arm", "seed", "step", "task", "visit")
-"""Columns that say of what a recorded value is."""
+"""Columns that identify a recorded value."""
 
 
 class TrainedRun:
-    """A run that was trained: its records, and its agent as of its checkpoint.
+    """A trained run: its records, and its agent as of the last checkpoint.
 
     `train` and `load` make one.
 
@@ -60,7 +60,7 @@ class TrainedRun:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """Everything recorded so far, see `results`."""
+        """All records so far, in the columns of `results`."""
         return results(self.folder)
 
     @property
@@ -224,12 +224,12 @@ def compare(
 def load(
     folder: Path | str, *, plugin: str | Sequence[str] = (), trust: bool = False
 ) -> TrainedRun:
-    """Read a run back, without running code that only its files name.
+    """Read a stored run; code that only its files name is not run.
 
     Args:
         folder: The run's folder, which holds checkpoint.pt, or one of its seeds' folders.
         plugin: Python files or modules to run first.
-        trust: Run what the run's config.json names: its plugins, its module, its Python stream.
+        trust: Run the code that the run's config.json names: plugins, module, Python stream.
 
     Raises:
         InputError: If there is no such run, or it needs code that is not allowed.
@@ -240,7 +240,7 @@ def load(
 
 
 def results(folder: Path | str) -> pd.DataFrame:
-    """Everything that the runs in and below a folder recorded, a row for each value.
+    """Records of all runs in and below a folder, a row for each value.
 
     Args:
         folder: A run, a comparison, or a folder of them.
@@ -286,7 +286,7 @@ def scores(folder: Path | str) -> dict[str, NDArray[np.float64]]:
 
 
 def configure(kind: type[C], given: Mapping[str, Any]) -> C:
-    """A configuration from options by name, upon the defaults of the preset and agent.
+    """A configuration from options by name, over the defaults of the preset and agent.
 
     Args:
         kind: `RunConfig` or `CompareConfig`.

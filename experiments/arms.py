@@ -28,7 +28,7 @@ NEUTRAL = (
     "env_timeout",
     *("dense", "compile"),  # what `fast` was in files of earlier runs
 )
-"""Fields that leave what a run learns in its first steps as it is, but for round-off."""
+"""Fields without effect on the first steps of training, up to round-off."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Configuration of runs and comparisons: what the command line reads and `config.json` keeps."""
+"""Configuration of runs and comparisons, as the command line reads and `config.json` keeps it."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class RunConfig(TrainConfig):
     resume: Path | None = None
     """Continue the run in this folder from its checkpoint, with its configuration."""
     trust: bool = False
-    """Run what the resumed run's config.json names: its plugins, its module, its Python stream."""
+    """Run the code that the resumed run's config.json names: plugins, module, Python stream."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -178,7 +178,7 @@ class RunConfig(TrainConfig):
         spec.require_bounded()
 
     def make_interventions(self) -> list[Intervention]:
-        """New interventions, with the agent's defaults for what is not set."""
+        """New interventions, with the agent's defaults for unset fields."""
         return make_interventions(self.intervention, AGENTS[self.agent].family)
 
     @property
@@ -247,7 +247,7 @@ class CompareConfig(TrainConfig):
         return self.out or Path("results/runs") / f"{self.env.replace('/', '-')}-comparison"
 
     def arms(self) -> list[RunConfig]:
-        """One run for every combination of interventions and what they are crossed with."""
+        """One run for every combination of interventions and crossed fields."""
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
         network = self.network
         axes = [getattr(self, axis) or (getattr(network, name),) for name, axis in CROSSED.items()]
@@ -267,7 +267,7 @@ CROSSED = {
     "depth": "depths",
     "residual": "residuals",
 }
-"""Fields of a run to those of a comparison that list what its arms are crossed with."""
+"""Fields of a run to those of a comparison that list their values in the arms."""
 
 
 def arm_name(config: RunConfig) -> str:

@@ -68,7 +68,7 @@ class Lasting:
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered, or lose it."""
+        """Write the buffer, or discard it."""
         try:
             self._stream.flush()
         except (OSError, ValueError) as error:

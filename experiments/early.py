@@ -1,4 +1,4 @@
-"""The few options on which it depends which other options there are, and their defaults.
+"""The few options that decide which other options exist, and their defaults.
 
 tyro builds the parser from a type and its defaults before it sees an argument. But an agent brings
 options of its own, a preset and a resumed run bring defaults, and a plug-in can bring any of them;
@@ -30,7 +30,7 @@ class Early:
 
 
 def read_early(arguments: Sequence[str]) -> Early:
-    """Read them; whatever else there is, or is wrong, is left to the parser of all options."""
+    """Read these options; all others, and all errors, are left to the full parser."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("--agent", "--preset", "--resume", "--env", "--stream"):
         parser.add_argument(name, nargs="?")

@@ -80,7 +80,7 @@ class Appended:
                 left = left[self._file.write(left) :]
 
     def sync(self) -> None:
-        """Force what was written to the disk."""
+        """Flush the written data to the disk."""
         with storing(self.path):
             os.fsync(self._file.fileno())
 

@@ -42,7 +42,7 @@ LISTED: dict[str, Registry[Any]] = {
     "presets": PRESETS,
     "activations": ACTIVATIONS,
 }
-"""Plurals on the command line to what they list."""
+"""Plurals on the command line to the things that they list."""
 
 
 def print_listing(
@@ -77,7 +77,7 @@ def print_listing(
 
 
 def about(thing: object) -> str:
-    """The documentation of a class or function, or of what a thing is made of."""
+    """The documentation of a class or function, or of the type of a thing."""
     made_of = getattr(thing, "function", thing)
     made_of = made_of[0] if isinstance(made_of, tuple) else made_of
     own = isinstance(made_of, type) or callable(made_of)

@@ -37,7 +37,7 @@ UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 
 
 def iqm(scores: Array, axis: int | None = None) -> Array:
-    """Interquartile mean: the mean of what is left without the lowest and highest quarter.
+    """Interquartile mean: the mean without the lowest and highest quarter.
 
     Args:
         scores: scores of any shape.

@@ -218,7 +218,7 @@ def _seed(folder: Path, config: Mapping[str, Any]) -> int:
 
 
 def _describe(table: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """Add what the report needs to one member's rows."""
+    """Add the columns of the report to one member's rows."""
     frame = table.drop_duplicates("step", keep="last").sort_values("step", ignore_index=True)
     added: dict[str, Any] = {"arm": run.arm, "seed": run.seed}
     for column in ("task", "visit"):

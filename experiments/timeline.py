@@ -32,7 +32,7 @@ class TimelineConfig(TrainConfig):
     out: Path = Path("timeline.png")
     """File to draw to, ending in .png, .pdf or .svg."""
     trust: bool = False
-    """Run what the run's config.json names: its plugins, its module, its Python stream."""
+    """Run the code that the run's config.json names: plugins, module, Python stream."""
 
 
 def timeline(config: TimelineConfig, console: Console) -> None:

@@ -55,7 +55,7 @@ class WatchConfig:
     plugin: tuple[str, ...] = ()
     """Python files or modules to run first."""
     trust: bool = False
-    """Run what the run's config.json names: its plugins, its module, its Python stream."""
+    """Run the code that the run's config.json names: plugins, module, Python stream."""
     limits: ClassVar[Mapping[str, str]] = {"episodes": "from 1 to 1,000", "fps": "in (0, 100]"}
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 """Our activations that are modules with as many outputs as inputs."""
 
 _ARCHITECTURAL = frozenset({"scale_adamo"})
-"""Interventions that change what the network computes by other means than its spec."""
+"""Interventions that change the network's function by other means than its spec."""
 
 
 def bridged(intervention: Intervention) -> bool:

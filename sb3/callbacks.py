@@ -76,7 +76,7 @@ class AdamO(adamo.AdamO):
         """Say nothing: roles are still to come."""
 
     def split(self, groups: Sequence[dict[str, Any]]) -> None:
-        """Replace the one group by several, each with `positions` in it and what is its own."""
+        """Replace the one group by several, each with `positions` and settings of its own."""
         whole = self.param_groups[0]
         params = whole["params"]
         self.param_groups = [

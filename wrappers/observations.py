@@ -218,7 +218,7 @@ class ObservationOffset(_Seen, _Tabled):
         tasks: number of offsets; task t uses number t modulo `tasks`.
         std: spread of the offsets, in units of the observation.
         seed: >= 0; a sequence of M seeds gives each member its own offsets.
-        keep_first: leave task 0 where it is.
+        keep_first: leave task 0 unchanged.
 
     Raises:
         ValueError: `shape` is empty, `tasks` is not positive, or `std` is negative.

@@ -38,7 +38,7 @@ TASK_KEYS = ("id", "name", "options")
 
 @dataclass(frozen=True)
 class StreamDefinition:
-    """A stream before it is built: what a file says, checked.
+    """A stream before it is built: the checked content of a file.
 
     Args:
         name: of the stream.
@@ -155,7 +155,7 @@ class StreamDefinition:
         schedule: Schedule,
         context: StreamContext,
     ) -> Change:
-        """A change, with what the file left out taken from the environment and the schedule."""
+        """A change; fields absent from the file come from the environment and the schedule."""
         if isinstance(change, Change):
             return change
         action, seen = env.single_action_space, env.single_observation_space

@@ -140,7 +140,7 @@ def make_supervised(
 
 @dataclass(frozen=True)
 class SupervisedDefinition:
-    """A supervised stream before it is built: what a file says, checked.
+    """A supervised stream before it is built: the checked content of a file.
 
     Args:
         name: of the stream.

@@ -114,7 +114,7 @@ class MinAtar(TensorEnv):
 
     @abstractmethod
     def _layer_tables(self) -> list[NDArray[np.bool_]]:
-        """Per layer, what a row shows for each code: (codes, 10, native channels)."""
+        """Pixels of a row for each code, per layer: (codes, 10, native channels)."""
 
     @abstractmethod
     def _codes(self, state: State) -> list[Tensor]:

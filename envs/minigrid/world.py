@@ -110,7 +110,7 @@ class MiniGrid(TensorEnv):
         raise NotImplementedError
 
     def _tables(self) -> None:
-        """Builds what a step looks up: rules, poses, views and encodings."""
+        """Builds the tables of a step: rules, poses, views and encodings."""
         self._rules = self._table(self._game().reshape(-1), np.int32)
         near, following, view = self._geometry()
         self._near, self._next = self._table(near), self._table(following)
@@ -139,7 +139,7 @@ class MiniGrid(TensorEnv):
         return np.array(list(product(*choices)), np.int64)
 
     def _geometry(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Tables over the pose, and what it becomes.
+        """Tables over the pose, and its successors.
 
         Returns:
             The cell in front and the hand (poses, 2); the pose after staying, turning left or
@@ -275,7 +275,7 @@ class MiniGrid(TensorEnv):
         """Steps every lane, as `TensorEnv.step` does.
 
         Returns:
-            What `TensorEnv.step` returns, but a lane may be terminated and truncated at once, and
+            The values of `TensorEnv.step`, but a lane may be terminated and truncated at once, and
             info has `direction` (L,) and `mission` (L, words) of the returned observation.
         """
         obs, reward, terminated, truncated, info = super().step(actions)

@@ -21,7 +21,7 @@ class Activity:
     sigma: Tensor
     """(M, k) their singular values, descending."""
     units: Tensor
-    """(M, B, n) activations, without what a residual layer adds."""
+    """(M, B, n) activations, without the skip of a residual layer."""
 
 
 @dataclass(frozen=True)

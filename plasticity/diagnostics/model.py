@@ -72,7 +72,7 @@ def diagnose(
 
     Args:
         model: `Network`, or any module.
-        batch: what it is applied to, (B, ...); (M, B, ...) for `Network` and with `members`.
+        batch: inputs of the model, (B, ...); (M, B, ...) for `Network` and with `members`.
         groups: some of `GROUPS`.
         forward: applies the model to the batch, for instance
             `lambda agent, x: {"policy": agent.actor(x), "value": agent.critic(x)}`; `model(batch)`
@@ -158,7 +158,7 @@ def _first(function: ModelFunction, batch: Tensor, samples: int) -> Tensor:
 
 
 def _hidden(seen: Trace) -> dict[str, tuple[LayerTrace, Tensor, Tensor]]:
-    """Layers with an activation, their units and what they hand on, as samples (M, B, n)."""
+    """Layers with an activation, their units and their outputs, as samples (M, B, n)."""
     return {
         key: (
             layer,
@@ -249,7 +249,7 @@ def _measurable(outputs: Tensor | None, inputs: Tensor | None, members: bool) ->
 
 
 def _layer_jacobian(layer: LayerTrace) -> Tensor | None:
-    """Jacobian (M, B, out, in) of what a layer hands on; none without activation or if too big."""
+    """Jacobian (M, B, out, in) of a layer's output; none without activation or if too big."""
     if layer.units is None or not _measurable(layer.outputs, layer.inputs, layer.members):
         return None
     if layer.outputs is None or layer.inputs is None or layer.preactivations is None:

@@ -70,7 +70,7 @@ class LayerTrace:
     module: Any = None
     norm: MemberLayerNorm | None = None
     share: float | None = None
-    """Share of `units` in what a residual layer hands on."""
+    """Share of `units` in the output of a residual layer."""
 
     def samples(self, values: Tensor) -> Tensor:
         """Values of units as (M, samples, units); positions count as samples."""

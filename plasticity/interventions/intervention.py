@@ -99,8 +99,8 @@ class Intervention:
     """True if its hooks run the same operations on the same memory at every update, whatever the
     number of the update, so that a CUDA graph may replay them."""
     limits: ClassVar[Mapping[str, str]] = {}
-    """Field to what its value must be, see `neoteny.core.options`; a subclass adds to those of its
-    bases."""
+    """Field to the condition on its value, see `neoteny.core.options`; a subclass adds to those of
+    its bases."""
     exclusive: ClassVar[Sequence[tuple[str, str]]] = ()
     """Pairs of fields of which the first, if it is set, decides what else the second does: only one
     of them can be given."""
@@ -175,7 +175,7 @@ class Intervention:
         """Edit weights after the optimiser's step."""
 
     def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
-        """Drop what is stored about weights that were changed other than by a step.
+        """Discard state about weights that were changed other than by a step.
 
         Args:
             learner: owner of the network.

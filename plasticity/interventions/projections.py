@@ -42,7 +42,7 @@ class WeightClipping(Intervention):
     """Clip the heads, too, as the paper does."""
 
     def after_step(self, learner: Learner, obs: Observations) -> None:
-        """Clip in place, and count what was clipped."""
+        """Clip in place, and count the clipped entries."""
         layers = hidden_layers(learner.network)
         if self.heads:
             layers += [branch.head for branch in learner.network.branches.values()]

@@ -168,7 +168,7 @@ class ContinualBackprop(Intervention):
 
     @torch.no_grad()
     def after_step(self, learner: Learner, obs: Observations) -> None:
-        """Update utilities, and replace what the budget allows."""
+        """Update utilities, and replace as many units as the budget allows."""
         features = learner.network.features(first_samples(obs, self.samples))
         maturity, interval = learner.settings.updates(self.maturity), self.interval(learner)
         due = learner.updates > maturity and learner.updates % interval == 0
