@@ -87,7 +87,7 @@ class ShrinkPerturb(Timed):
 
 @dataclass
 class SoftShrinkPerturb(Timed):
-    """Shrink parameters in every update, at a half-life, and add noise of the initial distribution.
+    """Shrink parameters a little every period, and add noise of the initial distribution.
 
     Steps are `period` apart, each with the shrinkage and the noise of all updates since the last;
     as in the reference neither depends on the other. With the defaults the noise alone would come

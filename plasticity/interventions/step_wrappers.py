@@ -140,14 +140,14 @@ class UPGD(StepWrapper):
         largest = torch.stack([utility.flatten(1).amax(1) for utility in utilities]).amax(0)
         largest = largest.clamp_(min=_SMALLEST)
         lr = learner.optimizer.param_groups[0]["lr"]
-        noise = self._noise(learner, parameters)
+        noise = self._noise(parameters)
         for utility, parameter, old, draw in zip(utilities, parameters, before, noise, strict=True):
             scaled = utility / largest.view(-1, *[1] * (utility.dim() - 1))
             step = parameter - old - self.sigma * lr * draw
             gate = 2 * torch.sigmoid(-scaled)  # 2 (1 - w)
             parameter.copy_(old * (1 - rate) + gate * step)
 
-    def _noise(self, learner: Learner, parameters: list[Tensor]) -> list[Tensor]:
+    def _noise(self, parameters: list[Tensor]) -> list[Tensor]:
         """Standard normal numbers for every parameter."""
         self.state["draws"] += 1
         sizes = [parameter[0].numel() for parameter in parameters]
@@ -158,7 +158,7 @@ class UPGD(StepWrapper):
 
 @dataclass
 class Trac(StepWrapper):
-    """TRAC: a parameter-free scale of the distance from the initial weights.
+    """TRAC: scale the distance from the initial weights, tuned online without hyper-parameters.
 
     The optimiser's steps add up to a displacement D; the weights are reference + S D, where the
     scale S of each member follows from the products h of gradient and displacement. D is kept as it
