@@ -10,6 +10,7 @@ limits of numbers are in the class's `limits`, field to rule, such as "at least 
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import re
 import types
@@ -287,6 +288,8 @@ def _fit_sequence(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _fit_mapping(value: Any, kinds: tuple[Any, ...]) -> Any:
+    if isinstance(value, Text):
+        value = _read_mapping(value)
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise _Misfit("a mapping of names to values")
     return value
@@ -314,8 +317,19 @@ _GENERIC: dict[Any, Callable[[Any, tuple[Any, ...]], Any]] = {
 }
 
 
+def _read_mapping(text: str) -> Any:
+    """A mapping from JSON; another text as it is."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return str(text)
+    return found if isinstance(found, dict) else str(text)
+
+
 def read_text(text: str) -> Any:
-    """Read true, false, none, a number, a comma-separated list or else the text itself."""
+    """Read true, false, none, a number, a mapping in JSON, a list by commas, or else the text."""
+    if text.startswith("{"):
+        return _read_mapping(text)
     if "," in text:
         return tuple(read_text(part) for part in text.split(",") if part)
     if text.lower() in ("true", "false", "none"):

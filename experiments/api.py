@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import InputError
-from neoteny.core.names import hint
+from neoteny.core.options import fit
 from neoteny.experiments import cli
-from neoteny.experiments.config import CompareConfig, RunConfig, TrainConfig
+from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.console import PlainConsole
 from neoteny.experiments.evaluation import episode_returns
-from neoteny.experiments.network_options import NetworkOptions
-from neoteny.experiments.presets import preset_values
+from neoteny.experiments.options_by_name import configure, one_or_more
 from neoteny.experiments.runner import Runner
 from neoteny.experiments.runs import read_runs
 from neoteny.experiments.store import read_checkpoint
@@ -28,8 +27,6 @@ from neoteny.experiments.stored import Allowed, find_run, load_plugins
 from neoteny.experiments.visits import visit_values
 
 __all__ = ["TrainedRun", "compare", "load", "results", "scores", "train"]
-
-C = TypeVar("C", bound=TrainConfig)
 
 TIDY = ("arm", "seed", "step", "task", "visit")
 """Columns that identify a recorded value."""
@@ -107,7 +104,7 @@ class TrainedRun:
         agent, member = self.agent, self._member(seed)
         envs: Any = self._loaded.envs  # of agents that play
         shape = tuple(envs.single_observation_space.shape)
-        given = np.asarray(observation)
+        given = _numbers(observation)
         if given.shape[given.ndim - len(shape) :] != shape or given.ndim > len(shape) + 1:
             raise InputError(
                 f"observations have the shape {given.shape}: the agent takes {shape}, or (N, "
@@ -137,8 +134,7 @@ class TrainedRun:
             InputError: If the agent does not play, or the number is out of range.
         """
         runner = self._loaded
-        if episodes < 1:
-            raise InputError(f"episodes is {episodes!r}: it must be at least 1")
+        episodes = fit("episodes", episodes, int, "at least 1")
         config = dataclasses.replace(self.config, eval_episodes=episodes)
         step = max(runner.step - runner.per_iteration, 0)
         returns = episode_returns(config, runner.agent, step, runner.envs.schedule)
@@ -160,7 +156,7 @@ class TrainedRun:
 def train(
     env: str | None = None,
     *,
-    intervention: str | Sequence[str] = "none",
+    intervention: str | Sequence[str] | None = None,
     out: Path | str | None = None,
     progress: bool = False,
     **options: Any,
@@ -169,12 +165,14 @@ def train(
 
     Args:
         env: Stream or environment id; unset, the preset's.
-        intervention: One or several, composed left to right, as `"adamo:half_life=50000"`.
+        intervention: One or several, composed left to right, as `"adamo:half_life=50000"`; unset,
+            none.
         out: Folder of the run; unset, results/runs/<env>/<arm>.
         progress: Print progress and notices.
         **options: Any option of the command line by its name with underscores: of the run (`seeds`,
             `steps`, `preset`, `agent`, `plugin`, ...), its network (`hidden`, ...) or its agent
-            (`learning_rate`, ...). `env_option` may be a dictionary.
+            (`learning_rate`, ...). `env_option` may be a dictionary. With `resume` what is not
+            given is as the run in that folder was trained.
 
     Returns:
         The run.
@@ -183,8 +181,8 @@ def train(
         InputError: If an option is unknown or does not fit, or the folder holds a run.
         RunError: If the run could not go on; what it has is kept.
     """
-    given = _one_or_more(intervention)
-    config = configure(RunConfig, {"env": env, "intervention": given, "out": out, **options})
+    given = {"env": env, "intervention": intervention, "out": out, **options}
+    config = configure(RunConfig, given)
     cli.run(config, _console(progress))
     return TrainedRun(config.folder, config)
 
@@ -216,13 +214,13 @@ def compare(
         InputError: If an option is unknown or does not fit.
         RunError: If an arm could not go on.
     """
-    arms = _one_or_more(interventions)
-    config = configure(CompareConfig, {"env": env, "interventions": arms, "out": out, **options})
+    given = {"env": env, "interventions": interventions, "out": out, **options}
+    config = configure(CompareConfig, given)
     return cli.compare(config, _console(progress))
 
 
 def load(
-    folder: Path | str, *, plugin: str | Sequence[str] = (), trust: bool = False
+    folder: Path | str, *, plugin: Path | str | Sequence[Path | str] = (), trust: bool = False
 ) -> TrainedRun:
     """Read a stored run; code that only its files name is not run.
 
@@ -234,7 +232,7 @@ def load(
     Raises:
         InputError: If there is no such run, or it needs code that is not allowed.
     """
-    plugins = _one_or_more(plugin)
+    plugins = one_or_more("plugin", plugin)
     load_plugins(plugins)
     return TrainedRun(*find_run(Path(folder), Allowed(everything=trust, plugins=tuple(plugins))))
 
@@ -285,48 +283,19 @@ def scores(folder: Path | str) -> dict[str, NDArray[np.float64]]:
     return found
 
 
-def configure(kind: type[C], given: Mapping[str, Any]) -> C:
-    """A configuration from options by name, over the defaults of the preset and agent.
-
-    Args:
-        kind: `RunConfig` or `CompareConfig`.
-        given: Options by name; those of the network and the agent stand beside the others. None
-            stands for an option that is not given.
+def _numbers(observation: Any) -> NDArray[Any]:
+    """Observations as an array of numbers.
 
     Raises:
-        InputError: If one is unknown or does not fit.
+        InputError: If they are none.
     """
-    options = {name: value for name, value in given.items() if value is not None}
-    options["plugin"] = tuple(_one_or_more(options.get("plugin", ())))
-    load_plugins(options["plugin"])
-    if isinstance(options.get("env_option"), Mapping):
-        pairs = options["env_option"].items()
-        options["env_option"] = tuple(f"{name}={value}" for name, value in pairs)
-    agent = options.get("agent")
-    values = preset_values(options.get("preset") or AGENTS.find(agent or "ppo").preset, agent)
-    nested = {"network": values.pop("network", NetworkOptions()), "hyper": values.pop("hyper")}
-    parts: dict[str, dict[str, Any]] = {name: {} for name in nested}
-    known = [field.name for field in dataclasses.fields(kind)]
-    for name, value in options.items():
-        owner = next((part for part, base in nested.items() if name in _names(base)), None)
-        if owner is not None:
-            parts[owner][name] = value
-        elif name in known:
-            values[name] = value
-        else:
-            every = [*known, *_names(nested["network"]), *_names(nested["hyper"])]
-            raise InputError(f"option {name!r} is unknown: {hint(name, every)}")
-    for part, base in nested.items():
-        values.setdefault(part, dataclasses.replace(base, **parts[part]))
-    return kind(**values)
-
-
-def _names(part: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(part)]
-
-
-def _one_or_more(texts: str | Iterable[str]) -> list[str]:
-    return [texts] if isinstance(texts, str) else list(texts)
+    try:
+        given = np.asarray(observation)
+    except ValueError as error:
+        raise InputError(f"observations are no array ({error}): give rows of one length") from None
+    if given.dtype.kind not in "biuf":
+        raise InputError(f"observations are of the type {given.dtype}: give numbers")
+    return given
 
 
 def _console(progress: bool) -> PlainConsole:

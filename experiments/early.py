@@ -15,7 +15,7 @@ from pathlib import Path
 from neoteny.experiments.stored import Allowed
 from neoteny.plasticity.interventions import file_of
 
-__all__ = ["Early", "read_early"]
+__all__ = ["Early", "files_named", "read_early"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ def read_early(arguments: Sequence[str]) -> Early:
         parser.add_argument(name, nargs="*", default=[], action="extend")
     parser.add_argument("--trust", action="store_true")
     found = parser.parse_known_args(list(arguments))[0]
-    texts = [part for text in found.intervention + found.interventions for part in text.split("+")]
-    files = [file for text in texts if (file := file_of(text)) is not None]
+    files = files_named(found.intervention + found.interventions)
     return Early(
         found.agent,
         found.preset,
@@ -51,3 +50,9 @@ def read_early(arguments: Sequence[str]) -> Early:
             found.env,
         ),
     )
+
+
+def files_named(interventions: Sequence[str]) -> list[str]:
+    """The files of interventions given as FILE.py:Class, alone or joined by +."""
+    parts = [part for text in interventions for part in str(text).split("+")]
+    return [file for part in parts if (file := file_of(part)) is not None]

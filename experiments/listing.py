@@ -61,9 +61,9 @@ def print_listing(
     """
     things = LISTED[what]
     if name is not None:
-        thing = things.find(name)
-        known = catalogue.intervention(name) if what == "interventions" else Text(about(thing))
-        console.print(known)
+        things.find(name)
+        known = catalogue.intervention if what == "interventions" else partial(_about, things)
+        console.print(known(name))
         return
     if what == "interventions" and markdown:
         table = catalogue.interventions()
@@ -76,12 +76,17 @@ def print_listing(
         console.print(table)
 
 
-def about(thing: object) -> str:
-    """The documentation of a class or function, or of the type of a thing."""
+def _about(things: Registry[Any], name: str) -> Text:
+    """The documentation of a class or function, else a thing's line and its values."""
+    thing = things[name]
     made_of = getattr(thing, "function", thing)
     made_of = made_of[0] if isinstance(made_of, tuple) else made_of
-    own = isinstance(made_of, type) or callable(made_of)
-    return (inspect.getdoc(made_of) or "" if own else "") or str(thing)
+    if (isinstance(made_of, type) or callable(made_of)) and (text := inspect.getdoc(made_of)):
+        return Text(text)
+    if is_dataclass(thing) and not isinstance(thing, type):
+        thing = {key: value for key, value in vars(thing).items() if not callable(value)}
+    shown = thing if isinstance(thing, Mapping) else {}
+    return Text("\n".join([things.line(name), "", *_differences(shown)]))
 
 
 def _names(things: Registry[Any], what: str) -> Table:

@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import Tensor
 
 from neoteny.agents.agent import AGENTS
-from neoteny.core.errors import FrozenError
+from neoteny.core.errors import FrozenError, InputError
 from neoteny.core.registry import load_entry_points
 from neoteny.core.text import visible
 from neoteny.experiments.config import RunConfig
@@ -132,7 +132,12 @@ class Runner:
             if state is not None:
                 self.load(state)
             self._require_alive()
-            if self.iteration >= self.iterations:
+            if self.iteration > self.iterations:
+                raise InputError(
+                    f"steps is {self.config.steps:,}, but the run in {self.config.folder} has "
+                    f"{self.step:,} already: give as many or more"
+                )
+            if self.iteration == self.iterations:
                 self.console.print(f"{self.config.arm}: all {self.total:,} steps are done")
                 return
             self._announce()

@@ -34,6 +34,9 @@ from neoteny.core.options import Text, allows, check_fields, fit, limits_of, rea
         (np.arange(2), tuple[int, ...], (0, 1)),
         ("x", Path, Path("x")),
         (Text("0.1,yes"), Any, (0.1, "yes")),
+        (Text("SG,"), Any, ("SG",)),
+        (Text('{"a": 1, "b": 2.5}'), Any, {"a": 1, "b": 2.5}),
+        (Text('{"a": 1, "b": 2.5}'), Mapping[str, Any] | None, {"a": 1, "b": 2.5}),
     ],
 )
 def test_values_that_fit(value, kind, expected):
@@ -61,6 +64,9 @@ def test_values_that_fit(value, kind, expected):
         ([1, [2]], tuple[int, ...], "it must be a whole number"),
         ([1], tuple[int, int], "it must be 2 values"),
         ([1], Mapping[str, Any], "a mapping of names to values"),
+        (Text("[1]"), Mapping[str, Any], "a mapping of names to values"),
+        (Text("{a: 1}"), Mapping[str, Any], "a mapping of names to values"),
+        (Text('{"a":' * 9999), Mapping[str, Any], "a mapping of names to values"),
         ("abc\ndef" * 50, int, r"x is 'abc\\ndef"),
         (3, dict, "x is 3: it must be a dict"),
     ],

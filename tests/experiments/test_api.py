@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -12,6 +13,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 import neoteny
 from neoteny.core.errors import InputError
+from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.options_by_name import configure
+from neoteny.experiments.run_streams import make_run_stream
 from neoteny.experiments.runs import read_runs
 from neoteny.experiments.summary import summary
 
@@ -171,6 +175,10 @@ def test_agents_of_every_kind_predict(agent, env, tmp_path):
         ({"seeds": 0}, "seeds is 0"),
         ({"preset": "cpus"}, "preset 'cpus' is unknown: did you mean 'cpu'?"),
         ({"plugin": "absent.py"}, "absent.py"),
+        ({"plugin": Path("absent.py")}, "absent.py"),
+        ({"intervention": object}, "intervention is <class 'object'>: give a text or several"),
+        ({"intervention": [3]}, r"intervention is \(3,\): it must be a text"),
+        ({"resume": "absent"}, "absent"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(options, message, tmp_path):
@@ -180,13 +188,60 @@ def test_what_does_not_fit_is_refused_in_one_line(options, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_options_of_the_environment_are_values_of_python():
+    options = {"games": ["Asterix", "Breakout"], "max_steps": None}
+    found = configure(RunConfig, {"env": "minatar-continual", "env_option": options})
+    stream = make_run_stream(found)
+    assert sorted(set(stream.task_names)) == ["Asterix", "Breakout"]
+    options = {"parameters": {"gravity": 3.0}}
+    found = configure(RunConfig, {"env": "CartPole-v1", "env_option": options})
+    assert (make_run_stream(found).unwrapped.parameters["gravity"] == 3.0).all()
+
+
+def test_a_file_named_by_an_intervention_is_run(tmp_path, own_names):
+    path = tmp_path / "own_method.py"
+    path.write_text(
+        "from dataclasses import dataclass\n"
+        "from neoteny.plasticity.interventions import Intervention\n"
+        "@dataclass\n"
+        "class Own(Intervention):\n"
+        "    name = 'own_method'\n"
+        "    factor: float = 0.5\n"
+        "    def after_step(self, learner, obs):\n"
+        "        self.state['activity'] += 1\n"
+    )
+    text = f"layer_norm+{path}:Own:factor=0.25"
+    found = configure(CompareConfig, {"env": "CartPole-v1", "interventions": text}).arms()[0]
+    assert found.intervention == ("layer_norm", "own_method:factor=0.25")
+    assert found.plugin == (str(path),)
+
+
+def test_a_run_goes_on_as_it_was_trained_as_on_the_command_line(tmp_path):
+    options = {"intervention": "adamo", "seeds": 2, "learning_rate": 3e-3, **TINY}
+    whole = neoteny.train("CartPole-v1", out=tmp_path / "whole", **(options | {"steps": 2048}))
+    neoteny.train("CartPole-v1", out=tmp_path / "parts", **options)
+    parts = neoteny.train(resume=tmp_path / "parts", steps=2048)
+    assert (parts.folder, parts.config.arm) == (tmp_path / "parts", whole.config.arm)
+    for ours, theirs in zip(
+        parts.agent.network.parameters(), whole.agent.network.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    with pytest.raises(InputError, match=r"steps is 1,024, but the run in .* has 2,048 already"):
+        neoteny.train(resume=tmp_path / "parts", steps=1024)
+
+
 def test_what_a_run_cannot_give_is_refused_in_one_line(run, tmp_path):
     with pytest.raises(InputError, match=r"shape \(3,\): the agent takes \(4,\)"):
         run.predict(np.zeros(3))
     with pytest.raises(InputError, match=r"seed is 7: the run has the seeds \[0, 1\]"):
         run.predict(np.zeros(4), seed=7)
-    with pytest.raises(InputError, match="episodes is 0"):
-        run.evaluate(0)
+    with pytest.raises(InputError, match="observations are no array"):
+        run.predict([[1, 2], [3]])
+    with pytest.raises(InputError, match="observations are of the type <U1: give numbers"):
+        run.predict(["a", "b", "c", "d"])
+    for episodes in (0, 2.5, "3"):
+        with pytest.raises(InputError, match="episodes is"):
+            run.evaluate(episodes)
     with pytest.raises(InputError, match=r"holds no checkpoint\.pt"):
         neoteny.load(tmp_path)
     options = {"agent": "classifier", "steps": 2048, "task_steps": 1024}

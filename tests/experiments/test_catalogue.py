@@ -42,6 +42,8 @@ def test_everything_is_listed_with_one_line(what):
         ("diagnostics", "sigma_min", "Smallest singular value of the weights."),
         ("changes", "RewardScale", "factors: one a task, taken in turn."),
         ("activations", "crelu", "Source: Shang et al."),
+        ("activations", "relu", "max(x, 0).\n\nfan=1\ngain=1.41421"),
+        ("presets", "paper", "The paper's protocol.\n\ntask_steps=15000000\ndiagnose_every=2\n"),
         ("streams", "cartpole-permute", "Stresses"),
         ("envs", "neoteny/CartPole-v1", "CartPole"),
     ],

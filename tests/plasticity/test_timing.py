@@ -110,6 +110,7 @@ def test_what_does_not_act_is_named():
     assert reason("redo:period=0.5tasks") == ""
     assert "more than 40 tasks" in reason("adamw:weight_decay=1e-3")
     assert "more than 40 tasks" in reason("adamo:isometry=0")
+    assert reason("none", dataclasses.replace(ppo, task_steps=10)) == ""  # of a task of no update
     assert reason("adamo:half_life=39tasks") == ""  # a weak pull is no fault
     assert "26 tasks" in reason("redo:period=1000000", preset_settings("classifier", "supervised"))
     assert how_often(parse_intervention("redo:period=0.05tasks"), ppo) == "15.5 times a task"

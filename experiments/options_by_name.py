@@ -1,0 +1,108 @@
+"""Configurations from options by name, as functions take them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from neoteny.agents.agent import AGENTS
+from neoteny.core.errors import InputError
+from neoteny.core.names import hint
+from neoteny.core.options import show
+from neoteny.experiments.cli import resume_defaults
+from neoteny.experiments.config import RunConfig, TrainConfig
+from neoteny.experiments.early import Early, files_named
+from neoteny.experiments.network_options import NetworkOptions
+from neoteny.experiments.presets import preset_values
+from neoteny.experiments.stored import Allowed, load_plugins
+
+__all__ = ["configure", "one_or_more"]
+
+C = TypeVar("C", bound=TrainConfig)
+
+
+def configure(kind: type[C], given: Mapping[str, Any]) -> C:
+    """A configuration from options by name, over the defaults of the preset and agent.
+
+    Args:
+        kind: `RunConfig` or `CompareConfig`.
+        given: Options by name; those of the network and the agent stand beside the others. None
+            stands for an option that is not given.
+
+    Raises:
+        InputError: If one is unknown or does not fit.
+    """
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in ("intervention", "interventions", "plugin"):
+        if name in options:
+            options[name] = tuple(one_or_more(name, options[name]))
+    texts = options.get("intervention", options.get("interventions", ()))
+    plugins = tuple(dict.fromkeys([*options.get("plugin", ()), *files_named(texts)]))
+    load_plugins(plugins)
+    if isinstance(options.get("env_option"), Mapping):
+        pairs = options["env_option"].items()
+        options["env_option"] = tuple(f"{name}={_as_typed(value)}" for name, value in pairs)
+    values = _defaults(options, plugins)
+    nested = {"network": values.pop("network", NetworkOptions()), "hyper": values.pop("hyper")}
+    parts: dict[str, dict[str, Any]] = {name: {} for name in nested}
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name, value in options.items():
+        owner = next((part for part, base in nested.items() if name in _names(base)), None)
+        if owner is not None:
+            parts[owner][name] = value
+        elif name in known:
+            values[name] = value
+        else:
+            every = [*known, *_names(nested["network"]), *_names(nested["hyper"])]
+            raise InputError(f"option {name!r} is unknown: {hint(name, every)}")
+    for part, base in nested.items():
+        values.setdefault(part, dataclasses.replace(base, **parts[part]))
+    return kind(**values)
+
+
+def _names(part: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(part)]
+
+
+def _defaults(options: dict[str, Any], plugins: tuple[str, ...]) -> dict[str, Any]:
+    """Values of a configuration that hold where no option is given.
+
+    Those of the run that goes on, whose folder is then the `out` of the options; else those of the
+    preset and agent.
+    """
+    agent = options.get("agent")
+    if "resume" not in options:
+        return preset_values(options.get("preset") or AGENTS.find(agent or "ppo").preset, agent)
+    folder = Path(options["resume"])
+    allowed = Allowed(bool(options.get("trust")), plugins)
+    stored = resume_defaults(Early(agent, None, folder, allowed))
+    options.setdefault("out", folder)
+    return {field.name: getattr(stored, field.name) for field in dataclasses.fields(RunConfig)}
+
+
+def _as_typed(value: Any) -> str:
+    """An option's value as the command line has it: a list with commas, a mapping as JSON."""
+    if isinstance(value, Mapping):
+        return json.dumps(value)
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) + ("," if len(value) == 1 else "")
+    return str(value)
+
+
+def one_or_more(name: str, texts: Any) -> list[str]:
+    """One text, or several, as a list.
+
+    Raises:
+        InputError: If it is neither, as a class or an object.
+    """
+    if isinstance(texts, str | Path):
+        return [str(texts)]
+    if not isinstance(texts, Iterable) or isinstance(texts, type):
+        raise InputError(
+            f"{name} is {show(texts)}: give a text or several, as 'adamo:isometry=0.1', of a class "
+            "the name that it is registered by"
+        )
+    return [str(text) if isinstance(text, Path) else text for text in texts]
