@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.diagnostics.functional import Forward, ModelFunction, in_mode
 from neoteny.plasticity.networks import Network
+from neoteny.plasticity.probe_tasks import Task, make_tasks, task_loss
 
-__all__ = ["fresh_twin", "probe", "smooth_targets"]
+__all__ = ["Training", "fresh_twin", "probe"]
 
 State = dict[str, Tensor]
 
@@ -27,16 +26,6 @@ EPSILON = 1e-8
 
 LEARNT = 0.01
 """Share of the first loss below which a task counts as learnt: ratios of less say nothing."""
-
-
-@dataclass(frozen=True)
-class _Task:
-    """Targets of one branch, for all repeats."""
-
-    targets: Tensor
-    """(M, repeats, B, k) numbers, or (M, repeats, B) labels."""
-    relative: bool
-    """True if outputs count as differences from the clone's at the start."""
 
 
 def probe(
@@ -104,9 +93,9 @@ def probe(
         given = {branch: value.unsqueeze(0) for branch, value in given.items()}
     twins = _twins(model, fresh, repeats, seed)
     with in_mode(model, training):
-        clones = _Training(function, inputs, twins, lr)
+        clones = Training(function, inputs, twins, lr)
         report: dict[str, Tensor] = {}
-        for what, tasks in _tasks(clones.start, inputs, given, seed).items():
+        for what, tasks in make_tasks(clones.start, inputs, given, seed).items():
             for branch, losses in clones.learn(tasks, steps).items():
                 key = f"plasticity/{branch}/network/probe_{what}"
                 report |= {f"{key}_{name}": value for name, value in _figures(losses).items()}
@@ -157,39 +146,6 @@ def fresh_twin(model: nn.Module, seed: int) -> nn.Module:
     return twin
 
 
-def smooth_targets(
-    inputs: Tensor, outputs: int, generator: torch.Generator, waves: int = 16
-) -> Tensor:
-    """Random smooth functions of the inputs: sums of cosines of random directions.
-
-    Inputs are centred and scaled to unit mean square first, directions are normal, so that a
-    function changes over about the distance between two inputs.
-
-    Args:
-        inputs: (B, ...).
-        outputs: number k of functions.
-        generator: on the CPU.
-        waves: cosines of each function.
-
-    Returns:
-        (B, k) of mean 0 and variance 1 over the batch.
-
-    Source: Rahimi and Recht, "Random features for large-scale kernel machines" (2007).
-    """
-    x = inputs.flatten(1).to(torch.get_default_dtype())
-    x = x - x.mean(0)
-    x = x / x.norm(dim=1).square().mean().sqrt().clamp(min=torch.finfo(x.dtype).tiny)
-    draws = (
-        torch.randn(x.shape[1], waves * outputs, generator=generator),
-        torch.rand(waves * outputs, generator=generator) * 2 * torch.pi,
-        torch.randn(waves, outputs, generator=generator),
-    )
-    directions, phases, weights = (draw.to(x) for draw in draws)
-    found = (torch.cos(x @ directions + phases).view(len(x), waves, outputs) * weights).sum(1)
-    found = found - found.mean(0)
-    return found / found.square().mean(0).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
-
-
 def _twins(
     model: nn.Module, fresh: Callable[[], nn.Module] | None, repeats: int, seed: int
 ) -> list[nn.Module]:
@@ -204,52 +160,11 @@ def _twins(
     return twins
 
 
-def _tasks(
-    outputs: Mapping[str, Tensor],
-    inputs: Tensor,
-    given: Mapping[str, Tensor],
-    seed: int,
-) -> dict[str, dict[str, _Task]]:
-    """Tasks by name and branch; each member and repeat has random targets of its own.
-
-    Args:
-        outputs: (M, 2 * repeats, B, k) of all clones by branch.
-        inputs: (M, B, ...).
-        given: targets (M, B, ...) by branch.
-        seed: of the targets.
-    """
-    unknown = [branch for branch in given if branch not in outputs]
-    if unknown:
-        raise InputError(f"targets are for {', '.join(unknown)}: branches are {', '.join(outputs)}")
-    generators = [torch.Generator().manual_seed(seed * 1009 + m) for m in range(len(inputs))]
-    tasks: dict[str, dict[str, _Task]] = {"labels": {}, "smooth": {}}
-    for branch, example in outputs.items():
-        members, clones, count, k = example.shape
-        repeats = clones // 2
-        labels = torch.stack(
-            [torch.randint(0, max(k, 2), (repeats, count), generator=g) for g in generators]
-        ).to(example.device)
-        signs = (2 * labels - 1).unsqueeze(-1).to(example.dtype)
-        tasks["labels"][branch] = _Task(labels if k > 1 else signs, relative=True)
-        smooth = [
-            smooth_targets(x, k * repeats, g).view(count, repeats, k).transpose(0, 1)
-            for x, g in zip(inputs, generators, strict=True)
-        ]
-        tasks["smooth"][branch] = _Task(torch.stack(smooth).to(example.dtype), relative=True)
-        if branch in given:
-            own = given[branch]
-            if own.is_floating_point():
-                own = own.reshape(members, count, k).to(example.dtype)
-            own = own.unsqueeze(1).expand(members, repeats, *own.shape[1:])
-            tasks.setdefault("given", {})[branch] = _Task(own, relative=False)
-    return tasks
-
-
 def _stacked(states: list[State], axis: int) -> State:
     return {name: torch.stack([state[name] for state in states], axis) for name in states[0]}
 
 
-class _Training:
+class Training:
     """Clones of a model and of its fresh twins, (M * 2 * repeats, ...), that learn side by side."""
 
     def __init__(
@@ -281,7 +196,7 @@ class _Training:
         """Outputs (B, k) of one clone."""
         return self.function(parameters | constants, x)
 
-    def learn(self, tasks: Mapping[str, _Task], steps: int) -> dict[str, Tensor]:
+    def learn(self, tasks: Mapping[str, Task], steps: int) -> dict[str, Tensor]:
         """Train from the start; the clones stay as they are.
 
         Args:
@@ -304,7 +219,7 @@ class _Training:
             parameters: State, constants: State, x: Tensor, targets: State, offsets: State
         ) -> tuple[Tensor, State]:
             outputs = self._outputs(parameters, constants, x)
-            each = {b: _loss(outputs[b] - offsets[b], targets[b]) for b in targets}
+            each = {b: task_loss(outputs[b] - offsets[b], targets[b]) for b in targets}
             return torch.stack(list(each.values())).sum(), each
 
         gradients = vmap(grad_and_value(loss, has_aux=True))
@@ -319,13 +234,6 @@ class _Training:
             if step < steps:
                 parameters = adam.step(parameters, found)
         return {branch: torch.stack(values) for branch, values in curve.items()}
-
-
-def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean loss of outputs (B, k): cross-entropy to labels (B,), squared error to numbers."""
-    if targets.is_floating_point():
-        return (outputs - targets).square().mean()
-    return F.cross_entropy(outputs, targets)
 
 
 class _Adam:

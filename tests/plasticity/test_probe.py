@@ -11,7 +11,8 @@ from torch import nn
 from neoteny.plasticity import probe
 from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
-from neoteny.plasticity.probe import fresh_twin, smooth_targets
+from neoteny.plasticity.probe import Training, fresh_twin
+from neoteny.plasticity.probe_tasks import make_tasks, smooth_targets
 
 HEADS = {"policy": HeadSpec(3, 0.01), "value": HeadSpec(1)}
 
@@ -97,11 +98,10 @@ def test_random_tasks_begin_at_the_same_loss_whatever_the_network_says():
     for key, value in report.items():
         assert value.item() == (0 if key.endswith("noise") else 1), key
     from neoteny.plasticity.diagnostics.functional import ModelFunction
-    from neoteny.plasticity.probe import _tasks, _Training
 
     inputs = random(1, 20, 5)
-    clones = _Training(ModelFunction(net), inputs, [twin, twin], 0.0)
-    tasks = _tasks(clones.start, inputs, {}, 0)
+    clones = Training(ModelFunction(net), inputs, [twin, twin], 0.0)
+    tasks = make_tasks(clones.start, inputs, {}, 0)
     labels, smooth = (clones.learn(tasks[what], 1)["model"] for what in ("labels", "smooth"))
     torch.testing.assert_close(labels, torch.full((2, 1, 4), math.log(2)))
     torch.testing.assert_close(smooth, torch.ones(2, 1, 4))
