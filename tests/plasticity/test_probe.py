@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from neoteny.plasticity import probe
+from neoteny.plasticity.diagnostics.functional import ModelFunction
 from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.probe import Training, fresh_twin
@@ -97,8 +98,6 @@ def test_random_tasks_begin_at_the_same_loss_whatever_the_network_says():
     report = probe(net, random(20, 5), fresh=lambda: twin, steps=1, lr=0.0, repeats=2)
     for key, value in report.items():
         assert value.item() == (0 if key.endswith("noise") else 1), key
-    from neoteny.plasticity.diagnostics.functional import ModelFunction
-
     inputs = random(1, 20, 5)
     clones = Training(ModelFunction(net), inputs, [twin, twin], 0.0)
     tasks = make_tasks(clones.start, inputs, {}, 0)
