@@ -1,7 +1,7 @@
 """The named streams of MinAtar games, MiniGrid worlds and classic control."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -121,7 +121,7 @@ def minatar_five(
     games: str | Sequence[str] = FIVE,
     cycles: int = 20,
     max_steps: int | None = None,
-    **options: Any,
+    **options: object,
 ) -> TaskSwitch:
     """All five MinAtar games in random order, each as it is.
 
@@ -155,7 +155,7 @@ def minatar_permute(
     tasks: int = 20,
     over: Axis = "channels",
     on_switch: OnSwitch = "reset",
-    **options: Any,
+    **options: object,
 ) -> NonStationaryVector:
     """One MinAtar game whose observation is shuffled anew at each switch.
 
@@ -176,7 +176,7 @@ def minatar_reward_flip(
     *,
     game: str = "Breakout",
     on_switch: OnSwitch = "reset",
-    **options: Any,
+    **options: object,
 ) -> NonStationaryVector:
     """One MinAtar game whose reward changes sign at each switch.
 
@@ -198,7 +198,7 @@ def minigrid_doors(
     *,
     worlds: str | Sequence[str] = DOORS,
     encoding: Literal["image", "onehot"] = "onehot",
-    **options: Any,
+    **options: object,
 ) -> TaskSwitch:
     """Five MiniGrid worlds about doors, from opening one to keys, rooms and an order.
 
@@ -226,7 +226,7 @@ def minigrid_goal_flip(
     world: str = "GoToDoor-5x5",
     tasks: int = 2,
     on_switch: OnSwitch = "reset",
-    **options: Any,
+    **options: object,
 ) -> NonStationaryVector:
     """A MiniGrid world whose instruction means another goal after each switch.
 
@@ -254,7 +254,7 @@ def cartpole_drift(
     values: float | Sequence[float] = (0.5, 3.0),
     course: Literal["sinusoidal", "linear"] = "sinusoidal",
     on_switch: OnSwitch = "reset",
-    **options: Any,
+    **options: object,
 ) -> NonStationaryVector:
     """CartPole whose pole slowly grows to six times its length and shrinks again.
 
@@ -271,7 +271,7 @@ def cartpole_drift(
 
 @STREAMS.register("cartpole-permute")
 def cartpole_permute(
-    context: StreamContext, *, tasks: int = 20, on_switch: OnSwitch = "reset", **options: Any
+    context: StreamContext, *, tasks: int = 20, on_switch: OnSwitch = "reset", **options: object
 ) -> NonStationaryVector:
     """CartPole whose four observations change places at each switch.
 

@@ -60,13 +60,13 @@ class StreamDefinition:
     changes: tuple[Change | Mapping[str, Any], ...] = ()
     on_switch: OnSwitch = "reset"
     task_names: tuple[str, ...] = ()
-    options: Mapping[str, Any] | None = None
+    options: Mapping[str, object] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The definition in JSON types."""
         return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
 
-    def build(self, context: StreamContext, options: Mapping[str, Any] | None = None) -> Stream:
+    def build(self, context: StreamContext, options: Mapping[str, object] | None = None) -> Stream:
         """The stream.
 
         Args:
@@ -117,12 +117,12 @@ class StreamDefinition:
             return MemberSchedules([replace(given, seed=seed) for seed in context.seeds])
         return MemberSchedules(given, context.members)
 
-    def _single(self, context: StreamContext, options: Mapping[str, Any]) -> Any:
+    def _single(self, context: StreamContext, options: Mapping[str, object]) -> Any:
         task = self.environments[0]
         return context.make(task["id"], **{**options, **task.get("options", {})})
 
     def _chain(
-        self, context: StreamContext, schedule: MemberSchedules, options: Mapping[str, Any]
+        self, context: StreamContext, schedule: MemberSchedules, options: Mapping[str, object]
     ) -> TaskSwitch:
         return TaskSwitch(
             [task["id"] for task in self.environments],

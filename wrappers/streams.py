@@ -59,7 +59,7 @@ class StreamContext:
         steps = default if self.task_steps is None else self.task_steps
         return -(-steps // self.steps_per_iteration) * self.steps_per_iteration
 
-    def complete(self, options: Mapping[str, Any], **fixed: Any) -> dict[str, Any]:
+    def complete(self, options: Mapping[str, object], **fixed: object) -> dict[str, Any]:
         """Options of a user's with those that a stream gives its environments itself.
 
         Args:
@@ -79,12 +79,11 @@ class StreamContext:
         drawn = {} if self.render_mode is None else {"render_mode": self.render_mode}
         return {**options, **fixed, **drawn}
 
-    def make(self, name: str, **options: Any) -> Any:
+    def make(self, name: str, **options: object) -> Any:
         """The environment `name` for all members."""
-        options = self.complete(options)
-        return envs.make(
-            name, self.num_envs, self.members, self.device, list(self.seeds), **options
-        )
+        seeds = list(self.seeds)
+        completed = self.complete(options)
+        return envs.make(name, self.num_envs, self.members, self.device, seeds, **completed)
 
 
 Builder = Callable[..., Stream]
@@ -97,11 +96,11 @@ options by keyword."""
 class Definition(Protocol):
     """A stream that is not in `STREAMS`, such as one that `read_stream` read from a file."""
 
-    def build(self, context: StreamContext, options: Mapping[str, Any]) -> Stream:
+    def build(self, context: StreamContext, options: Mapping[str, object]) -> Stream:
         """Builds the stream with a user's options."""
 
 
-def _single(context: StreamContext, name: str, options: dict[str, Any]) -> NonStationaryVector:
+def _single(context: StreamContext, name: str, options: dict[str, object]) -> NonStationaryVector:
     """One environment for the whole run: a stream of one task."""
     env = context.make(name, **options)
     return NonStationaryVector(
@@ -119,7 +118,7 @@ def make_stream(
     steps_per_iteration: int = 1,
     debug: bool = False,
     render_mode: str | None = None,
-    **options: Any,
+    **options: object,
 ) -> Stream | CheckActions:
     """Build a stream by name or from its definition, or an environment id as one of one task.
 
@@ -155,7 +154,9 @@ def make_stream(
     return CheckActions(stream) if debug else stream
 
 
-def build_stream(name: str | Definition, context: StreamContext, options: dict[str, Any]) -> Stream:
+def build_stream(
+    name: str | Definition, context: StreamContext, options: dict[str, object]
+) -> Stream:
     """Build a stream as `make_stream` does, with options that may have any names.
 
     Raises:
@@ -168,7 +169,7 @@ def build_stream(name: str | Definition, context: StreamContext, options: dict[s
     return stream
 
 
-def _build(name: str | Definition, context: StreamContext, options: dict[str, Any]) -> Stream:
+def _build(name: str | Definition, context: StreamContext, options: dict[str, object]) -> Stream:
     if not isinstance(name, str):
         return name.build(context, options)
     if name in STREAMS:
@@ -212,7 +213,7 @@ def _check_reach(stream: Stream, steps: int) -> None:
             )
 
 
-def _check_options(name: str, builder: Builder, options: dict[str, Any]) -> None:
+def _check_options(name: str, builder: Builder, options: dict[str, object]) -> None:
     parameters = inspect.signature(builder).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return  # the game checks what is left

@@ -157,7 +157,7 @@ class SupervisedDefinition:
     data: str
     schedule: Schedule | Mapping[str, Any] | None = None
     changes: tuple[Change | Mapping[str, Any], ...] = ()
-    options: Mapping[str, Any] | None = None
+    options: Mapping[str, object] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The definition in JSON types, with a path that holds in every folder."""

@@ -310,7 +310,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         for play, saved in zip(self._plays, state["plays"], strict=True):
             play.env.load_state_dict(saved)
 
-    def close_extras(self, **kwargs: Any) -> None:
+    def close_extras(self, **kwargs: object) -> None:
         """Close the environments in play."""
         for play in self._plays:
             play.env.close()
