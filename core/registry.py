@@ -146,7 +146,8 @@ class Registry(Mapping[str, T], Generic[T]):
         if (wanted := f"{name} of {realpath(file)}") not in places:
             ending = f" of {realpath(file)}"
             there = [place.removesuffix(ending) for place in places if place.endswith(ending)]
-            raise InputError(f"{file} has no {self.kind} {name!r}: {hint(name, there)}")
+            way = hint(name, there) if there else f"{self.kind} classes are those with a `name`"
+            raise InputError(f"{file} has no {self.kind} {name!r}: {way}")
         return places[wanted]
 
     def __getitem__(self, name: str) -> T:

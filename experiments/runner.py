@@ -179,10 +179,8 @@ class Runner:
             if text := how_often(intervention, settings):
                 self.console.print(f"{self.config.arm}: {name} acts {text}")
             if reason := inert(intervention, settings):
-                caution(
-                    self.console,
-                    f"{name} {reason}; a task has {settings.task_steps:,.0f} environment steps",
-                )
+                task = f"a task has {settings.task_steps:,.0f} environment steps"
+                caution(self.console, f"{name} {reason}" + f"; {task}" * bool(intervention.hooks))
             if self.config.reset_optimizer and intervention.resets_as_all_do:
                 caution(
                     self.console,

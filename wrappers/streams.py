@@ -10,7 +10,7 @@ import torch
 from neoteny import envs
 from neoteny.core.errors import InputError
 from neoteny.core.names import closest
-from neoteny.core.options import fit, fit_all, keywords
+from neoteny.core.options import fit, fit_all, keywords, show
 from neoteny.core.registry import Registry
 from neoteny.envs.arguments import member_seeds
 from neoteny.envs.host_single import host_ids
@@ -175,7 +175,13 @@ def _build(name: str | Definition, context: StreamContext, options: dict[str, ob
     if name in STREAMS:
         builder = STREAMS[name]
         _check_options(name, builder, options)
-        return builder(context, **fit_all(options, keywords(builder)))
+        stream = builder(context, **fit_all(options, keywords(builder)))
+        if not hasattr(stream, "task_names"):
+            raise InputError(
+                f"stream {name!r} returns {show(stream)}: return an environment with a "
+                "schedule, as NonStationaryVector makes"
+            )
+        return stream
     return _single(context, resolve(name), options)
 
 

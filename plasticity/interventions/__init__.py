@@ -7,7 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from neoteny.core.errors import InputError
-from neoteny.core.registry import read_settings
+from neoteny.core.registry import check_fields_given, read_settings
 from neoteny.plasticity.interventions.architecture import LayerNorm
 from neoteny.plasticity.interventions.intervention import (
     INTERVENTIONS,
@@ -92,16 +92,16 @@ def canonical(text: str) -> str:
 
 def parse_intervention(text: str, agent: str = "ppo") -> Intervention:
     """Build one intervention from `name` or `name:field=value,...`, for an agent."""
-    name, colon, settings = text.partition(":")
+    name, colon, typed = text.partition(":")
     cls = INTERVENTIONS.find(name)
-    given = read_settings(name, cls, settings)
+    given = read_settings(name, cls, typed)
     if colon and not given:
         raise InputError(
             f"{text!r} has no setting after the colon: write {name}, or {name}:field=value"
         )
-    intervention = cls(
-        **read_settings(name, cls, cls.metadata.dqn if agent == "dqn" else "") | given
-    )
+    settings = read_settings(name, cls, cls.metadata.dqn if agent == "dqn" else "") | given
+    check_fields_given(name, cls, settings, complete=True)
+    intervention = cls(**settings)
     for decides, other in cls.exclusive:
         if {decides, other} <= given.keys() and getattr(intervention, decides) is not None:
             raise InputError(

@@ -34,7 +34,7 @@ def how_often(intervention: Intervention, settings: OptimizerSettings) -> str:
 def inert(intervention: Intervention, settings: OptimizerSettings) -> str:
     """Reason that it does nothing, or nothing within a task; empty if it acts."""
     if not intervention.hooks:
-        return ""
+        return "" if intervention.name == "none" else "overrides no hook, so it does nothing"
     every = intervention.acts_every(settings)
     task = settings.updates_per_task
     rate = intervention.strength(settings).get("decay_rate")

@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from neoteny.core.errors import InputError
+from neoteny.core.own_code import run_file
 from neoteny.experiments.main import main
+from neoteny.plasticity.interventions import canonical
 
 INTERVENTION = '''
 from dataclasses import dataclass
@@ -159,6 +162,20 @@ class Reinforce(Agent):
 
 FAST = "--env CartPole-v1 --num-envs 4 --num-steps 16 --hidden 8 --threads 1 --steps 128"
 PPO = f"{FAST} --num-epochs 1 --num-minibatches 2 --diagnose-every 1"
+
+
+def test_a_class_without_a_name_is_told_to_have_one(tmp_path, own_names):
+    path = tmp_path / "nameless.py"
+    path.write_text(
+        "from neoteny.plasticity.interventions import Intervention\n"
+        "class Nameless(Intervention):\n"
+        "    pass\n"
+    )
+    run_file(path)
+    with pytest.raises(
+        InputError, match="'Nameless': intervention classes are those with a `name`"
+    ):
+        canonical(f"{path}:Nameless")
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from neoteny.core.errors import InputError
 from neoteny.experiments.timings import COLUMNS, page, preset_settings
 from neoteny.plasticity.interventions import (
     INTERVENTIONS,
+    Intervention,
     OptimizerSettings,
     Targets,
     Tasks,
@@ -96,6 +97,29 @@ def test_no_default_is_inert_in_any_preset(name, column):
     assert every is None or every < 2 or every % settings.updates_per_iteration == 0
     share = intervention.strength(settings).get("replacement_rate", 1) * settings.updates_per_task
     assert share > 0.05
+
+
+def test_an_intervention_whose_hooks_are_misspelt_is_named(own_names):
+    @dataclasses.dataclass
+    class Misspelt(Intervention):
+        name = "misspelt"
+
+        def after_stepp(self, learner, obs):
+            """Never called."""
+
+    settings = preset_settings("ppo", "cpu")
+    assert inert(Misspelt(), settings) == "overrides no hook, so it does nothing"
+
+
+def test_a_setting_without_a_default_has_to_be_given(own_names):
+    @dataclasses.dataclass
+    class Demanding(Intervention):
+        name = "demanding"
+        factor: float
+
+    with pytest.raises(InputError, match="demanding lacks its field 'factor'"):
+        parse_intervention("demanding")
+    assert parse_intervention("demanding:factor=0.5").factor == 0.5
 
 
 def test_what_does_not_act_is_named():

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from neoteny import envs
+from neoteny.core.errors import InputError
 from neoteny.wrappers import (
     STREAMS,
     Cyclic,
@@ -276,6 +277,15 @@ def test_an_environment_id_is_a_stream_of_one_task():
 def test_a_missing_device_is_refused(name):
     with pytest.raises(ValueError, match="use device='cpu'"):
         make_stream(name, 2, device="cuda")
+
+
+def test_a_builder_that_returns_no_stream_is_named(own_names):
+    @STREAMS.register("forgotten")
+    def forgotten(context):
+        """A stream whose `return` was forgotten."""
+
+    with pytest.raises(InputError, match="stream 'forgotten' returns None: return an environment"):
+        make_stream("forgotten", num_envs=2)
 
 
 def test_every_stream_says_what_it_stresses():
