@@ -102,6 +102,9 @@ def test_spaces_and_metadata_are_what_gymnasium_asks_of_vector_environments(id):
     assert np.array_equal(left, right)
 
 
+@pytest.mark.skipif(
+    gymnasium.__version__.startswith("1.3."), reason="its statistics lose a step after each episode"
+)
 def test_gymnasiums_episode_statistics_count_what_a_loop_counts():
     env = RecordEpisodeStatistics(gymnasium.make_vec("neoteny/CartPole-v1", 4, numpy=True))
     env.reset()
