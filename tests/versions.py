@@ -34,6 +34,7 @@ def install(python: str, bounds: str) -> Path:
     folder = FOLDER / f"{bounds}-{version}"
     interpreter, constraints = folder / "bin" / "python", folder / "constraints.txt"
     if (folder / "installed").exists():
+        run([str(interpreter), "-m", "pip", "install", "-q", "--no-deps", "-e", "."])
         return interpreter
     shutil.rmtree(folder, ignore_errors=True)
     run([python, "-m", "venv", str(folder)])
