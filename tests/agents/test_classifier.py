@@ -69,7 +69,7 @@ def flat(network, member=None):
 @pytest.mark.parametrize(
     "names",
     [
-        ("adam_rel",),
+        pytest.param(("adam_rel",), marks=pytest.mark.slow),
         pytest.param(("head_reset:period=480",), marks=pytest.mark.slow),
         pytest.param(("redo:tau=0.5",), marks=pytest.mark.slow),
         ("dash:minibatches=7",),

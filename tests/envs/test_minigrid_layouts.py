@@ -130,7 +130,7 @@ def states(boards, poses, missions):
         ("MiniGrid-SimpleCrossingS9N1-v0", 6 * 7),
         ("MiniGrid-MemoryS7-v0", 4 * 4),
         ("MiniGrid-Dynamic-Obstacles-5x5-v0", 7 * 6 // 2),
-        ("MiniGrid-KeyCorridorS3R1-v0", 3 * 6**3),
+        pytest.param("MiniGrid-KeyCorridorS3R1-v0", 3 * 6**3, marks=pytest.mark.slow),
     ],
 )
 def test_small_families_draw_every_layout_equally_often(id, layouts):

@@ -32,6 +32,7 @@ def test_seaquest_equals_minatar_at_full_speed_without_an_end():
     assert pair.rescues > 0
 
 
+@pytest.mark.slow
 def test_seaquest_equals_minatar_from_rare_states():
     rng, pair = np.random.default_rng(4), SeaquestPair(seed=5)
     for _ in range(15):

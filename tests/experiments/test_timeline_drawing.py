@@ -108,7 +108,7 @@ def test_members_that_agree_share_a_panel(tmp_path):
     assert text.startswith("member 0, member 2: RandomOrder(")
     assert "\n\nmember 1: RandomOrder(" in text
     assert "Seaquest" in text
-    for suffix in ("png", "svg", "pdf"):
+    for suffix in ("png", "svg"):
         path = draw(stream.schedule, 640, tmp_path / f"a.{suffix}", stream.task_names)
         assert path.stat().st_size > 1000
     with pytest.raises(ValueError, match=r"ends in nothing: use \.png"):

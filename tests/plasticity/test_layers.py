@@ -185,6 +185,7 @@ def test_groupsort_gradient_is_an_exact_permutation(size, dtype):
     assert torch.equal(gradient.sort().values, upstream.sort().values)
 
 
+@pytest.mark.slow
 def test_groupsort_compiles_without_a_graph_break():
     x = random(3, 16).requires_grad_()
     compiled = torch.compile(lambda y: groupsort(y, size=4), fullgraph=True, backend="aot_eager")
