@@ -27,7 +27,7 @@ class Report:
     summary: pd.DataFrame
     """One row an arm; see `neoteny.experiments.summary.summary`."""
     answer: str
-    """Who keeps the ability to learn, see `neoteny.experiments.answer.answer`."""
+    """A sentence on which arms keep the ability to learn; see `neoteny.experiments.answer`."""
     files: tuple[Path, ...]
     """The files written: summary.csv, visits.csv, the figures, report.html."""
 
