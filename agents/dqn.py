@@ -30,7 +30,7 @@ from neoteny.agents.dqn_loss import (
 )
 from neoteny.agents.replay import Batch, floats, unpack
 from neoteny.agents.replay_policies import Replay, check_switches, make_replay
-from neoteny.agents.spaces import action_count, observation_shape
+from neoteny.agents.spaces import action_count, check_lanes, observation_shape
 from neoteny.core import rng
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
 from neoteny.plasticity.learner import Learner
@@ -80,6 +80,7 @@ class DQN(Agent):
         self.config = config
         self.seeds = tuple(seeds)
         self.members = len(seeds)
+        check_lanes(envs, self.members, config.num_envs)
         self.device = torch.device(envs.device)
         heads = {"q": HeadSpec(self.actions)}
         if config.dueling:

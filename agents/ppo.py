@@ -23,7 +23,7 @@ from neoteny.agents.distributions import action_distribution
 from neoteny.agents.graphs import CudaGraph, Recorded, Recorder
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_loss, ppo_loss
 from neoteny.agents.rollout import Minibatch, Rollout, gae
-from neoteny.agents.spaces import observation_shape
+from neoteny.agents.spaces import check_lanes, observation_shape
 from neoteny.core import rng
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
 from neoteny.plasticity.learner import Learner
@@ -75,6 +75,7 @@ class PPO(Agent):
     ) -> None:
         self.config = config
         self.members = len(seeds)
+        check_lanes(envs, self.members, config.num_envs)
         self.device = torch.device(envs.device)
         self.policy = action_distribution(
             envs.single_action_space, config.log_std_init, self.device

@@ -9,7 +9,7 @@ import torch
 
 from neoteny.core.errors import InputError
 
-__all__ = ["action_count", "observation_shape", "stored_type"]
+__all__ = ["action_count", "check_lanes", "observation_shape", "stored_type"]
 
 _SMALL = (
     torch.bool,
@@ -20,6 +20,24 @@ _SMALL = (
     torch.bfloat16,
     torch.float32,
 )
+
+
+def check_lanes(envs: Any, members: int, lanes: int) -> None:
+    """Refuse environments whose number of lanes is not that of all members.
+
+    Args:
+        envs: Vector environment.
+        members: M, one per seed.
+        lanes: N, the configuration's `num_envs`.
+
+    Raises:
+        ValueError: Naming both numbers.
+    """
+    if envs.num_envs != members * lanes:
+        raise InputError(
+            f"the environment has {envs.num_envs} lanes, but {members} seeds with num_envs={lanes} "
+            f"need {members * lanes}: make it with as many, or change num_envs"
+        )
 
 
 def observation_shape(space: gymnasium.Space[Any]) -> tuple[int, ...]:

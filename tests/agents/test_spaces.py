@@ -8,6 +8,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
+import neoteny.envs
 from neoteny.agents.distributions import action_distribution
 from neoteny.agents.dqn import DQN
 from neoteny.agents.dqn_loss import DQNConfig
@@ -192,3 +193,11 @@ def test_a_minibatch_of_one_sample_needs_its_advantage_as_it_is():
         PPOConfig(num_envs=4, num_steps=8, num_minibatches=32)
     for found in weights(PPO, np.float32, num_minibatches=32, normalize_advantage=False):
         assert found.isfinite().all()
+
+
+@pytest.mark.parametrize(("kind", "config"), [(PPO, PPOConfig), (DQN, DQNConfig)])
+def test_lanes_that_are_not_those_of_the_members_are_refused(kind, config):
+    envs = neoteny.envs.make("CartPole-v1", 6, members=2)
+    message = "environment has 12 lanes, but 2 seeds with num_envs=8 need 16"
+    with pytest.raises(ValueError, match=message):
+        kind(envs, config(num_envs=8), NetworkSpec((8,)), make_interventions(["none"]), [0, 1])
