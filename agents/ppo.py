@@ -75,12 +75,12 @@ class PPO(Agent):
     ) -> None:
         self.config = config
         self.members = len(seeds)
-        check_lanes(envs, self.members, config.num_envs)
         self.device = torch.device(envs.device)
         self.policy = action_distribution(
             envs.single_action_space, config.log_std_init, self.device
         )
         self.observation_shape = observation_shape(envs.single_observation_space)
+        check_lanes(envs, self.members, config.num_envs)
         heads = {
             "policy": HeadSpec(self.policy.size, gain=0.01, distribution=self.policy),
             "value": HeadSpec(1, gain=1.0),
