@@ -1,9 +1,10 @@
 """Environments stepped as tensors on one device, any other on the host, and their ids.
 
-Importing this package registers the ids with Gymnasium too: `gymnasium.make_vec` gives vector
-environments of tensors or, with the option `numpy=True`, of arrays; `gymnasium.make` gives one lane
-as a single environment. There, as with Gymnasium's own ids, `max_episode_steps` changes the limit
-of steps, -1 lifts it, and environments that nobody seeds begin differently.
+Importing this package registers the ids with Gymnasium too. There they are as Gymnasium's own:
+`gymnasium.make_vec` gives vector environments of NumPy arrays that restart on the step after an
+episode, so that its wrappers work, and `gymnasium.make` one lane as a single environment;
+`max_episode_steps` changes the limit of steps, -1 lifts it, and environments that nobody seeds
+begin differently. The option `numpy=False` gives what `make` gives: tensors.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 import gymnasium
 import torch
+from gymnasium.vector import AutoresetMode
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import fit, fit_all, keywords
@@ -22,6 +24,7 @@ from neoteny.envs.host import HostEnv
 from neoteny.envs.host_single import host_ids, is_host_id, nearest
 from neoteny.envs.minatar import GAMES
 from neoteny.envs.minigrid import VARIANTS
+from neoteny.envs.next_step import NextStep
 from neoteny.envs.numpy_output import NumpyOutput
 from neoteny.envs.one_lane import OneLane
 
@@ -54,8 +57,7 @@ def register(id: str, cls: type[TensorEnv], **defaults: Any) -> None:
 
 
 def _one_for_gymnasium(name: str, **options: Any) -> OneLane:
-    env = make(name, 1, backend="device", **_unseeded(options))
-    assert isinstance(env, TensorEnv)
+    env = _make_for_gymnasium(name, 1, options)
     if "max_steps" in ENVIRONMENTS[name][1]:
         env.max_steps = None  # Gymnasium puts its TimeLimit around
     return OneLane(env)
@@ -68,26 +70,58 @@ vars(_one_for_gymnasium)["metadata"] = {"render_modes": ["rgb_array"]}
 def _for_gymnasium(
     name: str,
     num_envs: int,
-    numpy: bool = False,
+    numpy: bool = True,
+    autoreset_mode: AutoresetMode | str | None = None,
     max_episode_steps: int | None = None,
     **options: Any,
-) -> TensorEnv | HostEnv | NumpyOutput:
-    options = _unseeded(options)
-    if options.get("backend") == "host":
-        options["max_steps"] = max_episode_steps
-    env = make(name, num_envs, **options)
-    if isinstance(env, TensorEnv) and max_episode_steps is not None:
+) -> TensorEnv | NumpyOutput:
+    """Entry point of `gymnasium.make_vec`.
+
+    Args:
+        name: the id.
+        num_envs: lanes per member, N, as in `make`; without `members` all lanes.
+        numpy: False gives the TensorEnv, tensors in and out.
+        autoreset_mode: Gymnasium's AutoresetMode or its value, of arrays: NEXT_STEP, the default,
+            or SAME_STEP, which returns `info["final_obs"]` and which tensors always have.
+        max_episode_steps: limit of steps, -1 for none.
+        **options: as `make` takes them.
+    """
+    same_step = _restarts_at_once(autoreset_mode, numpy)
+    env = _make_for_gymnasium(name, num_envs, options, "autoreset_mode", "numpy")
+    if max_episode_steps is not None:
         env.max_steps = step_limit(max_episode_steps, "max_episode_steps")
-    return NumpyOutput(env) if numpy else env
+    if not numpy:
+        return env
+    return NumpyOutput(env if same_step else NextStep(env))
 
 
-def _unseeded(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of `make` with a seed drawn anew unless there is one, as Gymnasium does."""
+def _restarts_at_once(mode: AutoresetMode | str | None, numpy: bool) -> bool:
+    """True for SAME_STEP, False for NEXT_STEP."""
+    modes = (
+        [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP] if numpy else [AutoresetMode.SAME_STEP]
+    )
+    if mode is None:
+        return not numpy
+    for known in modes:
+        if mode in (known, known.value):
+            return known is AutoresetMode.SAME_STEP
+    wanted = " or ".join(repr(known.value) for known in modes)
+    raise InputError(f"autoreset_mode is {mode!r}: with numpy={numpy} it is {wanted}")
+
+
+def _make_for_gymnasium(name: str, num_envs: int, options: dict[str, Any], *more: str) -> TensorEnv:
+    """Makes a device environment from Gymnasium's options, with a seed drawn anew by default."""
     if "max_steps" in options:
         raise InputError(
             f"max_steps={options['max_steps']}: Gymnasium calls it max_episode_steps; pass that"
         )
-    return {"seed": None} | options
+    common = ("device", "max_episode_steps", "members", "seed", *more)
+    known = {*_options(name), *common} - {"max_steps"}
+    if unknown := sorted(set(options) - known):
+        raise InputError(f"{name} has no option {unknown[0]!r}: its options are {sorted(known)}")
+    env = make(name, num_envs, **{"seed": None, "backend": "device"} | options)
+    assert isinstance(env, TensorEnv)
+    return env
 
 
 def registered() -> list[str]:
@@ -130,7 +164,8 @@ def make(
 
     Args:
         id: an id of `registered()`, or any id of Gymnasium; short forms as in `resolve`.
-        num_envs: lanes per member, N; the result has members * N lanes, member-major.
+        num_envs: lanes per member, N, as in `gymnasium.make_vec`; the result has members * N
+            lanes, member-major, which its attribute `num_envs` counts.
         members: number of members, M.
         device: where the environments live.
         seed: member m takes seed + m; or one seed per member; None draws them anew.
@@ -153,12 +188,19 @@ def make(
     if full not in ENVIRONMENTS:
         raise InputError(f"{full} does not run on the device: pass backend='host'")
     cls, defaults = ENVIRONMENTS[full]
-    hints = keywords(*[vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)])
-    known = set(hints) - (set(defaults) - {"max_steps"})
-    if unknown := sorted(set(options) - known):
-        raise InputError(f"{full} has no option {unknown[0]!r}: its options are {sorted(known)}")
+    hints = _options(full)
+    if unknown := sorted(set(options) - set(hints)):
+        raise InputError(f"{full} has no option {unknown[0]!r}: its options are {sorted(hints)}")
     build: Callable[..., TensorEnv] = cls
     return build(num_envs, members, device, seed, **defaults | fit_all(options, hints))
+
+
+def _options(full: str) -> dict[str, Any]:
+    """The options that an id on the device leaves open, name to type."""
+    cls, defaults = ENVIRONMENTS[full]
+    hints = keywords(*[vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)])
+    fixed = set(defaults) - {"max_steps"}
+    return {name: hint for name, hint in hints.items() if name not in fixed}
 
 
 for _name, _game in GAMES.items():

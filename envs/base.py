@@ -207,14 +207,18 @@ class TensorEnv(LimitedVectorEnv):
             ValueError: if the actions have another shape, or fractions where there are choices.
             ResetNeeded: before the first `reset`.
         """
-        if not self.state:
-            raise ResetNeeded("step was called before reset: call reset() first")
-        actions = torch.as_tensor(actions, device=self.device)
-        check_actions(actions, self.action_space)
-        actions = actions.to(self._action_type)
+        actions = self._checked(actions)
         self.state, after, reward, terminated, truncated = self._advance(self.state, actions)
         info = {"final_obs": self._observe(after)} if self.final_observations else {}
         return self._observe(self.state), reward, terminated, truncated, info
+
+    def _checked(self, actions: Any) -> Tensor:
+        """Actions (L, *action) of the right shape and type."""
+        if not self.state:
+            raise ResetNeeded("step was called before reset: call reset() first")
+        given = torch.as_tensor(actions, device=self.device)
+        check_actions(given, self.action_space)
+        return given.to(self._action_type)
 
     def _advance(
         self, state: State, actions: Tensor

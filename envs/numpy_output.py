@@ -2,19 +2,21 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium.vector import VectorWrapper
 from torch import Tensor
 
 
 class NumpyOutput(VectorWrapper):
-    """Returns NumPy arrays in place of tensors, with `final_obs` as Gymnasium gives it.
+    """Returns NumPy arrays in place of tensors, and infos as Gymnasium gives them.
 
-    `info["final_obs"]` (L, *observation) is there when an episode ended, together with the lanes
-    for which it holds, `info["_final_obs"]` (L,) bool.
+    Each entry of an info has the lanes for which it holds beside it: `info["_name"]` (L,) bool.
+    `info["final_obs"]` (L, *observation) is there when an episode ended and the environment
+    restarts at once (SAME_STEP).
 
     Args:
-        env: environment of tensors with SAME_STEP autoreset.
+        env: environment of tensors.
     """
 
     def reset(
@@ -22,18 +24,24 @@ class NumpyOutput(VectorWrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """Starts new episodes; observation (L, *observation) ndarray."""
         obs, info = self.env.reset(seed=seed, options=options)
-        return _numpy(obs), {name: _numpy(value) for name, value in info.items()}
+        return _numpy(obs), self._infos(info)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Plays one step with actions (L, *action); see `TensorEnv.step`."""
         *outcome, info = self.env.step(torch.as_tensor(actions))
         obs, reward, terminated, truncated = map(_numpy, outcome)
-        info = {name: _numpy(value) for name, value in info.items()}
         done = terminated | truncated
         final = info.pop("final_obs", None)
+        info = self._infos(info)
         if final is not None and done.any():
-            info |= {"final_obs": final, "_final_obs": done}
+            info |= {"final_obs": _numpy(final), "_final_obs": done}
         return obs, reward, terminated, truncated, info
+
+    def _infos(self, info: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in info.items():
+            found |= {name: _numpy(value), f"_{name}": np.ones(self.num_envs, np.bool_)}
+        return found
 
 
 def _numpy(value: Any) -> Any:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from neoteny.envs import NumpyOutput
+
 
 class SB3VecEnv(VecEnv):
     """Lets agents of Stable-Baselines3 train on a TensorEnv, a HostEnv or a wrapper of one.
@@ -21,7 +23,8 @@ class SB3VecEnv(VecEnv):
     `indices` only say how often they are returned.
 
     Args:
-        env: environment of tensors with SAME_STEP autoreset.
+        env: environment of tensors with SAME_STEP autoreset, or what `gymnasium.make_vec` makes of
+            an id of neoteny.
 
     Example:
         >>> from stable_baselines3 import PPO
@@ -31,6 +34,8 @@ class SB3VecEnv(VecEnv):
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        if isinstance(env, NumpyOutput):
+            env = env.unwrapped
         self.env: Any = env
         env.final_observations = True  # type: ignore[attr-defined]
         self._actions: NDArray[Any] | None = None

@@ -33,7 +33,7 @@ def one_thread():
 
 def vector_world(kind: str) -> gymnasium.vector.VectorEnv:
     if kind == "device":
-        return gymnasium.make_vec("neoteny/CartPole-v1", LANES, numpy=True)
+        return gymnasium.make_vec("neoteny/CartPole-v1", LANES, autoreset_mode="SameStep")
     lanes = [partial(changing, lane) for lane in range(LANES)]
     return SyncVectorEnv(lanes, autoreset_mode=AutoresetMode.SAME_STEP)
 

@@ -8,7 +8,6 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RenderCollection
-from gymnasium.wrappers.vector import ClipReward, RecordEpisodeStatistics
 
 from neoteny import envs
 from neoteny.core.errors import InputError
@@ -81,18 +80,3 @@ def test_gymnasiums_name_of_the_limit_is_the_one_there():
             make("neoteny/CartPole-v1", max_steps=9)
         with pytest.raises((ValueError, AssertionError), match=r"max_episode_steps|positive"):
             make("neoteny/CartPole-v1", max_episode_steps=0)
-
-
-def test_vector_wrappers_take_arrays():
-    env = gymnasium.make_vec("neoteny/CartPole-v1", 3, numpy=True, max_episode_steps=12)
-    env = ClipReward(RecordEpisodeStatistics(env), 0, 0.5)
-    env.reset(seed=0)
-    lengths = []
-    for _ in range(40):
-        obs, reward, *_, info = env.step(env.action_space.sample())
-        assert isinstance(obs, np.ndarray)
-        assert reward.tolist() == [0.5] * 3
-        if "episode" in info:
-            lengths += list(info["episode"]["l"][info["_episode"]])
-    assert max(lengths) <= 12
-    assert len(lengths) >= 9

@@ -86,7 +86,7 @@ def test_a_longer_episode_of_minigrid_pays_what_is_left_at_the_familys_limit():
             env, turn = gymnasium.make(id, max_episode_steps=200), 0
         else:
             env, turn = (
-                gymnasium.make_vec(id, 1, numpy=True, max_episode_steps=200),
+                gymnasium.make_vec(id, 1, max_episode_steps=200),
                 np.zeros(1, int),
             )
         env.reset(seed=0)

@@ -20,7 +20,9 @@ IDS = ["CartPole-v1", "Pendulum-v1", "MinAtar-Breakout-v1"]
 
 @pytest.mark.parametrize("id", IDS)
 def test_numpy_output_is_the_same_episode_in_gymnasiums_form(id):
-    arrays = gymnasium.make_vec(f"neoteny/{id}", 6, numpy=True, seed=2, max_episode_steps=15)
+    arrays = gymnasium.make_vec(
+        f"neoteny/{id}", 6, autoreset_mode="SameStep", seed=2, max_episode_steps=15
+    )
     tensors = make(id, 6, seed=2, max_steps=15)
     obs, info = arrays.reset()
     assert isinstance(obs, np.ndarray)
@@ -51,7 +53,7 @@ def test_numpy_output_is_the_same_episode_in_gymnasiums_form(id):
 @pytest.mark.parametrize("id", registered())
 def test_gymnasium_makes_and_describes_it(id):
     options = {"layouts": 64} if "MultiRoom" in id else {}
-    env = gymnasium.make_vec(id, num_envs=8, **options)
+    env = gymnasium.make_vec(id, num_envs=8, numpy=False, **options)
     assert isinstance(env.unwrapped, TensorEnv)
     assert env.num_envs == env.lanes == 8
     assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
@@ -90,8 +92,8 @@ def test_gymnasium_passes_options_and_vector_wrappers_apply():
 @pytest.mark.filterwarnings("ignore:.*is out of date")
 @pytest.mark.parametrize("id", IDS)
 def test_spaces_and_metadata_are_what_gymnasium_asks_of_vector_environments(id):
-    env = gymnasium.make_vec(f"neoteny/{id}", 3, members=2, numpy=True)
-    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    env = gymnasium.make_vec(f"neoteny/{id}", 3, members=2)
+    assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     assert env.spec.id == f"neoteny/{id}"
     assert env.observation_space == batch_space(env.single_observation_space, 6)
     assert env.action_space == batch_space(env.single_action_space, 6)
@@ -106,7 +108,9 @@ def test_spaces_and_metadata_are_what_gymnasium_asks_of_vector_environments(id):
     gymnasium.__version__.startswith("1.3."), reason="its statistics lose a step after each episode"
 )
 def test_gymnasiums_episode_statistics_count_what_a_loop_counts():
-    env = RecordEpisodeStatistics(gymnasium.make_vec("neoteny/CartPole-v1", 4, numpy=True))
+    env = RecordEpisodeStatistics(
+        gymnasium.make_vec("neoteny/CartPole-v1", 4, autoreset_mode="SameStep")
+    )
     env.reset()
     env.action_space.seed(1)
     length = np.zeros(4)
@@ -124,7 +128,9 @@ def test_gymnasiums_episode_statistics_count_what_a_loop_counts():
 
 
 def test_a_single_environment_loop_with_gae_bootstraps_sees_every_final_observation():
-    env = gymnasium.make_vec("neoteny/Pendulum-v1", 3, numpy=True, max_episode_steps=5)
+    env = gymnasium.make_vec(
+        "neoteny/Pendulum-v1", 3, autoreset_mode="SameStep", max_episode_steps=5
+    )
     obs, _ = env.reset()
     for step in range(1, 21):
         following, _, terminated, truncated, info = env.step(np.ones((3, 1), np.float32))
