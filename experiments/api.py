@@ -245,7 +245,7 @@ def results(folder: Path | str) -> pd.DataFrame:
 
     Returns:
         Columns ``arm``, ``seed``, ``step``, ``task``, ``visit``, ``name`` and ``value``; names are
-        those of TensorBoard's tags, as ``charts/episodic_return``. Values that were not recorded in
+        the columns of metrics.csv, as ``charts/episodic_return``. Values that were not recorded in
         a step have no row. `neoteny.experiments.runs.read_runs` has a column for each name.
 
     Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +29,7 @@ from neoteny.experiments.drawing import (
 )
 from neoteny.experiments.metrics import mean_of_runs
 from neoteny.experiments.runs import display_name, display_names
+from neoteny.experiments.tags import hidden_layers
 from neoteny.experiments.visits import RELATIVE, SCALES, fresh_scale, visit_values
 
 MOST_PANELS = 8
@@ -99,7 +98,7 @@ def plasticity_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str |
     Returns:
         The caption; None, and no file, if no diagnostics were recorded.
     """
-    columns = diagnostic_columns(frame.columns)
+    columns = hidden_layers(frame.columns)
     branches = sorted({branch for branch, _ in columns})
     shown = [row for row in DIAGNOSTICS if any(name == row[0] for _, name in columns)]
     if not shown:
@@ -125,23 +124,6 @@ def plasticity_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str |
         "Plasticity diagnostics, averaged over the hidden layers of each network: means over "
         f"seeds{spread(frame)}; vertical lines are task switches."
     )
-
-
-def diagnostic_columns(columns: Iterable[str]) -> dict[tuple[str, str], list[str]]:
-    """Group the columns ``plasticity/<branch>/layer<i>/<name>`` of the hidden layers.
-
-    Args:
-        columns: all columns.
-
-    Returns:
-        (branch, name) to its columns, one a layer; heads left out.
-    """
-    found: dict[tuple[str, str], list[str]] = {}
-    for column in columns:
-        match = re.fullmatch(r"plasticity/([^/]+)/layer\d+/(\w+)", column)
-        if match:
-            found.setdefault((match[1], match[2]), []).append(column)
-    return found
 
 
 def _measure(frame: pd.DataFrame) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from html import escape
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,11 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import summary
 
 from neoteny.core.errors import InputError
-from neoteny.core.text import visible
-from neoteny.experiments.events import Events
+from neoteny.experiments.board import Board
 from neoteny.experiments.folders import (
     CHECKPOINT,
     CONFIG,
@@ -32,32 +28,10 @@ from neoteny.experiments.folders import (
     write_json,
 )
 from neoteny.experiments.provenance import command, hardware, versions
-from neoteny.experiments.table import LEADING, Cell, Table
+from neoteny.experiments.table import Cell, Table
 
 Value = Tensor | float | Sequence[float]
 _T = TypeVar("_T", float, str)
-
-CUSTOM_SCALARS = {
-    "continual": {
-        "return": ["Multiline", ["charts/episodic_return"]],
-        "online accuracy": ["Multiline", ["charts/online_accuracy", "charts/task_accuracy"]],
-        "task": ["Multiline", ["charts/task", "charts/visit"]],
-        "reward per step": ["Multiline", ["charts/reward_per_step"]],
-    },
-    "plasticity": {
-        "Gram deviation": ["Multiline", [r"plasticity/.*/layer.*/gram_deviation"]],
-        "dormant units": ["Multiline", [r"plasticity/.*/dormant_fraction"]],
-        "effective rank of features": ["Multiline", [r"plasticity/.*/feature_effective_rank"]],
-        "weight norm": ["Multiline", [r"plasticity/.*/weight_norm"]],
-    },
-    "learning": {
-        "losses": ["Multiline", ["losses/policy_loss", "losses/value_loss"]],
-        "entropy": ["Multiline", ["losses/entropy"]],
-        "approximate KL": ["Multiline", ["losses/approx_kl"]],
-        "gradient norm": ["Multiline", [r"losses/gradient_norm/.*"]],
-    },
-}
-"""TensorBoard's Custom Scalars tab: the main curves, a chart each."""
 
 
 class Recorder:
@@ -107,6 +81,7 @@ class Recorder:
         step: int,
         values: Mapping[str, Value],
         text: Mapping[str, str | Sequence[str]] | None = None,
+        histograms: Mapping[str, Tensor] | None = None,
     ) -> dict[str, list[float]]:
         """Write one row per member, with a single copy from the device.
 
@@ -115,6 +90,7 @@ class Recorder:
             values: name to a tensor of shape (M,) or (), a number, or M numbers. ``iteration``,
                 ``task`` and ``visit`` lead the row; the other names are TensorBoard tags.
             text: name to a string or M strings, for the CSV only (``task_name``).
+            histograms: TensorBoard's tag to values (M, k), for TensorBoard only.
 
         Returns:
             Every name with its M values on the host; NaN where a value is missing.
@@ -127,6 +103,7 @@ class Recorder:
         for index, member in enumerate(self._members):
             numbers = {key: column[index] for key, column in host.items()}
             member.write(step, numbers, {key: word[index] for key, word in words.items()})
+        self._write_histograms(step, histograms or {})
         self._step = step
         return {key: [float(value) for value in column] for key, column in host.items()}
 
@@ -167,6 +144,17 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _write_histograms(self, step: int, histograms: Mapping[str, Tensor]) -> None:
+        """Write histograms, with one copy of all values."""
+        if not histograms:
+            return
+        rows = torch.cat([values.double() for values in histograms.values()], dim=1).tolist()
+        sizes = [values.shape[1] for values in histograms.values()]
+        ends = list(accumulate(sizes))
+        for member, row in zip(self._members, rows, strict=True):
+            for tag, end, size in zip(histograms, ends, sizes, strict=True):
+                member.board.histogram(step, tag, row[end - size : end])
 
     def _to_host(self, values: Mapping[str, Value]) -> dict[str, list[float]]:
         """Stack the tensors of each device in float64 and copy each stack once."""
@@ -211,7 +199,7 @@ class _Member:
         self.seed = seed
         self.table: Table
         self._config = folder / CONFIG
-        self._events: Events
+        self.board: Board
         self._files = ExitStack()
 
     def begin(self, run: str, config: Mapping[str, Any]) -> None:
@@ -234,11 +222,8 @@ class _Member:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self._config, stored)
         self.table = Table(metrics)
-        self._start_events(0)
-        text = summary.text("config", config_as_markdown(stored))  # type: ignore[no-untyped-call]
-        self._events.summary(0, text)
-        layout = summary.custom_scalars(CUSTOM_SCALARS)  # type: ignore[no-untyped-call]
-        self._events.summary(0, layout)
+        self._start_board(Board(self.folder))
+        self.board.describe(stored)
 
     def check(self, run: str, step: int, rows: int, digest: str) -> None:
         """Make sure that config.json and metrics.csv are those that a checkpoint goes with."""
@@ -269,42 +254,23 @@ class _Member:
         stored |= {**given, "resumed": [*(before if isinstance(before, list) else []), part]}
         with storing(self._config):
             write_json(self._config, stored)
+        rows = self.table.kept
         self.table.drop_rest()
-        self._start_events(step + 1)
+        self._start_board(Board(self.folder, step + 1, rows))
 
-    def _start_events(self, step: int) -> None:
-        self._events = Events(self.folder, step)
-        self._files.callback(self._events.close)
+    def _start_board(self, board: Board) -> None:
+        self.board = board
+        self._files.callback(board.close)
         self._files.callback(self.table.close)
 
     def write(self, step: int, numbers: Mapping[str, float], words: Mapping[str, str]) -> None:
         row: dict[str, Cell] = {"step": step, **numbers, **words}
         self.table.append(row)
-        self._events.scalars(step, {_tag(key): value for key, value in numbers.items()})
+        self.board.row(step, numbers, self.table.columns)
 
     def flush(self) -> None:
         self.table.flush()
-        self._events.flush()
+        self.board.flush()
 
     def close(self) -> None:
         self._files.close()
-
-
-def _tag(key: str) -> str:
-    """TensorBoard's name: the columns that lead a row belong to the charts."""
-    return f"charts/{key}" if key in LEADING else key
-
-
-def config_as_markdown(config: Mapping[str, Any]) -> str:
-    """A configuration as a Markdown table."""
-    rows = [
-        f"| {_escaped(key)} | "
-        f"{_escaped(value if isinstance(value, str) else json.dumps(value, default=str))} |"
-        for key, value in config.items()
-    ]
-    return "\n".join(["| field | value |", "| --- | --- |", *rows])
-
-
-def _escaped(text: str) -> str:
-    """A text that Markdown shows as it is, in one line."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|])", r"\\\1", escape(visible(text), quote=False))

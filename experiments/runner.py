@@ -22,7 +22,7 @@ from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.run_streams import make_run_stream
 from neoteny.experiments.store import Store, check_startable
-from neoteny.plasticity.diagnostics import change_between, diagnose
+from neoteny.plasticity.diagnostics import change_between, diagnose, weight_spectra
 from neoteny.plasticity.interventions.timing import how_often, inert
 
 __all__ = ["Runner", "run"]
@@ -195,10 +195,16 @@ class Runner:
             self._switch()
         tasks = self.envs.tasks_at(self.step)
         visit = self.envs.schedule.visits(self.step)
-        metrics = self._learn()
+        before = self._parameters() if self._measures else []
+        metrics = dict(self.agent.iterate(self.envs))
         self.iteration += 1
         self.step += self.per_iteration
         ends_task = self._switched() or self.step == self.total
+        histograms = {}
+        if before or (ends_task and self.config.diagnose_every):
+            metrics |= self._diagnose(before)
+            spectra = weight_spectra(self.agent.network)
+            histograms = {f"singular_values/{key}": sigma for key, sigma in spectra.items()}
         if self.config.eval_episodes and ends_task:
             metrics["eval/episodic_return"] = evaluate(
                 self.config, self.agent, self.step - self.per_iteration, self.envs.schedule
@@ -219,6 +225,7 @@ class Runner:
                 **metrics,
             },
             {"task_name": self._names(tasks)},
+            histograms,
         )
         self._freeze(host["charts/alive"])
         return host
@@ -233,21 +240,27 @@ class Runner:
         switched: bool = visits(self.step) != visits(max(self.step - self.per_iteration, 0))
         return switched
 
-    def _learn(self) -> dict[str, Any]:
-        """Play and learn; every `diagnose_every` iterations measure the network as well."""
+    @property
+    def _measures(self) -> bool:
+        """True if the iteration to come is followed by diagnostics.
+
+        They are measured every `diagnose_every` iterations and at the end of every task.
+        """
+        end = self.step + self.per_iteration
         every = self.config.diagnose_every
-        if not every or self.iteration % every:
-            return dict(self.agent.iterate(self.envs))
-        network = self.agent.network
-        before = [parameter.detach().clone() for parameter in network.parameters()]
-        metrics = self.agent.iterate(self.envs)
-        return {**metrics, **self._diagnose(before)}
+        return bool(every) and (
+            self.iteration % every == 0 or end in self.boundaries or end == self.total
+        )
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter.detach().clone() for parameter in self.agent.network.parameters()]
 
     def _diagnose(self, before: list[Tensor]) -> dict[str, Tensor]:
-        """Diagnostics of the network, and its distance from the parameters `before`."""
+        """Diagnostics of the network, and its distance from the parameters `before`, if known."""
         network = self.agent.network
         metrics = diagnose(network, self.agent.recent(PROBE))
-        metrics["plasticity/update_norm"] = change_between(before, list(network.parameters()))
+        if before:
+            metrics["plasticity/update_norm"] = change_between(before, list(network.parameters()))
         for intervention in self.agent.learner.interventions:
             for name, value in intervention.measured().items():
                 metrics[f"interventions/{intervention.name}/{name}"] = value

@@ -42,12 +42,13 @@ class Table:
         """Rows so far."""
         self._digest = hashlib.sha256()
         self._file: Appended | None = None
-        self._kept: list[dict[str, str]] = []
+        self.kept: list[dict[str, str]] = []
+        """Rows of an existing file up to ``resume_step``, until `drop_rest`."""
         if path.exists():
             if resume_step is None:
                 raise InputError(f"{path} exists; choose another --out or continue with --resume")
-            self._kept = [row for row in self._rows() if int(row["step"]) <= resume_step]
-            for row in self._kept:
+            self.kept = [row for row in self._rows() if int(row["step"]) <= resume_step]
+            for row in self.kept:
                 self._count(row)
 
     @property
@@ -58,8 +59,8 @@ class Table:
     def drop_rest(self) -> None:
         """Rewrite an existing file without the rows after ``resume_step``."""
         if self.path.exists():
-            self._rewrite(self._kept)
-        self._kept = []
+            self._rewrite(self.kept)
+        self.kept = []
 
     def append(self, row: Mapping[str, Cell]) -> None:
         """Write one row; columns that it lacks stay blank, new ones extend the header.

@@ -40,7 +40,7 @@ from neoteny.plasticity.diagnostics.kernel import (
     kernel_summary,
 )
 from neoteny.plasticity.diagnostics.model import GROUPS, diagnose
-from neoteny.plasticity.diagnostics.network import change_between
+from neoteny.plasticity.diagnostics.network import change_between, weight_spectra
 from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS, Features, Sorted, Weights
 from neoteny.plasticity.diagnostics.spectra import (
     condition_number,
@@ -128,4 +128,5 @@ __all__ = [
     "tangent_kernels",
     "update_to_weight_ratio",
     "value_churn",
+    "weight_spectra",
 ]

@@ -87,6 +87,23 @@ def measure_layers(
 
 
 @torch.no_grad()
+def weight_spectra(network: Any) -> dict[str, Tensor]:
+    """Singular values of the weights of all layers.
+
+    Args:
+        network: one of the project's, or like it (see `measure_network`).
+
+    Returns:
+        "<branch>/<layer>" to (M, k) float64, descending; empty for a module without `branches`.
+    """
+    branches = getattr(network, "branches", None)
+    if not isinstance(branches, dict):
+        return {}
+    weights = _weights(branches, _owners(branches))
+    return dict(zip(weights, singular_values_of(list(weights.values())), strict=True))
+
+
+@torch.no_grad()
 def change_between(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
     """Norm of the change of all parameters, per member: the update norm over any span of time.
 

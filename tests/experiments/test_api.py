@@ -86,7 +86,7 @@ def test_metrics_are_a_row_for_each_value_that_was_recorded(comparison):
         back, wide.set_index(keys)["charts/episodic_length"].sort_index()
     )
     assert not tidy.duplicated([*keys, "name"]).any()
-    assert len(tidy.query("name == 'plasticity/update_norm'")) == 2 * 2 * 2
+    assert len(tidy.query("name == 'plasticity/update_norm'")) == 2 * 2 * 4
 
 
 def test_a_comparison_gives_its_summary_and_trains_nothing_twice(comparison, caplog):

@@ -11,6 +11,7 @@ from tensorboard.plugin_util import markdown_to_safe_html
 
 from neoteny.core.errors import InputError
 from neoteny.experiments import folders
+from neoteny.experiments.board import config_as_markdown
 from neoteny.experiments.console import (
     Lasting,
     PlainConsole,
@@ -20,7 +21,6 @@ from neoteny.experiments.console import (
     print_error,
 )
 from neoteny.experiments.progress import Progress
-from neoteny.experiments.recorder import config_as_markdown
 from neoteny.experiments.runs import read_table
 from neoteny.experiments.table import Table as RunTable
 from neoteny.wrappers.stream_files import read_stream

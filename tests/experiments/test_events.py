@@ -58,20 +58,20 @@ def test_each_step_is_shown_once_however_often_a_run_was_resumed(
     monkeypatch.setattr(events.time, "time", lambda: float(now))
     saved = part(tmp_path, None, range(1, 6), 3, 0.0)
     live = Board(tmp_path, reader)
-    assert live.scalars("charts/x") == [(step, step) for step in range(1, 6)]
+    assert live.scalars("run/x") == [(step, step) for step in range(1, 6)]
     for value in (1000, 2000):  # twice from one checkpoint
         now += clock
         part(tmp_path, saved, range(4, 8), 5, value)
     wanted = [*((step, step) for step in range(1, 4)), *((s, 2000 + s) for s in range(4, 8))]
-    assert live.scalars("charts/x") == wanted
+    assert live.scalars("run/x") == wanted
     now += clock
     saved = part(tmp_path, saved, range(4, 10), 7, 3000)
     now += clock
     part(tmp_path, saved, range(8, 9), 8, 4000)
     wanted = [*wanted[:3], *((s, 3000 + s) for s in range(4, 8)), (8, 4008)]
     for board in (live, Board(tmp_path, reader)):
-        assert board.scalars("charts/x") == wanted
-        assert board.scalars("charts/task") == [(step, 1.0) for step in range(1, 9)]
+        assert board.scalars("run/x") == wanted
+        assert board.scalars("continual/task") == [(step, 1.0) for step in range(1, 9)]
         assert board.tags("text") == {"config/text_summary"}
         assert board.tags("custom_scalars") == {"custom_scalars__config__"}
 
@@ -84,7 +84,7 @@ def test_a_run_killed_before_its_first_row_shows_all_of_the_next(
         saved = recorder.state_dict()
         record(recorder, range(1, 3), 0.0)
     part(tmp_path, saved, range(1, 4), 3, 10.0)
-    assert Board(tmp_path, reader).scalars("charts/x") == [(1, 11.0), (2, 12.0), (3, 13.0)]
+    assert Board(tmp_path, reader).scalars("run/x") == [(1, 11.0), (2, 12.0), (3, 13.0)]
 
 
 def test_a_record_that_a_kill_cut_short_hides_nothing_else(tmp_path: Path) -> None:
@@ -93,5 +93,5 @@ def test_a_record_that_a_kill_cut_short_hides_nothing_else(tmp_path: Path) -> No
     os.truncate(first, first.stat().st_size - 5)
     part(tmp_path, saved, range(4, 6), 5, 10.0)
     for reader in READERS:
-        shown = Board(tmp_path, reader).scalars("charts/x")
+        shown = Board(tmp_path, reader).scalars("run/x")
         assert shown == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 14.0), (5, 15.0)]

@@ -12,7 +12,7 @@ from neoteny.experiments import figures
 from neoteny.experiments.arms import Arm, arms_of
 from neoteny.experiments.curves import bin_edges, common_switches, curve
 from neoteny.experiments.drawing import looks
-from neoteny.experiments.figures import diagnostic_columns, returns_figure
+from neoteny.experiments.figures import returns_figure
 
 
 def test_bins_average_and_never_cross_a_switch(frame: pd.DataFrame) -> None:
@@ -60,13 +60,6 @@ def test_colours_are_distinct_and_roles_fixed() -> None:
     assert len({(look.colour, look.line) for look in found.values()}) == len(arms)
     assert found["ppo-none"].colour == looks([Arm("none", ("none",), "")])["none"].colour
     assert found["ppo-none"].label == "none"
-
-
-def test_heads_are_no_hidden_layers() -> None:
-    columns = [f"plasticity/q/{layer}/dormant" for layer in ("layer0", "layer1", "head")]
-    assert diagnostic_columns([*columns, "charts/SPS", "plasticity/update_norm"]) == {
-        ("q", "dormant"): columns[:2]
-    }
 
 
 def test_figures_have_ink_of_every_arm(frame: pd.DataFrame, reported: SimpleNamespace) -> None:

@@ -99,8 +99,8 @@ def test_tensorboard_has_the_same_numbers_without_nan(tmp_path: Path) -> None:
     with Recorder(tmp_path, [0], CONFIG) as recorder:
         for step, value in ((1, 0.25), (2, np.nan), (3, 0.5)):
             recorder.record(step, {"charts/x": value, "task": 1})
-    assert _scalars(tmp_path / "seed_0", "charts/x") == [(1, 0.25), (3, 0.5)]
-    assert _scalars(tmp_path / "seed_0", "charts/task") == [(1, 1.0), (2, 1.0), (3, 1.0)]
+    assert _scalars(tmp_path / "seed_0", "run/x") == [(1, 0.25), (3, 0.5)]
+    assert _scalars(tmp_path / "seed_0", "continual/task") == [(1, 1.0), (2, 1.0), (3, 1.0)]
     assert [row["charts/x"] for row in _rows(tmp_path / "seed_0" / "metrics.csv")] == [
         "0.25",
         "",
@@ -149,7 +149,7 @@ def test_resumed_table_is_that_of_an_uninterrupted_run(tmp_path: Path, torn: str
     for seed in ("seed_0", "seed_1"):
         wanted = (tmp_path / "whole" / seed / "metrics.csv").read_bytes()
         assert (tmp_path / "cut" / seed / "metrics.csv").read_bytes() == wanted
-        steps = [step for step, _ in _scalars(tmp_path / "cut" / seed, "charts/SPS")]
+        steps = [step for step, _ in _scalars(tmp_path / "cut" / seed, "run/SPS")]
         assert steps == [10, 20, 30, 40, 50, 60, 70, 80]
 
 
