@@ -56,18 +56,42 @@ def test_a_wheel_installs_one_name_and_every_source_file(wheel):
     assert "neoteny/py.typed" in names
 
 
-@pytest.mark.slow
-def test_a_wheel_trains_from_another_folder(wheel, tmp_path):
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
-    python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "-q", "--no-deps", wheel, cwd=tmp_path)
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The folder of an environment that has the wheel and its dependencies, and no checkout."""
+    folder = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    python = folder / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", "--no-deps", wheel, cwd=folder)
     # The dependencies of this environment, without what its .pth files add: the checkout.
-    paths = run(python, "-c", "import site; print(site.getsitepackages()[0])", cwd=tmp_path)
+    paths = run(python, "-c", "import site; print(site.getsitepackages()[0])", cwd=folder)
     Path(paths.strip(), "dependencies.pth").write_text(str(Path(numpy.__file__).parents[1]))
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    where = run(python, "-c", "import neoteny.agents as a; print(a.__file__)", cwd=elsewhere)
-    assert where.startswith(str(tmp_path))
-    run(tmp_path / "venv/bin/neoteny", "run", *TINY.split(), "--out", "here", cwd=elsewhere)
-    assert "return" in (elsewhere / "here/seed_0/metrics.csv").read_text()
-    assert [path.name for path in elsewhere.iterdir()] == ["here"]
+    where = run(python, "-c", "import neoteny.agents as a; print(a.__file__)", cwd=folder)
+    assert where.startswith(str(folder))
+    return folder / "venv" / "bin"
+
+
+@pytest.mark.slow
+def test_a_wheel_trains_from_another_folder(installed, tmp_path):
+    run(installed / "neoteny", "run", *TINY.split(), "--out", "here", cwd=tmp_path)
+    assert "return" in (tmp_path / "here/seed_0/metrics.csv").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+@pytest.mark.slow
+def test_the_second_day_needs_the_wheel_alone(installed, tmp_path):
+    shutil.copy(ROOT / "examples/second_day.py", tmp_path)
+    command = [installed / "python", "second_day.py", "--steps", "1536", "--seeds", "2"]
+    said = run(*command, cwd=tmp_path)
+    assert "ppo-shrink" in said
+    assert (tmp_path / "second_day/second_day.png").stat().st_size > 10_000
+    metrics = (tmp_path / "second_day/ppo-shrink/seed_1/metrics.csv").read_text()
+    assert "plasticity/policy/layer0/weight_kurtosis" in metrics
+    small = TINY.replace("128", "2048").split()
+    listed = run(
+        installed / "neoteny", "list", "streams", "--plugin", "second_day.py", cwd=tmp_path
+    )
+    assert "chase" in listed
+    plugin = ["--plugin", "second_day.py", "--env", "chase", "--intervention", "shrink"]
+    run(installed / "neoteny", "run", *plugin, *small, "--out", "by_command", cwd=tmp_path)
+    assert "chase" in (tmp_path / "by_command/seed_0/config.json").read_text()

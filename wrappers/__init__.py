@@ -37,7 +37,7 @@ from neoteny.wrappers.schedules import At, Cyclic, Periodic, RandomOrder, Schedu
 from neoteny.wrappers.single import NonStationary
 from neoteny.wrappers.statistics import EpisodeStatistics
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
-from neoteny.wrappers.streams import STREAMS, make_stream
+from neoteny.wrappers.streams import STREAMS, StreamContext, make_stream
 from neoteny.wrappers.supervised import RandomLabels, SupervisedStream
 from neoteny.wrappers.supervised_streams import make_supervised
 from neoteny.wrappers.taskswitch import TaskSwitch
@@ -77,6 +77,7 @@ __all__ = [
     "Schedule",
     "Sinusoidal",
     "StickyActions",
+    "StreamContext",
     "StreamDefinition",
     "SupervisedStream",
     "TaskSwitch",

@@ -14,11 +14,13 @@ from neoteny.plasticity.interventions.intervention import (
     Intervention,
     Metadata,
     NoIntervention,
+    hidden_layers,
     require_compatible,
 )
 from neoteny.plasticity.interventions.optimizers import AdamOIntervention
 from neoteny.plasticity.interventions.regularizers import IsometryLoss, L2Init
 from neoteny.plasticity.interventions.resets import Fresh
+from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.optimizer_settings import (
     TASK_STEPS,
     OptimizerSettings,
@@ -35,6 +37,7 @@ __all__ = [
     "IsometryLoss",
     "L2Init",
     "LayerNorm",
+    "Learner",
     "Metadata",
     "NoIntervention",
     "OptimizerSettings",
@@ -42,6 +45,7 @@ __all__ = [
     "Tasks",
     "canonical",
     "file_of",
+    "hidden_layers",
     "make_interventions",
     "parse_intervention",
 ]
