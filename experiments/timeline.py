@@ -29,8 +29,9 @@ class TimelineConfig(TrainConfig):
 
     folder: tyro.conf.Positional[Path | None] = None
     """Folder of a run, whose options are taken; switches that waited for returns are known then."""
-    out: Path = Path("timeline.png")
-    """File to draw to, ending in .png, .pdf or .svg."""
+    out: Path | None = None
+    """File ending in .png, .pdf or .svg; unset, timeline.png in the run's folder, or in the folder
+    that a run with these options takes."""
     trust: bool = False
     """Run the code that the run's config.json names: plugins, module, Python stream."""
 
@@ -56,10 +57,13 @@ def timeline(config: TimelineConfig, console: Console) -> None:
     names = [name.removeprefix("neoteny/") for name in stream.task_names]
     seeds = [f"seed {seed}" for seed in run.seed_list]
     console.print(table(stream.schedule, total, names, seeds), soft_wrap=True)
+    out = config.out or (config.folder or run.folder) / "timeline.png"
     try:
-        out = draw(stream.schedule, total, config.out, names, seeds)
+        if config.out is None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        draw(stream.schedule, total, out, names, seeds)
     except OSError as error:
-        raise InputError(f"cannot write {config.out} ({error.strerror}): choose another") from None
+        raise InputError(f"cannot write {out} ({error.strerror}): choose another --out") from None
     console.print(f"written {out}", soft_wrap=True)
 
 

@@ -1,6 +1,7 @@
 """Code that only a run's files name is never run unless the command names it."""
 
 import json
+import shutil
 
 import pytest
 
@@ -103,6 +104,27 @@ def test_a_python_stream_with_code_of_its_own_has_to_be_named(here, capsys):
     assert look("run", "--stream", "own.py") == [0, 0, 0]
     assert look("run", "--trust") == [0, 0, 0]
     assert ran(here)
+
+
+def test_a_run_can_move_and_is_looked_at_without_its_file(
+    here, tmp_path_factory, monkeypatch, capsys
+):
+    """From another folder, by another path, its stream's file gone; figures land beside the run."""
+    file = here / "mine.yaml"
+    file.write_text("environments: CartPole-v1\nchanges: [{kind: ObservationOffset, std: 0.5}]\n")
+    assert main(["run", "--stream", "mine.yaml", "--out", "run", *FAST]) == 0
+    file.unlink()
+    moved = tmp_path_factory.mktemp("elsewhere") / "moved"
+    shutil.move(here / "run", moved)
+    monkeypatch.chdir(cwd := tmp_path_factory.mktemp("cwd"))
+    capsys.readouterr()
+    assert look(str(moved)) == [0, 0, 0]
+    assert main(["report", str(moved)]) == 0
+    told = capsys.readouterr().out
+    for name in ("timeline.png", "watch-CartPole-v1-seed_0.gif"):
+        assert (moved / name).is_file()
+        assert f"written {moved / name}\n" in told
+    assert not list(cwd.iterdir())
 
 
 def test_stored_paths_hold_in_every_folder(here, tmp_path_factory, monkeypatch):

@@ -30,14 +30,17 @@ def test_a_run_shows_the_switches_that_waited_for_returns(tmp_path, capsys, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.yaml").write_text(STREAM)
     assert main(["timeline", "--stream", "own.yaml", *SMALL.split()]) == 0
-    assert "further switches wait for returns" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "further switches wait for returns" in told
+    assert told.endswith("written results/runs/own/ppo-none/timeline.png\n")
+    assert (tmp_path / "results/runs/own/ppo-none/timeline.png").exists()
     run = "run --stream own.yaml --steps 640 --out run"
     assert main([*run.split(), *SMALL.split()]) == 0
     capsys.readouterr()
     assert main(["timeline", "run", "--out", "run.svg"]) == 0
     told = capsys.readouterr().out
     assert "double" in told
-    assert (tmp_path / "timeline.png").exists()
+    assert not (tmp_path / "timeline.png").exists()
     assert "<svg" in (tmp_path / "run.svg").read_text()
 
 
