@@ -24,7 +24,7 @@ def main() -> None:
     agent = PPO(
         "MlpPolicy", Monitor(env), n_steps=512, seed=0, device="cpu", tensorboard_log=options.logdir
     )
-    isometry, diagnostics = IsometryCallback(isometry=0.05), DiagnosticsCallback(every=2_048)
+    isometry, diagnostics = IsometryCallback(), DiagnosticsCallback(every=2_048)
     agent.learn(options.steps, callback=[isometry, diagnostics])
     for name, value in diagnostics.measure().items():
         print(f"{name:55} {value:.3f}")

@@ -20,7 +20,7 @@ from torch.optim.adam import adam
 from neoteny.core.errors import InputError
 from neoteny.plasticity.adamo_checks import (
     check_settings,
-    isometry_of,
+    pull_settings,
     safe_strength,
     warn_of_bare,
 )
@@ -73,10 +73,10 @@ class AdamO(Adam):
     groups with `isometry=0` (see `isometry_groups`) to leave heads, norms or embeddings out.
     Parameters that come with their names, as of `module.named_parameters()`, are split by them (see
     `named_groups`). An optimiser that is handed bare parameters cannot know which of them are heads
-    and pulls them all, with a warning in the log: as `optimizer_class` of Stable-Baselines3 use
-    `neoteny.sb3.callbacks.AdamO`. A parameter without a gradient is left alone, as AdamW leaves it
-    without decay. With `isometry=0` the result is bit-identical to `torch.optim.Adam` with the same
-    flags.
+    and pulls them all, with a warning in the log: in Stable-Baselines3 leave `optimizer_class` as
+    it is and use `neoteny.sb3.callbacks.IsometryCallback`. A parameter without a gradient is left
+    alone, as AdamW leaves it without decay. With `isometry=0` the result is bit-identical to
+    `torch.optim.Adam` with the same flags.
 
     Each singular value takes the step sigma <- sigma (1 - a (sigma^2 - scale)) with
     a = 4 * lr * isometry: see `effective_strength` and `half_life`. Every step looks at the
@@ -149,32 +149,20 @@ class AdamO(Adam):
         params = list(params)
         if params and isinstance(params[0], tuple):
             params = named_groups(params, member_dims)
-        if half_life is not None:
-            if isometry is not None:
-                raise InputError(
-                    f"half_life={half_life!r} decides and isometry={isometry!r} would be unused: "
-                    "give one of them"
-                )
-            isometry, isometry_lr = isometry_of(half_life, lr, isometry_lr, scale)
+        isometry, isometry_lr = pull_settings(isometry, half_life, lr, isometry_lr, scale)
         self._plans: dict[int, Plan] = {}
         self._checked: dict[int, _Checked] = {}
-        self._own = {
-            "isometry": 0.05 if isometry is None else isometry,
+        self._own: dict[str, Any] = {
+            "isometry": isometry,
             "isometry_lr": isometry_lr,
             "scale": scale,
-            "member_dims": member_dims,
-            "blocks": blocks,
         }
-        adam_settings: dict[str, Any] = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-        }
-        check_settings({**adam_settings, **self._own})
+        self._own |= {"member_dims": member_dims, "blocks": blocks}
+        rates: Any = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        check_settings({**rates, **self._own})
         super().__init__(
             params,
-            **adam_settings,
+            **rates,
             foreach=foreach,
             fused=fused,
             decoupled_weight_decay=decoupled_weight_decay,
@@ -185,10 +173,7 @@ class AdamO(Adam):
         )
         self._step_supports_amp_scaling = False
         if params and isinstance(params[0], Tensor):
-            self._warn_of_bare()
-
-    def _warn_of_bare(self) -> None:
-        warn_of_bare(self.param_groups[0])
+            warn_of_bare(self.param_groups[0])
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Check a group's settings, then add it.

@@ -10,21 +10,27 @@ import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.isometry import as_maps, effective_strength, half_life
+from neoteny.plasticity.isometry import DEFAULT_ISOMETRY, as_maps, effective_strength, half_life
 
-__all__ = ["check_pull", "check_settings", "isometry_of", "safe_strength", "warn_of_bare"]
+__all__ = ["check_pull", "check_settings", "pull_settings", "safe_strength", "warn_of_bare"]
 
 logger = logging.getLogger(__name__)
 
 
-def isometry_of(
-    updates: float, lr: float | Tensor, isometry_lr: float | None, scale: float
-) -> tuple[float, float]:
-    """Settings of an isometry step whose half-life is so many updates, whatever `lr` becomes.
+def pull_settings(
+    isometry: float | None,
+    updates: float | None,
+    lr: float | Tensor,
+    isometry_lr: float | None,
+    scale: float,
+) -> tuple[float, float | None]:
+    """Settings of an isometry step that is given by its strength or by its half-life.
 
     Args:
-        updates: half-life of a small deviation of a singular value, in updates.
-        lr: learning rate; a tensor is read.
+        isometry: penalty coefficient lambda; None asks for the default, or what the half-life says.
+        updates: half-life of a small deviation of a singular value, in updates, whatever `lr`
+            becomes; None lets `isometry` decide.
+        lr: learning rate; a tensor is read for a half-life.
         isometry_lr: step size of the isometry step; None takes `lr` as it is now.
         scale: target squared singular value.
 
@@ -32,9 +38,16 @@ def isometry_of(
         `isometry` and `isometry_lr`.
 
     Raises:
-        ValueError: if the half-life or the step size is not above 0, or the half-life is so short
-            that the step diverges.
+        ValueError: if both are given, the half-life or the step size is not above 0, or the
+            half-life is so short that the step diverges.
     """
+    if updates is None:
+        return DEFAULT_ISOMETRY if isometry is None else isometry, isometry_lr
+    if isometry is not None:
+        raise InputError(
+            f"half_life={updates!r} decides and isometry={isometry!r} would be unused: give one of"
+            " them"
+        )
     if not (_is_number(updates) and 0 < updates < math.inf):
         raise InputError(f"half_life={updates!r} is not a finite number of updates > 0; give one")
     rate = float(lr) if isometry_lr is None else isometry_lr
@@ -43,14 +56,14 @@ def isometry_of(
             f"half_life={updates:g} cannot be had with a step size of {rate!r}: give isometry_lr"
         )
     check_pull({"lr": rate, "isometry_lr": None, "isometry": 0.0, "scale": scale})
-    isometry = half_life(effective_strength(rate, 1.0), scale) / updates
-    excess = effective_strength(rate, isometry) * scale
+    found = half_life(effective_strength(rate, 1.0), scale) / updates
+    excess = effective_strength(rate, found) * scale
     if excess >= 1:
         raise InputError(
             f"half_life={updates:g} is too short, the isometry step diverges: give more than "
             f"{updates * excess:.3g}"
         )
-    return isometry, rate
+    return found, rate
 
 
 def warn_of_bare(group: dict[str, Any]) -> None:
@@ -64,7 +77,7 @@ def warn_of_bare(group: dict[str, Any]) -> None:
     logger.warning(
         "AdamO pulls all %d matrices towards isometry, output heads among them, with a half-life "
         "of %s updates: %s; give isometry_groups(module) or module.named_parameters() to leave "
-        "heads out (in Stable-Baselines3: neoteny.sb3.callbacks.AdamO)",
+        "heads out; in Stable-Baselines3 drop optimizer_class=AdamO and use IsometryCallback",
         len(weights),
         f"{half_life(strength, group['scale']):,.0f}",
         shown,

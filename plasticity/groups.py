@@ -14,7 +14,10 @@ __all__ = ["CONVOLUTIONS", "isometry_groups", "named_groups"]
 logger = logging.getLogger(__name__)
 
 HEADS = ("action_net", "value_net")
-"""Names of the output layers of Stable-Baselines3's policies."""
+"""Names of the output layers of Stable-Baselines3's actors and critics."""
+
+Q_NETWORKS = ("q_net", "q_net_target")
+"""Names of its chains of layers from features to values of actions, whose last one is a head."""
 
 CONVOLUTIONS = (
     nn.Conv1d,
@@ -43,8 +46,9 @@ def isometry_groups(
         module: the network.
         exclude: modules, or their names in `module.named_modules()`; what they hold is left out.
             Unset, the output heads are: those that layers declare, else the layers named
-            `action_net` and `value_net`, as in Stable-Baselines3, else the last `nn.Linear`. A
-            warning is logged with what was taken for a head; `exclude=()` leaves nothing out.
+            `action_net` and `value_net` or that end a `q_net`, as in Stable-Baselines3, else the
+            last `nn.Linear`. A warning is logged with what was taken for a head; `exclude=()`
+            leaves nothing out.
 
     Returns:
         Parameter groups: hidden weights (one group per number of member axes and of `blocks`, if
@@ -102,7 +106,7 @@ def _heads(module: nn.Module) -> list[str]:
         for name, layer in layers.items()
         if isinstance(layer, nn.Linear) and id(layer) not in inside
     ]
-    heads = [name for name in linear if name.rpartition(".")[2] in HEADS] or linear[-1:]
+    heads = _known_heads(linear) or linear[-1:]
     if heads and len(linear) > 1:
         shown = ", ".join(
             f"{name} ({layers[name].in_features} to {layers[name].out_features})" for name in heads
@@ -116,6 +120,18 @@ def _heads(module: nn.Module) -> list[str]:
     return []
 
 
+def _known_heads(layers: Iterable[str]) -> list[str]:
+    """The output heads among the layers with weights of a policy of Stable-Baselines3, by name."""
+    heads: dict[str, str] = {}
+    for name in layers:
+        parent, _, own = name.rpartition(".")
+        if own in HEADS:
+            heads[name] = name
+        elif parent.rpartition(".")[2] in Q_NETWORKS:
+            heads[parent] = name  # the last one of its chain stays
+    return list(heads.values())
+
+
 def _attends(layer: nn.Module) -> bool:
     return isinstance(layer, nn.MultiheadAttention)
 
@@ -124,9 +140,9 @@ def named_groups(named: Sequence[tuple[str, Tensor]], member_dims: int = 0) -> l
     """Split named parameters into groups for `AdamO` by what their names and shapes say.
 
     Names say less than modules do (see `isometry_groups`): output heads are the layers named
-    `action_net` and `value_net`, else the last one with a matrix; embeddings are the parameters
-    whose name has `embed` in it; `in_proj_weight` holds the projections of queries, keys and
-    values. A warning is logged with what was taken for a head.
+    `action_net` and `value_net` and the last one of a `q_net`, else the last one with a matrix;
+    embeddings are the parameters whose name has `embed` in it; `in_proj_weight` holds the
+    projections of queries, keys and values. A warning is logged with what was taken for a head.
 
     Args:
         named: names and parameters, as `module.named_parameters()` gives them.
@@ -142,8 +158,7 @@ def named_groups(named: Sequence[tuple[str, Tensor]], member_dims: int = 0) -> l
         if parameter.dim() >= member_dims + 2 and "embed" not in name.lower()
     ]
     layers = [name.rpartition(".")[0] for name in maps]
-    heads = {layer for layer in layers if layer.rpartition(".")[2] in HEADS}
-    heads = heads or (set(layers[-1:]) if len(set(layers)) > 1 else set())
+    heads = set(_known_heads(layers)) or (set(layers[-1:]) if len(set(layers)) > 1 else set())
     blocks = {
         name: 3 if name.endswith("in_proj_weight") else 1
         for name, layer in zip(maps, layers, strict=True)

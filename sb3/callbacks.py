@@ -4,7 +4,7 @@ Example:
     >>> from stable_baselines3 import PPO
     >>> from neoteny.sb3.callbacks import DiagnosticsCallback, IsometryCallback
     >>> agent = PPO("MlpPolicy", "CartPole-v1")
-    >>> agent.learn(100_000, callback=[IsometryCallback(isometry=0.05), DiagnosticsCallback()])
+    >>> agent.learn(100_000, callback=[IsometryCallback(), DiagnosticsCallback()])
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.spaces import Dict
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -21,33 +20,26 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity import adamo
-from neoteny.plasticity.adamo_checks import check_pull, safe_strength
-from neoteny.plasticity.adamo_pull import Move
+from neoteny.plasticity.adamo import AdamO
+from neoteny.plasticity.adamo_checks import check_pull, pull_settings, safe_strength
 from neoteny.plasticity.diagnostics import diagnose
 from neoteny.plasticity.groups import isometry_groups
-from neoteny.plasticity.isometry import half_life, isometry_step
+from neoteny.plasticity.isometry import half_life as half_life_of
+from neoteny.plasticity.isometry import isometry_step
 from neoteny.sb3.policy_networks import PolicyNetworks, branches
 
 __all__ = [
-    "AdamO",
     "DiagnosticsCallback",
     "IsometryCallback",
-    "exclude_heads",
     "hidden_weights",
 ]
 
 
-def _groups(policy: BasePolicy) -> list[dict[str, Any]]:
-    """The parameters that are trained, split by role; see `isometry_groups`."""
+def _hidden(policy: BasePolicy) -> list[dict[str, Any]]:
+    """Groups of the hidden weights that are trained; see `isometry_groups`."""
     heads = [branch.head for branch in branches(policy).values()]
     trained = policy.q_net if isinstance(policy, DQNPolicy) else policy
-    return isometry_groups(trained, heads)
-
-
-def _hidden(policy: BasePolicy) -> list[dict[str, Any]]:
-    """The groups of `_groups` that are hidden weights."""
-    return [group for group in _groups(policy) if "isometry" not in group]
+    return [group for group in isometry_groups(trained, heads) if "isometry" not in group]
 
 
 def hidden_weights(policy: BasePolicy) -> list[nn.Parameter]:
@@ -59,86 +51,21 @@ def hidden_weights(policy: BasePolicy) -> list[nn.Parameter]:
     return [p for group in _hidden(policy) for p in group["params"]]
 
 
-class AdamO(adamo.AdamO):
-    """AdamO as Stable-Baselines3's `optimizer_class`.
-
-    An optimiser gets parameters without their roles, so it has to be told the heads once the agent
-    is built: it refuses to step until :func:`exclude_heads` was called. Saving and
-    loading by Stable-Baselines3 keep the roles.
-
-    Example:
-        >>> kwargs = dict(optimizer_class=AdamO, optimizer_kwargs=dict(isometry=0.05, eps=1e-5))
-        >>> agent = PPO("MlpPolicy", "CartPole-v1", policy_kwargs=kwargs)
-        >>> exclude_heads(agent)
-    """
-
-    def _warn_of_bare(self) -> None:
-        """Say nothing: roles are still to come."""
-
-    def split(self, groups: Sequence[dict[str, Any]]) -> None:
-        """Replace the one group by several, each with `positions` and settings of its own."""
-        whole = self.param_groups[0]
-        params = whole["params"]
-        self.param_groups = [
-            {**whole, **own, "params": [params[at] for at in own["positions"]]} for own in groups
-        ]
-
-    def load_state_dict(self, state_dict: Any) -> None:
-        """Restore a state; roles that were known when it was saved are known again."""
-        groups = state_dict["param_groups"]
-        if "positions" in groups[0] and "positions" not in self.param_groups[0]:
-            self.split([{"positions": group["positions"]} for group in groups])
-        super().load_state_dict(state_dict)
-
-    def _prepare(self, group: dict[str, Any]) -> tuple[list[Tensor], Move]:
-        if group["isometry"] and "positions" not in group:
-            raise InputError(
-                "AdamO was not told which layers are heads: call "
-                "neoteny.sb3.callbacks.exclude_heads(agent) before agent.learn"
-            )
-        return super()._prepare(group)
-
-
-def exclude_heads(agent: BaseAlgorithm) -> None:
-    """Tell an agent's AdamO which weights belong to hidden layers; the others stay free.
-
-    Raises:
-        ValueError: if the agent's optimiser is another one, or its policy is not known.
-    """
-    groups = _groups(agent.policy)
-    optimizer = agent.policy.optimizer
-    if not isinstance(optimizer, AdamO):
-        raise InputError(
-            f"the agent's optimiser is {type(optimizer).__name__}: give "
-            "policy_kwargs=dict(optimizer_class=neoteny.sb3.callbacks.AdamO), or use "
-            "IsometryCallback with any"
-        )
-    if "positions" in optimizer.param_groups[0]:
-        return
-    place = {id(p): at for at, p in enumerate(optimizer.param_groups[0]["params"])}
-    optimizer.split(
-        [
-            {
-                **{key: value for key, value in group.items() if key != "params"},
-                "positions": [place[id(p)] for p in group["params"]],
-            }
-            for group in groups
-        ]
-    )
-
-
 class IsometryCallback(BaseCallback):
     """Pulls all hidden weights towards isometry, before every step of whatever optimiser there is.
 
-    With Adam this is AdamO: both terms are taken at the same weights, and the pull is neither in
-    the moments nor clipped. Heads, biases and norms are left alone. It acts during the call of
+    With Adam, the optimiser of PPO and DQN, this is AdamO bit for bit: both terms are taken at the
+    same weights, and the pull is neither in the moments nor clipped. It knows the heads, as an
+    `optimizer_class` cannot: they, biases and norms are left alone. It acts during the call of
     `learn` that it is given to. Nothing tells it of a `learn` that an exception ended: steps of the
     optimiser that are taken by hand after that still feel the pull, the next `learn` does not.
 
     Args:
-        isometry: penalty coefficient lambda.
+        isometry: penalty coefficient lambda; unset, 0.05, or what `half_life` asks for.
         isometry_lr: step size of the pull; None follows the optimiser's learning rate.
         scale: target squared singular value.
+        half_life: updates in which a small deviation from isometry halves, in place of `isometry`
+            and whatever the learning rate is.
         verbose: as for all callbacks.
 
     Raises:
@@ -149,14 +76,16 @@ class IsometryCallback(BaseCallback):
 
     def __init__(
         self,
-        isometry: float = 0.05,
+        isometry: float | None = None,
         isometry_lr: float | None = None,
         scale: float = 1.0,
         verbose: int = 0,
+        *,
+        half_life: float | None = None,
     ) -> None:
         super().__init__(verbose)
-        self.isometry = isometry
-        self.isometry_lr = isometry_lr
+        settings = pull_settings(isometry, half_life, 1.0, isometry_lr, scale)
+        self.isometry, self.isometry_lr = settings
         self.scale = scale
         self._groups: list[dict[str, Any]] = []
         self._safe = 0.0
@@ -175,8 +104,11 @@ class IsometryCallback(BaseCallback):
     def _on_training_start(self) -> None:
         groups = _hidden(self.model.policy)
         optimizer = self.model.policy.optimizer
-        if isinstance(optimizer, adamo.AdamO):
-            raise InputError("the optimiser is AdamO, which pulls by itself: drop IsometryCallback")
+        if isinstance(optimizer, AdamO):
+            raise InputError(
+                "the optimiser is AdamO, which pulls by itself, heads included: drop"
+                " optimizer_class=AdamO and keep IsometryCallback"
+            )
         strength = check_pull(self._pull_settings(optimizer.param_groups[0]["lr"]))
         self._groups = [
             group | {"params": same} for group in groups for same in _alike(group["params"])
@@ -188,7 +120,7 @@ class IsometryCallback(BaseCallback):
         self._handle = optimizer.register_step_pre_hook(self._pull)
         self._started = self.model.start_time
         if strength:
-            half = half_life(strength, self.scale)
+            half = half_life_of(strength, self.scale)
             self.logger.record("isometry/half_life_updates", half, exclude="stdout")
         self.logger.record("isometry/strength", strength, exclude="stdout")
 

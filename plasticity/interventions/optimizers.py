@@ -14,7 +14,7 @@ from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata, hidden_layers
 from neoteny.plasticity.interventions.traits import Trait
-from neoteny.plasticity.isometry import effective_strength
+from neoteny.plasticity.isometry import DEFAULT_ISOMETRY, effective_strength
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class AdamOIntervention(OptimizerIntervention):
     }
     exclusive: ClassVar[Sequence[tuple[str, str]]] = (("half_life", "isometry"),)
 
-    isometry: float = 0.05
+    isometry: float = DEFAULT_ISOMETRY
     """Strength, the paper's lambda; 0.05 equals the authors' reinforcement-learning code at 0.1."""
     isometry_lr: float | None = None
     """Learning rate of the isometry step; unset, it is the learning rate of Adam."""

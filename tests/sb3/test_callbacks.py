@@ -10,16 +10,11 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from neoteny.core.errors import InputError
+from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.diagnostics import dormant_fraction, effective_rank, singular_values
+from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.isometry import gram_deviation, isometry_step
-from neoteny.sb3.callbacks import (
-    AdamO,
-    DiagnosticsCallback,
-    IsometryCallback,
-    exclude_heads,
-    hidden_weights,
-)
+from neoteny.sb3.callbacks import DiagnosticsCallback, IsometryCallback, hidden_weights
 from neoteny.sb3.policy_networks import branches
 
 SETTINGS = {
@@ -76,17 +71,13 @@ def test_convolutions_are_hidden_layers_too(algorithm):
 
 
 @algorithms
-@pytest.mark.parametrize("how", ["callback", "optimizer"])
-def test_without_learning_only_hidden_weights_move_by_the_closed_form(algorithm, how):
+@pytest.mark.parametrize("half_life", [None, 34.6573590279973])
+def test_without_learning_only_hidden_weights_move_by_the_closed_form(algorithm, half_life):
     """Learning rate 0: n updates are n steps of the pull and nothing else, bit for bit."""
-    pull = {"isometry": 0.5, "isometry_lr": 0.01}
-    if how == "callback":
-        optimizer, callback = {"optimizer_class": torch.optim.Adam}, IsometryCallback(**pull)
-        agent = build(algorithm, kwargs=optimizer, learning_rate=0.0)
-    else:
-        optimizer, callback = {"optimizer_class": AdamO, "optimizer_kwargs": pull}, None
-        agent = build(algorithm, kwargs=optimizer, learning_rate=0.0)
-        exclude_heads(agent)
+    pull = {"isometry": 0.5} if half_life is None else {"half_life": half_life}
+    callback = IsometryCallback(isometry_lr=0.005, **pull)
+    optimizer = {"optimizer_class": torch.optim.Adam}
+    agent = build(algorithm, kwargs=optimizer, learning_rate=0.0)
     count = [0]
     agent.policy.optimizer.register_step_post_hook(lambda *_: count.__setitem__(0, count[0] + 1))
     before = parameters(agent)
@@ -98,20 +89,27 @@ def test_without_learning_only_hidden_weights_move_by_the_closed_form(algorithm,
     for start, end in zip(hidden, hidden_weights(agent.policy), strict=True):
         deviation = gram_deviation(start)
         for _ in range(count[0]):
-            isometry_step([start], 4 * 0.01 * 0.5)
+            isometry_step([start], 4 * 0.005 * 0.5)
         torch.testing.assert_close(start, end.detach(), rtol=0, atol=1e-6)
         assert gram_deviation(start) < deviation
 
 
+def use_adamo(agent, **settings):
+    """Put AdamO over the agent's hidden weights in the place of its optimiser."""
+    policy = agent.policy
+    trained = policy.q_net if isinstance(agent, DQN) else policy
+    learning_rate = agent.lr_schedule(1)
+    policy.optimizer = AdamO(isometry_groups(trained), lr=learning_rate, **settings)
+
+
 @algorithms
 def test_the_callback_with_adam_is_adamo(algorithm):
+    """With the default strength, and heads that `isometry_groups` finds by their names."""
     adam = {"optimizer_class": torch.optim.Adam, "optimizer_kwargs": {"eps": 1e-5}}
     one = build(algorithm, kwargs=adam, learning_rate=3e-3)
-    one.learn(192, callback=IsometryCallback(isometry=0.5))
-    settings = {"eps": 1e-5, "isometry": 0.5}
-    adamo = {"optimizer_class": AdamO, "optimizer_kwargs": settings}
-    two = build(algorithm, kwargs=adamo, learning_rate=3e-3)
-    exclude_heads(two)
+    one.learn(192, callback=IsometryCallback())
+    two = build(algorithm, learning_rate=3e-3)
+    use_adamo(two, eps=1e-5)
     two.learn(192)
     plain = build(algorithm, kwargs=adam, learning_rate=3e-3)
     plain.learn(192)
@@ -122,34 +120,33 @@ def test_the_callback_with_adam_is_adamo(algorithm):
     assert differs
 
 
+@algorithms
+def test_adamo_as_optimizer_class_pulls_heads_and_says_so(algorithm, caplog):
+    agent = build(algorithm, kwargs={"optimizer_class": AdamO}, learning_rate=1e-3)
+    (said,) = [r.getMessage() for r in caplog.records if "AdamO pulls" in r.getMessage()]
+    matrices = 3 if algorithm is DQN else 6
+    assert f"pulls all {matrices} matrices" in said
+    assert "half-life of 1,733 updates" in said
+    assert "drop optimizer_class=AdamO and use IsometryCallback" in said
+    with pytest.raises(ValueError, match="pulls by itself, heads included: drop optimizer_class"):
+        agent.learn(64, callback=IsometryCallback())
+
+
+@algorithms
+def test_named_parameters_of_a_policy_leave_its_heads_out(algorithm):
+    policy = build(algorithm).policy
+    hidden = {id(p) for p in hidden_weights(policy)}
+    names = {name for name, p in policy.named_parameters() if id(p) in hidden}
+    names |= {name.replace("q_net.", "q_net_target.", 1) for name in names if algorithm is DQN}
+    optimizer = AdamO(policy.named_parameters())
+    assert set(optimizer.param_groups[0]["param_names"]) == names
+    assert [group["isometry"] for group in optimizer.param_groups] == [0.05, 0.0]
+
+
 def test_after_training_the_callback_is_gone():
     agent = build(PPO)
     agent.learn(64, callback=IsometryCallback())
     assert not agent.policy.optimizer._optimizer_step_pre_hooks
-
-
-def test_adamo_waits_for_the_roles_and_keeps_them_when_saved(tmp_path):
-    kwargs = {"optimizer_class": AdamO, "optimizer_kwargs": {"isometry": 0.1}}
-    agent = build(PPO, kwargs=kwargs)
-    with pytest.raises(InputError, match="exclude_heads"):
-        agent.learn(64)
-    exclude_heads(agent)
-    exclude_heads(agent)  # twice is once
-    agent.learn(64)
-    agent.save(tmp_path / "agent")
-    again = PPO.load(tmp_path / "agent", env=gymnasium.make("CartPole-v1"), device="cpu")
-    groups, restored = (a.policy.optimizer.param_groups for a in (agent, again))
-    assert [group["isometry"] for group in restored] == [0.1, 0.0]
-    names = [{id(p): name for name, p in a.policy.named_parameters()} for a in (agent, again)]
-    for one, two in zip(groups, restored, strict=True):
-        ours = [names[0][id(p)] for p in one["params"]]
-        assert ours == [names[1][id(p)] for p in two["params"]]
-        for p, q in zip(one["params"], two["params"], strict=True):
-            states = (a.policy.optimizer.state[x]["exp_avg"] for a, x in ((agent, p), (again, q)))
-            assert torch.equal(*states)
-    again.learn(64)
-    free = build(PPO, kwargs={"optimizer_class": AdamO, "optimizer_kwargs": {"isometry": 0.0}})
-    free.learn(64)  # nothing to wait for
 
 
 def by_hooks(agent, probe):
@@ -223,10 +220,5 @@ def test_what_cannot_be_read_is_said():
     agent = build(PPO, kwargs={"features_extractor_class": Branching})
     with pytest.raises(ValueError, match="Branching is more than a chain"):
         agent.learn(64, callback=DiagnosticsCallback())
-    with pytest.raises(ValueError, match="optimiser is Adam"):
-        exclude_heads(agent)
     with pytest.raises(ValueError, match="the isometry step diverges"):
         agent.learn(64, callback=IsometryCallback(isometry=1e4))
-    adamo = build(PPO, kwargs={"optimizer_class": AdamO, "optimizer_kwargs": {"isometry": 0.1}})
-    with pytest.raises(ValueError, match="drop IsometryCallback"):
-        adamo.learn(64, callback=IsometryCallback())

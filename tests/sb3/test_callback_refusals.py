@@ -1,7 +1,5 @@
 """Callbacks of Stable-Baselines3: what they refuse, and calls of `learn` that are broken off."""
 
-import copy
-
 import gymnasium
 import numpy as np
 import pytest
@@ -13,8 +11,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 import neoteny.sb3.callbacks as sb3
-from neoteny.core.errors import InputError
-from neoteny.sb3.callbacks import AdamO, DiagnosticsCallback, IsometryCallback, exclude_heads
+from neoteny.sb3.callbacks import DiagnosticsCallback, IsometryCallback
 from neoteny.sb3.policy_networks import PolicyNetworks
 
 
@@ -97,8 +94,6 @@ def test_policies_that_are_not_known_are_refused_at_the_start(algorithm):
         with pytest.raises(ValueError, match="Policy is not known: give PPO's or A2C's"):
             agent.learn(8, callback=callback)
         assert agent.num_timesteps == 0
-    with pytest.raises(ValueError, match="Policy is not known"):
-        exclude_heads(agent)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +104,9 @@ def test_policies_that_are_not_known_are_refused_at_the_start(algorithm):
         ({"isometry": True}, "isometry=True"),
         ({"isometry_lr": -0.1}, "isometry_lr=-0.1"),
         ({"scale": 0.0}, "scale=0.0"),
+        ({"half_life": 0}, "half_life=0 is not a finite number of updates"),
+        ({"half_life": 9, "isometry": 0.1}, "isometry=0.1 would be unused"),
+        ({"half_life": 0.1}, "half_life=0.1 is too short"),
         ({"isometry": 1.0, "isometry_lr": 0.5}, "= 2 >= 1: the isometry step diverges"),
     ],
 )
@@ -180,14 +178,3 @@ def test_groups_of_a_convolution_are_maps_of_their_own():
     assert whole.shape == (1, 8, 4)
     singular = torch.linalg.svdvals(whole)
     torch.testing.assert_close(singular, torch.ones(1, 4), atol=1e-4, rtol=0)
-
-
-def test_a_copy_of_adamo_still_waits_for_the_roles():
-    agent = build(policy_kwargs={"net_arch": [8], "optimizer_class": AdamO})
-    other = copy.deepcopy(agent.policy.optimizer)
-    weight = other.param_groups[0]["params"][0]
-    weight.grad = torch.ones_like(weight)
-    before = weight.detach().clone()
-    with pytest.raises(InputError, match="exclude_heads"):
-        other.step()
-    assert torch.equal(weight, before)
