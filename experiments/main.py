@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 
 try:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from dataclasses import dataclass
     from pathlib import Path
-    from typing import Annotated, Literal
+    from typing import Annotated, Any, Literal
 
     import tyro
+    from rich.console import Console
 
     from neoteny.core.errors import InputError, RunError
     from neoteny.core.options import check_fields
@@ -19,10 +20,12 @@ try:
     from neoteny.experiments.console import lasting_output, open_console, print_error, print_notice
     from neoteny.experiments.early import read_early
     from neoteny.experiments.interrupt import interruptible
+    from neoteny.experiments.lens import LensConfig, lens
     from neoteny.experiments.listing import LISTED, print_listing
     from neoteny.experiments.parsing import called_as, parse
     from neoteny.experiments.stored import load_plugins
     from neoteny.experiments.timeline import TimelineConfig, timeline
+    from neoteny.experiments.validity import ValidityConfig, validity
     from neoteny.experiments.watch import WatchConfig, watch
 except KeyboardInterrupt:  # before there is a run, which takes seconds
     sys.stderr.write("interrupted\n")
@@ -88,6 +91,8 @@ def _main(arguments: list[str], program: str) -> int:
                 tyro.conf.subcommand("compare", default=CompareConfig(**defaults)),
             ]
             | Annotated[ReportConfig, tyro.conf.subcommand("report")]
+            | Annotated[LensConfig, tyro.conf.subcommand("lens")]
+            | Annotated[ValidityConfig, tyro.conf.subcommand("validity")]
             | Annotated[WatchConfig, tyro.conf.subcommand("watch")]
             | Annotated[
                 TimelineConfig,
@@ -97,23 +102,12 @@ def _main(arguments: list[str], program: str) -> int:
         )
         config = parse(
             commands,
-            ("run", "compare", "report", "watch", "timeline", "list"),
+            ("run", "compare", "report", "lens", "validity", "watch", "timeline", "list"),
             arguments,
             "Train agents in changing worlds; compare what keeps them plastic.",
             program,
         )
-        if isinstance(config, RunConfig):
-            run(config, console)
-        elif isinstance(config, CompareConfig):
-            compare(config, console)
-        elif isinstance(config, ReportConfig):
-            report(config.folder, console)
-        elif isinstance(config, WatchConfig):
-            watch(config, console)
-        elif isinstance(config, TimelineConfig):
-            timeline(config, console)
-        else:
-            print_listing(config.what, console, name=config.name, markdown=config.markdown)
+        _act(config, console)
     except (InputError, RunError) as error:
         print_error(error)
         return 1 if isinstance(error, RunError) else 2
@@ -121,3 +115,20 @@ def _main(arguments: list[str], program: str) -> int:
         print_notice(str(stop) or "interrupted")
         return 130
     return 0
+
+
+def _act(config: Any, console: Console) -> None:
+    """Do what the arguments ask for."""
+    actions: dict[type, Callable[[Any, Console], object]] = {
+        RunConfig: run,
+        CompareConfig: compare,
+        ReportConfig: lambda report_config, where: report(report_config.folder, where),
+        LensConfig: lens,
+        ValidityConfig: validity,
+        WatchConfig: watch,
+        TimelineConfig: timeline,
+        ListConfig: lambda listed, where: print_listing(
+            listed.what, where, name=listed.name, markdown=listed.markdown
+        ),
+    }
+    actions[type(config)](config, console)

@@ -157,6 +157,8 @@ COMMANDS = sorted(
     }
 )
 
+ACTIONS = "run compare report lens validity watch timeline print_listing".split()
+
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_commands_are_understood(page, command, tmp_path, monkeypatch, own_names):
@@ -172,7 +174,7 @@ def test_commands_are_understood(page, command, tmp_path, monkeypatch, own_names
             (tmp_path / "drifting.yaml").write_text(text)
         (tmp_path / "mine.py").write_text(MINE)
         asked = []
-        for name in ("run", "compare", "report", "watch", "timeline", "print_listing"):
+        for name in ACTIONS:
             monkeypatch.setattr(neoteny.experiments.main, name, lambda *a, **_: asked.append(a))
         monkeypatch.chdir(tmp_path)
         assert neoteny.experiments.main.main(words[1:]) == 0

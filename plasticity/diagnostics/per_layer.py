@@ -132,6 +132,12 @@ def weight_norm(layer: Weights) -> Tensor:
     return spectra.frobenius_norm(layer.sigma)
 
 
+@DIAGNOSTICS.of(Weights)
+def weight_mean_square(layer: Weights) -> Tensor:
+    """Mean squared singular value of the weights."""
+    return layer.sigma.square().mean(-1)
+
+
 @DIAGNOSTICS.of(Features)
 def feature_effective_rank(layer: Features) -> Tensor:
     """Exponential of the entropy of the features' singular values."""

@@ -142,3 +142,41 @@ def reported(comparison: Path, tmp_path_factory: pytest.TempPathFactory) -> Simp
     folder = shutil.copytree(comparison, tmp_path_factory.mktemp("reported") / "out")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return SimpleNamespace(folder=folder, before=before, report=write_report(folder))
+
+
+Cells = Callable[[str, int, int, str], dict[str, float]]
+"""Columns of an arm's seed in the first or last row of a visit."""
+
+
+@pytest.fixture(scope="session")
+def write_visits() -> Callable[..., Path]:
+    """Write runs of three rows a visit: (out, arms, seeds, visits, cells) -> out.
+
+    Arms are interventions; `cells` gives what is recorded in the first and the last row.
+    """
+
+    def write(out: Path, arms: tuple[str, ...], seeds: int, visits: int, cells: Cells) -> Path:
+        for arm in arms:
+            for seed in range(seeds):
+                rows = [
+                    {"step": 100 * (3 * visit + row + 1), "task": visit, "visit": visit}
+                    | (cells(arm, seed, visit, place) if place else {})
+                    for visit in range(visits)
+                    for row, place in enumerate(("first", "", "last"))
+                ]
+                folder = out / f"ppo-{arm}" / f"seed_{seed}"
+                folder.mkdir(parents=True)
+                pd.DataFrame(rows).to_csv(folder / "metrics.csv", index=False)
+                config = {
+                    "arm": f"ppo-{arm}",
+                    "env": "stream",
+                    "seed": seed,
+                    "task_names": ["stream"],
+                    "intervention": arm.split("+"),
+                    "steps": 300 * visits,
+                    "boundaries": [300 * visit for visit in range(1, visits)],
+                }
+                (folder / "config.json").write_text(json.dumps(config))
+        return out
+
+    return write

@@ -68,7 +68,7 @@ def test_names_of_all_groups():
     at = "plasticity/q/layer1/"
     assert {key.removeprefix(at) for key in report if key.startswith(at)} == {
         *("gram_deviation", "sigma_max", "sigma_min", "condition"),
-        *("weight_effective_rank", "weight_stable_rank", "weight_norm"),
+        *("weight_effective_rank", "weight_stable_rank", "weight_norm", "weight_mean_square"),
         *("feature_effective_rank", "feature_stable_rank", "dormant_fraction", "dead_fraction"),
         *("feature_norm", "feature_variance", "feature_participation_ratio", "feature_srank"),
         *("feature_numerical_rank", "sparsity", "saturated_fraction"),

@@ -185,6 +185,7 @@ WEIGHTS = {
     "weight_effective_rank",
     "weight_stable_rank",
     "weight_norm",
+    "weight_mean_square",
 }
 FEATURES = {"feature_effective_rank", "feature_stable_rank", "dormant_fraction", "dead_fraction"}
 
@@ -222,6 +223,7 @@ def test_diagnose_agrees_with_the_single_functions():
         "sigma_min": sigma[:, -1],
         "condition": sigma[:, 0] / sigma[:, -1],
         "weight_norm": weight.flatten(1).norm(dim=1),
+        "weight_mean_square": sigma.square().mean(1),
         "dormant_fraction": d.dormant_fraction(features, 0.3),
         "feature_effective_rank": d.effective_rank(torch.linalg.svdvals(features.double())),
     }

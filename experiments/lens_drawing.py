@@ -1,0 +1,93 @@
+"""The figure of the lens: each quantity of each arm, young and late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from neoteny.experiments.arms import Arm, in_order
+from neoteny.experiments.drawing import FAINT, GREY, INK, looks, new_figure, save, style
+
+__all__ = ["draw_lens"]
+
+
+def draw_lens(
+    table: pd.DataFrame, names: Mapping[str, str], arms: Sequence[Arm], path: Path
+) -> None:
+    """Draw a row of panels for each branch, a panel for each quantity, a line for each arm.
+
+    Args:
+        table: The result of `neoteny.experiments.lens.lens_table`.
+        names: Quantities and their labels, in order.
+        arms: All arms.
+        path: PNG file to write.
+    """
+    rows = table[table["layer"].isin(["layers", "network"])]
+    layered = set(rows.loc[rows["layer"] == "layers", "name"])
+    rows = rows[(rows["layer"] == "layers") | ~rows["name"].isin(list(layered))]
+    branches = list(rows["branch"].unique())
+    shown = [name for name in names if name in set(rows["name"])]
+    order = [arm.name for arm in in_order(arms) if arm.name in set(rows["arm"])]
+    with style():
+        height = 0.9 + len(branches) * (0.7 + 0.19 * len(order))
+        figure = new_figure(2.2 + 1.35 * (len(shown) + 1), height)
+        panels = figure.subplots(len(branches), len(shown) + 1, sharey=True, squeeze=False)
+        for line, branch in zip(panels, branches, strict=True):
+            mine = rows[rows["branch"] == branch].set_index(["name", "arm"])
+            for panel, name in zip(line, shown, strict=False):
+                if name in mine.index.get_level_values(0):
+                    _draw_quantity(panel, mine.loc[name].reindex(order), name)
+            _draw_value(line[-1], mine.droplevel(0).groupby(level=0).first().reindex(order))
+            found = looks(list(arms))
+            line[0].set_yticks(range(len(order)), [found[name].label for name in order])
+            line[0].set_ylim(len(order) - 0.5, -0.5)
+            line[0].set_ylabel(f"{branch}")
+        for panel, name in zip(panels[0], shown, strict=False):
+            panel.set_title(names[name], color=INK)
+        panels[0][-1].set_title(str(table["unit"].iloc[0]), color=INK)
+        figure.text(
+            0.99,
+            0.0,
+            "ring: young network; dot: before a switch, late in the run; bar: after it; band: "
+            "within a factor of 2 of the median young network",
+            ha="right",
+            va="bottom",
+            color=GREY,
+            fontsize=8,
+        )
+        save(figure, path)
+
+
+def _draw_quantity(panel: Axes, rows: pd.DataFrame, name: str) -> None:
+    """Young, before and after of each arm; spreads on a plain axis, others on a logarithmic one."""
+    y = np.arange(len(rows))
+    young, before, after = (rows[key].to_numpy(np.float64) for key in ("young", "before", "after"))
+    _quiet(panel)
+    plain = name.endswith("spread")
+    middle = float(np.nanmedian(young))
+    low, high = (middle - np.log(2), middle + np.log(2)) if plain else (middle / 2, middle * 2)
+    panel.axvspan(max(low, 0) if plain else low, high, color=FAINT, alpha=0.6, lw=0, zorder=0)
+    panel.hlines(y, young, before, color=GREY, lw=0.8)
+    panel.plot(young, y, "o", ms=4.5, mfc="white", mec=GREY)
+    kept = (rows["verdict"] == "kept").to_numpy()
+    for mask, colour in ((kept, "#0072B2"), (~kept, "#D55E00")):
+        panel.plot(before[mask], y[mask], "o", ms=4.5, color=colour)
+        panel.plot(after[mask], y[mask], "|", ms=8, color=colour)
+    if not plain:
+        panel.set_xscale("log")
+
+
+def _draw_value(panel: Axes, rows: pd.DataFrame) -> None:
+    """The return of each arm in the last third of the visits."""
+    _quiet(panel)
+    panel.barh(np.arange(len(rows)), rows["value"].to_numpy(np.float64), color=GREY, height=0.6)
+
+
+def _quiet(panel: Axes) -> None:
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[["left", "bottom"]].set_color(GREY)
+    panel.tick_params(color=GREY, labelcolor=INK, length=3)
