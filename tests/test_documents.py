@@ -157,7 +157,7 @@ COMMANDS = sorted(
     }
 )
 
-ACTIONS = "run compare report lens validity watch timeline print_listing".split()
+ACTIONS = ["run", "compare", "report", "lens", "validity", "watch", "timeline", "print_listing"]
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)

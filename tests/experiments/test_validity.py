@@ -48,7 +48,7 @@ def test_a_diagnostic_that_tells_is_found(table):
     assert table.loc["opposite", "rho"] < -0.95
     assert table.loc["told", "within"] > 0.9
     assert table.loc["told", "p_adjusted"] < 0.02
-    assert table.loc["told", "low"] < table.loc["told", "rho"] <= table.loc["told", "high"]
+    assert table.loc["told", "low"] <= table.loc["told", "rho"] <= table.loc["told", "high"]
     assert (table["runs"] == 32).all()
     assert (table["arms"] == 8).all()  # fresh is what they are measured against
     assert (table["switches"] == 4).all()  # nothing can be lost before the first visit
