@@ -79,7 +79,7 @@ def test_the_command_writes_ranking_page_and_figure(folder, tmp_path):
     console = Console(width=200, record=True)
     validity(ValidityConfig((folder,), draws=100, out=tmp_path), console)
     assert "told" in (tmp_path / "validity.csv").read_text()
-    assert "| told | policy | +0.9" in (tmp_path / "validity.md").read_text()
+    assert "| told | policy | +1.00" in (tmp_path / "validity.md").read_text()
     assert (tmp_path / "validity.png").read_bytes().startswith(b"\x89PNG")
     assert "order runs by the next task's shortfall" in " ".join(console.export_text().split())
 
