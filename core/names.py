@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from neoteny.core.errors import InputError
 
-__all__ = ["closest", "hint", "require_known"]
+__all__ = ["closest", "hint", "require_known", "with_article"]
 
 MOST = 12
 """Names that a hint lists; of more it says that there are more."""
@@ -22,7 +23,7 @@ def closest(name: object, known: Iterable[str], count: int = 1) -> list[str]:
         count: At most so many are returned.
 
     Returns:
-        The best first; empty if none is alike.
+        The best first; if none is alike, the shortest that begin or go on with it.
     """
     plain: dict[str, str] = {}
     for one in known:
@@ -30,7 +31,9 @@ def closest(name: object, known: Iterable[str], count: int = 1) -> list[str]:
     wanted = _plain(str(name)[:200])
     if wanted in plain:
         return [plain[wanted]]
-    return [plain[found] for found in get_close_matches(wanted, plain, count, cutoff=0.65)]
+    alike = get_close_matches(wanted, plain, count, cutoff=0.65)
+    longer = [one for one in sorted(plain, key=len) if re.search(rf"(^|_){re.escape(wanted)}", one)]
+    return [plain[found] for found in alike or longer[: count * bool(wanted)]]
 
 
 def hint(name: object, known: Iterable[str]) -> str:
@@ -51,6 +54,11 @@ def require_known(what: str, name: object, known: Mapping[str, object] | Iterabl
     known = list(known)
     if not isinstance(name, str) or name not in known:
         raise InputError(f"{what} {name!r} is unknown: {hint(name, known)}")
+
+
+def with_article(noun: str) -> str:
+    """A noun with "a", or "an" where it begins with a vowel."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
 def _plain(name: str) -> str:

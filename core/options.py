@@ -17,6 +17,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -24,7 +25,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import numpy as np
 
 from neoteny.core.errors import InputError
-from neoteny.core.names import closest
+from neoteny.core.names import closest, with_article
 
 __all__ = [
     "LARGEST",
@@ -44,6 +45,10 @@ LARGEST = 2**53
 
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 """Words for true and false."""
+
+
+THOUSANDS = {"k": 1_000, "M": 1_000_000}
+"""Letters after a number to what they multiply it by."""
 
 
 class Text(str):
@@ -192,7 +197,7 @@ def _fit(value: Any, hint: Any) -> Any:
     if isinstance(value, Text) and hasattr(kind, "from_text"):
         value = kind.from_text(value)
     if isinstance(kind, type) and not isinstance(value, kind):
-        raise _Misfit(getattr(kind, "wanted", f"a {kind.__name__}"))
+        raise _Misfit(getattr(kind, "wanted", with_article(kind.__name__)))
     return value
 
 
@@ -232,13 +237,22 @@ def _fit_float(value: Any) -> float:
 def _number(value: Any) -> int | float | None:
     """A value as a number, or None if it is not one; too large an int is infinite."""
     if isinstance(value, Text):
-        value = read_text(value)
+        value = _read_number(value)
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return None
     whole = isinstance(value, int | np.integer)
     if whole and abs(int(value)) > 10**300:
         return math.inf
     return int(value) if whole else float(value)
+
+
+def _read_number(text: str) -> Any:
+    """A number as people write it, such as 1e5, 500k, 2M or 2,000,000; else another value."""
+    if re.fullmatch(r"\d{1,3}(,\d{3})+", text):
+        return int(text.replace(",", ""))
+    if found := re.fullmatch(r"([\d_]*\.?\d+)([kM])", text):
+        return float(Decimal(found[1]) * THOUSANDS[found[2]])
+    return read_text(text)
 
 
 def _fit_str(value: Any) -> str:

@@ -82,15 +82,18 @@ def make_single(
     try:
         env: AnyEnv = gymnasium.make(id, **options)
     except (ImportError, gymnasium.error.Error) as error:
-        raise InputError(f"{id} with options {dict(options)} cannot be made: {error}") from error
+        raise InputError(f"{_called(id, options)} cannot be made: {error}") from error
     except Exception as error:
         if isinstance(error, TypeError | AttributeError) and _about_options(error, options):
-            message = f"{id} with options {dict(options)} cannot be made: {error}"
-            raise InputError(message) from error
+            raise InputError(f"{_called(id, options)} cannot be made: {error}") from error
         error.add_note(f"raised by the environment {id} when it was made")
         raise
     env = _select(CheckedSingle(env, id, as_text), observation, flatten)
     return Replayable(_count_from_zero(_as_array(env, flatten)))
+
+
+def _called(id: str, options: Mapping[str, Any]) -> str:
+    return f"{id} with options {dict(options)}" if options else id
 
 
 def _about_options(error: TypeError | AttributeError, options: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ import neoteny.agents
 import neoteny.sb3.registered  # noqa: F401 (agents register themselves)
 from neoteny.agents.agent import AGENTS, AgentConfig, AgentSettings
 from neoteny.core.errors import InputError
+from neoteny.core.names import with_article
 from neoteny.core.options import Text, check_fields
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.presets import PRESETS
@@ -52,16 +53,16 @@ class TrainConfig:
     seeds: int = 1
     """Number of members, trained together in one process; member i has seed first-seed + i."""
     first_seed: int = 0
-    """Seed of the first member."""
+    """Seed of the first member; with one member, the seed of the run."""
     steps: int = 2_000_000
-    """Environment steps per member, rounded up to whole iterations."""
+    """Environment steps per member, such as 500k, 2M or 1e6, rounded up to whole iterations."""
     task_steps: int | None = None
     """Environment steps a task, rounded up to whole iterations; unset, the stream's own."""
     network: NetworkOptions = dataclasses.field(default_factory=NetworkOptions)
-    """Specification of every branch's body."""
+    """Shape and initialisation of the network of every branch, such as policy and value."""
     reset_optimizer: bool = True
     """Forget Adam's moments at every task switch, in all arms alike (the paper's protocol)."""
-    hyper: AgentConfig = None  # type: ignore[assignment]
+    hyper: Annotated[AgentConfig, tyro.conf.arg(name="agent")] = None  # type: ignore[assignment]
     """Hyper-parameters of the agent; unset, its defaults."""
     device: str = "cpu"
     """`cpu`, `cuda` or `cuda:1`."""
@@ -94,6 +95,37 @@ class TrainConfig:
         "env_timeout": "above 0",
     }
 
+    groups: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+        "": (
+            "",
+            (
+                *("env", "agent", "intervention", "interventions", "steps", "task_steps"),
+                *("seeds", "first_seed", "out", "preset"),
+            ),
+        ),
+        "comparison": (
+            "Values that are crossed with the interventions: an arm for each combination.",
+            ("activations", "biases", "torsos", "depths", "residuals"),
+        ),
+        "stream": (
+            "The stream of tasks, and the protocol at its switches.",
+            ("env_option", "env_timeout", "stream", "stream_definition", "reset_optimizer"),
+        ),
+        "measuring": (
+            "Diagnostics, evaluation and checkpoints.",
+            ("diagnose_every", "eval_episodes", "checkpoint_minutes"),
+        ),
+        "device": (
+            "Device and speed.",
+            ("device", "threads", "precision", "fast", "cuda_graphs"),
+        ),
+        "code": (
+            "Code of your own, and runs that go on.",
+            ("plugin", "resume", "trust"),
+        ),
+    }
+    """Groups in `--help`, see `option_rules`."""
+
     def __post_init__(self) -> None:
         cls = AGENTS.find(self.agent)
         if self.hyper is None:
@@ -101,8 +133,8 @@ class TrainConfig:
         check_fields(self)
         if not isinstance(self.hyper, cls.config_class):
             raise InputError(
-                f"hyper is a {type(self.hyper).__name__}: agent {self.agent} takes a "
-                f"{cls.config_class.__name__}"
+                f"hyper is {with_article(type(self.hyper).__name__)}: agent {self.agent} takes "
+                f"{with_article(cls.config_class.__name__)}"
             )
         if self.stream is not None and self.stream_definition is None:
             object.__setattr__(self, "stream_definition", read_stream(self.stream))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from neoteny.experiments.option_rules import ALIASES
 from neoteny.experiments.stored import Allowed
 from neoteny.plasticity.interventions import file_of
 
@@ -32,8 +33,9 @@ class Early:
 def read_early(arguments: Sequence[str]) -> Early:
     """Read these options; all others, and all errors, are left to the full parser."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--agent", "--preset", "--resume", "--env", "--stream"):
-        parser.add_argument(name, nargs="?")
+    for name in ("agent", "preset", "resume", "env", "stream"):
+        others = [other.replace("_", "-") for other in ALIASES.get(name, ())]
+        parser.add_argument(*(f"--{each}" for each in (name, *others)), nargs="?")
     for name in ("--plugin", "--intervention", "--interventions"):
         parser.add_argument(name, nargs="*", default=[], action="extend")
     parser.add_argument("--trust", action="store_true")

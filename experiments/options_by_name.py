@@ -16,6 +16,7 @@ from neoteny.experiments.cli import resume_defaults
 from neoteny.experiments.config import RunConfig, TrainConfig
 from neoteny.experiments.early import Early, files_named
 from neoteny.experiments.network_options import NetworkOptions
+from neoteny.experiments.option_rules import ALIASES
 from neoteny.experiments.presets import preset_values
 from neoteny.experiments.stored import Allowed, load_plugins
 
@@ -57,7 +58,8 @@ def configure(kind: type[C], given: Mapping[str, Any]) -> C:
             values[name] = value
         else:
             every = [*known, *_names(nested["network"]), *_names(nested["hyper"])]
-            raise InputError(f"option {name!r} is unknown: {hint(name, every)}")
+            ours = next((own for own in every if name in ALIASES.get(own, ())), name)
+            raise InputError(f"option {name!r} is unknown: {hint(ours, every)}")
     for part, base in nested.items():
         values.setdefault(part, dataclasses.replace(base, **parts[part]))
     return kind(**values)

@@ -5,37 +5,30 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import tyro
-from tyro.constructors import (
-    ConstructorRegistry,
-    PrimitiveConstructorSpec,
-    PrimitiveTypeInfo,
-    StructConstructorSpec,
-    StructTypeInfo,
-)
 
 from neoteny.core.errors import InputError
 from neoteny.core.names import closest, require_known
-from neoteny.core.options import Text
+from neoteny.experiments.option_rules import Refused, option_rules
 
 __all__ = ["called_as", "parse"]
 
 ELSEWHERE = {
-    "lr": "learning-rate",
-    "seed": "first-seed",
-    "timesteps": "steps",
-    "total-timesteps": "steps",
-    "env-id": "env",
-    "algo": "agent",
-    "n-envs": "num-envs",
-    "n-epochs": "num-epochs",
+    "cuda": "device",
+    "batch-size": "num-minibatches",
+    "net-arch": "hidden",
+    "layers": "hidden",
+    "norm-adv": "normalize-advantage",
+    "exp-name": "out",
+    "log-dir": "out",
 }
-"""Options of other packages to the ones that we have for them."""
+"""Options of other packages to the ones of ours that come nearest."""
 
 
 def called_as() -> str:
@@ -69,8 +62,9 @@ def parse(
         InputError: If the arguments do not fit; in one line.
         SystemExit: After `--help`, with code 0.
     """
-    if arguments and not arguments[0].startswith("-"):
-        require_known("command", arguments[0], names)
+    command = arguments[0] if arguments else ""
+    if not command.startswith("-") and command:
+        require_known("command", command, names)
     framed = io.StringIO()
     try:
         with contextlib.redirect_stderr(framed):
@@ -80,80 +74,36 @@ def parse(
                 prog=program,
                 description=about,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands),
-                registry=_registry(),
+                registry=option_rules(),
                 return_unknown_args=True,
             )
-    except _Refused as error:
+    except Refused as error:
         raise InputError(str(error)) from error
     except SystemExit as stop:
         if stop.code != 2:
             raise
-        raise InputError(_one_line(framed.getvalue())) from None
+        raise InputError(_one_line(framed.getvalue(), command)) from None
     sys.stderr.write(framed.getvalue())
     if unknown:
         raise InputError(_not_known(unknown[0], config))
     return config
 
 
-class _Refused(Exception):
-    """Carries the InputError of a configuration past tyro, which frames every ValueError."""
-
-
-def _registry() -> ConstructorRegistry:
-    """Constructors of tyro's own for dataclasses, but with errors that it leaves alone."""
-    registry = ConstructorRegistry()
-    asking = False
-
-    @registry.struct_rule
-    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
-        nonlocal asking
-        if asking or not dataclasses.is_dataclass(info.type):
-            return None
-        asking = True
-        try:
-            spec = ConstructorRegistry.get_struct_spec(info)
-        finally:
-            asking = False
-        if not isinstance(spec, StructConstructorSpec):
-            return None
-        construct = spec.instantiate
-
-        def instantiate(*args: object, **values: object) -> object:
-            try:
-                return construct(*args, **values)
-            except InputError as error:
-                raise _Refused(str(error)) from error
-
-        return dataclasses.replace(spec, instantiate=instantiate)
-
-    registry.primitive_rule(_as_typed)
-    return registry
-
-
-def _as_typed(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Numbers and choices as they were typed; the dataclasses fit them to their fields."""
-    kind = info.type
-    choices = get_args(kind) if get_origin(kind) is Literal else None
-    if choices is None and kind not in (int, float):
-        return None
-    shown = "{" + ",".join(map(str, choices)) + "}" if choices else kind.__name__.upper()
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=shown,
-        instance_from_str=lambda texts: Text(texts[0]),
-        is_instance=lambda value: (
-            value in choices
-            if choices
-            else isinstance(value, int | kind) and not isinstance(value, bool)
-        ),
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
-def _one_line(frame: str) -> str:
-    """The words of a framed message of tyro, without the pointer to `--help`."""
-    words = " ".join(line.strip(" ╭╮╰╯│─+|-") for line in frame.splitlines())
-    return " ".join(words.partition("For full helptext")[0].split()) or "see --help"
+def _one_line(frame: str, command: str) -> str:
+    """The words of a framed message of tyro, without its heading and the pointer to `--help`."""
+    _heading, *rest = frame.splitlines() or [""]
+    words = " ".join(line.strip(" ╭╮╰╯│─+|-") for line in rest)
+    words = " ".join(words.partition("For full helptext")[0].split())
+    if found := re.match(r"Missing value for argument '(\S+?)[/']", words):
+        return f"option {found[1]} has no value: give it one"
+    if found := re.match(r"invalid choice (.+) for argument '--(\S+?)[/'].*\((.*)\)", words):
+        choices = found[3].replace("'", "").rstrip(",")
+        return f"{found[2].replace('-', '_')} is {found[1]}: it must be one of {choices}"
+    if found := re.match(r"Missing from [^:]*: (\{[^}]*\}|\S+) (.+?)\.? \(required\)", words):
+        return f"{command} needs {found[1].replace(' ', '')}: {found[2]}"
+    if found := re.match(r".*xpected one of {(.*)}", words):
+        return f"a command comes first: {found[1]}; see --help"
+    return words or "see --help"
 
 
 def _not_known(word: str, config: Any) -> str:

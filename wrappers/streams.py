@@ -1,8 +1,10 @@
 """Streams of tasks by name: what `--env` accepts besides the id of a single environment."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -194,11 +196,21 @@ def resolve(name: str) -> str:
     try:
         return envs.resolve(name)
     except InputError as error:
-        if near := closest(name, [*STREAMS, *envs.registered(), *host_ids()]):
-            hint = f"did you mean {near[0]!r}?"
-        else:
-            hint = "see `list streams` and `list envs`, or name its module as in module:id"
-        raise InputError(f"unknown stream or environment {name!r}: {hint}") from error
+        raise InputError(f"unknown stream or environment {name!r}: {_way_to(name)}") from error
+
+
+def _way_to(name: str) -> str:
+    """The remedy for an unknown environment: the package that has it, or the nearest name."""
+    if re.match(r"ALE/|\w+NoFrameskip-v\d", name) and find_spec("ale_py") is None:
+        return "`pip install ale-py` brings Atari's games"
+    if near := closest(name, [*STREAMS, *envs.registered(), *host_ids()]):
+        return f"did you mean {near[0]!r}?"
+    if re.search(r"-v\d+$", name):
+        return (
+            "if a file or module of yours registers it with Gymnasium, name that as in "
+            f"--plugin my_envs.py or --env my_envs:{name.rpartition(':')[2]}"
+        )
+    return "see `list streams` and `list envs`, or name its module as in module:id"
 
 
 def _check_reach(stream: Stream, steps: int) -> None:

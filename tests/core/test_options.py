@@ -1,5 +1,6 @@
 """Values fitted to types and limits, the same from the command line, files and Python."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,15 @@ from neoteny.core.options import Text, allows, check_fields, fit, limits_of, rea
     ("value", "kind", "expected"),
     [
         (Text("1e5"), int, 100_000),
+        (Text("500k"), int, 500_000),
+        (Text("2M"), int, 2_000_000),
+        (Text("1.1M"), int, 1_100_000),
+        (Text("2_000_000"), int, 2_000_000),
+        (Text("2,000,000"), int, 2_000_000),
+        (Text("1k,2k"), tuple[int, ...], (1000, 2000)),
+        (Text("1,200"), tuple[int, ...], (1, 200)),
+        (Text("0.5k"), float, 500.0),
+        (Text("2M"), str, "2M"),
         (1e5, int, 100_000),
         (np.int64(3), int, 3),
         (3, float, 3.0),
@@ -51,6 +61,9 @@ def test_values_that_fit(value, kind, expected):
         (True, int, "x is True: it must be a whole number"),
         (1.5, int, "x is 1.5: it must be a whole number"),
         ("5", int, "x is '5': it must be a whole number"),
+        (Text("1.2345k"), int, "x is 1.2345k: it must be a whole number"),
+        (Text("2m"), int, "x is 2m: it must be a whole number"),
+        (Text("2,00"), int, "x is 2,00: it must be a whole number"),
         (2**53 + 1, int, "at most 9,007,199,254,740,992"),
         (float("nan"), float, "x is nan: it must be a finite number"),
         (float("inf"), float, "x is inf: it must be a finite number"),
@@ -69,6 +82,7 @@ def test_values_that_fit(value, kind, expected):
         (Text('{"a":' * 9999), Mapping[str, Any], "a mapping of names to values"),
         ("abc\ndef" * 50, int, r"x is 'abc\\ndef"),
         (3, dict, "x is 3: it must be a dict"),
+        (3, OrderedDict, "x is 3: it must be an OrderedDict"),
     ],
 )
 def test_values_that_do_not_fit_are_named_in_one_line(value, kind, message):
@@ -151,5 +165,8 @@ def test_names_are_found_whatever_their_case_and_namespace():
     assert closest("cartpole-v1", known) == ["neoteny/CartPole-v1"]
     assert closest("minatar_contnual", known) == ["minatar-continual"]
     assert closest("ALE/Pong-v5", known) == []
+    assert closest("cartpole", known) == ["neoteny/CartPole-v1"]
+    assert closest("continual", known) == ["minatar-continual"]
+    assert closest("", known) == []
     assert hint("zzz", known).startswith("use one of adam, adamo")
     assert hint("zzz", map(str, range(20))).endswith("11, ...")

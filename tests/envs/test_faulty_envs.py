@@ -303,7 +303,7 @@ class Broken(Faulty):
 def test_options_that_are_not_taken_are_one_line_and_bugs_are_not():
     with pytest.raises(InputError, match=r"Faulty-v0 with options.*'colour'"):
         make("Faulty-v0", 1, fault="list", colour=3)
-    with pytest.raises(InputError, match=r"Faulty-v0 with options.*'fault'"):
+    with pytest.raises(InputError, match=r"Faulty-v0 cannot be made.*'fault'"):
         make("Faulty-v0", 1)
     gymnasium.register("Broken-v0", Broken)
     try:

@@ -173,6 +173,7 @@ def test_agents_of_every_kind_predict(agent, env, tmp_path):
         ({"env": "CartPole-v9"}, "CartPole-v9"),
         ({"intervention": "adamo:isometri=1"}, "isometri"),
         ({"seeds": 0}, "seeds is 0"),
+        ({"lr": 1}, "option 'lr' is unknown: did you mean 'learning_rate'?"),
         ({"preset": "cpus"}, "preset 'cpus' is unknown: did you mean 'cpu'?"),
         ({"plugin": "absent.py"}, "absent.py"),
         ({"plugin": Path("absent.py")}, "absent.py"),

@@ -1,15 +1,19 @@
 """The commands as a person gives them: bad input is one line and exit code 2."""
 
 import json
+import re
 import signal
 import sys
 import time
 import types
+from dataclasses import fields
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 
 import pytest
 import torch
 
+from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.interrupt import SIGNALS
 from neoteny.experiments.lock import FolderLock
@@ -34,7 +38,9 @@ FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-e
         ("run --learning-rate -1", "learning_rate is -1"),
         ("run --steps 1.5", "steps is 1.5: it must be a whole number"),
         ("run --steps nan", "steps is nan: it must be a whole number"),
-        ("run --steps", "Missing value for argument '--steps'"),
+        ("run --steps", "option --steps has no value: give it one"),
+        ("run --lr", "option --learning-rate has no value: give it one"),
+        ("run --steps 1.2345k", "steps is 1.2345k: it must be a whole number"),
         ("run --threads 0", "threads is 0: it must be from 1 to 1,024"),
         ("run --device gpu", "device is 'gpu': use cpu, cuda or one GPU"),
         ("run --device cpu:1", "device is 'cpu:1': use cpu"),
@@ -49,13 +55,23 @@ FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-e
         ("run --env-option debug=true", "has no option 'debug'"),
         ("run --env-option sticky=0 sticky=1", "env option 'sticky' is given twice"),
         ("run --env cartpole", "did you mean 'neoteny/CartPole-v1'"),
-        ("run --lr 3", "option --lr is unknown: did you mean --learning-rate?"),
-        ("run --total-timesteps 3", "did you mean --steps?"),
+        ("run --env breakout", "did you mean 'neoteny/MinAtar-Breakout-v0'"),
+        ("run --env My/Line-v0", "as in --plugin my_envs.py or --env my_envs:My/Line-v0"),
+        ("run --env [bold]x[/bold]", "unknown stream or environment '[bold]x[/bold]'"),
+        ("run --intervention [red]x", "intervention '[red]x' is unknown"),
+        ("run --[bold]x", "option --[bold]x is unknown"),
+        ("run --batch-size 3", "option --batch-size is unknown: did you mean --num-minibatches?"),
+        ("run --net-arch 3", "option --net-arch is unknown: did you mean --hidden?"),
         ("run --task-step 3", "did you mean --task-steps?"),
         ("run nonsense", "'nonsense' is out of place"),
         ("rum", "command 'rum' is unknown: did you mean 'run'?"),
         ("list envz", "did you mean 'envs'"),
-        ("watch", "Folder of the run"),
+        ("watch", "watch needs PATH: Folder of the run, which holds checkpoint.pt; or one"),
+        ("report", "report needs PATH: Folder that holds runs, at any depth"),
+        ("list", "list needs {interventions,diagnostics,changes,"),
+        ("--lr 3", "a command comes first: run, compare, report, watch, timeline, list"),
+        ("", "a command comes first: run, compare, report, watch, timeline, list"),
+        ("compare --biases maybe", "biases is 'maybe': it must be one of True, False"),
         ("watch x --fps nan", "fps is nan: it must be a finite number"),
         ("run --trust", "--trust goes with --resume alone"),
         ("run --plugin nowhere", "there is no module nowhere"),
@@ -102,6 +118,29 @@ def test_a_whole_number_may_be_written_as_a_float(tmp_path):
     out = tmp_path / "run"
     assert main(["run", *FAST, "--steps", "2.56e2", "--out", str(out)]) == 0
     assert json.loads((out / "seed_0/config.json").read_text())["steps"] == 256
+
+
+@pytest.mark.skipif(find_spec("mujoco") is not None, reason="for those who lack MuJoCo")
+def test_brackets_of_a_remedy_are_shown(capsys):
+    assert main(["run", "--env", "HalfCheetah-v5"]) == 2
+    said = "HalfCheetah-v5 cannot be made: MuJoCo is not installed, run `pip install "
+    assert f'error: {said}"gymnasium[mujoco]"`\n' in capsys.readouterr().err
+
+
+def test_names_of_other_packages_are_understood(monkeypatch):
+    """Those of Stable-Baselines3 and CleanRL, for the agent that has such an option."""
+    given = []
+    monkeypatch.setattr("neoteny.experiments.main.run", lambda config, _: given.append(config))
+    arguments = "run --env-id CartPole-v1 --total-timesteps 5e3 --seed 3 --lr 0.5 --n-envs 8"
+    assert main([*arguments.split(), "--n-steps", "16", "--update-epochs", "2"]) == 0
+    arguments = "run --algo dqn --n-steps 3 --buffer-size 50k --tau 0.5 --target-update-interval 1k"
+    assert main(arguments.split()) == 0
+    ppo, dqn = given
+    assert (ppo.env, ppo.steps, ppo.seed_list) == ("CartPole-v1", 5000, [3])
+    assert (ppo.hyper.learning_rate, ppo.hyper.num_envs) == (0.5, 8)
+    assert (ppo.hyper.num_steps, ppo.hyper.num_epochs) == (16, 2)
+    assert (dqn.hyper.n_steps, dqn.hyper.num_steps, dqn.hyper.replay_size) == (3, 64, 50_000)
+    assert (dqn.hyper.target_rate, dqn.hyper.target_frequency) == (0.5, 1000)
 
 
 def test_words_for_no_turn_an_option_off():
@@ -188,6 +227,33 @@ def test_help_explains_fields_with_units(capsys):
     out = capsys.readouterr().out
     assert "--task-steps" in out
     assert "Environment steps" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "first", "groups"),
+    [
+        (
+            "run",
+            "env agent intervention steps task-steps seeds first-seed out preset",
+            "options, network, agent, stream, measuring, device, code",
+        ),
+        (
+            "compare",
+            "env agent interventions steps task-steps seeds first-seed out preset",
+            "options, network, agent, comparison, stream, measuring, device, code",
+        ),
+    ],
+)
+def test_help_begins_with_what_most_people_set(command, first, groups, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    out = capsys.readouterr().out
+    headings = re.findall(r"^(?:╭─)? (\w+)(?: options)? [ ─]*╮?$", out, re.MULTILINE)
+    assert headings == groups.split(", ")
+    words = re.findall(r"^│?  ?--([a-z][a-z-]*)", out, re.MULTILINE)
+    assert words[: len(first.split())] == first.split()
+    names = {field.name.replace("_", "-") for field in fields(PPOConfig)}
+    assert names <= set(words)
 
 
 @pytest.mark.parametrize(

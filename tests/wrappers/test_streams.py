@@ -13,6 +13,7 @@ from neoteny.wrappers import (
     make_stream,
 )
 from neoteny.wrappers.named_streams import GAMES, paper_channel_order
+from neoteny.wrappers.streams import resolve
 from neoteny.wrappers.taskswitch import visit_seed
 
 MINIMAL = {"Breakout": 3, "Asterix": 5, "SpaceInvaders": 4, "Freeway": 3}
@@ -317,7 +318,8 @@ def test_every_stream_says_what_it_stresses():
         ({"name": "minatar-five", "channels": 4}, "option 'channels' is fixed by the stream"),
         ({"name": "minigrid-goal-flip", "encoding": "image"}, "'encoding' is fixed by the stream"),
         ({"name": "cartpole-permute", "make": 1}, "option 'make' is none of the environment's"),
-        ({"name": "ALE/Pong-v9"}, "see `list streams` and `list envs`"),
+        ({"name": "Pong"}, "see `list streams` and `list envs`"),
+        ({"name": "My/Line-v0"}, "as in --plugin my_envs.py or --env my_envs:My/Line-v0"),
         ({"name": "cartpole"}, "did you mean 'neoteny/CartPole-v1'"),
         ({"name": "cartpole-drift", "course": "zigzag"}, "must be one of sinusoidal, linear"),
     ],
@@ -325,3 +327,12 @@ def test_every_stream_says_what_it_stresses():
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_stream(**{"name": "minatar-continual", "num_envs": 2} | arguments)
+
+
+@pytest.mark.parametrize("name", ["ALE/Pong-v9", "PongNoFrameskip-v9"])
+@pytest.mark.parametrize("found", [None, "installed"])
+def test_the_package_of_ataris_games_is_named_where_it_is_missing(name, found, monkeypatch):
+    monkeypatch.setattr("neoteny.wrappers.streams.find_spec", lambda _: found)
+    with pytest.raises(InputError) as error:
+        resolve(name)
+    assert ("`pip install ale-py` brings Atari's games" in str(error.value)) == (found is None)
