@@ -25,7 +25,7 @@ NEUTRAL = (
     *("seeds", "first_seed", "steps", "boundaries", "preset", "device", "threads", "fast"),
     *("stream",),  # a path; what it holds is in stream_definition
     *("cuda_graphs", "diagnose_every", "eval_episodes", "checkpoint_minutes"),
-    "env_timeout",
+    *("env_timeout", "wandb"),
     *("dense", "compile"),  # what `fast` was in files of earlier runs
 )
 """Fields without effect on the first steps of training, up to round-off."""

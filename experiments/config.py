@@ -81,6 +81,9 @@ class TrainConfig:
     """Iterations between two measurements of the plasticity diagnostics; 0 turns them off."""
     eval_episodes: int = 0
     """Episodes per member of an evaluation at the end of every task; 0 turns it off."""
+    wandb: bool = False
+    """Have Weights & Biases follow the run (`pip install 'neoteny[wandb]'`): offline, in the run's
+    folder, unless WANDB_MODE says otherwise."""
     checkpoint_minutes: float = 5.0
     """Minutes between two checkpoints; one more is written at the end."""
     preset: str = "cpu"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -17,11 +18,13 @@ from neoteny.core.text import visible
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
 from neoteny.experiments.evaluation import evaluate
+from neoteny.experiments.folders import seed_folder
 from neoteny.experiments.interrupt import Stopped, StopRequest
 from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.run_streams import make_run_stream
 from neoteny.experiments.store import Store, check_startable
+from neoteny.experiments.tracking import require_wandb, wandb_run
 from neoteny.plasticity.diagnostics import change_between, diagnose, weight_spectra
 from neoteny.plasticity.interventions.timing import how_often, inert
 
@@ -46,6 +49,8 @@ def run(config: RunConfig, console: Console, *, resume: bool = False) -> Runner:
         ValueError: If the folder holds another run, the checkpoint is damaged, or an option does
             not fit.
     """
+    if config.wandb:
+        require_wandb()
     load_entry_points()  # whose diagnostics are measured, too
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -142,7 +147,11 @@ class Runner:
                 return
             self._announce()
             store.open()
-            self._train(store)
+            with ExitStack() as following:
+                if self.config.wandb:
+                    members = [seed_folder(store.folder, seed) for seed in self.config.seed_list]
+                    following.enter_context(wandb_run(store.folder, members, self.description()))
+                self._train(store)
 
     def _train(self, store: Store) -> None:
         """The remaining iterations, in a folder that is this process's."""

@@ -24,7 +24,7 @@ from neoteny.experiments.recorder import Recorder
 __all__ = ["Store", "check_startable", "read_checkpoint"]
 
 RESUMABLE_WITH = (
-    *("steps", "device", "threads", "checkpoint_minutes"),
+    *("steps", "device", "threads", "checkpoint_minutes", "wandb"),
     *("fast", "cuda_graphs", "env_timeout"),
     *("diagnose_every", "eval_episodes", "plugin", "stream"),
     *("dense", "compile"),  # what `fast` was in files of earlier runs
