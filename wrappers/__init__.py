@@ -18,12 +18,12 @@ from neoteny.wrappers.changes import (
     StickyActions,
 )
 from neoteny.wrappers.compose import ComposedChanges
+from neoteny.wrappers.gradual_schedules import LinearDrift, Sinusoidal
 from neoteny.wrappers.irregular_schedules import (
     Asynchronous,
-    LinearDrift,
+    At,
     OnReturn,
     Poisson,
-    Sinusoidal,
 )
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.observations import (
@@ -33,7 +33,7 @@ from neoteny.wrappers.observations import (
     ObservationOffset,
     ObservationPermutation,
 )
-from neoteny.wrappers.schedules import At, Cyclic, Periodic, RandomOrder, Schedule, Waits
+from neoteny.wrappers.schedules import Cyclic, Periodic, RandomOrder, Schedule, Waits
 from neoteny.wrappers.single import NonStationary
 from neoteny.wrappers.statistics import EpisodeStatistics
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream

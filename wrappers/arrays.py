@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Array: TypeAlias = npt.NDArray[Any] | Tensor
+AnyArray: TypeAlias = npt.NDArray[Any]
+Array: TypeAlias = AnyArray | Tensor
 Value: TypeAlias = Array | int | float
 """A number, or an array of them."""
 ValueT = TypeVar("ValueT", bound=Value)
@@ -25,7 +26,7 @@ class Table:
         values: any shape; copied.
     """
 
-    def __init__(self, values: npt.NDArray[Any]) -> None:
+    def __init__(self, values: AnyArray) -> None:
         self.values = np.array(values)
         self.values.setflags(write=False)
         self._copies: dict[torch.device, Tensor] = {}
@@ -34,7 +35,7 @@ class Table:
     def like(self, x: Tensor) -> Tensor: ...
 
     @overload
-    def like(self, x: npt.NDArray[Any] | float | None) -> npt.NDArray[Any]: ...
+    def like(self, x: AnyArray | float | None) -> AnyArray: ...
 
     def like(self, x: Value | None) -> Array:
         """The values as an array of `x`'s library and device.
@@ -51,10 +52,10 @@ class Table:
             self._copies[x.device] = torch.tensor(self.values, device=x.device)
         return self._copies[x.device]
 
-    def __getstate__(self) -> npt.NDArray[Any]:
+    def __getstate__(self) -> AnyArray:
         return self.values
 
-    def __setstate__(self, values: npt.NDArray[Any]) -> None:
+    def __setstate__(self, values: AnyArray) -> None:
         Table.__init__(self, values)
 
 

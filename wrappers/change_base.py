@@ -5,23 +5,23 @@ from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.core.errors import InputError
+from neoteny.core.names import closest
 from neoteny.core.serializable import Serializable
-from neoteny.wrappers.arrays import Array, Table, Value, leading, split, take
+from neoteny.wrappers.aliases import AnySpace
+from neoteny.wrappers.arrays import AnyArray, Array, Table, Value, leading, split, take
 from neoteny.wrappers.schedules import MOST_TASKS
 
 HOOKS = ("observation", "action", "reward", "label", "params")
 Seed = int | Sequence[int]
 Parameter: TypeAlias = Value | tuple[int, ...]
 """Value of an environment's parameter; a tuple for a position."""
-Bound: TypeAlias = npt.NDArray[Any]
+Bound: TypeAlias = AnyArray
 MOST_NUMBERS = 2**28  # of a table, 2 GiB
 
 
@@ -37,6 +37,10 @@ class Change(Serializable):
     over all its lanes (in a supervised stream: the samples). Changes draw what is random from
     their seed and it, so the same step gives the same draw.
 
+    Raises:
+        ValueError: when a class is defined that overrides no method of `HOOKS`, unless its name
+            begins with an underscore.
+
     Attributes:
         hooks: what the change acts on, of `HOOKS`: the methods that its class overrides.
         members: M, 1 when all members share one change.
@@ -51,23 +55,25 @@ class Change(Serializable):
     remembers: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
         overridden = (name for name in HOOKS if getattr(cls, name) is not getattr(Change, name))
         cls.hooks = frozenset(overridden)
+        if not cls.hooks and not cls.__name__.startswith("_"):
+            raise InputError(_without_hooks(cls))
+        super().__init_subclass__()
 
     @property
     def members(self) -> int:
         """M, the number of members with tables of their own; 1 when all share them."""
         return 1
 
-    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+    def check(self, observation: AnySpace, action: AnySpace) -> None:
         """Refuse an environment with these spaces if the change cannot act on it.
 
         Raises:
             ValueError: the change does not fit the spaces.
         """
 
-    def observation_space(self, space: Space[Any]) -> Space[Any]:
+    def observation_space(self, space: AnySpace) -> AnySpace:
         """The space that observations of `space` lie in after the change."""
         return space
 
@@ -93,6 +99,18 @@ class Change(Serializable):
     def params(self, task: Value) -> dict[str, Parameter]:
         """Parameters of the environment under `task`: a number, or an array like `task`, each."""
         return {}
+
+
+def _without_hooks(cls: type[Change]) -> str:
+    """A refusal of a change that would do nothing, with what was probably meant."""
+    own = [name for name, value in vars(cls).items() if callable(value) and name[0] != "_"]
+    near = [(name, found[0]) for name in own if (found := closest(name, HOOKS))]
+    hint = (
+        f"did you mean {near[0][1]} by {near[0][0]}?"
+        if near
+        else (f"define one of {', '.join(HOOKS)}, or begin a base class with an underscore")
+    )
+    return f"the change {cls.__name__} changes nothing: {hint}"
 
 
 class _Seeded(Change):
@@ -186,9 +204,7 @@ class _Tabled(_Seeded):
     tasks: int
     keep_first: bool
 
-    def _rows(
-        self, draw: Callable[[np.random.Generator], npt.NDArray[Any]], plain: npt.NDArray[Any]
-    ) -> Table:
+    def _rows(self, draw: Callable[[np.random.Generator], AnyArray], plain: AnyArray) -> Table:
         """(M * tasks, n) rows from `draw`, `plain` for a kept task 0."""
         if (count := self.members * self.tasks * len(plain)) > MOST_NUMBERS:
             raise InputError(
@@ -242,7 +258,7 @@ def chance(words: Array, p: Value) -> Array:
 
 
 def only_observation(
-    change: Change, space: Space[Any], shape: tuple[int, ...], kind: str = ""
+    change: Change, space: AnySpace, shape: tuple[int, ...], kind: str = ""
 ) -> None:
     """Refuse observations of another shape, or of another kind of number.
 
@@ -266,7 +282,7 @@ def only_observation(
         )
 
 
-def only_vector(change: Change, space: Space[Any], shape: tuple[int, ...]) -> Box:
+def only_vector(change: Change, space: AnySpace, shape: tuple[int, ...]) -> Box:
     """Refuse any action space but a Box of that shape, which it returns.
 
     Raises:
@@ -277,7 +293,7 @@ def only_vector(change: Change, space: Space[Any], shape: tuple[int, ...]) -> Bo
     return space
 
 
-def only_discrete(change: Change, space: Space[Any], actions: int) -> None:
+def only_discrete(change: Change, space: AnySpace, actions: int) -> None:
     """Refuse any action space but one of `actions` choices.
 
     Raises:
@@ -287,7 +303,7 @@ def only_discrete(change: Change, space: Space[Any], actions: int) -> None:
         raise InputError(f"{change} is for {actions} discrete actions; the environment has {space}")
 
 
-def bounds(space: Space[Any]) -> tuple[Bound, Bound]:
+def bounds(space: AnySpace) -> tuple[Bound, Bound]:
     """The least and the largest value of each entry, of a space whose points are arrays.
 
     Raises:
@@ -302,7 +318,7 @@ def bounds(space: Space[Any]) -> tuple[Bound, Bound]:
     raise InputError(f"observations {space} are not one array of numbers; select or flatten them")
 
 
-def within(space: Space[Any], low: Bound, high: Bound) -> Space[Any]:
+def within(space: AnySpace, low: Bound, high: Bound) -> AnySpace:
     """`space` where its bounds are these, else a Box of its dtype that has them."""
     if all(np.array_equal(*pair) for pair in zip(bounds(space), (low, high), strict=True)):
         return space
@@ -310,12 +326,12 @@ def within(space: Space[Any], low: Bound, high: Bound) -> Space[Any]:
     return Box(low.astype(dtype), high.astype(dtype), dtype=dtype.type)
 
 
-def unbounded(space: Space[Any]) -> Space[Any]:
+def unbounded(space: AnySpace) -> AnySpace:
     """A Box of the same shape and dtype without bounds."""
     return Box(-np.inf, np.inf, space.shape, space.dtype)  # type: ignore[arg-type]
 
 
-def from_zero(space: Space[Any]) -> tuple[Space[Any], Bound | int]:
+def from_zero(space: AnySpace) -> tuple[AnySpace, Bound | int]:
     """A space of actions whose choices count from 0, and where they began."""
     if isinstance(space, Discrete):
         return Discrete(int(space.n)), int(space.start)

@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium import Space
 from gymnasium.spaces import Box
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.wrappers.aliases import AnySpace
 from neoteny.wrappers.arrays import (
     Table,
     Value,
@@ -191,7 +191,7 @@ class ActionPermutation(_Renaming):
     def _table(self) -> Table:
         return self._namings(self.actions)
 
-    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+    def check(self, observation: AnySpace, action: AnySpace) -> None:
         """Refuses spaces that the change cannot act on."""
         if not self.shape:
             only_discrete(self, action, self.actions)
@@ -240,7 +240,7 @@ class StickyActions(_Graded, _Seeded):
     random: ClassVar[bool] = True
     remembers: ClassVar[bool] = True
 
-    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+    def check(self, observation: AnySpace, action: AnySpace) -> None:
         """Refuses spaces that the change cannot act on."""
         if action.shape != self.shape:
             raise InputError(

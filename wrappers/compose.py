@@ -3,17 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args
 
-import gymnasium
 import numpy as np
 import torch
-from gymnasium import Space
 from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.envs.host_single import DERIVED
+from neoteny.wrappers.aliases import AnyEnv, AnySpace, AnyVectorEnv
 from neoteny.wrappers.arrays import Array, Value, ValueT, filled, where
 from neoteny.wrappers.change_base import HOOKS, Bound, Change, Parameter, from_zero
-from neoteny.wrappers.vector_base import AnyVectorEnv
 
 ENVIRONMENT = frozenset({"observation", "action", "reward", "params"})
 SUPERVISED = frozenset({"observation", "label"})
@@ -67,7 +65,7 @@ class ComposedChanges:
         """True if any change has this hook."""
         return bool(self._acting[hook])
 
-    def check(self, observation: Space[Any], action: Space[Any]) -> Space[Any]:
+    def check(self, observation: AnySpace, action: AnySpace) -> AnySpace:
         """Refuse an environment with these spaces if a change cannot act on it.
 
         Returns:
@@ -171,7 +169,7 @@ def check_mode(on_switch: str) -> None:
         raise InputError(f"on_switch must be one of {modes}, got {on_switch!r}")
 
 
-def check_attributes(env: gymnasium.Env[Any, Any], names: Iterable[str]) -> None:
+def check_attributes(env: AnyEnv, names: Iterable[str]) -> None:
     """Refuse names that a single environment has no attribute for.
 
     Raises:
@@ -184,7 +182,7 @@ def check_attributes(env: gymnasium.Env[Any, Any], names: Iterable[str]) -> None
             )
 
 
-def set_attributes(env: gymnasium.Env[Any, Any], values: Mapping[str, Parameter]) -> None:
+def set_attributes(env: AnyEnv, values: Mapping[str, Parameter]) -> None:
     """Set attributes of a single environment, and what CartPole derives from them."""
     base = env.unwrapped
     for name, value in values.items():
@@ -272,6 +270,6 @@ def _has(base: _HostVector, name: str) -> bool:
     return True
 
 
-def _numbers(env: gymnasium.Env[Any, Any]) -> str:
+def _numbers(env: AnyEnv) -> str:
     found = [k for k, v in vars(env.unwrapped).items() if isinstance(v, int | float)]
     return ", ".join(name for name in found if not name.startswith("_")) or "no numbers"

@@ -8,6 +8,8 @@ import numpy as np
 from neoteny.core.errors import InputError, error_context
 from neoteny.core.names import require_known
 from neoteny.core.options import show
+from neoteny.core.serializable import Serializable
+from neoteny.wrappers.aliases import Content, Description
 from neoteny.wrappers.change_base import Change
 from neoteny.wrappers.schedules import Schedule
 
@@ -36,8 +38,8 @@ def described(value: object, family: type[Schedule] | type[Change]) -> Any:
 
 
 def completed(
-    kinds: Mapping[str, type[Any]], given: Mapping[str, Any], more: Mapping[str, Any]
-) -> dict[str, Any]:
+    kinds: Mapping[str, type[Serializable]], given: Content, more: Content
+) -> Description:
     """`given` with those entries of `more` that its kind has a field for."""
     own = {field.name for field in kinds[given["kind"]].described_by()}
     inner = {
@@ -59,7 +61,7 @@ def plain(value: object) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def changes_in(content: Mapping[str, object], source: str) -> tuple[Any, ...]:
+def changes_in(content: Mapping[str, object], source: str) -> tuple[Change | Description, ...]:
     """The changes of a file, each a value or a description whose kind and fields exist."""
     given = content.get("changes") or ()
     with error_context(source, "changes"):
@@ -91,7 +93,7 @@ def text(value: object, source: str, key: str) -> str:
     return value
 
 
-def options_in(content: Mapping[str, object], source: str) -> Mapping[str, Any] | None:
+def options_in(content: Mapping[str, object], source: str) -> Content | None:
     """The options of a file or of a task in it: a mapping of names to values, or None."""
     value = content.get("options")
     if value is not None and not isinstance(value, Mapping):

@@ -1,23 +1,23 @@
 """Schedules without regular switches.
 
-The times are random, wait for a return or differ between lanes; or nothing switches and the
-environment changes gradually.
+The times are listed or random, wait for a return or differ between lanes.
 """
 
-import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import show
-from neoteny.wrappers.arrays import Table, Value, float64
+from neoteny.wrappers.arrays import Table, Value
 from neoteny.wrappers.schedules import (
     MOST_SWITCHES,
     MOST_TASKS,
@@ -26,13 +26,90 @@ from neoteny.wrappers.schedules import (
     Timing,
     Waits,
     aligned,
-    next_time,
-    passed,
 )
 
 
+class _Listed(Schedule):
+    """A schedule whose switches so far are in a table, with tasks played in turn.
+
+    Attributes:
+        tasks: number of tasks; None when each switch brings a new one.
+    """
+
+    tasks: int | None
+
+    @property
+    def task_count(self) -> int | None:
+        """Number of tasks, None for no end."""
+        return self.tasks
+
+    @property
+    @abstractmethod
+    def _times(self) -> Table:
+        """(K,) int64, ascending steps of the switches."""
+
+    def visit(self, step: Step) -> Step:
+        """Number of switches up to and including `step`."""
+        if isinstance(step, Tensor):
+            return torch.searchsorted(self._times.like(step), step.contiguous(), right=True)
+        found = np.searchsorted(self._times.values, step, side="right")
+        return int(found) if isinstance(step, int) else found
+
+    def task(self, step: Step) -> Step:
+        """Task played by the transition that starts at `step`."""
+        visit = self.visit(step)
+        return visit if self.tasks is None else visit % self.tasks
+
+    def next_boundary(self, step: int) -> int | None:
+        """First switch after `step` among those that are known, or None."""
+        times = self._times.values
+        place = int(np.searchsorted(times, step, side="right"))
+        return int(times[place]) if place < len(times) else None
+
+
+def _check_ascending(name: str, steps: Sequence[int]) -> None:
+    if any(b <= a for a, b in pairwise(steps)):
+        raise InputError(f"{name} is {show(steps)}: it must ascend strictly; sort them")
+
+
 @dataclass(frozen=True)
-class Poisson(Schedule):
+class At(_Listed):
+    """A new task at each of the given steps.
+
+    Args:
+        steps: strictly ascending positive steps.
+        tasks: number of tasks, played in turn; None when each switch brings a new one.
+
+    Raises:
+        ValueError: `steps` is empty, unsorted or not positive, or `tasks` is not positive.
+    """
+
+    limits: ClassVar[Mapping[str, str]] = {"steps": "at least 1", "tasks": MOST_TASKS}
+    steps: tuple[int, ...]
+    tasks: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.steps:
+            raise InputError("steps is empty; give at least one step to switch at")
+        _check_ascending("steps", self.steps)
+
+    @cached_property
+    def _times(self) -> Table:
+        return Table(np.array(self.steps, np.int64))
+
+    @property
+    def timing(self) -> Timing:
+        """Values that decide the times of the switches."""
+        return ("at", self.steps)
+
+    def aligned(self, every: int) -> Self:
+        """The schedule with its switches put off to multiples of `every` steps."""
+        return replace(self, steps=tuple(sorted({aligned(step, every) for step in self.steps})))
+
+
+@dataclass(frozen=True)
+class Poisson(_Listed):
     """A switch can come at any time: the times between switches are exponential.
 
     Their lengths are `numpy.random.default_rng(seed).exponential(period)`, rounded up to multiples
@@ -68,20 +145,6 @@ class Poisson(Schedule):
         whole = np.maximum(np.ceil(gaps / self.every), 1).astype(np.int64) * self.every
         return Table(np.cumsum(whole))
 
-    def visit(self, step: Step) -> Step:
-        """Number of switches up to and including `step`."""
-        visit: Step = passed(self._times, step)
-        return visit
-
-    def task(self, step: Step) -> Step:
-        """Task played by the transition that starts at `step`."""
-        visit = self.visit(step)
-        return visit if self.tasks is None else visit % self.tasks
-
-    def next_boundary(self, step: int) -> int | None:
-        """First switch after `step`, or None."""
-        return next_time(self._times, step)
-
     @property
     def timing(self) -> Timing:
         """Values that decide the times of the switches."""
@@ -93,7 +156,7 @@ class Poisson(Schedule):
 
 
 @dataclass(frozen=True)
-class OnReturn(Waits, Schedule):
+class OnReturn(Waits, _Listed):
     """The next task comes when this one is mastered.
 
     Every `every` steps the adapter gives `advance` the mean return of the episodes that ended since
@@ -126,8 +189,7 @@ class OnReturn(Waits, Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if any(b <= a for a, b in zip(self.switches, self.switches[1:], strict=False)):
-            raise InputError(f"switches is {show(self.switches)}: it must ascend; sort them")
+        _check_ascending("switches", self.switches)
 
     def advance(self, step: int, mean: float) -> Self:
         """The schedule after a look at `step` has found this mean return of enough episodes."""
@@ -138,20 +200,6 @@ class OnReturn(Waits, Schedule):
     @cached_property
     def _times(self) -> Table:
         return Table(np.array(self.switches, np.int64))
-
-    def visit(self, step: Step) -> Step:
-        """Number of switches up to and including `step`."""
-        visit: Step = passed(self._times, step)
-        return visit
-
-    def task(self, step: Step) -> Step:
-        """Task played by the transition that starts at `step`."""
-        visit = self.visit(step)
-        return visit if self.tasks is None else visit % self.tasks
-
-    def next_boundary(self, step: int) -> int | None:
-        """First switch after `step` among those that have happened."""
-        return next_time(self._times, step)
 
     def last_task(self, total: int) -> int:
         """Highest task that a run can come to, with a switch at every look."""
@@ -201,6 +249,11 @@ class Asynchronous(Schedule):
         """True if the base is gradual."""
         return self.base.gradual
 
+    @property
+    def task_count(self) -> int | None:
+        """Number of tasks, None for no end."""
+        return self.base.task_count
+
     def visit(self, step: Step) -> Step:
         """Number of switches up to and including `step`."""
         return self.base.visit(step)
@@ -233,91 +286,3 @@ class Asynchronous(Schedule):
     def aligned(self, every: int) -> Self:
         """The schedule with its switches put off to multiples of `every` steps."""
         return replace(self, base=self.base.aligned(every))
-
-
-ROUND = 4096
-PASSED = "from 2 to 100,000"  # a drift goes from one task to another
-
-
-class _Drift(Schedule):
-    """A gradual change from task to task: the task index stays 0, and `phase` is the place."""
-
-    gradual: ClassVar[bool] = True
-
-    def visit(self, step: Step) -> Step:
-        """Number of switches up to and including `step`."""
-        return step * 0
-
-    def next_boundary(self, step: int) -> int | None:
-        """First switch after `step`, or None."""
-        return None
-
-    @property
-    def timing(self) -> Timing:
-        """Values that decide the times of the switches."""
-        return ("never",)
-
-    @abstractmethod
-    def phase(self, step: Step) -> Value:
-        """Task as a real number at `step`."""
-
-
-@dataclass(frozen=True)
-class LinearDrift(_Drift):
-    """From task 0 to the last task at an even pace, and there for good.
-
-    Args:
-        steps: the drift lasts so many, > 0.
-        tasks: number of tasks it passes, the first and the last included.
-        start: steps before the drift begins.
-
-    Raises:
-        ValueError: a count is not positive, there are fewer than 2 tasks, or `start` is negative.
-    """
-
-    limits: ClassVar[Mapping[str, str]] = {
-        "steps": "at least 1",
-        "tasks": PASSED,
-        "start": "at least 0",
-    }
-    steps: int
-    tasks: int = 2
-    start: int = 0
-
-    def phase(self, step: Step) -> Value:
-        """Task as a real number at `step`."""
-        done = step - self.start
-        if isinstance(done, int):
-            return min(max(done, 0), self.steps) / self.steps * (self.tasks - 1)
-        return float64(done.clip(0, self.steps)) / self.steps * (self.tasks - 1)
-
-
-@dataclass(frozen=True)
-class Sinusoidal(_Drift):
-    """From task 0 to the last task and back, again and again, along a cosine.
-
-    The cosine is read from a table of 4,096 places a period, so that every device agrees to the
-    last bit.
-
-    Args:
-        period: steps there and back, > 0.
-        tasks: number of tasks it passes, the first and the last included.
-
-    Raises:
-        ValueError: `period` is not positive, or there are fewer than 2 tasks.
-    """
-
-    limits: ClassVar[Mapping[str, str]] = {"period": "at least 1", "tasks": PASSED}
-    period: int
-    tasks: int = 2
-
-    @cached_property
-    def _wave(self) -> Table:
-        waves = [(1 - math.cos(2 * math.pi * k / ROUND)) / 2 for k in range(ROUND)]
-        return Table(np.array(waves) * (self.tasks - 1))
-
-    def phase(self, step: Step) -> Value:
-        """Task as a real number at `step`."""
-        place = step % self.period * ROUND // self.period
-        found = self._wave.like(step)[place]
-        return found if isinstance(found, Tensor | np.ndarray) else float(found)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.wrappers.aliases import Description, State
 from neoteny.wrappers.arrays import Array, Table, Value
 from neoteny.wrappers.schedules import RandomOrder, Schedule, Waits
 
@@ -177,12 +177,12 @@ class MemberSchedules:
             groups.setdefault(schedule, []).append(name)
         return {schedule: ", ".join(follow) for schedule, follow in groups.items()}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Description:
         """A description made of JSON types, read back by `from_dict`."""
         return {"members": [schedule.to_dict() for schedule in self.members]}
 
     @staticmethod
-    def from_dict(description: dict[str, Any]) -> "MemberSchedules":
+    def from_dict(description: Description) -> "MemberSchedules":
         """Rebuild what `to_dict` described."""
         return MemberSchedules([Schedule.from_dict(d) for d in description["members"]])
 
@@ -270,14 +270,14 @@ class ReturnMonitor:
             cut = torch.as_tensor(cut, device=self._running.device)
             self._running.masked_fill_(cut.reshape(self._running.shape), 0.0)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """A copy of the sums and of the switches so far."""
         members = self.schedules.members
         switches = [list(s.switches) if isinstance(s, Waits) else [] for s in members]
         sums = {"running": self._running.clone(), "sums": self._sums.clone()}
         return {**sums, "switches": switches}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from where `state` was taken."""
         self._running.copy_(state["running"])
         self._sums.copy_(state["sums"])

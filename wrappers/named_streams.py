@@ -10,7 +10,7 @@ from neoteny.core.errors import InputError
 from neoteny.envs import minatar
 from neoteny.wrappers.changes import Dynamics, RewardFlip
 from neoteny.wrappers.compose import OnSwitch
-from neoteny.wrappers.irregular_schedules import LinearDrift, Sinusoidal
+from neoteny.wrappers.gradual_schedules import LinearDrift, Sinusoidal
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.observations import Axis, GoalPermutation, ObservationPermutation
 from neoteny.wrappers.schedules import Cyclic

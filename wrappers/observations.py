@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from gymnasium import Space
 from scipy.special import ndtri
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.wrappers.aliases import AnySpace
 from neoteny.wrappers.arrays import (
     Array,
     Table,
@@ -61,7 +61,7 @@ class _Seen(_Seeded):
         self._check_members(lead)
         return lead
 
-    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+    def check(self, observation: AnySpace, action: AnySpace) -> None:
         """Refuses spaces that the change cannot act on."""
         only_observation(self, observation, tuple(self.shape))
 
@@ -123,7 +123,7 @@ class ObservationPermutation(_Seen, _Tabled):
             return obs.reshape(-1).index_select(0, self._flat(obs, task, lead)).reshape(obs.shape)
         return self._shuffle(obs, task, lead)
 
-    def observation_space(self, space: Space[Any]) -> Space[Any]:
+    def observation_space(self, space: AnySpace) -> AnySpace:
         """Space of the changed observations: entries that may trade places have common bounds."""
         low, high = bounds(space)
         return within(space, self._common(low, np.min), self._common(high, np.max))
@@ -237,11 +237,11 @@ class ObservationOffset(_Seen, _Tabled):
         size = prod(self.shape)
         return self._rows(lambda g: self.std * g.standard_normal(size), np.zeros(size))
 
-    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+    def check(self, observation: AnySpace, action: AnySpace) -> None:
         """Refuses spaces that the change cannot act on."""
         only_observation(self, observation, tuple(self.shape), "f")
 
-    def observation_space(self, space: Space[Any]) -> Space[Any]:
+    def observation_space(self, space: AnySpace) -> AnySpace:
         """Space of the changed observations."""
         return unbounded(space)
 
@@ -289,7 +289,7 @@ class ObservationDropout(_Seen, _Tabled):
         nothing = obs.new_zeros(()) if isinstance(obs, Tensor) else obs.dtype.type(0)
         return choose(shown, obs, nothing)
 
-    def observation_space(self, space: Space[Any]) -> Space[Any]:
+    def observation_space(self, space: AnySpace) -> AnySpace:
         """Space of the changed observations."""
         low, high = bounds(space)
         return within(space, np.minimum(low, 0), np.maximum(high, 0))
@@ -323,11 +323,11 @@ class ObservationNoise(_Graded, _Seen):
         quantiles = ndtri((np.arange(2**16) + 0.5) / 2**16)
         return Table((quantiles / quantiles.std()).astype(np.float32))
 
-    def check(self, observation: Space[Any], action: Space[Any]) -> None:
+    def check(self, observation: AnySpace, action: AnySpace) -> None:
         """Refuses spaces that the change cannot act on."""
         only_observation(self, observation, tuple(self.shape), "f")
 
-    def observation_space(self, space: Space[Any]) -> Space[Any]:
+    def observation_space(self, space: AnySpace) -> AnySpace:
         """Space of the changed observations."""
         return unbounded(space)
 

@@ -9,19 +9,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self, TypeAlias, TypeVar
+from typing import ClassVar, Self, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.core.options import show
 from neoteny.core.serializable import Serializable
-from neoteny.wrappers.arrays import Table, Value, float64
+from neoteny.wrappers.arrays import AnyArray, Table, Value, float64
 
-Step = TypeVar("Step", int, npt.NDArray[Any], Tensor)
+Step = TypeVar("Step", int, AnyArray, Tensor)
 Timing: TypeAlias = tuple[Hashable, ...]
 MOST_TASKS = "from 1 to 100,000"
 MOST_SWITCHES = 1_000_000  # in a run
@@ -118,6 +116,11 @@ class Schedule(Serializable, ABC):
     def timing(self) -> Timing:
         """Values that decide the times of switches; equal ones make schedules switch together."""
 
+    @property
+    def task_count(self) -> int | None:
+        """Number of tasks; None if it is not known or there is no end."""
+        return None
+
     def boundaries(self, total: int) -> list[int]:
         """Steps at which the task is switched within a run.
 
@@ -179,6 +182,11 @@ class Periodic(Schedule):
     period: int
     tasks: int | None = None
 
+    @property
+    def task_count(self) -> int | None:
+        """Number of tasks, None for no end."""
+        return self.tasks
+
     def visit(self, step: Step) -> Step:
         """Number of switches up to and including `step`."""
         visit: Step = step // self.period
@@ -202,57 +210,6 @@ class Periodic(Schedule):
 
 
 @dataclass(frozen=True)
-class At(Schedule):
-    """A new task at each of the given steps.
-
-    Args:
-        steps: strictly ascending positive steps.
-        tasks: number of tasks, played in turn; None when each switch brings a new one.
-
-    Raises:
-        ValueError: `steps` is empty, unsorted or not positive, or `tasks` is not positive.
-    """
-
-    limits: ClassVar[Mapping[str, str]] = {"steps": "at least 1", "tasks": MOST_TASKS}
-    steps: tuple[int, ...]
-    tasks: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.steps:
-            raise InputError("steps is empty; give at least one step to switch at")
-        if any(b <= a for a, b in zip(self.steps, self.steps[1:], strict=False)):
-            raise InputError(f"steps is {show(self.steps)}: it must ascend strictly; sort them")
-
-    @cached_property
-    def _times(self) -> Table:
-        return Table(np.array(self.steps, np.int64))
-
-    def visit(self, step: Step) -> Step:
-        """Number of switches up to and including `step`."""
-        visit: Step = passed(self._times, step)
-        return visit
-
-    def task(self, step: Step) -> Step:
-        """Task played by the transition that starts at `step`."""
-        visit = self.visit(step)
-        return visit if self.tasks is None else visit % self.tasks
-
-    def next_boundary(self, step: int) -> int | None:
-        """First switch after `step`, or None."""
-        return next_time(self._times, step)
-
-    @property
-    def timing(self) -> Timing:
-        """Values that decide the times of the switches."""
-        return ("at", self.steps)
-
-    def aligned(self, every: int) -> Self:
-        """The schedule with its switches put off to multiples of `every` steps."""
-        return replace(self, steps=tuple(sorted({aligned(step, every) for step in self.steps})))
-
-
-@dataclass(frozen=True)
 class Cyclic(Schedule):
     """Tasks 0, 1, …, tasks-1 in turn, again and again.
 
@@ -267,6 +224,11 @@ class Cyclic(Schedule):
     limits: ClassVar[Mapping[str, str]] = {"period": "at least 1", "tasks": MOST_TASKS}
     period: int
     tasks: int
+
+    @property
+    def task_count(self) -> int | None:
+        """Number of tasks, None for no end."""
+        return self.tasks
 
     def visit(self, step: Step) -> Step:
         """Number of switches up to and including `step`."""
@@ -333,17 +295,3 @@ class RandomOrder(Cyclic):
             return int(self._orders.values[index])
         task: Step = self._orders.like(index)[index]
         return task
-
-
-def passed(times: Table, step: Step) -> Step:
-    """Number of the ascending `times` (K,) that are at or before `step`."""
-    if isinstance(step, Tensor):
-        return torch.searchsorted(times.like(step), step.contiguous(), right=True)
-    found = np.searchsorted(times.values, step, side="right")
-    return int(found) if isinstance(step, int) else found
-
-
-def next_time(times: Table, step: int) -> int | None:
-    """The first of the ascending `times` (K,) after `step`."""
-    place = int(np.searchsorted(times.values, step, side="right"))
-    return int(times.values[place]) if place < len(times.values) else None

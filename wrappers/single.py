@@ -1,13 +1,14 @@
 """The adapter that puts a schedule and changes around a single host environment."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import SupportsFloat, TypeVar, cast
 
 import gymnasium
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from neoteny.core.errors import InputError
+from neoteny.wrappers.aliases import Info, ResetOptions
 from neoteny.wrappers.arrays import Value
 from neoteny.wrappers.change_base import Change
 from neoteny.wrappers.compose import (
@@ -20,8 +21,11 @@ from neoteny.wrappers.compose import (
 from neoteny.wrappers.member_schedules import MemberSchedules, ReturnMonitor
 from neoteny.wrappers.schedules import Schedule
 
+ObsT = TypeVar("ObsT")
+ActT = TypeVar("ActT")
 
-class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+
+class NonStationary(gymnasium.Wrapper[ObsT, ActT, ObsT, ActT], RecordConstructorArgs):
     """Any Gymnasium environment under a schedule of changes.
 
     The step that reaches a switch still belongs to the old task, its observation and reward too.
@@ -47,7 +51,7 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
 
     def __init__(
         self,
-        env: gymnasium.Env[Any, Any],
+        env: gymnasium.Env[ObsT, ActT],
         schedule: Schedule,
         changes: Sequence[Change] = (),
         on_switch: OnSwitch = "reset",
@@ -76,7 +80,7 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         self.stride, self.lane = stride, lane
         delays = schedule.delays(stride)
         self._delay = 0 if delays is None else int(delays[lane])
-        self._memory: list[Any] | None = None
+        self._memory: list[Value] | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -96,14 +100,17 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         self._force = self.schedule.phase(self._here) if self.schedule.gradual else self.task
         set_attributes(self.env, self.composed.params(self._force))
 
-    def _observe(self, obs: Any) -> Any:
-        if not isinstance(obs, np.ndarray) and self.composed.acts_on("observation"):
-            obs = np.asarray(obs, self.env.observation_space.dtype)
-        return self.composed.observation(obs, self._force, self.steps + self.lane)
+    def _observe(self, obs: ObsT) -> ObsT:
+        if not self.composed.acts_on("observation"):
+            return obs
+        dtype = None if isinstance(obs, np.ndarray) else self.env.observation_space.dtype
+        numbers = np.asarray(obs, dtype)
+        changed = self.composed.observation(numbers, self._force, self.steps + self.lane)
+        return cast(ObsT, changed)
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+        self, *, seed: int | None = None, options: ResetOptions | None = None
+    ) -> tuple[ObsT, Info]:
         """Begin an episode under the task in force now; see the class for `seed`."""
         if seed is not None:
             self._begin()
@@ -113,11 +120,13 @@ class NonStationary(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs
         obs, info = self.env.reset(seed=seed, options=options)
         return self._observe(obs), {**info, "task": self.task}
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: ActT) -> tuple[ObsT, SupportsFloat, bool, bool, Info]:
         """Play one step; see the class for what belongs to which task."""
         task, place = self.task, self.steps + self.lane
-        action, self._memory = self.composed.action(action, self._force, place, self._memory)
-        obs, paid, terminated, truncated, info = self.env.step(action)
+        played, self._memory = self.composed.action(
+            cast(Value, action), self._force, place, self._memory
+        )
+        obs, paid, terminated, truncated, info = self.env.step(cast(ActT, played))
         reward: Value = self.composed.reward(cast(Value, paid), self._force, place)
         done = bool(terminated or truncated)
         before = self.schedule.visit(self._here)

@@ -1,14 +1,14 @@
 """Episode statistics kept on the device, copied to the host only when somebody asks."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.wrappers.aliases import AnyVectorEnv, Info, ResetOptions, State
 from neoteny.wrappers.arrays import Array
-from neoteny.wrappers.vector_base import AnyVectorEnv, MemberWrapper
+from neoteny.wrappers.vector_base import MemberWrapper
 
 CUT, RETURN, LENGTH, EPISODES, REWARD = range(5)
 
@@ -43,8 +43,8 @@ class EpisodeStatistics(MemberWrapper):
         self._count = 0
 
     def reset(
-        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Tensor, dict[str, Any]]:
+        self, *, seed: int | Sequence[int] | None = None, options: ResetOptions | None = None
+    ) -> tuple[Tensor, Info]:
         """Begin episodes; those given up are forgotten."""
         mask = self._reset_mask(options)
         obs, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
@@ -54,7 +54,7 @@ class EpisodeStatistics(MemberWrapper):
             self._running.masked_fill_(torch.as_tensor(mask), 0.0)
         return obs, info
 
-    def step(self, actions: Array) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
         """Play one step and count it.
 
         Raises:
@@ -96,12 +96,12 @@ class EpisodeStatistics(MemberWrapper):
             "reward_per_step": totals[REWARD] / steps,
         }
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """A copy of everything needed to go on exactly from here."""
         own = {"running": self._running.clone(), "totals": self._totals.clone()}
         return {**super().state_dict(), **own, "count": self._count}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from where `state` was taken."""
         super().load_state_dict(state)
         self._running.copy_(state["running"])

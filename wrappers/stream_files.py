@@ -13,6 +13,7 @@ from neoteny.core.errors import InputError, error_context
 from neoteny.core.options import show
 from neoteny.core.own_code import naming, run_file
 from neoteny.core.yaml_files import read_yaml
+from neoteny.wrappers.aliases import Content, Description
 from neoteny.wrappers.change_base import Change
 from neoteny.wrappers.compose import OnSwitch, check_mode
 from neoteny.wrappers.file_checks import (
@@ -55,14 +56,14 @@ class StreamDefinition:
     """
 
     name: str
-    environments: tuple[Mapping[str, Any], ...]
-    schedule: Schedule | Mapping[str, Any] | None = None
-    changes: tuple[Change | Mapping[str, Any], ...] = ()
+    environments: tuple[Content, ...]
+    schedule: Schedule | Content | None = None
+    changes: tuple[Change | Content, ...] = ()
     on_switch: OnSwitch = "reset"
     task_names: tuple[str, ...] = ()
     options: Mapping[str, object] | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Description:
         """The definition in JSON types."""
         return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
 
@@ -141,7 +142,7 @@ class StreamDefinition:
         if self.task_names:
             return list(self.task_names)
         own = [str(task.get("name", task["id"])) for task in self.environments]
-        tasks = 1 if schedule.gradual else getattr(_base(schedule.members[0]), "tasks", None)
+        tasks = 1 if schedule.gradual else schedule.members[0].task_count
         if len(own) > 1 or tasks == 1:
             return own
         if tasks is None:
@@ -150,7 +151,7 @@ class StreamDefinition:
 
     def _change(
         self,
-        change: Change | Mapping[str, Any],
+        change: Change | Content,
         env: Any,
         schedule: Schedule,
         context: StreamContext,
@@ -164,7 +165,7 @@ class StreamDefinition:
         more = {
             "shape": list((action if acts else seen).shape),
             "seed": list(context.seeds),
-            "tasks": getattr(_base(schedule), "tasks", None),
+            "tasks": schedule.task_count,
             "actions": int(action.n) if isinstance(action, Discrete) else prod(action.shape),
         }
         given = {key: value for key, value in more.items() if value is not None}
@@ -248,30 +249,24 @@ def define(
     )
 
 
-def _tasks(content: object) -> tuple[dict[str, Any], ...]:
+def _tasks(content: object) -> tuple[Description, ...]:
     """Environments as mappings with an `id` that exists."""
     items = list(content) if isinstance(content, list | tuple) else [content]
     if not items:
         raise InputError("is empty; name an environment, or a list of them")
-    tasks: list[dict[str, Any]] = []
+    tasks: list[Description] = []
     for item in items:
         task = {"id": item} if isinstance(item, str) else item
         if not isinstance(task, Mapping) or not isinstance(task.get("id"), str):
             raise InputError(f"{show(item)} is no environment; give an id, or a mapping with id:")
         check_keys(task, TASK_KEYS)
-        own: dict[str, Any] = (
+        own: Description = (
             {"name": text(task["name"], task["id"], "name")} if "name" in task else {}
         )
         if (options := options_in(task, task["id"])) is not None:
             own["options"] = options
         tasks.append({"id": envs.resolve(task["id"]), **own})
     return tuple(tasks)
-
-
-def _base(schedule: Schedule) -> Schedule:
-    """The schedule that lanes follow one after another, or the schedule itself."""
-    base: Schedule = getattr(schedule, "base", schedule)
-    return base
 
 
 def _run(path: Path) -> object:

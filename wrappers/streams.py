@@ -16,6 +16,7 @@ from neoteny.core.options import fit, fit_all, keywords, show
 from neoteny.core.registry import Registry
 from neoteny.envs.arguments import member_seeds
 from neoteny.envs.host_single import host_ids
+from neoteny.wrappers.aliases import Options
 from neoteny.wrappers.schedules import Periodic
 from neoteny.wrappers.taskswitch import TaskSwitch
 from neoteny.wrappers.vector import NonStationaryVector
@@ -61,7 +62,7 @@ class StreamContext:
         steps = default if self.task_steps is None else self.task_steps
         return -(-steps // self.steps_per_iteration) * self.steps_per_iteration
 
-    def complete(self, options: Mapping[str, object], **fixed: object) -> dict[str, Any]:
+    def complete(self, options: Mapping[str, object], **fixed: object) -> Options:
         """Options of a user's with those that a stream gives its environments itself.
 
         Args:

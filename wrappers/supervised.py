@@ -6,7 +6,7 @@ where streams of environments count environment steps.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.core.errors import InputError
 from neoteny.envs.datasets import Dataset
+from neoteny.wrappers.aliases import State
 from neoteny.wrappers.arrays import Value
 from neoteny.wrappers.change_base import Change, Seed, _Seeded, counter
 from neoteny.wrappers.compose import ComposedChanges
@@ -216,7 +217,7 @@ class SupervisedStream:
         self._counts[0] = 0
         return found
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """A copy of everything needed to go on exactly from here."""
         return {
             "steps": self.steps,
@@ -225,7 +226,7 @@ class SupervisedStream:
             "correct": self._correct.clone(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from where `state` was taken."""
         self.steps, self._visit = state["steps"], state["visit"]
         self._counts = list(state["counts"])

@@ -12,6 +12,7 @@ from neoteny.core.names import require_known
 from neoteny.core.options import fit
 from neoteny.core.registry import Registry
 from neoteny.envs.datasets import DATASETS, Dataset, load_dataset
+from neoteny.wrappers.aliases import Content, Description
 from neoteny.wrappers.change_base import Change
 from neoteny.wrappers.changes import LabelPermutation
 from neoteny.wrappers.file_checks import (
@@ -155,11 +156,11 @@ class SupervisedDefinition:
 
     name: str
     data: str
-    schedule: Schedule | Mapping[str, Any] | None = None
-    changes: tuple[Change | Mapping[str, Any], ...] = ()
+    schedule: Schedule | Content | None = None
+    changes: tuple[Change | Content, ...] = ()
     options: Mapping[str, object] | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Description:
         """The definition in JSON types, with a path that holds in every folder."""
         values = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
         if isinstance(data := (values["options"] or {}).get("data"), str):
@@ -194,7 +195,7 @@ class SupervisedDefinition:
                 period = {"period": task_steps or TASK_STEPS}
                 given = Schedule.from_dict(completed(Schedule.kinds, given, period))
             schedule = given.aligned(steps_per_iteration)
-        more: dict[str, Any] = {
+        more: Description = {
             "shape": list(images.shape),
             "classes": images.classes,
             "seed": list(seeds),
@@ -210,7 +211,7 @@ class SupervisedDefinition:
             return SupervisedStream(images, changes, schedule, seeds, device, self.name)
 
 
-def define_supervised(content: Mapping[str, Any], name: str, source: str) -> SupervisedDefinition:
+def define_supervised(content: Content, name: str, source: str) -> SupervisedDefinition:
     """Check a mapping with the key `data`; see `neoteny.wrappers.stream_files.define`."""
     with error_context(source):
         check_keys(content, KEYS)

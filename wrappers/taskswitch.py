@@ -1,6 +1,6 @@
 """TaskSwitch: environments of different kinds, played one after another by each member."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,10 @@ from neoteny import envs
 from neoteny.core.errors import InputError
 from neoteny.core.seeding import visit_seed
 from neoteny.envs.arguments import check_actions, lane_mask, member_seeds
+from neoteny.wrappers.aliases import AnyVectorEnv, Content, Info, Picture, ResetOptions, State
 from neoteny.wrappers.arrays import Array, filled
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.schedules import Schedule
-from neoteny.wrappers.vector_base import AnyVectorEnv
 
 Make = Callable[..., AnyVectorEnv]
 
@@ -39,7 +39,7 @@ class _Play:
     actions: Tensor | None
 
 
-class TaskSwitch(VectorEnv[Any, Any, Any]):
+class TaskSwitch(VectorEnv[Tensor, Array, Tensor]):
     """Plays environment ids by a schedule that may differ between members.
 
     Task k is `ids[k]`. A switch truncates every episode and builds the next environments afresh,
@@ -83,9 +83,9 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         action_tables: Sequence[Sequence[int]] | None = None,
         channel_orders: npt.NDArray[np.int64] | None = None,
         task_names: Sequence[str] | None = None,
-        task_options: Sequence[Mapping[str, Any]] | None = None,
+        task_options: Sequence[Content] | None = None,
         make: Make | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         if num_envs <= 0 or members <= 0:
             raise InputError(f"num_envs {num_envs} and members {members} must both be positive")
@@ -217,8 +217,8 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
         return whole.flatten(0, 1)
 
     def reset(
-        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Tensor, dict[str, Any]]:
+        self, *, seed: int | Sequence[int] | None = None, options: ResetOptions | None = None
+    ) -> tuple[Tensor, Info]:
         """Begin episodes of the games in play.
 
         Args:
@@ -241,7 +241,7 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
             parts.append(play.env.reset(options=masked)[0])
         return self._gather(parts), {"task": self._task}
 
-    def step(self, actions: Array) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
         """Play one step in every lane.
 
         Args:
@@ -270,14 +270,14 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
             obs, _ = self.reset()
         return obs, reward, terminated, truncated, info
 
-    def render(self) -> tuple[Any, ...] | None:
+    def render(self) -> tuple[Picture, ...] | None:
         """A frame of each of `render_lanes` by the game that it plays, see `TensorEnv.render`.
 
         Channels in another order and renamed actions do not show: a frame is the game as it is.
         """
         if self.render_mode is None:
             return None
-        frames: dict[int, Any] = {}
+        frames: dict[int, Picture] = {}
         for play in self._plays:
             lanes = self._part(torch.arange(self.num_envs, device=self.device), play).tolist()
             places = {lane: place for place, lane in enumerate(lanes)}
@@ -289,12 +289,12 @@ class TaskSwitch(VectorEnv[Any, Any, Any]):
             frames |= zip(own, drawn, strict=True)
         return tuple(frames[lane] for lane in self.render_lanes)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """A copy of everything needed to go on exactly from here."""
         plays = [play.env.state_dict() for play in self._plays]
         return {"steps": self.steps, "seeds": list(self.seeds), "plays": plays}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from where `state` was taken, on an instance built with the same arguments.
 
         Raises:

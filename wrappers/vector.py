@@ -1,7 +1,7 @@
 """The adapter that puts a schedule and changes around a vector environment."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.wrappers.aliases import AnyVectorEnv, Info, ResetOptions, State
 from neoteny.wrappers.arrays import Array, Value, ValueT, filled, where
 from neoteny.wrappers.change_base import Change
 from neoteny.wrappers.compose import (
@@ -21,7 +22,7 @@ from neoteny.wrappers.compose import (
 )
 from neoteny.wrappers.member_schedules import MemberSchedules, ReturnMonitor
 from neoteny.wrappers.schedules import Schedule
-from neoteny.wrappers.vector_base import AnyVectorEnv, MemberWrapper
+from neoteny.wrappers.vector_base import MemberWrapper
 
 CopyT = TypeVar("CopyT", bound=Value | None)
 
@@ -225,8 +226,8 @@ class NonStationaryVector(MemberWrapper):
             set_parameters(self.env, values, (self.members, self.lanes))
 
     def reset(
-        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+        self, *, seed: int | Sequence[int] | None = None, options: ResetOptions | None = None
+    ) -> tuple[Array, Info]:
         """Begin episodes under the task in force now, in all lanes or in `reset_mask`'s (L,)."""
         mask = self._reset_mask(options)
         if mask is not None:
@@ -239,7 +240,7 @@ class NonStationaryVector(MemberWrapper):
         obs, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         return self._observe(obs), {**info, "task": self._task}
 
-    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Info]:
         """Play one step in every lane; see the class for what belongs to which task."""
         obs, reward, terminated, truncated, info = self.env.step(self._act(actions))
         reward = self._pay(reward)
@@ -300,7 +301,7 @@ class NonStationaryVector(MemberWrapper):
             self._lane_force = where(done, self._spread(self._scheduled), self._lane_force)
             self._set_parameters()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """A copy of everything needed to go on exactly from here."""
         own = {
             "steps": self._steps,
@@ -311,7 +312,7 @@ class NonStationaryVector(MemberWrapper):
         }
         return {**super().state_dict(), **own}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from where `state` was taken."""
         self._schedule = self._schedule.with_switches(state["judge"]["switches"])
         self._begin(state["steps"])
@@ -334,7 +335,7 @@ def _copied(x: CopyT) -> CopyT:
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
-def _final_observation(obs: Array, info: dict[str, Any]) -> Array | None:
+def _final_observation(obs: Array, info: Info) -> Array | None:
     """(L, *obs) observations before autoreset; None when the environment was told to skip them.
 
     Gymnasium gives an object array with entries only where an episode ended.

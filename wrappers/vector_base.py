@@ -1,20 +1,58 @@
 """The base class of all vector wrappers, and the wrapper that checks actions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from gymnasium.spaces import Discrete
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorWrapper
 from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.envs.arguments import check_actions, lane_mask
+from neoteny.wrappers.aliases import AnyVectorEnv, Info, ResetOptions, State
 from neoteny.wrappers.arrays import Array
 from neoteny.wrappers.change_base import bounds
 from neoteny.wrappers.member_schedules import MemberSchedules
 
-AnyVectorEnv = VectorEnv[Any, Any, Any]
+
+@runtime_checkable
+class MemberEnv(Protocol):
+    """The attributes of a vector environment of members that every wrapper passes on.
+
+    Attributes:
+        members: M.
+        device: of the tensors; None for NumPy arrays.
+        switch_together: True if the tasks of all members switch at the same steps.
+        final_observations: True if `step` returns `info["final_obs"]`.
+        render_lanes: the lanes that `render` draws.
+    """
+
+    members: int
+    device: torch.device | None
+    switch_together: bool
+    final_observations: bool
+    render_lanes: Sequence[int]
+
+    def max_truncations(self, horizon: int) -> int:
+        """Most truncations one lane can see within its next `horizon` steps."""
+
+
+class OneMember(VectorWrapper):
+    """A vector environment of Gymnasium as a `MemberEnv`: one member, NumPy arrays, no switch."""
+
+    members: int = 1
+    device: torch.device | None = None
+    switch_together: bool = True
+    final_observations: bool = True
+
+    def __init__(self, env: AnyVectorEnv) -> None:
+        super().__init__(env)
+        self.render_lanes: Sequence[int] = range(env.num_envs)
+
+    def max_truncations(self, horizon: int) -> int:
+        """As many as there are steps, as nothing is known of it."""
+        return horizon
 
 
 class MemberWrapper(VectorWrapper):
@@ -29,7 +67,7 @@ class MemberWrapper(VectorWrapper):
     """
 
     def __init__(self, env: AnyVectorEnv) -> None:
-        super().__init__(env)
+        super().__init__(env if isinstance(env, MemberEnv) else OneMember(env))
         mode = env.metadata.get("autoreset_mode")
         if mode not in (AutoresetMode.SAME_STEP, AutoresetMode.SAME_STEP.value):
             raise InputError(
@@ -38,9 +76,13 @@ class MemberWrapper(VectorWrapper):
             )
 
     @property
+    def _below(self) -> MemberEnv:
+        return cast(MemberEnv, self.env)
+
+    @property
     def members(self) -> int:
         """M, the number of independent members."""
-        return int(getattr(self.env, "members", 1))
+        return self._below.members
 
     @property
     def lanes(self) -> int:
@@ -50,8 +92,7 @@ class MemberWrapper(VectorWrapper):
     @property
     def device(self) -> torch.device | None:
         """Device of the tensors; None for an environment that returns NumPy arrays."""
-        device: torch.device | None = getattr(self.env, "device", None)
-        return device
+        return self._below.device
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -67,7 +108,7 @@ class MemberWrapper(VectorWrapper):
     @property
     def switch_together(self) -> bool:
         """True if the tasks of all members switch at the same steps."""
-        return bool(getattr(self.env, "switch_together", True))
+        return self._below.switch_together
 
     @property
     def task_names(self) -> list[str]:
@@ -82,23 +123,22 @@ class MemberWrapper(VectorWrapper):
     @property
     def final_observations(self) -> bool:
         """True if `step` returns `info["final_obs"]`; set it to False to save the time."""
-        return bool(getattr(self.env, "final_observations", True))
+        return self._below.final_observations
 
     @final_observations.setter
     def final_observations(self, wanted: bool) -> None:
-        self.env.final_observations = wanted  # type: ignore[attr-defined]
+        self._below.final_observations = wanted
 
     @property
     def render_lanes(self) -> Sequence[int]:
         """The lanes that `render` draws."""
-        lanes: Sequence[int] = getattr(self.env, "render_lanes", range(self.num_envs))
-        return lanes
+        return self._below.render_lanes
 
     @render_lanes.setter
     def render_lanes(self, lanes: Sequence[int]) -> None:
-        self.env.render_lanes = lanes  # type: ignore[attr-defined]
+        self._below.render_lanes = lanes
 
-    def _reset_mask(self, options: dict[str, Any] | None) -> Array | None:
+    def _reset_mask(self, options: ResetOptions | None) -> Array | None:
         """The lanes (L,) bool to be restarted alone, beside the environment; None for all."""
         mask = (options or {}).get("reset_mask")
         return None if mask is None else lane_mask(mask, self.num_envs, self.device)
@@ -124,14 +164,13 @@ class MemberWrapper(VectorWrapper):
 
     def max_truncations(self, horizon: int) -> int:
         """Most truncations one lane can see within its next `horizon` steps."""
-        bound = getattr(self.env, "max_truncations", None)
-        return horizon if bound is None else min(horizon, bound(horizon))
+        return min(horizon, self._below.max_truncations(horizon))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """A copy of everything needed to go on exactly from here."""
         return {"env": self.env.state_dict()}  # type: ignore[attr-defined]
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from where `state` was taken."""
         self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]
 
@@ -146,7 +185,7 @@ class CheckActions(MemberWrapper):
         env: any vector environment.
     """
 
-    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Info]:
         """Play one step.
 
         Raises:

@@ -15,8 +15,8 @@ from neoteny.agents.dqn_loss import (
 from neoteny.agents.replay import Batch
 from neoteny.plasticity.interventions import make_interventions
 from neoteny.plasticity.networks import NetworkSpec
+from neoteny.wrappers import At, Periodic
 from neoteny.wrappers.member_schedules import MemberSchedules
-from neoteny.wrappers.schedules import At, Periodic
 from neoteny.wrappers.vector import NonStationaryVector
 
 SMALL = DQNConfig(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from neoteny.core.errors import InputError
 from neoteny.wrappers import (
     ActionPermutation,
     Change,
@@ -320,3 +321,18 @@ def test_bad_permutations_are_refused():
 def test_bad_changes_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({}, "define one of observation, action, reward, label, params, or begin a base class"),
+        ({"rewards": lambda self, reward, task: reward}, "did you mean reward by rewards?"),
+    ],
+)
+def test_a_change_that_changes_nothing_is_refused_when_it_is_defined(own, message):
+    with pytest.raises(InputError, match="the change Idle changes nothing: ") as said:
+        type("Idle", (Change,), own)
+    assert message in str(said.value)
+    assert "Idle" not in Change.kinds
+    type("_Idle", (Change,), own)  # a base class

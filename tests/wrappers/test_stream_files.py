@@ -274,7 +274,7 @@ def test_errors_of_a_python_file_name_it(written, body, kind, message):
 
 
 def test_a_kind_of_ones_own_cannot_take_the_name_of_another(written):
-    text = "from neoteny.wrappers import Change\nclass RewardFlip(Change):\n    pass\n"
+    text = "from neoteny.wrappers import Change\nclass RewardFlip(Change):\n    label = max\n"
     with pytest.raises(InputError, match="change kind 'RewardFlip' is there already"):
         written(text, "mine.py")
 
