@@ -1,4 +1,4 @@
-# make train · make test · make versions · make compare · make bench · make exactness · make lint · make clean
+# make train · make test · make versions · make compare · make bench · make exactness · make docs · make lint · make clean
 # Everything happens in .venv, which is made on first use and reused afterwards.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test versions compare bench exactness lint clean
+.PHONY: train test versions compare bench exactness docs lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py compare --preset demo --interventions none adamo:half_life=50000 --out results/runs/demo
@@ -52,6 +52,18 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	mkdir -p build/types && ln -sfn "$(CURDIR)" build/types/neoteny
 	$(BIN)/mypy
+	$(MAKE) --no-print-directory docs
+
+# Pages in build/docs. They are gathered in the folders of the checkout, so that links between them, to
+# results and to code hold in both.
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff docs examples tests
+
+docs: $(VENV)/.installed-docs
+	rm -rf build/pages && mkdir -p build/pages/results build/types
+	ln -s $(PAGES:%="$(CURDIR)/%") build/pages
+	for name in results/*; do [ $$name = results/runs ] || ln -s "$(CURDIR)/$$name" build/pages/results; done
+	ln -sfn "$(CURDIR)" build/types/neoteny
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neoteny needs Python 3.11 or newer; set PYTHON=...")'
@@ -63,6 +75,10 @@ $(VENV)/.installed: setup.cfg constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: setup.cfg constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) -e '.[dev]'
+	touch $@ $(VENV)/.installed $(VENV)/.installed-docs
+
+$(VENV)/.installed-docs: setup.cfg constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) -e '.[docs]'
 	touch $@ $(VENV)/.installed
 
 clean:

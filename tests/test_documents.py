@@ -1,8 +1,10 @@
 """Promises of the pages: links have targets, snippets run, commands parse."""
 
 import importlib
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -54,6 +56,9 @@ def test_the_indices_name_every_page():
     docs = (ROOT / "docs/index.md").read_text()
     for path in (ROOT / "docs").glob("*.md"):
         assert path.name == "index.md" or f"]({path.name})" in docs, path
+    site = (ROOT / "mkdocs.yml").read_text()
+    for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "results").glob("*/README.md")]:
+        assert "runs" in path.parts or f"- {path.relative_to(ROOT)}\n" in site, path
     results = (ROOT / "results/README.md").read_text()
     for folder in {path.relative_to(ROOT / "results").parts[0] for path in PAGES if "results" in
                    path.relative_to(ROOT).parts} - {"README.md"}:  # fmt: skip
@@ -179,3 +184,20 @@ def test_commands_are_understood(page, command, tmp_path, monkeypatch, own_names
         monkeypatch.chdir(tmp_path)
         assert neoteny.experiments.main.main(words[1:]) == 0
         assert len(asked) == 1
+
+
+def test_the_job_array_compares_blocks_of_seeds(tmp_path, monkeypatch, own_names):
+    (script,) = blocks(ROOT / "docs/clusters.md", "bash")
+    stub = tmp_path / "neoteny"
+    stub.write_text("#!/bin/bash\nprintf '%s\\n' \"$@\"\n")
+    stub.chmod(0o755)
+    asked = []
+    monkeypatch.setattr(neoteny.experiments.main, "compare", lambda *a, **_: asked.append(a[0]))
+    for job in range(2):
+        environment = {"SLURM_ARRAY_TASK_ID": str(job), "SLURM_CPUS_PER_TASK": "4"}
+        environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+        command = ["bash", "-eu", "-c", script]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert neoteny.experiments.main.main(done.stdout.splitlines()) == 0
+    assert [config.seed_list for config in asked] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert [config.folder.as_posix() for config in asked] == ["study/block-0", "study/block-1"]
