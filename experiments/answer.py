@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from neoteny.experiments.arms import Arm, arms_of, labels, oracle_of
+from neoteny.experiments.arms import BASELINE, Arm, arms_of, labels, oracle_of
 from neoteny.experiments.metrics import Estimate, ratio_of_means
 from neoteny.experiments.summary import countable_visits, paired_visits
 
@@ -23,6 +23,8 @@ class Ability:
     """An arm's ability to learn: its gain as a share of the gain of fresh networks."""
 
     arm: str
+    role: str
+    """As `Arm.role`: ``"none"`` for the plain agent."""
     seeds: int
     """Seeds that the arm and the fresh networks both have."""
     first: Estimate
@@ -78,8 +80,27 @@ def answer(visits: pd.DataFrame) -> str:
     ]
     return (
         f"In the last third of the tasks, beside networks that start each task afresh ({counted} "
-        f"seeds, 95 % intervals): {'; '.join(parts)}."
+        f"seeds, 95 % intervals): {'; '.join([*parts, *_comparison(found, short)])}."
     )
+
+
+def _comparison(found: list[Ability], short: dict[str, str]) -> list[str]:
+    """Places of the other arms' intervals beside that of the plain agent, if there is one."""
+    plain = [one for one in found if one.role == BASELINE]
+    others = [one for one in found if one.role != BASELINE]
+    if len(plain) != 1 or not others or not _bounded(plain[0].last):
+        return []
+    low, high = plain[0].last.low, plain[0].last.high
+    names: dict[str, list[str]] = {"lies above": [], "lies below": [], "overlaps": []}
+    for one in others:
+        above, below = one.last.low > high, one.last.high < low
+        place = "lies above" if above else "lies below" if below else "overlaps"
+        names[place].append(short[one.arm])
+    return [
+        f"the interval of {', '.join(arms)} {place} that of {short[plain[0].arm]}"
+        for place, arms in names.items()
+        if arms
+    ]
 
 
 def _ability(visits: pd.DataFrame, arm: Arm, oracle: Arm | None) -> Ability | None:
@@ -96,7 +117,7 @@ def _ability(visits: pd.DataFrame, arm: Arm, oracle: Arm | None) -> Ability | No
         change.reindex(gains.index).to_numpy(np.float64), gains.to_numpy(np.float64)
     )
     seeds = int(pairs["seed"].nunique())
-    return Ability(arm.name, seeds, _share(pairs[early]), _share(pairs[late]), lost)
+    return Ability(arm.name, arm.role, seeds, _share(pairs[early]), _share(pairs[late]), lost)
 
 
 def _mean_missing(pairs: pd.DataFrame) -> pd.Series:
@@ -109,7 +130,11 @@ def _share(pairs: pd.DataFrame) -> Estimate:
     return ratio_of_means(runs[:, 0], runs[:, 1])
 
 
+def _bounded(estimate: Estimate) -> bool:
+    return bool(np.isfinite(estimate.low) and np.isfinite(estimate.high))
+
+
 def _shown(estimate: Estimate) -> str:
-    if not np.isfinite(estimate.low):
+    if not _bounded(estimate):
         return f"{estimate.value:.2f}"
     return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"

@@ -117,23 +117,29 @@ def oracle_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
 
 
 def labels(arms: Sequence[str]) -> dict[str, str]:
-    """Short names for tables and figures: the words that all arms begin with are left out.
+    """Short names for tables and figures: words that all arms begin or end with are left out.
 
     Args:
         arms: the arms' names.
 
     Returns:
-        Name to label, such as ``{"ppo-none": "none", "ppo-adamo": "adamo"}``.
+        Name to label, such as ``{"ppo-none-nobias": "none", "ppo-adamo-nobias": "adamo"}``.
     """
     words = [arm.split("-") for arm in arms]
-    common = 0
-    while len(arms) > 1 and len({tuple(word[: common + 1]) for word in words}) == 1:
-        common += 1
-    cut = min(common, *(len(word) - 1 for word in words)) if len(words) > 1 else 0
-    short = {arm: "-".join(word[cut:]) for arm, word in zip(arms, words, strict=True)}
+    if len(arms) > 1:
+        words = _without_common(words)
+        words = [word[::-1] for word in _without_common([word[::-1] for word in words])]
+    short = {arm: "-".join(word) for arm, word in zip(arms, words, strict=True)}
     in_turn = sorted(arms)  # the same numbers whatever the order of the arms
     shown = distinct([shortened(short[arm], LONGEST) for arm in in_turn])
     return {arm: shown[in_turn.index(arm)] for arm in arms}
+
+
+def _without_common(words: list[list[str]]) -> list[list[str]]:
+    """Leave out the words that all begin with, but never all words of one."""
+    most = min(map(len, words)) - 1
+    common = next((i for i in range(most) if len({word[i] for word in words}) > 1), most)
+    return [word[common:] for word in words]
 
 
 def _changes_network(text: str) -> bool:

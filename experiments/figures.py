@@ -131,10 +131,14 @@ def _measure(frame: pd.DataFrame) -> str:
 
 
 def _panel_tasks(frame: pd.DataFrame) -> list[str]:
-    """The tasks that get a panel: none if there is one, or too many to show."""
-    names = frame["task_name"].unique()
-    tasks = sorted(names, key=display_name)
-    return tasks if 2 <= len(tasks) <= MOST_PANELS else []
+    """The tasks that get a panel: none if there is one, or too many to show.
+
+    None either if variants of one environment come once each: the overview shows all of that.
+    """
+    tasks = sorted(frame["task_name"].unique(), key=display_name)
+    variants = frame["family"].nunique() == 1
+    once = frame.groupby("task_name")["visit"].nunique().max() == 1
+    return [] if (variants and once) or not 2 <= len(tasks) <= MOST_PANELS else tasks
 
 
 def _draw_overview(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> str:

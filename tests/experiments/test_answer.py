@@ -71,6 +71,24 @@ def test_the_sentence_names_who_loses_and_who_keeps():
     assert "adamo loses its ability" in reverse
 
 
+def test_the_sentence_says_which_intervals_lie_apart():
+    rng = np.random.default_rng(2)
+    gains = {
+        "none": falling(1.0),
+        "adamo": 2.0 + 0.05 * rng.normal(size=(4, 9)),
+        "muon": 1.0 + 1.5 * rng.normal(size=(4, 9)),
+        "adamw": falling(0.2),
+        "l2": falling(1.01),
+    }
+    text = answer(visits_of(gains))
+    assert text.endswith(
+        "; the interval of adamo lies above that of none; the interval of adamw lies below that "
+        "of none; the interval of muon, l2 overlaps that of none."
+    )
+    assert "the interval of" not in answer(visits_of({"adamo": gains["adamo"]}))
+    assert "the interval of" not in answer(visits_of({"none": gains["none"]}))
+
+
 def test_there_is_no_sentence_without_fresh_networks_or_with_two_visits():
     table = visits_of({"none": falling(0.5)})
     assert answer(table[table["arm"] != "ppo-fresh"]) == ""

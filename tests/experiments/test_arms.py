@@ -63,6 +63,16 @@ def test_labels() -> None:
         "ppo-none": "none",
         "ppo-none-crelu": "none-crelu",
     }
+    assert labels(["ppo-none-nobias", "ppo-fresh-nobias", "ppo-fresh-x=1-nobias"]) == {
+        "ppo-none-nobias": "none",
+        "ppo-fresh-nobias": "fresh",
+        "ppo-fresh-x=1-nobias": "fresh-x=1",
+    }
+    assert labels(["none-x", "adam-y-x", "x-x"]) == {
+        "none-x": "none",
+        "adam-y-x": "adam-y",
+        "x-x": "x",
+    }
     long = labels(["a" * 5000, "a" * 5001])
     assert sorted(map(len, long.values())) == [52, 52]
     assert len(set(long.values())) == 2

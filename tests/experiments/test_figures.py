@@ -85,3 +85,14 @@ def test_many_tasks_of_one_kind_are_a_point_each(
     expected = means.groupby("visit").mean().dropna()
     assert len(expected) > figures.MOST_SWITCHES
     np.testing.assert_allclose(line.mean, expected)
+
+
+def test_variants_that_come_once_have_no_panels(frame: pd.DataFrame) -> None:
+    rows = frame.assign(task_name=frame["visit"].map("Breakout features {}".format))
+    rows["family"] = "Breakout"
+    assert figures._panel_tasks(rows) == []
+    again = rows.assign(visit=rows["visit"] + 10 * (rows["visit"] > 5))
+    assert figures._panel_tasks(again) == []
+    twice = rows.assign(task_name=(rows["visit"] % 2).map("Breakout features {}".format))
+    assert figures._panel_tasks(twice) == ["Breakout features 0", "Breakout features 1"]
+    assert len(figures._panel_tasks(rows.assign(family=rows["task_name"]))) == 8
