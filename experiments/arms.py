@@ -24,7 +24,7 @@ FOLLOWS = ("arm", "intervention", "intervention_settings", "strengths", "task_aw
 NEUTRAL = (
     *("seeds", "first_seed", "steps", "boundaries", "preset", "device", "threads", "fast"),
     *("stream",),  # a path; what it holds is in stream_definition
-    *("cuda_graphs", "diagnose_every", "eval_episodes", "checkpoint_minutes"),
+    *("cuda_graphs", "diagnose_every", "diagnose_switches", "eval_episodes", "checkpoint_minutes"),
     *("env_timeout", "wandb"),
     *("dense", "compile"),  # what `fast` was in files of earlier runs
 )

@@ -78,7 +78,11 @@ class TrainConfig:
     threads: int | None = None
     """Threads for CPU arithmetic; unset, torch decides."""
     diagnose_every: int = 10
-    """Iterations between two measurements of the plasticity diagnostics; 0 turns them off."""
+    """Iterations between two measurements of the plasticity diagnostics, which are measured at both
+    ends of every task as well; 0 turns them off."""
+    diagnose_switches: tuple[Literal["activity", "jacobians", "kernel", "probe"], ...] = ()
+    """Costlier diagnostics, measured in the first and last iteration of every task alone; `lens`
+    and `validity` read them."""
     eval_episodes: int = 0
     """Episodes per member of an evaluation at the end of every task; 0 turns it off."""
     wandb: bool = False
@@ -116,7 +120,7 @@ class TrainConfig:
         ),
         "measuring": (
             "Diagnostics, evaluation and checkpoints.",
-            ("diagnose_every", "eval_episodes", "checkpoint_minutes"),
+            ("diagnose_every", "diagnose_switches", "eval_episodes", "checkpoint_minutes"),
         ),
         "device": (
             "Device and speed.",
@@ -143,6 +147,10 @@ class TrainConfig:
             object.__setattr__(self, "stream_definition", read_stream(self.stream))
             object.__setattr__(self, "env", self.stream.stem)
         check_device(self.device)
+        if self.diagnose_switches and not self.diagnose_every:
+            raise InputError(
+                "diagnose_switches needs diagnostics, but diagnose_every is 0: raise it"
+            )
         if self.cuda_graphs and not self.device.startswith("cuda"):
             raise InputError(f"cuda_graphs need a GPU, but device is {self.device}: leave them out")
         if self.cuda_graphs and not cls.records:

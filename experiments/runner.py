@@ -17,6 +17,7 @@ from neoteny.core.registry import load_entry_points
 from neoteny.core.text import visible
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
+from neoteny.experiments.costly_diagnostics import measure_costly
 from neoteny.experiments.evaluation import evaluate
 from neoteny.experiments.folders import seed_folder
 from neoteny.experiments.interrupt import Stopped, StopRequest
@@ -205,13 +206,14 @@ class Runner:
         tasks = self.envs.tasks_at(self.step)
         visit = self.envs.schedule.visits(self.step)
         before = self._parameters() if self._measures else []
+        at_switch = self._begins_task
         metrics = dict(self.agent.iterate(self.envs))
         self.iteration += 1
         self.step += self.per_iteration
         ends_task = self._switched() or self.step == self.total
         histograms = {}
         if before or (ends_task and self.config.diagnose_every):
-            metrics |= self._diagnose(before)
+            metrics |= self._diagnose(before, at_switch=at_switch or ends_task)
             spectra = weight_spectra(self.agent.network)
             histograms = {f"singular_values/{key}": sigma for key, sigma in spectra.items()}
         if self.config.eval_episodes and ends_task:
@@ -250,24 +252,30 @@ class Runner:
         return switched
 
     @property
+    def _begins_task(self) -> bool:
+        """True if the iteration to come is a task's first."""
+        return self.step == 0 or self._switched()
+
+    @property
     def _measures(self) -> bool:
         """True if the iteration to come is followed by diagnostics.
 
-        They are measured every `diagnose_every` iterations and at the end of every task.
+        They are measured every `diagnose_every` iterations and at both ends of every task.
         """
         end = self.step + self.per_iteration
         every = self.config.diagnose_every
-        return bool(every) and (
-            self.iteration % every == 0 or end in self.boundaries or end == self.total
-        )
+        ends = self._begins_task or end in self.boundaries or end == self.total
+        return bool(every) and (ends or self.iteration % every == 0)
 
     def _parameters(self) -> list[Tensor]:
         return [parameter.detach().clone() for parameter in self.agent.network.parameters()]
 
-    def _diagnose(self, before: list[Tensor]) -> dict[str, Tensor]:
+    def _diagnose(self, before: list[Tensor], *, at_switch: bool) -> dict[str, Tensor]:
         """Diagnostics of the network, and its distance from the parameters `before`, if known."""
-        network = self.agent.network
-        metrics = diagnose(network, self.agent.recent(PROBE))
+        network, observations = self.agent.network, self.agent.recent(PROBE)
+        metrics = diagnose(network, observations)
+        if at_switch:
+            metrics |= measure_costly(network, observations, self.config.diagnose_switches)
         if before:
             metrics["plasticity/update_norm"] = change_between(before, list(network.parameters()))
         for intervention in self.agent.learner.interventions:

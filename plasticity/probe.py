@@ -6,7 +6,7 @@ It measures the ability to learn directly, where other diagnostics measure signs
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ State = dict[str, Tensor]
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
+TASKS = ("labels", "smooth", "given")
+"""Things that clones may learn."""
+
 LEARNT = 0.01
 """Share of the first loss below which a task counts as learnt: ratios of less say nothing."""
 
@@ -34,6 +37,7 @@ def probe(
     *,
     targets: Mapping[str, Tensor] | None = None,
     fresh: Callable[[], nn.Module] | None = None,
+    tasks: Collection[str] = TASKS,
     steps: int = 200,
     lr: float = 1e-3,
     repeats: int = 4,
@@ -61,6 +65,7 @@ def probe(
             has it.
         fresh: makes a model with new weights; by default a copy whose parts are reset by their own
             initialisers, see `fresh_twin`.
+        tasks: some of `labels`, `smooth` and `given`; `given` is learnt where there are targets.
         steps: of Adam, with torch's defaults.
         lr: learning rate; one at which fresh networks learn well.
         repeats: clones with targets of their own, and as many fresh twins; at least 2.
@@ -78,7 +83,7 @@ def probe(
         same units. The area is the steadier of the two.
 
     Raises:
-        ValueError: for fewer than 2 repeats, unknown branches in targets, or a model that cannot be
+        ValueError: for fewer than 2 repeats, unknown tasks or branches, or a model that cannot be
             made anew.
 
     Source: Lyle et al., "Understanding plasticity in neural networks" (2023), for random targets;
@@ -86,6 +91,9 @@ def probe(
     """
     if repeats < 2 or steps < 1:
         raise InputError(f"repeats is {repeats} and steps {steps}: use at least 2 and 1")
+    unknown = [task for task in tasks if task not in TASKS]
+    if isinstance(tasks, str) or unknown:
+        raise InputError(f"tasks is {tasks!r}: give some of {', '.join(TASKS)}")
     function = ModelFunction(model, forward, members)
     inputs, given = batch, dict(targets or {})
     if not function.members:
@@ -95,8 +103,10 @@ def probe(
     with in_mode(model, training):
         clones = Training(function, inputs, twins, lr)
         report: dict[str, Tensor] = {}
-        for what, tasks in make_tasks(clones.start, inputs, given, seed).items():
-            for branch, losses in clones.learn(tasks, steps).items():
+        for what, targets_of in make_tasks(clones.start, inputs, given, seed).items():
+            if what not in tasks:
+                continue
+            for branch, losses in clones.learn(targets_of, steps).items():
                 key = f"plasticity/{branch}/network/probe_{what}"
                 report |= {f"{key}_{name}": value for name, value in _figures(losses).items()}
     return report
