@@ -50,6 +50,17 @@ def test_a_network_with_nine_in_ten_units_dead_learns_clearly_worse():
             assert value.item() > 1 + 3 * report[f"{key}_noise"].item(), key
 
 
+def test_tasks_are_chosen_by_name_and_do_not_touch_each_other():
+    net, x = network(), random(1, 32, 6)
+    whole = probe(net, x, steps=3, repeats=2)
+    labels = probe(net, x, steps=3, repeats=2, tasks=("labels",))
+    assert set(labels) == {key for key in whole if "probe_labels" in key}
+    for key, value in labels.items():
+        torch.testing.assert_close(value, whole[key])
+    with pytest.raises(ValueError, match="give some of labels, smooth, given"):
+        probe(net, x, steps=3, repeats=2, tasks=("label",))
+
+
 def plain():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2))
