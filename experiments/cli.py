@@ -63,6 +63,8 @@ def run(config: RunConfig, console: Console) -> None:
             f"--out {config.out} does not go with --resume: a run goes on where it lies, in "
             f"{config.resume}"
         )
+    if config.resume is not None and config.overwrite:
+        raise InputError("--overwrite and --resume exclude each other: give one of them")
     FolderLock.require_free(config.folder.parent)  # an arm of a comparison that is running
     train(config, console, resume=config.resume is not None and has_checkpoint(config.folder))
     console.print(f"written to {config.folder}", soft_wrap=True)
@@ -80,12 +82,12 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
     """
     FolderLock.require_free(config.folder)
     for arm in config.arms():
-        check_startable(arm, resume=has_checkpoint(arm.folder))
+        check_startable(arm, resume=_goes_on(arm))
     failed = []
     with FolderLock(config.folder):
         for arm in config.arms():
             try:
-                train(arm, console, resume=has_checkpoint(arm.folder))
+                train(arm, console, resume=_goes_on(arm))
             except FrozenError as error:
                 caution(console, str(error))
                 failed.append(arm.arm)
@@ -95,6 +97,11 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
     if failed:
         raise RunError(f"stopped with non-finite gradients in all members: {', '.join(failed)}")
     return summary
+
+
+def _goes_on(arm: RunConfig) -> bool:
+    """True if an arm of a comparison continues the run in its folder."""
+    return not arm.overwrite and has_checkpoint(arm.folder)
 
 
 def report(folder: Path, console: Console) -> pd.DataFrame:

@@ -92,6 +92,8 @@ class TrainConfig:
     """Minutes between two checkpoints; one more is written at the end."""
     preset: str = "cpu"
     """Set of defaults for the other fields; see `list presets`."""
+    overwrite: bool = False
+    """Train again where a run lies already: its files go, others in its folder stay."""
 
     limits: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("steps", "task_steps"), "at least 1"),
@@ -128,7 +130,7 @@ class TrainConfig:
         ),
         "code": (
             "Code of your own, and runs that go on.",
-            ("plugin", "resume", "trust"),
+            ("plugin", "overwrite", "resume", "trust"),
         ),
     }
     """Groups in `--help`, see `option_rules`."""
@@ -182,6 +184,7 @@ class TrainConfig:
         """Plain values for JSON."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values |= dataclasses.asdict(values.pop("network"))
+        del values["overwrite"]
         values[AGENTS[self.agent].family] = dataclasses.asdict(values.pop("hyper"))
         stream, definition = values.pop("stream"), values.pop("stream_definition")
         if definition is not None:

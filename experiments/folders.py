@@ -183,7 +183,7 @@ def holds_run(folder: Path) -> bool:
         True if a checkpoint, a config.json or a metrics.csv is there or up to two levels below.
     """
     return any(
-        not (name == CONFIG and level == "*/" and _belongs_to_member(path))
+        not (name == CONFIG and level == "*/" and belongs_to_member(path))
         for level in ("", "*/", "*/*/")
         for name in RUN_FILES
         for path in folder.glob(level + name)
@@ -218,7 +218,7 @@ def check_run_folder(
         _check_resumable(folder, config, ignore)
     elif holds_run(folder):
         raise InputError(
-            f"{folder} already holds a run; choose another --out or "
+            f"{folder} already holds a run; choose another --out, replace it with --overwrite or "
             + (
                 f"continue it with --resume {folder}"
                 if has_checkpoint(folder)
@@ -237,17 +237,17 @@ def remove_leftovers(folder: Path) -> None:
     """
     unfinished = [f".{name}.*.tmp" for name in RUN_FILES]
     for name in unfinished:
-        _remove(folder.glob(name))
+        remove_files(folder.glob(name))
     for name in unfinished:
-        _remove(folder.glob(f"seed_*/{name}"))
+        remove_files(folder.glob(f"seed_*/{name}"))
     if has_checkpoint(folder):
         return
     for config in folder.glob(f"seed_*/{CONFIG}"):
-        if _belongs_to_member(config):
-            _remove([*config.parent.glob("events.out.tfevents.*"), config])
+        if belongs_to_member(config):
+            remove_files([*config.parent.glob("events.out.tfevents.*"), config])
 
 
-def _belongs_to_member(config: Path) -> bool:
+def belongs_to_member(config: Path) -> bool:
     """True if a config.json is one that a member's recorder has written."""
     if not config.parent.name.startswith("seed_"):
         return False
@@ -299,7 +299,8 @@ def _check_resumable(folder: Path, config: Mapping[str, Any], ignore: Collection
             )
 
 
-def _remove(paths: Iterable[Path]) -> None:
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files that may be gone already."""
     for path in paths:
         path.unlink(missing_ok=True)
 

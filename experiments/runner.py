@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -182,8 +183,10 @@ class Runner:
             )
 
     def _announce(self) -> None:
-        """Print how often each intervention acts in a task, and warn where it does not."""
+        """Print what was rounded and how often interventions act in a task; warn of those idle."""
         learner = self.agent.learner
+        for text in self._rounded():
+            self.console.print(f"{self.config.arm}: {text}")
         for intervention in learner.interventions:
             name, settings = intervention.name, learner.settings
             if text := how_often(intervention, settings):
@@ -197,6 +200,15 @@ class Runner:
                     f"every arm forgets its moments at task switches, so {name} adds nothing: "
                     f"use --no-reset-optimizer or {name}:period=STEPS",
                 )
+
+    def _rounded(self) -> Iterator[str]:
+        """Counts of steps that are rounded up to whole iterations."""
+        size = self.per_iteration
+        for name, steps in (("steps", self.config.steps), ("task_steps", self.config.task_steps)):
+            if steps is not None and steps % size:
+                played = math.ceil(steps / size) * size
+                option = name.replace("_", "-")
+                yield f"--{option} {steps:,} is rounded up to {played:,}, iterations of {size:,}"
 
     def _iterate(self, recorder: Recorder) -> dict[str, list[float]]:
         """One iteration: pass on a task switch that the last one ended with, learn and record."""

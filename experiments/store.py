@@ -20,6 +20,7 @@ from neoteny.experiments.folders import (
 )
 from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.recorder import Recorder
+from neoteny.experiments.replacing import check_replaceable, remove_run
 
 __all__ = ["Store", "check_startable", "read_checkpoint"]
 
@@ -46,7 +47,10 @@ def check_startable(config: RunConfig, *, resume: bool = False) -> None:
         InputError: If another process writes there, or the folder does not fit the configuration.
     """
     FolderLock.require_free(config.folder)
-    check_run_folder(config.folder, config.to_dict(), resume, RESUMABLE_WITH)
+    if config.overwrite and not resume:
+        check_replaceable(config.folder)
+    else:
+        check_run_folder(config.folder, config.to_dict(), resume, RESUMABLE_WITH)
 
 
 def read_checkpoint(
@@ -126,6 +130,9 @@ class Store:
         Raises:
             InputError: If the folder, the checkpoint or the rows do not fit.
         """
+        if self._config.overwrite and not resumed:
+            check_replaceable(self.folder)
+            remove_run(self.folder)
         check_run_folder(self.folder, self._description, resumed, IGNORED)
         remove_leftovers(self.folder)
         state = records = None

@@ -30,6 +30,9 @@ __all__ = ["Allowed", "find_run", "from_dict", "load_plugins", "load_run"]
 NEEDED = ("agent", "env", "intervention", "seeds", "steps")
 """Fields that every stored run must have; others may be newer than the run."""
 
+UNSTORED = ("out", "resume", "trust", "overwrite")
+"""Fields that say what to do with a run, and are not stored in it."""
+
 
 @dataclass(frozen=True)
 class Allowed:
@@ -122,7 +125,7 @@ def from_dict(values: Mapping[str, Any], allowed: Allowed | None = None) -> RunC
     if not isinstance(values["agent"], str) or values["agent"] not in AGENTS:
         raise InputError(f"agent {values['agent']!r} is unknown here: restore the file")
     cls = AGENTS[values["agent"]]
-    known = {field.name for field in fields(RunConfig)} - {"out", "resume", "trust", "hyper"}
+    known = {field.name for field in fields(RunConfig)} - {*UNSTORED, "hyper"}
     kept = {name: value for name, value in values.items() if name in known - {"network"}}
     if "fast" not in values:  # an earlier run had two switches in its place
         kept["fast"] = values.get("compile", True) and not values.get("dense", False)

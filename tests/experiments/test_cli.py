@@ -69,8 +69,8 @@ FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-e
         ("watch", "watch needs PATH: Folder of the run, which holds checkpoint.pt; or one"),
         ("report", "report needs PATH: Folder that holds runs, at any depth"),
         ("list", "list needs {interventions,diagnostics,changes,"),
-        ("--lr 3", "a command comes first: run, compare, report, watch, timeline, list"),
-        ("", "a command comes first: run, compare, report, watch, timeline, list"),
+        ("--lr 3", "a command comes first: run, compare, report, "),
+        ("", "a command comes first: run, compare, report, "),
         ("compare --biases maybe", "biases is 'maybe': it must be one of True, False"),
         ("watch x --fps nan", "fps is nan: it must be a finite number"),
         ("run --trust", "--trust goes with --resume alone"),
@@ -177,6 +177,45 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path, capsys):
     assert before == after
 
 
+def test_a_run_is_trained_again_where_that_is_asked_for(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["run", *FAST, "--out", str(out)]) == 0
+    first = (out / "seed_0" / "metrics.csv").read_text()
+    (out / "checkpoint.pt").write_bytes(b"broken")
+    (out / "notes.txt").write_text("mine")
+    arguments = ["run", *FAST, "--steps", "128", "--overwrite", "--out", str(out)]
+    with FolderLock(out):
+        assert main(arguments) == 2
+    assert "is in use by process" in capsys.readouterr().err
+    assert (out / "seed_0" / "metrics.csv").read_text() == first
+    assert main(arguments) == 0
+    assert len((out / "seed_0" / "metrics.csv").read_text().splitlines()) == 1 + 128 // 64
+    assert len(list((out / "seed_0").glob("events*"))) == 1
+    assert "overwrite" not in json.loads((out / "seed_0" / "config.json").read_text())
+    assert (out / "notes.txt").read_text() == "mine"
+    assert main(["run", "--resume", str(out), "--overwrite"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
+def test_rounding_of_steps_is_said(tmp_path, capsys):
+    arguments = [
+        "run",
+        *FAST,
+        "--steps",
+        "200",
+        "--task-steps",
+        "100",
+        "--out",
+        str(tmp_path / "x"),
+    ]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "ppo-none: --steps 200 is rounded up to 256, iterations of 64\n" in said
+    assert "ppo-none: --task-steps 100 is rounded up to 128, iterations of 64\n" in said
+    stored = json.loads((tmp_path / "x" / "seed_0" / "config.json").read_text())
+    assert stored["boundaries"] == [128]
+
+
 def test_a_corrupt_checkpoint_is_named(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["run", *FAST, "--out", str(out)]) == 0
@@ -205,6 +244,9 @@ def test_compare_writes_a_report_and_finishes_what_was_cut_short(tmp_path, capsy
     request.getfixturevalue("undrawn")
     assert main(arguments) == 0
     assert sorted(tmp_path.glob("*/seed_*/*")) == before
+    saved = (tmp_path / "ppo-none" / "checkpoint.pt").stat().st_mtime_ns
+    assert main([*arguments, "--overwrite"]) == 0
+    assert (tmp_path / "ppo-none" / "checkpoint.pt").stat().st_mtime_ns > saved
     assert main(["report", str(tmp_path)]) == 0
 
 

@@ -13,6 +13,7 @@ from neoteny.experiments.folders import (
     write_atomically,
     write_json,
 )
+from neoteny.experiments.replacing import check_replaceable, remove_run
 
 CONFIG = {"arm": "ppo-none", "steps": 100, "ppo": {"lr": 0.1, "clip": None}, "hidden": (64, 64)}
 
@@ -187,3 +188,36 @@ def test_a_file_that_holds_no_json_object_is_named(tmp_path: Path, text: str) ->
     with pytest.raises(InputError, match=r"config\.json") as refused:
         read_json(tmp_path / "config.json")
     assert "\n" not in str(refused.value)
+
+
+def test_a_run_is_replaced_and_other_files_stay(tmp_path: Path) -> None:
+    folder = _stored_run(tmp_path / "run")
+    for name in ("metrics.csv", "events.out.tfevents.1.2.3", "notes.txt"):
+        (folder / "seed_3" / name).write_text("x")
+    (folder / "film.gif").write_bytes(b"gif")
+    (folder / "seed_4").mkdir()
+    write_json(folder / "seed_4" / "config.json", {**CONFIG, "seed": 4, "versions": {}})
+    check_replaceable(folder)
+    remove_run(folder)
+    left = [folder / "film.gif", folder / "seed_3", folder / "seed_3" / "notes.txt"]
+    assert sorted(folder.rglob("*")) == left
+    check_run_folder(folder, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "place", ["config.json", "seed_9/metrics.csv", "data/config.json", "a/b/checkpoint.pt"]
+)
+def test_a_folder_with_files_of_others_is_not_replaced(tmp_path: Path, place: str) -> None:
+    folder = _stored_run(tmp_path / "run")
+    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+    (folder / place).write_text("{}")
+    with pytest.raises(InputError, match="is not the folder of one run") as error:
+        check_replaceable(folder)
+    assert str(folder / place) in str(error.value)
+
+
+def test_a_comparison_is_not_replaced_as_a_run(tmp_path: Path) -> None:
+    _stored_run(tmp_path / "ppo-none")
+    with pytest.raises(InputError, match="is not the folder of one run"):
+        check_replaceable(tmp_path)
+    check_replaceable(tmp_path / "not" / "there")
