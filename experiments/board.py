@@ -25,11 +25,8 @@ from neoteny.experiments.tags import (
     trials_of,
 )
 
-__all__ = ["SETTLING", "Board", "config_as_markdown"]
+__all__ = ["Board", "config_as_markdown"]
 
-SETTLING = 12
-"""Points that follow a task switch at once. TensorBoard's smoothing averages over points, whatever
-their steps: it is through with these before the next row, and the switch stays a step."""
 FOLLOWED = ("task", *MEASURES)
 """Columns whose earlier values a row is shown with."""
 BINS = 30
@@ -74,8 +71,7 @@ class Board:
             self._events.summary(step, layout_of(columns))
         task = numbers.get("task", math.nan)
         if task != self._task and math.isfinite(self._task):
-            for between in range(self._step + 1, min(self._step + 1 + SETTLING, step)):
-                self._events.scalars(between, {tag_of("task"): task})
+            self._events.step_to(task, tag_of("task"), self._step, step)
         self._follow(step, numbers)
         so_far = {MEAN_SO_FAR: self._total / self._count} if self._count else {}
         self._events.scalars(step, scalars_of(numbers) | so_far)

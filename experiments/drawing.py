@@ -30,7 +30,7 @@ from neoteny.experiments.folders import atomic_file
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 PALETTE = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#B8A800")
 """Okabe and Ito's colours, which colour-blind readers tell apart; vermilion is the baseline's."""
-FEWEST_FOR_BAND = 5
+FEWEST_FOR_BAND = 4
 """Runs from which on an interval is drawn; that of fewer is wider than most panels."""
 BASELINE_COLOUR, ORACLE_COLOUR = "#D55E00", "#3f3f3f"
 

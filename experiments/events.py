@@ -28,6 +28,9 @@ __all__ = ["EVENTS", "Events"]
 EVENTS = "events.out.tfevents."
 """Beginning of the names of event files."""
 
+SETTLING = 12
+"""Points that a step of a curve consists of."""
+
 
 class Events:
     """Writes one new event file.
@@ -56,6 +59,20 @@ class Events:
                 ]
             ),
         )
+
+    def step_to(self, value: float, tag: str, after: int, before: int) -> None:
+        """Write a step of a curve that TensorBoard's smoothing does not bend.
+
+        Smoothing averages over points, whatever their steps: after `SETTLING` of them it is there.
+
+        Args:
+            value: The new value.
+            tag: The curve.
+            after: Where the old value was valid last.
+            before: Where the next point of the curve is.
+        """
+        for step in range(after + 1, min(after + 1 + SETTLING, before)):
+            self.scalars(step, {tag: value})
 
     def summary(self, step: int, summary: Summary) -> None:
         """Write a summary that torch's or TensorBoard's own functions made."""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from neoteny.core.text import shortened, visible
 from neoteny.experiments.answer import answer
+from neoteny.experiments.arm_board import write_arms
 from neoteny.experiments.figures import plasticity_figure, returns_figure
 from neoteny.experiments.folders import storing, write_atomically
 from neoteny.experiments.page import Illustration, page
@@ -35,7 +36,8 @@ class Report:
 def write_report(folder: Path | str) -> Report:
     """Read all runs below a folder and write its summary, figures and report.html.
 
-    They go into that folder, each replaced all at once if an earlier report wrote it.
+    They go into that folder, each replaced all at once if an earlier report wrote it; runs that
+    stand for whole arms go into its folder `arms`, for TensorBoard.
 
     Args:
         folder: a run, a comparison, or a folder of them.
@@ -67,9 +69,10 @@ def write_report(folder: Path | str) -> Report:
             caption = draw(frame, root / name, title)
         if caption is not None:
             illustrations.append(Illustration(root / name, caption))
+    figures = [illustration.path for illustration in illustrations]
+    write_arms(root, runs, frame, visits, figures)
     html_path = root / "report.html"
     _write(html_path, page(title, table, runs, illustrations, sentence))
-    figures = (illustration.path for illustration in illustrations)
     return Report(table, sentence, (csv_path, visits_path, *figures, html_path))
 
 

@@ -183,15 +183,15 @@ def _gap(visits: pd.DataFrame, arm: Arm, arms: list[Arm], length: int) -> dict[s
         "oracle": oracle.name if oracle else None,
         "like_for_like": bool(oracle and oracle.beside_oracle == arm.beside_oracle),
         "gap_seeds": pairs["seed"].nunique(),
-        **_named("gap", _pooled(pairs)),
-        "gap_first_visit": _pooled(pairs[pairs["visit"] == 0]).value,
-        "gap_first_span": _pooled(pairs[pairs["span"].isin(spans[:1])]).value,
-        "gap_last_span": _pooled(pairs[pairs["span"].isin(spans[-1:])]).value,
+        **_named("gap", pooled_gap(pairs)),
+        "gap_first_visit": pooled_gap(pairs[pairs["visit"] == 0]).value,
+        "gap_first_span": pooled_gap(pairs[pairs["span"].isin(spans[:1])]).value,
+        "gap_last_span": pooled_gap(pairs[pairs["span"].isin(spans[-1:])]).value,
         **_named("gap_slope", _growth(pairs, length)),
     }
     if visits["family"].nunique() > 1 and oracle:
         for name, group in pairs.groupby("family"):
-            found |= _named(f"gap/{name}", _pooled(group))
+            found |= _named(f"gap/{name}", pooled_gap(group))
             found |= _named(f"gap_slope/{name}", _growth(group, length))
     return found
 
@@ -206,8 +206,8 @@ def paired_visits(visits: pd.DataFrame, arm: Arm, oracle: Arm | None) -> pd.Data
     return pairs.assign(missing=pairs["gain_fresh"] - pairs["gain"])
 
 
-def _pooled(pairs: pd.DataFrame) -> Estimate:
-    """Gap of pooled runs and visits."""
+def pooled_gap(pairs: pd.DataFrame) -> Estimate:
+    """Gap of pooled runs and visits, from the result of `paired_visits`."""
     runs = pairs.groupby("seed")[["missing", "gain_fresh"]].sum().to_numpy(np.float64)
     return ratio_of_means(runs[:, 0], runs[:, 1])
 

@@ -17,7 +17,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch.utils.tensorboard import summary
 
-from neoteny.experiments.arms import FOLLOWS, NEUTRAL, setup_of
+from neoteny.experiments.arms import FOLLOWS, NEUTRAL, interventions_of, setup_of
 from neoteny.experiments.folders import RECORDED
 from neoteny.experiments.metrics import MEASURES
 
@@ -46,6 +46,9 @@ SHOWN = {
     "weight_norm": "weight norm",
 }
 """Diagnostics in Custom Scalars and HParams, whose axes are linear."""
+
+FIRST = ("activation", "env", "hidden", "intervention", "learning_rate")
+"""Settings that HParams shows before it is asked for more."""
 
 
 @cache
@@ -159,19 +162,19 @@ def trials_of(config: Mapping[str, Any]) -> Summary:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
-    """Numbers and short texts of a configuration that arms can differ in."""
-    skip = {*RECORDED, *FOLLOWS, *NEUTRAL, "task_names", "intervention_settings"}
-    found: dict[str, str | float | bool] = {"arm": str(config.get("arm", "run"))}
+    """Numbers and short texts of a configuration that arms can differ in.
+
+    TensorBoard sorts them and shows the first five: those of `FIRST`, all others as options.
+    """
+    skip = {*RECORDED, *FOLLOWS, *NEUTRAL, "task_names", "stream_definition"}
+    found: dict[str, Any] = {"intervention": interventions_of(config)}
     for name, value in config.items():
-        if name in skip:
-            continue
-        fields = value.items() if isinstance(value, Mapping) else [("", value)]
-        for field, item in fields:
-            key = f"{name}.{field}" if field else name
-            if isinstance(item, str | int | float):
-                found[key] = item
-            elif isinstance(item, list | tuple) and item:
-                found[key] = json.dumps(item, default=str)
-    return {
-        key: value for key, value in found.items() if not isinstance(value, str) or len(value) < 80
-    }
+        if name not in skip:
+            found |= value if isinstance(value, Mapping) else {name: value}
+    settings: dict[str, str | float | bool] = {}
+    for name, value in found.items():
+        text = json.dumps(value, default=str) if isinstance(value, list | tuple) else value
+        short = isinstance(text, int | float) or (isinstance(text, str) and len(text) < 80)
+        if short and text != "[]":
+            settings[name if name in FIRST else f"options.{name}"] = text
+    return settings

@@ -1,19 +1,12 @@
 """What TensorBoard's own backend shows of a run."""
 
-import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
-from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from oracles.board_reader import Reader, smoothed
 from tensorboard.context import RequestContext
-from tensorboard.plugins.base_plugin import TBContext
-from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
-from tensorboard.plugins.hparams import api_pb2, get_experiment, list_session_groups
-from tensorboard.plugins.hparams.backend_context import Context
 
 from neoteny.experiments.recorder import Recorder
 
@@ -30,71 +23,6 @@ CONFIG = {
 }
 LAYERS = {"layer0": 0.25, "layer1": 0.75, "head": 9.0}
 """A value for each layer of a network."""
-
-
-class Reader:
-    """TensorBoard's backend on a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.multiplexer = EventMultiplexer()
-        self.multiplexer.AddRunsFromDirectory(str(folder))
-        self.multiplexer.Reload()
-        self.provider = MultiplexerDataProvider(self.multiplexer, str(folder))
-        self.context = TBContext(
-            data_provider=self.provider, multiplexer=self.multiplexer, logdir=str(folder)
-        )
-        self.asked = {"experiment_id": ""}
-
-    def scalars(self, run: str, tag: str) -> list[tuple[int, float]]:
-        found = self.provider.read_scalars(
-            RequestContext(), **self.asked, plugin_name="scalars", downsample=1000
-        )
-        return [(point.step, point.value) for point in found[run][tag]]
-
-    def tags(self, run: str) -> list[str]:
-        found = self.provider.list_scalars(RequestContext(), **self.asked, plugin_name="scalars")
-        return sorted(found[run])
-
-    def tensors(self, run: str, plugin: str) -> dict[str, list]:
-        found = self.provider.read_tensors(
-            RequestContext(), **self.asked, plugin_name=plugin, downsample=100
-        )
-        return {tag: [(p.step, p.numpy) for p in points] for tag, points in found[run].items()}
-
-    def charts(self) -> dict[str, dict[str, dict]]:
-        """Custom Scalars: title of a category to title of a chart to its content."""
-        layout = json.loads(CustomScalarsPlugin(self.context).layout_impl(RequestContext(), ""))
-        return {
-            category["title"]: {chart["title"]: chart for chart in category["chart"]}
-            for category in layout["category"]
-        }
-
-    def trials(self) -> tuple[api_pb2.Experiment, list[api_pb2.SessionGroup]]:
-        """HParams: what is listed, and a group for each setting."""
-        context = Context(self.context)
-        experiment = get_experiment.Handler(
-            RequestContext(), context, "", api_pb2.GetExperimentRequest(include_metrics=True)
-        ).run()
-        columns = [api_pb2.ColParams(metric=metric.name) for metric in experiment.metric_infos]
-        request = api_pb2.ListSessionGroupsRequest(
-            start_index=0,
-            slice_size=100,
-            allowed_statuses=[api_pb2.STATUS_UNKNOWN],
-            aggregation_type=api_pb2.AGGREGATION_AVG,
-            col_params=columns,
-            include_metrics=True,
-        )
-        groups = list_session_groups.Handler(RequestContext(), context, "", request).run()
-        return experiment, list(groups.session_groups)
-
-
-def smoothed(points: Iterable[tuple[int, float]], weight: float = 0.6) -> dict[int, float]:
-    """TensorBoard's smoothing (its line chart's `classicSmoothing`): an average over points."""
-    last, found = 0.0, {}
-    for count, (step, value) in enumerate(points, start=1):
-        last = last * weight + (1 - weight) * value
-        found[step] = last / (1 - weight**count)
-    return found
 
 
 def values(iteration: int) -> dict[str, object]:
@@ -203,9 +131,13 @@ def test_custom_scalars_has_no_empty_chart_and_few_lines(reader: Reader) -> None
 def test_hparams_has_the_seeds_of_an_arm_as_one_trial(reader: Reader) -> None:
     experiment, (group,) = reader.trials()
     settings = [info.name for info in experiment.hparam_infos]
-    assert settings == ["arm", "bias", "env", "hidden", "ppo.learning_rate", "ppo.num_envs"]
-    assert group.hparams["arm"].string_value == "ppo-none"
-    assert group.hparams["ppo.learning_rate"].number_value == 0.005
+    assert settings == [
+        *("env", "hidden", "intervention", "learning_rate"),
+        *("options.bias", "options.num_envs"),
+    ]
+    assert group.name.startswith("ppo-none ")
+    assert group.hparams["intervention"].string_value == "none"
+    assert group.hparams["learning_rate"].number_value == 0.005
     assert {session.name for session in group.sessions} == {"seed_0", "seed_1"}
     found = {metric.name.tag: metric.value for metric in group.metric_values}
     assert found == {"run/mean_so_far": (6.5 + 13) / 2, "run/dormant_fraction": 0.75}
@@ -217,7 +149,7 @@ def test_two_settings_are_two_trials(tmp_path: Path) -> None:
         with Recorder(tmp_path / f"rate {rate}", [0, 1], config) as recorder:
             record(recorder, 1, 3)
     _, groups = Reader(tmp_path).trials()
-    assert sorted(group.hparams["ppo.learning_rate"].number_value for group in groups) == [0.1, 0.2]
+    assert sorted(group.hparams["learning_rate"].number_value for group in groups) == [0.1, 0.2]
 
 
 def test_histograms_hold_every_value_once(reader: Reader) -> None:
