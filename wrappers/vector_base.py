@@ -63,11 +63,12 @@ class MemberWrapper(VectorWrapper):
             autoreset, which then counts as one member.
 
     Raises:
-        ValueError: the autoreset mode is another one.
+        ValueError: the autoreset mode is another one, or the environment is on a device and lacks
+            attributes of a `MemberEnv`.
     """
 
     def __init__(self, env: AnyVectorEnv) -> None:
-        super().__init__(env if isinstance(env, MemberEnv) else OneMember(env))
+        super().__init__(_with_members(env))
         mode = env.metadata.get("autoreset_mode")
         if mode not in (AutoresetMode.SAME_STEP, AutoresetMode.SAME_STEP.value):
             raise InputError(
@@ -173,6 +174,20 @@ class MemberWrapper(VectorWrapper):
     def load_state_dict(self, state: State) -> None:
         """Go on from where `state` was taken."""
         self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]
+
+
+def _with_members(env: AnyVectorEnv) -> AnyVectorEnv:
+    """The environment as a `MemberEnv`."""
+    if isinstance(env, MemberEnv):
+        return env
+    if hasattr(env, "device"):
+        needed = ("members", "switch_together", "final_observations", "render_lanes")
+        lacks = [name for name in (*needed, "max_truncations") if not hasattr(env, name)]
+        raise InputError(
+            f"{env} is on a device, but lacks {', '.join(lacks)}: derive it from"
+            " neoteny.envs.TensorEnv, or from neoteny.wrappers.vector_base.MemberWrapper"
+        )
+    return OneMember(env)
 
 
 class CheckActions(MemberWrapper):

@@ -25,6 +25,7 @@ from neoteny.wrappers import (
     RewardScale,
     StickyActions,
 )
+from neoteny.wrappers.vector_base import MemberWrapper
 
 N = 3
 TYPES = [
@@ -245,9 +246,7 @@ def test_reset_masks_of_every_kind(library, mask):
 
 
 def test_rewards_of_another_shape_are_not_summed():
-    class Column(gymnasium.vector.VectorWrapper):
-        device, members = torch.device("cpu"), 1
-
+    class Column(MemberWrapper):
         def step(self, actions):
             obs, reward, *rest = self.env.step(actions)
             return obs, reward[:, None], *rest
@@ -256,6 +255,14 @@ def test_rewards_of_another_shape_are_not_summed():
     env.reset()
     with pytest.raises(InputError, match=r"rewards have shape \(2, 1\), expected \(2,\)"):
         env.step(torch.zeros(2, dtype=torch.int64))
+
+
+def test_an_environment_of_tensors_that_hides_its_members_is_refused():
+    class Plain(gymnasium.vector.VectorWrapper):
+        device, members = torch.device("cpu"), 1
+
+    with pytest.raises(InputError, match="lacks switch_together, final_observations, render_lane"):
+        EpisodeStatistics(Plain(envs.make("CartPole", 2)))
 
 
 @pytest.mark.parametrize(("played", "bad", "good"), [
