@@ -145,8 +145,12 @@ def test_named_parameters_of_a_policy_leave_its_heads_out(algorithm):
 
 def test_after_training_the_callback_is_gone():
     agent = build(PPO)
-    agent.learn(64, callback=IsometryCallback())
-    assert not agent.policy.optimizer._optimizer_step_pre_hooks
+    agent.learn(64, callback=IsometryCallback(isometry=0.5, isometry_lr=0.1))
+    before = parameters(agent)
+    for group in agent.policy.optimizer.param_groups:
+        group["lr"] = 0.0
+    agent.policy.optimizer.step()
+    assert all(torch.equal(p, before[name]) for name, p in parameters(agent).items())
 
 
 def by_hooks(agent, probe):
