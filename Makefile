@@ -1,4 +1,4 @@
-# make train · make test · make versions · make compare · make bench · make exactness · make docs · make lint · make clean
+# make train · make test · make versions · make compare · make bench · make gpu · make exactness · make docs · make lint · make clean
 # Everything happens in .venv, which is made on first use and reused afterwards.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: train test versions compare bench exactness docs lint clean
+.PHONY: train test versions compare bench gpu exactness docs lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py compare --preset demo --interventions none adamo:half_life=50000 --out results/runs/demo
@@ -29,6 +29,10 @@ bench: $(VENV)/.installed-dev $(PEER_PYTHON)
 	$(BIN)/python benchmarks/overhead.py --agent dqn $(BENCH)
 	$(BIN)/python benchmarks/overhead.py --agent classifier $(BENCH)
 	$(BIN)/python benchmarks/scaling.py $(BENCH)
+
+# On a machine with a GPU, eight minutes
+gpu: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/gpu.py --out results/gpu $(ARGS)
 
 # Step by step beside the reference packages, on one core: any games with ARGS="--games Seaquest FourRooms"
 exactness: $(VENV)/.installed-dev

@@ -31,7 +31,8 @@ import tyro
 from _measure import Contender, local, paired_ratio, prepare, summarize, take_turns
 from _peer import Peer
 from _publish import Report, bars, canvas, publish, rate_columns
-from _work import DQNTraining, How, Training, sb3_training
+from _sb3_work import sb3_training
+from _work import DQNTraining, How, Training
 from matplotlib.figure import Figure
 
 ARMS = {"Adam": ("adam", "relu"), "AdamO": ("adamo", "groupsort")}

@@ -186,6 +186,35 @@ def test_a_quick_run_gives_finite_numbers(load, program, options, tmp_path, caps
         assert str(json.dumps({"quick": True}))[1:-1] in text
 
 
+def test_a_gpu_sitting_writes_each_part_as_it_ends_and_notes_what_fails(load, tmp_path):
+    gpu = load("gpu")
+    gpu.main(gpu.Config("cpu", ("graphs",), tmp_path, quick=True))
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["part"] for row in rows] == ["graphs", "graphs"]
+    assert (rows[0]["what"], rows[0]["value"]) == ("largest difference of graphs from eager", 0)
+    assert rows[1]["unit"] == "s"
+    assert "torch: " in (tmp_path / "gpu.md").read_text()
+    with pytest.raises(ValueError, match="parts has 'speed': give some of waits, graphs"):
+        gpu.main(gpu.Config("cpu", ("speed",), tmp_path))
+
+
+@pytest.mark.slow
+def test_a_whole_gpu_sitting_runs_on_a_cpu(load, tmp_path, monkeypatch):
+    gpu = load("gpu")
+    gpu.main(gpu.Config("cpu", (), tmp_path, quick=True))
+    table = pd.read_csv(tmp_path / "gpu.csv")
+    assert list(table["part"].unique()) == list(gpu.PARTS)
+    assert not table["what"].isin(["failed", "stopped", "ended by a signal"]).any(), table
+    gpu.main(gpu.Config("meta", ("dqn",), tmp_path, quick=True))
+    [failed, _] = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert failed["what"] == "failed"
+    assert np.isnan(failed["value"])
+    monkeypatch.setitem(gpu.PARTS, "dqn", (0.01, gpu.dqn))
+    gpu.main(gpu.Config("cpu", ("dqn",), tmp_path, quick=True))
+    [stopped] = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert stopped["what"] == "stopped"
+
+
 def test_every_environment_is_compared_with_its_reference(load):
     exactness = load("exactness")
     found = [row.environment for row in exactness.comparisons(exactness.Config())]
@@ -224,8 +253,8 @@ def test_edits_are_timed_apart_from_updates_and_shared_out(load, agent):
 
 
 def test_sb3_trains_on_the_padded_game(load):
-    work = load("_work")
-    window = work.sb3_training(work.Training(8, 2, lanes=16, steps=2))
+    training = load("_work").Training(8, 2, lanes=16, steps=2)
+    window = load("_sb3_work").sb3_training(training)
     assert window() == 4 * 16
 
 

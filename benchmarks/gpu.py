@@ -1,0 +1,335 @@
+"""Everything that a GPU has to show, in one sitting of eight minutes.
+
+python benchmarks/gpu.py --out results/gpu
+python benchmarks/gpu.py --quick --device cpu
+
+Each part runs in a process of its own under a time limit of its own, and writes every row as soon
+as it is measured, so that a part that fails or hangs costs its own rows alone; the failure is a row
+as well. PPO trains the preset `paper` on padded Breakout. rejax is measured beside it where JAX is
+installed. A rate counts the steps of all members; a window waits for the device at both ends.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import tyro
+from _measure import local, prepare, synchronize
+from _peer import Peer
+from _publish import Report, publish
+from _work import DQNTraining, Training, stepping
+
+ROOT = Path(__file__).resolve().parent.parent
+GRAPHS = "cuda-graphs"
+Row = tuple[str, float, str]
+"""What was measured, its value, and the unit or a remark."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the benchmark."""
+
+    device: str = "cuda"
+    """Device of environments and networks."""
+    parts: tuple[str, ...] = ()
+    """Parts to run, in their order; empty, all."""
+    out: Path = Path("build/gpu")
+    """Folder of rows.jsonl, gpu.csv and gpu.md; rows of an earlier sitting are dropped."""
+    quick: bool = False
+    """Try everything out on tiny sizes."""
+    seconds: float = 4.0
+    """Least time of a timed window."""
+
+
+def size(config: Config, usual: int, tiny: int) -> int:
+    """A size of the work."""
+    return tiny if config.quick else usual
+
+
+def rate(config: Config, work: Callable[[], float], warm_up: int = 3) -> float:
+    """Units of work a second in one window, after calls that are not counted."""
+    for _ in range(warm_up):
+        work()
+    window = local(work, config.device, 0.0 if config.quick else config.seconds)()
+    return window.amount / window.seconds
+
+
+def tests(config: Config) -> Iterator[Row]:
+    """Tests marked `gpu`: equal to the CPU, graphs equal to eager, resume, no waits."""
+    names = ["envs", "agents", "plasticity", "wrappers", "experiments"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    if config.quick:
+        command.append("--collect-only")
+    found = subprocess.run(
+        [*command, *(f"tests/{name}" for name in names)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    lines = found.stdout.strip().splitlines() or [found.stderr.strip()[-300:]]
+    yield "tests marked gpu, exit status", float(found.returncode), lines[-1].strip("= ")
+    for line in lines:
+        if line.startswith(("FAILED", "ERROR")):
+            yield "a test that fails", math.nan, line
+
+
+def waits(config: Config) -> Iterator[Row]:
+    """Iterations that raise at any wait of the host for the device."""
+    for name, work in (("PPO", training(config)), ("DQN", dqn_training(config))):
+        iterate = work.iteration()
+        for _ in range(2):
+            iterate()
+        synchronize(config.device)
+        strict = torch.device(config.device).type == "cuda"
+        if strict:
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            iterate()
+        finally:
+            if strict:
+                torch.cuda.set_sync_debug_mode("default")
+        yield f"{name}: an iteration without a wait", float(strict), "1: held, 0: not checked"
+
+
+def training(config: Config, **options: Any) -> Training:
+    """PPO's work."""
+    lanes, steps = size(config, 2_048, 8), size(config, 128, 4)
+    width, depth = size(config, 64, 8), size(config, 4, 1)
+    return Training(width, depth, lanes, steps, device=config.device, **options)
+
+
+def dqn_training(config: Config, members: int = 1) -> DQNTraining:
+    """DQN's work."""
+    hidden = (size(config, 64, 8),) * 2
+    # Beyond its first steps, which fill the replay buffer without updates
+    return DQNTraining(hidden, 128, size(config, 64, 34), 128, members, config.device)
+
+
+def graphs(config: Config) -> Iterator[Row]:
+    """Graphs against eager, on one device: the largest difference of a weight, and the rates."""
+    ways = ["fp32", GRAPHS] if torch.device(config.device).type == "cuda" else ["fp32"]
+    weights = []
+    for path in ways:
+        work = training(config, path=path)
+        work = replace(work, steps=size(config, 16, 4))
+        env, agent = work.build()
+        for _ in range(3):
+            agent.learn(agent.collect(env))
+        weights.append(torch.cat([p.detach().flatten() for p in agent.network.parameters()]).cpu())
+    difference = float((weights[0] - weights[-1]).abs().max())
+    yield "largest difference of graphs from eager", difference, "after three iterations"
+
+
+def stepped(config: Config) -> Iterator[Row]:
+    """Environments alone."""
+    for lanes in (8,) if config.quick else (2_048, 16_384, 65_536, 262_144):
+        for game in ("MinAtar-Breakout-v1", "MinAtar-Asterix-v1", "MiniGrid-Empty-8x8-v0"):
+            work = stepping(game, lanes, size(config, 64, 2), config.device)
+            yield f"{game}, {lanes:,} lanes", rate(config, work), "env steps/s"
+
+
+def ppo(config: Config) -> Iterator[Row]:
+    """PPO with 1, 8 and 64 members: eager, graphs, bfloat16, TF32."""
+    cuda = torch.device(config.device).type == "cuda"
+    ways = ["fp32", "tf32", "bf16", *((GRAPHS, f"{GRAPHS}-bf16") if cuda else ())]
+    for members in (1,) if config.quick else (1, 8, 64):
+        for way in ways:
+            torch.set_float32_matmul_precision("high" if way == "tf32" else "highest")
+            path = "fp32" if way == "tf32" else way
+            work = training(config, members=members, path=path).iteration()
+            yield f"PPO, {members} members, {way}", rate(config, work, 1), "env steps/s"
+            del work
+            release(config)
+
+
+def dqn(config: Config) -> Iterator[Row]:
+    """DQN with 1 and 8 members."""
+    for members in (1, 8):
+        work = dqn_training(config, members).iteration()
+        yield f"DQN, {members} members", rate(config, work, 2), "env steps/s"
+
+
+def adamo(config: Config) -> Iterator[Row]:
+    """AdamO with GroupSort against Adam with ReLU, in turns."""
+    for members in (1, 8):
+        arms = [
+            training(config, members=members).iteration(),
+            training(
+                config, members=members, optimizer="adamo", activation="groupsort"
+            ).iteration(),
+        ]
+        costs = [[1 / rate(config, arm, 1) for arm in arms] for _ in range(size(config, 3, 1))]
+        ratio = sorted(theirs / ours for ours, theirs in costs)[len(costs) // 2]
+        yield f"AdamO with GroupSort, {members} members", ratio, "times the time of Adam with ReLU"
+
+
+def launches(config: Config) -> Iterator[Row]:
+    """Kernels of one iteration, and the time that they take."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    cuda = torch.device(config.device).type == "cuda"
+    if cuda:
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    for path in ("fp32", GRAPHS) if cuda else ("fp32",):
+        iterate = training(config, path=path).iteration()
+        for _ in range(3):
+            iterate()
+        synchronize(config.device)
+        with torch.profiler.profile(activities=activities) as profile:
+            started = time.perf_counter()
+            iterate()
+            synchronize(config.device)
+            seconds = time.perf_counter() - started
+        kernels = [
+            event
+            for event in profile.events()
+            if event.device_type == torch.autograd.DeviceType.CUDA or not cuda
+        ]
+        calls = sum(
+            event.name.startswith(("cudaLaunch", "cudaGraphLaunch")) for event in profile.events()
+        )
+        busy = sum(event.time_range.elapsed_us() for event in kernels) / 1e6
+        yield f"PPO, {path}: launches by the host", float(calls), "an iteration"
+        yield f"PPO, {path}: kernels", float(len(kernels)), "an iteration"
+        yield f"PPO, {path}: share of time in kernels", busy / seconds if cuda else math.nan, ""
+
+
+def rejax(config: Config) -> Iterator[Row]:
+    """The peer rejax with the same network and number of updates, where JAX is installed."""
+    if find_spec("rejax") is None:
+        yield "rejax", math.nan, "not installed"
+        return
+    work = training(config)
+    with Peer(Path(sys.executable)) as peer:
+        window = peer.window(
+            "rejax_ppo",
+            0.0 if config.quick else config.seconds,
+            game="Breakout",
+            width=work.width,
+            depth=work.depth,
+            lanes=work.lanes,
+            steps=work.steps,
+            minibatches=work.steps,
+        )
+        first = window()
+        found = window()
+    yield "rejax, 1 member", found.amount / found.seconds, "env steps/s"
+    yield "rejax, 1 member, first call", first.seconds, "s"
+
+
+def protocol(config: Config) -> Iterator[Row]:
+    """The paper's continual protocol by the command line, recording included; its whole cost."""
+    folder = Path(tempfile.mkdtemp()) / "protocol"
+    steps = size(config, 6_000_000, 2_000)
+    command = [sys.executable, "train.py", "run", "--preset", "paper", "--device", config.device]
+    command += ["--intervention", "adamo", "--activation", "groupsort", "--no-bias"]
+    command += ["--seeds", str(size(config, 8, 1)), "--steps", str(steps), "--out", str(folder)]
+    command += ["--task-steps", str(steps // 2)]
+    if config.quick:
+        command += ["--num-envs", "8", "--num-steps", "4", "--num-minibatches", "4"]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    rows = pd.concat(
+        pd.read_csv(path, usecols=["step", "charts/SPS"])
+        for path in folder.glob("seed*/metrics.csv")
+    )
+    median = float(rows["charts/SPS"].median())
+    yield "continual MinAtar, 8 members, whole run", median, "env steps/s"
+    whole = 20 * 4 * 15e6 * 16
+    yield "projected: 16 seeds of 20 cycles of 4 games", whole / median / 3600, "h"
+
+
+def release(config: Config) -> None:
+    """Give memory back between contenders."""
+    if torch.device(config.device).type == "cuda":
+        torch.cuda.empty_cache()
+
+
+PARTS: dict[str, tuple[float, Callable[[Config], Iterator[Row]]]] = {
+    "waits": (40, waits),
+    "graphs": (40, graphs),
+    "ppo": (110, ppo),
+    "stepped": (60, stepped),
+    "rejax": (60, rejax),
+    "launches": (30, launches),
+    "tests": (90, tests),
+    "adamo": (40, adamo),
+    "dqn": (30, dqn),
+    "protocol": (60, protocol),
+}
+"""Every part: its time limit in seconds, and what it measures. The first are needed most."""
+
+
+def measure(config: Config, part: str) -> None:
+    """Run a part in this process, and write its rows as they come, or its failure."""
+    os.setsid()  # so that a part is ended together with the processes that it starts
+    prepare(None)
+    try:
+        for what, value, unit in PARTS[part][1](config):
+            add(config, part, what, value, unit)
+    except Exception as error:
+        add(config, part, "failed", math.nan, f"{type(error).__name__}: {str(error)[:300]}")
+        raise
+
+
+def add(config: Config, part: str, what: str, value: float, unit: str) -> None:
+    """Append a row to the file, and show it."""
+    row = {"part": part, "what": what, "value": value, "unit": unit}
+    with (config.out / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    print(f"{part}: {what}: {value:,.4g} {unit}", flush=True)
+
+
+def attempt(config: Config, part: str) -> None:
+    """Run a part in a process of its own, within its time limit."""
+    limit, started = PARTS[part][0] * size(config, 1, 4), time.perf_counter()
+    process = get_context("spawn").Process(target=measure, args=(config, part))
+    process.start()
+    process.join(limit)
+    seconds = time.perf_counter() - started
+    if process.exitcode is None:
+        add(config, part, "stopped", seconds, "s, its time limit")
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
+    elif process.exitcode < 0:
+        add(config, part, "ended by a signal", float(-process.exitcode), "")
+    else:
+        add(config, part, "the part's time", seconds, "s")
+
+
+def main(config: Config) -> None:
+    """Measure every part, print the table and write it.
+
+    Raises:
+        ValueError: If there is no such part.
+    """
+    unknown = sorted(set(config.parts) - set(PARTS))
+    if unknown:
+        raise ValueError(f"parts has {unknown[0]!r}: give some of {', '.join(PARTS)}")
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "rows.jsonl").write_text("", encoding="utf-8")
+    for part in config.parts or PARTS:
+        attempt(config, part)
+    with (config.out / "rows.jsonl").open(encoding="utf-8") as file:
+        table = pd.DataFrame([json.loads(line) for line in file])
+    publish(Report("gpu", "One sitting on a GPU", table, config))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))
