@@ -118,7 +118,8 @@ def lens_table(frame: pd.DataFrame) -> pd.DataFrame:
           geometric but for the spread;
         - ``change``, ``change_low``, ``change_high``: logarithm of before over young, the
           difference of a spread, with its 95 % t interval over seeds; ``verdict``: ``kept``
-          (within a factor of 2), ``grown`` or ``fallen`` (beyond it), or ``open``;
+          (within a factor of 2), ``grown`` or ``fallen`` (beyond it), ``open``, or ``zero`` where
+          the young network has none, as the smallest singular value behind a ReLU;
         - ``seeds``; ``value``: the mean return or accuracy in those visits, in ``unit``; ``share``,
           ``share_low``, ``share_high``: gain as a share of that of fresh networks, NaN without.
 
@@ -209,7 +210,17 @@ def _of_lens(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _cell(row: pd.Series) -> str:
     star = " *" if row["verdict"] == "kept" else ""
-    return f"{row['young']:.2g} → {row['before']:.2g} / {row['after']:.2g}{star}"
+    young, before, after = (_number(row[key]) for key in ("young", "before", "after"))
+    return f"{young} → {before} / {after}{star}"
+
+
+def _number(value: float) -> str:
+    """Two digits, without an exponent as long as it is readable."""
+    if value <= 2 * SMALLEST:
+        return "0"
+    return (
+        f"{value:.2g}" if 1e-3 <= value < 1e2 else f"{value:.0e}" if value < 1 else f"{value:,.0f}"
+    )
 
 
 def _estimate(value: float, low: float, high: float) -> str:
@@ -235,7 +246,7 @@ def _changes(group: pd.DataFrame, name: str) -> dict[str, Any]:
         "before": float(back(before.mean())),
         "after": float(back(after.mean())),
         **dict(zip(names, change, strict=True)),
-        "verdict": _verdict(change),
+        "verdict": _verdict(change) if young.mean() > np.log(2 * SMALLEST) else "zero",
         "seeds": int(table["seed"].nunique()),
     }
 

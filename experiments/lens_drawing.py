@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from neoteny.experiments.arms import Arm, in_order
 from neoteny.experiments.drawing import FAINT, GREY, INK, looks, new_figure, save, style
@@ -34,7 +35,7 @@ def draw_lens(
     order = [arm.name for arm in in_order(arms) if arm.name in set(rows["arm"])]
     with style():
         height = 0.9 + len(branches) * (0.7 + 0.19 * len(order))
-        figure = new_figure(2.2 + 1.35 * (len(shown) + 1), height)
+        figure = new_figure(3.0 + 1.5 * (len(shown) + 1), height)
         panels = figure.subplots(len(branches), len(shown) + 1, sharey=True, squeeze=False)
         for line, branch in zip(panels, branches, strict=True):
             mine = rows[rows["branch"] == branch].set_index(["name", "arm"])
@@ -49,15 +50,12 @@ def draw_lens(
         for panel, name in zip(panels[0], shown, strict=False):
             panel.set_title(names[name], color=INK)
         panels[0][-1].set_title(str(table["unit"].iloc[0]), color=INK)
-        figure.text(
-            0.99,
-            0.0,
-            "ring: young network; dot: before a switch, late in the run; bar: after it; band: "
-            "within a factor of 2 of the median young network",
-            ha="right",
-            va="bottom",
+        figure.supxlabel(
+            "ring: young network; dot: before a switch, late in the run, blue if within a factor "
+            "of 2 of the young one; bar: after the switch; band: a factor of 2 around the median "
+            "young network",
             color=GREY,
-            fontsize=8,
+            fontsize=8.5,
         )
         save(figure, path)
 
@@ -73,17 +71,25 @@ def _draw_quantity(panel: Axes, rows: pd.DataFrame, name: str) -> None:
     panel.axvspan(max(low, 0) if plain else low, high, color=FAINT, alpha=0.6, lw=0, zorder=0)
     panel.hlines(y, young, before, color=GREY, lw=0.8)
     panel.plot(young, y, "o", ms=4.5, mfc="white", mec=GREY)
-    kept = (rows["verdict"] == "kept").to_numpy()
-    for mask, colour in ((kept, "#0072B2"), (~kept, "#D55E00")):
+    verdict = rows["verdict"].to_numpy()
+    kept, blank = verdict == "kept", verdict == "zero"
+    for mask, colour in ((kept, "#0072B2"), (blank, GREY), (~kept & ~blank, "#D55E00")):
         panel.plot(before[mask], y[mask], "o", ms=4.5, color=colour)
         panel.plot(after[mask], y[mask], "|", ms=8, color=colour)
+    panel.xaxis.set_major_locator(MaxNLocator(3))
     if not plain:
         panel.set_xscale("log")
+        low, high = np.log10(panel.get_xlim())
+        panel.set_xlim(10 ** np.floor(low), 10 ** np.ceil(high))
+        panel.xaxis.set_major_locator(LogLocator(numticks=3))
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.xaxis.set_minor_locator(NullLocator())
 
 
 def _draw_value(panel: Axes, rows: pd.DataFrame) -> None:
     """The return of each arm in the last third of the visits."""
     _quiet(panel)
+    panel.xaxis.set_major_locator(MaxNLocator(3))
     panel.barh(np.arange(len(rows)), rows["value"].to_numpy(np.float64), color=GREY, height=0.6)
 
 

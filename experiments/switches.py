@@ -64,6 +64,7 @@ def switch_values(frame: pd.DataFrame) -> pd.DataFrame:
         InputError: If nothing was measured there.
     """
     columns = [name for name in frame.columns if re.fullmatch(r"plasticity/.+/.+/\w+", name)]
+    frame = frame[[*KEYS[:-1], "complete", *columns]].copy()
     groups = frame.groupby(["arm", "seed", "visit"], sort=False)
     first, last = groups.head(1), groups.tail(1)
     rows = pd.concat(

@@ -65,6 +65,14 @@ def test_what_grows_and_what_is_kept(folder):
     assert spread["verdict"] == "grown"
 
 
+def test_what_a_young_network_has_not_is_neither_kept_nor_lost(write_visits, tmp_path):
+    def without(arm, seed, visit, place):
+        return cells(arm, seed, visit, place) | {"plasticity/policy/layer0/jacobian_sigma_min": 0.0}
+
+    folder = write_visits(tmp_path, ("none", "adamo"), 2, 3, without)
+    assert row(lens_table(read_runs(folder)), "adamo", "jacobian_sigma_min")["verdict"] == "zero"
+
+
 def test_returns_stand_beside_it(folder):
     table = lens_table(read_runs(folder))
     assert row(table, "adamo", "sigma_max")["value"] == pytest.approx((4 + 2 * 6) / 3)
