@@ -14,6 +14,7 @@ import tyro
 
 import neoteny.envs
 import neoteny.experiments.main
+from neoteny.core.registry import REGISTRIES
 
 ROOT = Path(neoteny.envs.__file__).parents[1]
 PAGES = sorted(
@@ -67,6 +68,12 @@ def test_the_indices_name_every_page():
     examples = (ROOT / "examples/README.md").read_text()
     for path in (ROOT / "examples").glob("*.[pi]*"):
         assert f"]({path.name})" in examples, path
+
+
+def test_the_page_of_streams_names_them_all():
+    rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "docs/streams.md").read_text(), re.MULTILINE)
+    kinds = ("stream", "schedule kind", "change kind", "kind of supervised stream")
+    assert sorted(rows) == sorted(name for kind in kinds for name in REGISTRIES[kind])
 
 
 def test_every_published_table_stands_on_a_page():
