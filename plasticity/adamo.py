@@ -44,6 +44,8 @@ _ADAM_SETTINGS = (
     "capturable",
     "differentiable",
 )
+_OWN = ("isometry", "isometry_lr", "scale", "member_dims", "blocks")
+"""Settings of a group beside Adam's."""
 _NAMES = ("params", "param_names")
 """Keys of a group that are no settings."""
 
@@ -152,12 +154,8 @@ class AdamO(Adam):
         isometry, isometry_lr = pull_settings(isometry, half_life, lr, isometry_lr, scale)
         self._plans: dict[int, Plan] = {}
         self._checked: dict[int, _Checked] = {}
-        self._own: dict[str, Any] = {
-            "isometry": isometry,
-            "isometry_lr": isometry_lr,
-            "scale": scale,
-        }
-        self._own |= {"member_dims": member_dims, "blocks": blocks}
+        own: Any = (isometry, isometry_lr, scale, member_dims, blocks)
+        self._own = dict(zip(_OWN, own, strict=True))
         rates: Any = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         check_settings({**rates, **self._own})
         super().__init__(

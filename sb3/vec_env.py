@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.envs import NumpyOutput
 
 
@@ -26,6 +27,9 @@ class SB3VecEnv(VecEnv):
         env: environment of tensors with SAME_STEP autoreset, or what `gymnasium.make_vec` makes of
             an id of neoteny.
 
+    Raises:
+        ValueError: the environment returns NumPy arrays.
+
     Example:
         >>> from stable_baselines3 import PPO
         >>> from neoteny import envs
@@ -36,6 +40,11 @@ class SB3VecEnv(VecEnv):
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         if isinstance(env, NumpyOutput):
             env = env.unwrapped
+        if getattr(env, "device", None) is None:
+            raise InputError(
+                f"{env} returns no tensors: give what neoteny.envs.make or, for ids of neoteny,"
+                " gymnasium.make_vec returns, and wrap SB3VecEnv, as by VecMonitor"
+            )
         self.env: Any = env
         env.final_observations = True  # type: ignore[attr-defined]
         self._actions: NDArray[Any] | None = None

@@ -5,11 +5,13 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecMonitor, VecVideoRecorder
 
 from neoteny import envs
+from neoteny.core.errors import InputError
 from neoteny.sb3.vec_env import SB3VecEnv
 
 IDS = ["CartPole-v1", "Pendulum-v1", "MinAtar-Asterix-v1", "MiniGrid-DoorKey-5x5-v0"]
@@ -52,6 +54,15 @@ def test_what_make_vec_makes_is_taken_as_tensors_are(id):
             total[lane] = 0
             episodes += 1
     assert episodes >= 6
+
+
+def test_arrays_are_refused_with_what_to_wrap():
+    recorded = RecordEpisodeStatistics(gymnasium.make_vec("neoteny/CartPole-v1", 2))
+    for env in (recorded, gymnasium.make_vec("CartPole-v1", 2, "sync")):
+        with pytest.raises(
+            InputError, match=r"returns no tensors: give what neoteny\.envs\.make or"
+        ):
+            SB3VecEnv(env)
 
 
 def test_make_vec_env_of_stable_baselines3():
