@@ -43,12 +43,23 @@ def test_plays_the_scheduled_game_and_cuts_at_the_boundary(toy, build):
             assert (got.final_obs[step][:, 0] > 0).all()
 
 
-def test_a_lone_game_is_passed_through_without_a_copy(build):
-    env = build(Periodic(100, tasks=3), num_envs=4, members=3)
-    assert len(env._plays) == 1
-    x = torch.rand(12, 2)
-    assert env._part(x, env._plays[0]) is x
-    assert env._gather([x]) is x
+def test_a_lone_game_is_passed_through_without_a_copy(toy):
+    passed = []
+
+    class Watched(toy.Counter):
+        def step(self, actions):
+            passed.append([actions, *super().step(actions)[:4]])
+            return *passed[-1][1:], {"final_obs": passed[-1][1]}
+
+    def make(name, *arguments, **options):
+        return Watched(*arguments, **options)
+
+    env = TaskSwitch(["a", "b"], Periodic(100, tasks=2), 4, 3, make=make)
+    env.reset()
+    actions = torch.zeros(12, dtype=torch.int64)
+    outcome = [actions, *env.step(actions)[:4]]
+    assert len(passed) == 1
+    assert all(one is other for one, other in zip(outcome, passed[0], strict=True))
 
 
 def test_members_together_equal_members_alone(toy, build):
