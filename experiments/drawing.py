@@ -33,6 +33,13 @@ PALETTE = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#B
 FEWEST_FOR_BAND = 4
 """Runs from which on an interval is drawn; that of fewer is wider than most panels."""
 BASELINE_COLOUR, ORACLE_COLOUR = "#D55E00", "#3f3f3f"
+MARKERS = ("s", "^", "v", "P", "X", "D", "*")
+"""Points on lines, by which they are told apart on paper without colours."""
+BASELINE_MARKER, ORACLE_MARKER = "o", "d"
+MARKED = 12
+"""Points of a line that has more are marked here and there, so many in all."""
+NARROW = 4.4
+"""Inches of a figure for a phone, or for a column of a page."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,9 @@ class Look:
     label: str
     colour: str
     line: str
+    marker: str
+    turn: int
+    """Place among the arms, which moves the points of their lines apart."""
 
 
 def looks(arms: Sequence[Arm]) -> dict[str, Look]:
@@ -54,22 +64,37 @@ def looks(arms: Sequence[Arm]) -> dict[str, Look]:
         Name to look, the baseline first and the oracle last.
     """
     names = labels([arm.name for arm in arms])
-    special = {BASELINE: BASELINE_COLOUR, ORACLE: ORACLE_COLOUR}
+    special = {
+        BASELINE: (BASELINE_COLOUR, "-", BASELINE_MARKER),
+        ORACLE: (ORACLE_COLOUR, "--", ORACLE_MARKER),
+    }
     found: dict[str, Look] = {}
     used = 0
-    for arm in in_order(arms):
+    for place, arm in enumerate(in_order(arms)):
         if arm.role in special:
-            found[arm.name] = Look(names[arm.name], special.pop(arm.role), "-")
+            found[arm.name] = Look(names[arm.name], *special.pop(arm.role), place)
             continue
         turn, colour = divmod(used, len(PALETTE))
-        found[arm.name] = Look(names[arm.name], PALETTE[colour], ("-", "--", ":")[turn % 3])
+        line = ("-", "--", ":")[turn % 3]
+        found[arm.name] = Look(names[arm.name], PALETTE[colour], line, MARKERS[colour], place)
         used += 1
     return found
 
 
 def draw_curve(panel: Axes, line: Curve, look: Look) -> None:
     """Draw a mean with its interval, or with the runs themselves if they are few."""
-    panel.plot(line.x, line.mean, color=look.colour, ls=look.line, lw=1.5)
+    every = max(1, len(line.x) // MARKED)
+    panel.plot(
+        *(line.x, line.mean),
+        color=look.colour,
+        ls=look.line,
+        lw=1.5,
+        marker=look.marker,
+        ms=4.5,
+        mec="white",
+        mew=0.5,
+        markevery=(look.turn * every // 3 % every, every),
+    )
     if len(line.runs) >= FEWEST_FOR_BAND:
         panel.fill_between(line.x, line.low, line.high, color=look.colour, alpha=0.18, lw=0)
     elif len(line.runs) > 1:
@@ -77,11 +102,18 @@ def draw_curve(panel: Axes, line: Curve, look: Look) -> None:
 
 
 def spread(frame: pd.DataFrame, bands_only: bool = False) -> str:
-    """Explanation of the bands around means; with `bands_only`, none for few seeds."""
+    """Number of seeds and how they are drawn; with `bands_only`, thin lines are not."""
     seeds = frame.groupby("arm")["seed"].nunique()
     if seeds.min() >= FEWEST_FOR_BAND:
-        return ", with 95 % t intervals"
-    return ", thin lines are the seeds" if seeds.max() > 1 and not bands_only else ""
+        return f"{_count(seeds)}, with 95 % t intervals"
+    thin = ", thin lines are the seeds" if seeds.max() > 1 and not bands_only else ""
+    return f"{_count(seeds)}{thin}"
+
+
+def _count(seeds: pd.Series) -> str:
+    """A number of seeds, by arm, in words."""
+    count = f"{seeds.min()}" if seeds.nunique() == 1 else f"{seeds.min()} to {seeds.max()}"
+    return f"{count} seed{'s' if count != '1' else ''}"
 
 
 def quiet(panel: Axes, switches: Sequence[float]) -> None:
@@ -126,11 +158,11 @@ def from_zero(*panels: Axes) -> None:
 def legend(figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFrame) -> None:
     """Title and arms above the panels on the left, an explanation on the right."""
     handles = [
-        Line2D([], [], color=look.colour, ls=look.line, lw=2.2, label="arm")
+        Line2D(*([], []), color=look.colour, ls=look.line, lw=2.2, marker=look.marker, label="arm")
         for look in arms.values()
     ]
     names = [look.label for look in arms.values()]
-    columns = _columns(arms)
+    columns = _columns(arms, figure.get_figwidth())
     # matplotlib fills a legend column by column; people read row by row.
     row_wise = [at for column in range(columns) for at in range(column, len(handles), columns)]
     drawn = figure.legend(
@@ -148,23 +180,23 @@ def legend(figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFram
     for text, at in zip(drawn.get_texts(), row_wise, strict=True):
         text.set_text(names[at])  # as a label, a name that begins with _ would be left out
     seeds = frame.groupby("arm")["seed"].nunique()
-    count = f"{seeds.min()}" if seeds.nunique() == 1 else f"{seeds.min()} to {seeds.max()}"
-    how = f"{count} seed{'s' if count != '1' else ''}"
+    how = _count(seeds)
     if seeds.min() >= FEWEST_FOR_BAND:
         how = f"mean and 95 % t interval over {how}"
     elif seeds.max() > 1:
         how = f"mean over {how}; thin: each seed"
-    figure.text(0.99, 0.99, how, ha="right", va="top", color=GREY, fontsize=9)
+    if figure.get_figwidth() > NARROW:  # the caption says it as well
+        figure.text(0.99, 0.99, how, ha="right", va="top", color=GREY, fontsize=9)
 
 
-def legend_height(arms: dict[str, Look]) -> float:
-    """Inches that the rows of a legend take beyond its first two."""
-    return 0.21 * max(0, -(-len(arms) // _columns(arms)) - 2)
+def legend_height(arms: dict[str, Look], width: float) -> float:
+    """Inches that the rows of a legend take beyond its first two, in a figure of a width."""
+    return 0.21 * max(0, -(-len(arms) // _columns(arms, width)) - 2)
 
 
-def _columns(arms: dict[str, Look]) -> int:
+def _columns(arms: dict[str, Look], width: float) -> int:
     longest = max(len(look.label) for look in arms.values())
-    return max(1, min(len(arms), 110 // (longest + 8)))
+    return max(1, min(len(arms), int(11 * width) // (longest + 8)))
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from neoteny.experiments.arms import arms_of
+from neoteny.experiments.arms import ORACLE, arms_of
 from neoteny.experiments.curves import bin_edges, common_switches, curve
 from neoteny.experiments.drawing import (
     FEWEST_FOR_BAND,
     GREY,
     INK,
+    NARROW,
     Look,
     draw_curve,
     from_zero,
@@ -49,51 +52,57 @@ DIAGNOSTICS = (
 """Suffix in metrics.csv, label and scale of each row of the plasticity figure."""
 
 
-def returns_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str:
+def returns_figure(frame: pd.DataFrame, path: Path, title: str = "", narrow: bool = False) -> str:
     """Draw the returns: one wide panel over all steps, and one panel a task.
 
     Args:
         frame: rows of `neoteny.experiments.runs.read_runs`.
         path: the PNG file to write.
         title: name of the runs, drawn above.
+        narrow: one panel beside none, for a phone.
 
     Returns:
         The caption.
     """
     arms = looks(arms_of(frame))
     tasks = _panel_tasks(frame)
-    rows = -(-len(tasks) // 2)
+    columns, width, height = (1, NARROW, 1.9) if narrow else (2, 10, 2.5)
+    rows = -(-len(tasks) // columns)
     with style():
-        figure = new_figure(10, 4.2 + 2.5 * rows + legend_height(arms))
-        grid = figure.add_gridspec(1 + rows, 2, height_ratios=[1.35, *[1.0] * rows])
+        figure = new_figure(width, 1.7 * height + height * rows + legend_height(arms, width))
+        grid = figure.add_gridspec(1 + rows, columns, height_ratios=[1.35, *[1.0] * rows])
         wide = figure.add_subplot(grid[0, :])
         caption = _draw_overview(wide, frame, arms)
         names = display_names(tasks)
         for index, task in enumerate(tasks):
-            panel = figure.add_subplot(grid[1 + index // 2, index % 2])
+            panel = figure.add_subplot(grid[1 + index // columns, index % columns])
             _draw_task(panel, frame[frame["task_name"] == task], arms)
             panel.set_title(names[task], loc="left", color=INK)
-            if index % 2 == 0:
+            if index % columns == 0:
                 panel.set_ylabel(_measure(frame))
-            if index >= len(tasks) - 2:
+            if index >= len(tasks) - columns:
                 panel.set_xlabel("environment steps in this task")
         legend(figure, arms, title, frame)
         save(figure, path)
-    return caption + (
-        " Lower panels: return of each task against the steps spent in it; vertical lines are "
-        f"new visits. Means over seeds{spread(frame)}."
-        if tasks
-        else ""
+    if not tasks:
+        return caption
+    again = frame.groupby("task_name")["visit"].nunique().max() > 1
+    return (
+        f"{caption} Lower panels: {_measure(frame)} of each task against the steps spent in it"
+        f"{'; vertical lines are new visits' if again else ''}."
     )
 
 
-def plasticity_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str | None:
+def plasticity_figure(
+    frame: pd.DataFrame, path: Path, title: str = "", narrow: bool = False
+) -> str | None:
     """Draw the diagnostics of each branch, averaged over its hidden layers.
 
     Args:
         frame: rows of `neoteny.experiments.runs.read_runs`.
         path: the PNG file to write.
         title: name of the runs, drawn above.
+        narrow: for a phone.
 
     Returns:
         The caption; None, and no file, if no diagnostics were recorded.
@@ -104,25 +113,30 @@ def plasticity_figure(frame: pd.DataFrame, path: Path, title: str = "") -> str |
     if not shown:
         return None
     arms = looks(arms_of(frame))
+    afresh = {arm.name for arm in arms_of(frame) if arm.role == ORACLE}
     with style():
-        figure = new_figure(5 * max(2, len(branches)), 0.9 + 1.85 * len(shown))
+        width = NARROW if narrow else 5 * max(2, len(branches))
+        height = 0.9 + (1.4 if narrow else 1.85) * len(shown)
+        figure = new_figure(width, height + legend_height(arms, width))
         panels = figure.subplots(
             len(shown), len(branches), sharex=True, sharey="row", squeeze=False
         )
         for row, (name, label, scale) in zip(panels, shown, strict=True):
             for panel, branch in zip(row, branches, strict=True):
-                _draw_diagnostic(panel, frame, columns.get((branch, name), []), arms)
+                _draw_diagnostic(panel, frame, columns.get((branch, name), []), arms, afresh)
             scale_row(row, scale)
             row[0].set_ylabel(label)
         for panel, branch in zip(panels[0], branches, strict=True):
             panel.set_title(f"{branch} network", loc="left", color=INK)
         for panel in panels[-1]:
             panel.set_xlabel("environment steps")
+            if narrow:
+                panel.xaxis.set_major_locator(MaxNLocator(3))
         legend(figure, arms, title, frame)
         save(figure, path)
     return (
         "Plasticity diagnostics, averaged over the hidden layers of each network: means over "
-        f"seeds{spread(frame)}; vertical lines are task switches."
+        f"{spread(frame)}{_lines(common_switches(frame))}."
     )
 
 
@@ -173,18 +187,25 @@ def _draw_overview(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> s
     panel.set_xlim(0, frame["step"].max())
     what = f"Return ({SCALES[unit]})" if scaled else _measure(frame).capitalize()
     how = (
-        "faint lines are means over seeds, points the means over whole cycles through the tasks"
-        f"{spread(frame, bands_only=True)}"
+        "faint lines are means over seeds, points the means over whole cycles through the tasks, "
+        f"of {spread(frame, bands_only=True)}"
         if cycles is not None
-        else f"mean over seeds{spread(frame)}"
+        else f"mean over {spread(frame)}"
     )
     if by_task:
         return f"{what} of each whole task against environment steps: {how}."
-    return (
-        f"{what} against environment steps: {how}; vertical lines are task switches. Points are "
-        "averages over bins of steps; iterations in which no episode ended carry the next return "
-        "of the same visit."
+    gaps = frame["return"].isna() & frame["online_return"].notna()
+    carried = (
+        " Iterations in which no episode ended carry the next return of the same visit."
+        if gaps.any()
+        else ""
     )
+    return f"{what} against environment steps: {how}{_lines(breaks)}.{carried}"
+
+
+def _lines(switches: Sequence[float]) -> str:
+    """The part of a caption on vertical lines, if there are any."""
+    return "; vertical lines are task switches" if switches else ""
 
 
 def _cycle_means(visits: pd.DataFrame) -> pd.DataFrame | None:
@@ -210,7 +231,15 @@ def _draw_cycles(panel: Axes, cycles: pd.DataFrame, look: Look) -> None:
     panel.plot(x, middle, color=look.colour, ls=look.line, lw=2)
     errors = np.abs(cycles[["low", "high"]].to_numpy().T - middle.to_numpy())
     panel.errorbar(
-        x, middle, yerr=errors, fmt="o", ms=5, mec="white", mew=0.8, lw=1.4, color=look.colour
+        x,
+        middle,
+        yerr=errors,
+        fmt=look.marker,
+        ms=5,
+        mec="white",
+        mew=0.8,
+        lw=1.4,
+        color=look.colour,
     )
 
 
@@ -232,9 +261,16 @@ def _draw_task(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> None:
 
 
 def _draw_diagnostic(
-    panel: Axes, frame: pd.DataFrame, columns: list[str], arms: dict[str, Look]
+    panel: Axes,
+    frame: pd.DataFrame,
+    columns: list[str],
+    arms: dict[str, Look],
+    afresh: Container[str],
 ) -> None:
-    """Draw the mean of columns against steps; bins end at switches, lines go on."""
+    """Draw the mean of columns against steps.
+
+    Bins end at switches; lines go on, but for the arms that start every visit afresh.
+    """
     switches = common_switches(frame)
     quiet(panel, switches)
     panel.set_xlim(0, frame["step"].max())
@@ -243,4 +279,5 @@ def _draw_diagnostic(
     rows = frame[["arm", "seed", "step", "width"]].assign(value=frame[columns].mean(axis=1))
     edges = bin_edges(rows, switches)
     for arm, look in arms.items():
-        draw_curve(panel, curve(rows[rows["arm"] == arm], "value", edges, []), look)
+        breaks = switches if arm in afresh else []
+        draw_curve(panel, curve(rows[rows["arm"] == arm], "value", edges, breaks), look)

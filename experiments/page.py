@@ -17,7 +17,7 @@ from neoteny.core.text import visible
 from neoteny.experiments.arms import labels
 from neoteny.experiments.folders import RECORDED
 from neoteny.experiments.runs import Run
-from neoteny.experiments.tables import notes, readable, tables_per_task
+from neoteny.experiments.tables import definitions, notes, readable, tables_per_task
 
 _CSS = """
 :root { color-scheme: light; }
@@ -34,27 +34,30 @@ td { text-align: right; border-bottom: 1px solid #e6e6e6; }
 th:first-child, td:first-child { text-align: left; font-weight: 600; }
 table.text td, table.text th { text-align: left; font-weight: 400; white-space: normal; }
 table.text th, table.text td:first-child { font-weight: 600; white-space: nowrap; }
-.interval { color: #777; font-size: .92em; }
+th { white-space: normal; }
+.interval { display: block; color: #777; font-size: .92em; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; color: #555;
+  font-size: .88rem; }
+dt { font-weight: 600; }
+dd { margin: 0; }
 figure { margin: 1rem 0 2rem; }
 figure img { width: 100%; height: auto; }
 figcaption, .note { color: #555; font-size: .88rem; }
 pre { background: #f6f6f6; padding: .8rem 1rem; overflow-x: auto; font-size: .84rem; }
+@media (max-width: 40rem) {
+  body { padding: 1.2rem .9rem 3rem; font-size: 15px; }
+  .scroll th:first-child, .scroll td:first-child { position: sticky; left: 0;
+    background: #fff; padding-right: .6rem; }
+  table.text th:first-child, table.text td:first-child { position: static; white-space: normal; }
+  table.text td { overflow-wrap: anywhere; }
+  dl { display: block; }
+  dd { margin: 0 0 .5rem; }
+}
 code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .92em;
   overflow-wrap: anywhere; }
 """
 
-_DEFINITIONS = """
-Scores are online returns: the mean return of the episodes that ended while training, averaged over
-the steps of a visit; or online accuracy, on samples before learning from them. Normalised scores
-put random actions at 0 and PPO trained on that game alone for 5.24 M steps at 1; scores relative to
-fresh put an untrained policy at 0 and the mean visit of fresh networks at 1. The mean is over runs
-within a task, then over tasks; IQM takes the middle half of the runs of each task instead. The
-change is the last span (a cycle through the tasks, or a tenth of the visits) minus the first:
-tasks that happen to be harder move it for every arm. The gap is the share of the gain of an agent
-with the same configuration and seeds, that starts every visit afresh, which is missing: in the
-first visit it is a cost of the arm and no lost plasticity. Its growth is the slope of the paired
-difference within each environment over the mean gain of the fresh agent: positive means that
-plasticity is lost. P(&gt; none) is the probability that a run beats one of the baseline on a task.
+_INTERVALS = """
 Brackets are 95 % intervals over runs: Student's t (of an interquartile mean Tukey and McLaughlin's,
 of a ratio Fieller's, of a probability Wilson's).
 """
@@ -66,6 +69,8 @@ class Illustration:
 
     path: Path
     caption: str
+    narrow: bytes | None = None
+    """The figure for narrow screens, as a PNG file."""
 
 
 def page(
@@ -111,7 +116,7 @@ def page(
 <h2>Summary</h2>
 <div class="scroll">{_numbers(readable(table))}</div>
 {remarks}
-<p class="note">{_DEFINITIONS}</p>
+{_meanings(table)}
 {tasks}
 <h2>Figures</h2>
 {images}
@@ -135,12 +140,26 @@ def _count(number: int, noun: str) -> str:
 
 
 def _figure(illustration: Illustration) -> str:
-    data = base64.b64encode(illustration.path.read_bytes()).decode()
     caption = _safe(illustration.caption)
-    return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{caption}</figcaption></figure>"
+    image = f'<img alt="{caption}" src="{_embedded(illustration.path.read_bytes())}">'
+    if illustration.narrow is not None:
+        source = f'<source media="(max-width: 40rem)" srcset="{_embedded(illustration.narrow)}">'
+        image = f"<picture>{source}{image}</picture>"
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+
+
+def _embedded(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _meanings(table: pd.DataFrame) -> str:
+    """The columns of the summary that are shown, explained."""
+    terms = "".join(
+        f"<dt>{_safe(name)}</dt><dd>{_safe(meaning)}</dd>"
+        for name, meaning in definitions(table).items()
     )
+    bounds = f'<p class="note">{_INTERVALS}</p>' if " [" in readable(table).to_string() else ""
+    return f"<dl>{terms}</dl>{bounds}"
 
 
 def _numbers(table: pd.DataFrame) -> str:

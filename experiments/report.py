@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from neoteny.core.errors import InputError
 from neoteny.core.text import shortened, visible
 from neoteny.experiments.answer import answer
 from neoteny.experiments.arm_board import write_arms
 from neoteny.experiments.figures import plasticity_figure, returns_figure
 from neoteny.experiments.folders import storing, write_atomically
 from neoteny.experiments.page import Illustration, page
-from neoteny.experiments.runs import find_runs, frame_of, read_runs
+from neoteny.experiments.runs import Run, find_runs, frame_of, read_runs
 from neoteny.experiments.summary import summary, summary_of_visits
 from neoteny.experiments.tables import print_summary
 from neoteny.experiments.visits import visit_values
@@ -46,7 +49,8 @@ def write_report(folder: Path | str) -> Report:
         The summary and the files.
 
     Raises:
-        ValueError: there is no run, none has recorded anything yet, or a file of one does not fit.
+        ValueError: there is no run, none has recorded anything yet, they are of several
+            environments, or a file of one does not fit.
         RunError: a file cannot be written.
 
     Warns:
@@ -54,6 +58,7 @@ def write_report(folder: Path | str) -> Report:
     """
     root = Path(folder)
     runs = find_runs(root)
+    _require_one_environment(root, runs)
     frame = frame_of(runs)
     visits = visit_values(frame)
     table = summary_of_visits(visits)
@@ -68,12 +73,36 @@ def write_report(folder: Path | str) -> Report:
         with storing(root / name):
             caption = draw(frame, root / name, title)
         if caption is not None:
-            illustrations.append(Illustration(root / name, caption))
+            narrow = _narrow(draw, frame, title)
+            illustrations.append(Illustration(root / name, caption, narrow))
     figures = [illustration.path for illustration in illustrations]
     write_arms(root, runs, frame, visits, figures)
     html_path = root / "report.html"
     _write(html_path, page(title, table, runs, illustrations, sentence))
     return Report(table, sentence, (csv_path, visits_path, *figures, html_path))
+
+
+def _require_one_environment(root: Path, runs: Sequence[Run]) -> None:
+    """Refuse to mix the returns of several environments in one table and on one axis."""
+    places: dict[str, set[Path]] = {}
+    for run in runs:
+        parts = run.folder.relative_to(root).parts
+        places.setdefault(str(run.config.get("env", "")), set()).add(root / Path(*parts[:1]))
+    if len(places) > 1:
+        names = shortened(visible(", ".join(sorted(places))), 200)
+        folder = min(min(places.values(), key=min))
+        raise InputError(
+            f"{root} holds runs of {len(places)} environments ({names}), which do not go on one "
+            f"axis: give the folder of one, such as {folder}"
+        )
+
+
+def _narrow(draw: Callable[..., str | None], frame: pd.DataFrame, title: str) -> bytes:
+    """A figure as it is drawn for narrow screens."""
+    with TemporaryDirectory() as scratch:
+        path = Path(scratch) / "figure.png"
+        draw(frame, path, title, narrow=True)
+        return path.read_bytes()
 
 
 def _write(path: Path, text: str) -> None:

@@ -66,21 +66,36 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def explanation(table: pd.DataFrame) -> str:
-    """Meanings of the columns of `readable` that are there."""
+    """Meanings of the columns of `readable` that are there, in one text."""
+    parts = [f"{name}: {meaning}" for name, meaning in definitions(table).items()]
+    return "; ".join([*parts, "brackets: 95 % intervals over seeds"])
+
+
+def definitions(table: pd.DataFrame) -> dict[str, str]:
+    """Meanings of the columns of `readable` that are there.
+
+    Args:
+        table: the result of `summary`.
+
+    Returns:
+        Names of columns to what stands in them, in their order.
+    """
     unit, span = table["unit"].iloc[0], table["span"].iloc[0]
-    shown = readable(table).columns
-    parts = [f"online {raw_unit(table)}, averaged over training steps", SCALES.get(unit, "")]
-    parts.append("brackets: 95 % intervals over seeds")
-    if "change" in shown:
-        parts.append(f"change: last {span} minus first, of any cause")
-    if "gap to fresh" in shown:
-        parts.append(
-            "gap: share of a fresh network's gain that is missing, in the first visit for other "
-            f"reasons than lost plasticity; its growth a {span} is the loss of plasticity"
-        )
-    if "P(> none)" in shown:
-        parts.append("P(> none): probability that a run is better on a task than one of none")
-    return "; ".join(filter(None, parts))
+    measure = "score" if unit in SCALES else unit
+    scale = f" ({SCALES[unit]})" if unit in SCALES else ""
+    meanings = {
+        f"mean {measure}": f"online {raw_unit(table)}, averaged over training steps{scale}, "
+        "then over seeds",
+        f"IQM {measure}": "the same over the middle half of the seeds of each task",
+        "change": f"last {span} minus first, of any cause",
+        "gap to fresh": "share that is missing of the gain of networks that start every task "
+        "afresh (the arm fresh), with the same configuration and seeds",
+        "gap, first visit": "that share in the first task, where no plasticity can be lost: a cost "
+        "of the arm itself",
+        f"gap growth a {span}": "how much the gap grows: above zero, plasticity is lost",
+        "P(> none)": "probability that a run is better on a task than one of the arm none",
+    }
+    return {name: meanings[name] for name in readable(table) if name in meanings}
 
 
 def tables_per_task(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -129,10 +144,18 @@ def notes(table: pd.DataFrame) -> list[str]:
         Sentences.
     """
     found = []
-    if table["visits"].nunique() > 1 or not table["complete"].all():
-        found.append(
-            "Some runs are not finished: arms with different numbers of visits do not compare yet."
+    if table["visits"].nunique() > 1:
+        short = labels(table["arm"].tolist())
+        lengths = (
+            f"{short[arm]} {visits}"
+            for arm, visits in table[["arm", "visits"]].itertuples(index=False)
         )
+        found.append(
+            f"Arms have different numbers of finished visits ({', '.join(lengths)}): gaps are over "
+            "those that both have, all other numbers over an arm's own and do not compare."
+        )
+    elif not table["complete"].all():
+        found.append("Some runs are not finished: only finished visits count.")
     if blank := int(table["blank"].sum()):
         found.append(
             f"In {blank} visits no episode ended: they count nowhere. Give tasks more steps."

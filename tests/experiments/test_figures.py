@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from neoteny.experiments import figures
 from neoteny.experiments.arms import Arm, arms_of
 from neoteny.experiments.curves import bin_edges, common_switches, curve
 from neoteny.experiments.drawing import looks
-from neoteny.experiments.figures import returns_figure
+from neoteny.experiments.figures import plasticity_figure, returns_figure
 
 
 def test_bins_average_and_never_cross_a_switch(frame: pd.DataFrame) -> None:
@@ -96,3 +97,52 @@ def test_variants_that_come_once_have_no_panels(frame: pd.DataFrame) -> None:
     twice = rows.assign(task_name=(rows["visit"] % 2).map("Breakout features {}".format))
     assert figures._panel_tasks(twice) == ["Breakout features 0", "Breakout features 1"]
     assert len(figures._panel_tasks(rows.assign(family=rows["task_name"]))) == 8
+
+
+def test_only_arms_that_start_afresh_have_lines_broken_at_switches(
+    frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(figures, "draw_curve", lambda panel, line, look: drawn.append((look, line)))
+    caption = plasticity_figure(frame, tmp_path / "plasticity.png")
+    assert "means over 4 seeds, with 95 % t intervals; vertical lines are task switches" in caption
+    for look, line in drawn:
+        assert np.isnan(line.x).sum() == (7 if look.label == "fresh" else 0)
+
+
+def test_captions_say_only_what_is_drawn(frame: pd.DataFrame, tmp_path: Path) -> None:
+    rows = frame[(frame["visit"] == 0) & (frame["seed"] == 0)].assign(task_name="one")
+    for draw in (returns_figure, plasticity_figure):
+        caption = draw(rows, tmp_path / "figure.png")
+        assert "mean over 1 seed" in caption or "means over 1 seed" in caption
+        for absent in ("vertical lines", "interval", "Lower panels", "thin lines"):
+            assert absent not in caption
+    whole = rows.assign(**{"return": 1.0, "online_return": 1.0})
+    assert "no episode ended" in returns_figure(rows, tmp_path / "figure.png")
+    assert "no episode ended" not in returns_figure(whole, tmp_path / "figure.png")
+
+
+def test_few_seeds_are_drawn_as_lines_of_their_own(
+    frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = frame[frame["seed"] < 3]
+    filled = []
+    monkeypatch.setattr(Axes, "fill_between", lambda *_, **__: filled.append(1))
+    for rows, bands in ((few, 0), (frame, 3)):
+        returns_figure(rows[rows["task_name"] == rows["task_name"].iloc[0]], tmp_path / "r.png")
+        assert len(filled) == bands
+    assert "thin lines are the seeds" in plasticity_figure(few, tmp_path / "p.png")
+
+
+def test_lines_differ_without_colours() -> None:
+    arms = [Arm(f"ppo-{name}", (name,), "") for name in ("none", "fresh", *"abcdefghijkl")]
+    found = looks(arms).values()
+    assert len({(look.line, look.marker) for look in found}) == len(arms)
+
+
+def test_narrow_figures_are_legible_at_400_pixels(frame: pd.DataFrame, tmp_path: Path) -> None:
+    for draw in (returns_figure, plasticity_figure):
+        draw(frame, tmp_path / "narrow.png", narrow=True)
+        width = imread(tmp_path / "narrow.png").shape[1]
+        assert width == 880
+        assert 8.5 * 200 / 72 * 370 / width > 9.5  # pixels of the smallest letters' size

@@ -13,10 +13,11 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.console import PlainConsole
 from neoteny.experiments.references import REFERENCES
 from neoteny.experiments.report import print_summary, read_runs, summary, write_report
-from neoteny.experiments.tables import notes, per_task, readable
+from neoteny.experiments.tables import definitions, notes, per_task, readable
 
 GAMES = sorted(REFERENCES)
 
@@ -176,10 +177,13 @@ def test_report_writes_everything_and_only_that(reported: SimpleNamespace) -> No
     pd.testing.assert_frame_equal(summary(read_runs(root)), made.summary)  # its files are no runs
 
 
+SOURCES = ("src", "srcset", "href")
+
+
 class _Checker(HTMLParser):
     """Notes what an HTML page holds and whether its tags are balanced."""
 
-    void = frozenset({"meta", "img", "br"})
+    void = frozenset({"meta", "img", "br", "source"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,7 +192,7 @@ class _Checker(HTMLParser):
         self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.sources += [value or "" for name, value in attrs if name in SOURCES]
         if tag not in self.void:
             self.open.append(tag)
 
@@ -203,7 +207,7 @@ def test_page_is_whole_and_needs_nothing_else(reported: SimpleNamespace) -> None
     checker = _Checker()
     checker.feed((reported.folder / "report.html").read_text())
     assert checker.open == []
-    assert len(checker.sources) == 2
+    assert len(checker.sources) == 2 * 2  # each figure for wide and for narrow screens
     assert all(source.startswith("data:image/png;base64,") for source in checker.sources)
     text = " ".join(checker.text)
     for wanted in (
@@ -224,6 +228,52 @@ def test_page_begins_with_who_keeps_the_ability_to_learn(reported: SimpleNamespa
         f"<p><strong>{html.escape(sentence)}</strong></p>\n<h2>Summary</h2>"
         in (reported.folder / "report.html").read_text()
     )
+
+
+def test_columns_are_explained_below_the_table_if_they_are_there(
+    reported: SimpleNamespace, tmp_path: Path, write_comparison: Callable[..., Path]
+) -> None:
+    shown = definitions(reported.report.summary)
+    assert set(shown) <= set(readable(reported.report.summary))
+    assert {"gap to fresh", "gap growth a cycle", "P(> none)", "IQM score"} <= set(shown)
+    page = (reported.folder / "report.html").read_text()
+    for name, meaning in shown.items():
+        assert f"<dt>{html.escape(name)}</dt><dd>{html.escape(meaning)}</dd>" in page
+    lone = summary(read_runs(write_comparison(tmp_path / "a", ("ppo-none",), seeds=2, visits=2)))
+    assert set(definitions(lone)) == {"mean score", "IQM score"}
+
+
+def test_runs_of_several_environments_are_not_mixed(
+    tmp_path: Path, write_comparison: Callable[..., Path], undrawn: None
+) -> None:
+    for env in ("a", "b"):
+        folder = write_comparison(tmp_path / env, ("ppo-none",), seeds=1, visits=2)
+        path = folder / "ppo-none" / "seed_0" / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"env": f"env-{env}"}))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError) as refused:
+        write_report(tmp_path)
+    assert str(refused.value) == (
+        f"{tmp_path} holds runs of 2 environments (env-a, env-b), which do not go on one axis: "
+        f"give the folder of one, such as {tmp_path / 'a'}"
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+    assert write_report(tmp_path / "a").summary["arm"].tolist() == ["ppo-none"]
+
+
+def test_arms_of_unequal_length_are_said(
+    tmp_path: Path, write_comparison: Callable[..., Path]
+) -> None:
+    folder = write_comparison(tmp_path / "out", ("ppo-none", "ppo-fresh"), seeds=2, visits=4)
+    write_comparison(folder, ("ppo-adamo",), seeds=2, visits=2)
+    table = write_report(folder).summary.set_index("arm")
+    assert table["visits"].to_dict() == {"ppo-none": 4, "ppo-adamo": 2, "ppo-fresh": 4}
+    said = notes(table.reset_index())[0]
+    assert "different numbers of finished visits (none 4, adamo 2, fresh 4)" in said
+    visits = pd.read_csv(folder / "visits.csv")
+    gains = visits[visits["visit"] < 2].groupby("arm")["gain"].sum()
+    wanted = 1 - gains["ppo-adamo"] / gains["ppo-fresh"]
+    assert table.loc["ppo-adamo", "gap"] == pytest.approx(wanted)  # over what both have
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
@@ -254,7 +304,7 @@ def test_strange_names_are_shown_as_they_are(tmp_path: Path) -> None:
             header = "step,task,visit,charts/episodic_return"
             (folder / "metrics.csv").write_text("\n".join([header, *rows, ""]))
             names = [STRANGE[0], STRANGE[3]]
-            config = {"arm": arm, "task_names": names, "steps": 20, "seed": seed, "env": arm}
+            config = {"arm": arm, "task_names": names, "steps": 20, "seed": seed, "env": STRANGE[2]}
             (folder / "config.json").write_text(json.dumps(config))
     made = write_report(tmp_path)
     assert LONG in made.summary["arm"].tolist()
