@@ -16,7 +16,7 @@ from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import InputError
 from neoteny.core.options import fit
 from neoteny.experiments import cli
-from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.config import CompareConfig, RunConfig, named_apart
 from neoteny.experiments.console import PlainConsole
 from neoteny.experiments.evaluation import episode_returns
 from neoteny.experiments.options_by_name import configure, one_or_more
@@ -182,7 +182,7 @@ def train(
         RunError: If the run could not go on; what it has is kept.
     """
     given = {"env": env, "intervention": intervention, "out": out, **options}
-    config = configure(RunConfig, given)
+    config = named_apart(configure(RunConfig, given))
     cli.run(config, _console(progress))
     return TrainedRun(config.folder, config)
 

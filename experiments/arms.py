@@ -19,7 +19,7 @@ ORACLE = "fresh"
 LONGEST = 48
 """Characters of an arm's label; longer ones are cut in the middle, and numbered where alike."""
 
-FOLLOWS = ("arm", "intervention", "intervention_settings", "strengths", "task_aware")
+FOLLOWS = ("arm", "named", "intervention", "intervention_settings", "strengths", "task_aware")
 """Fields of a configuration that name the interventions or follow from them."""
 NEUTRAL = (
     *("seeds", "first_seed", "steps", "boundaries", "preset", "device", "threads", "fast"),

@@ -21,6 +21,7 @@ from neoteny.experiments.interrupt import Stopped
 from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.presets import preset_values
 from neoteny.experiments.runner import run as train
+from neoteny.experiments.seed_blocks import seed_blocks
 from neoteny.experiments.store import check_startable
 from neoteny.experiments.stored import load_run
 
@@ -56,8 +57,10 @@ def resume_defaults(early: Early) -> RunConfig | None:
 
 def run(config: RunConfig, console: Console) -> None:
     """Train one arm and say where its curves are."""
-    if config.resume is None and config.trust:
-        raise InputError("--trust goes with --resume alone: a new run names its code by --plugin")
+    if config.resume is None and config.config is None and config.trust:
+        raise InputError(
+            "--trust goes with --resume and --config alone: a new run names its code by --plugin"
+        )
     if config.resume is not None and config.out != config.resume:
         raise InputError(
             f"--out {config.out} does not go with --resume: a run goes on where it lies, in "
@@ -72,20 +75,21 @@ def run(config: RunConfig, console: Console) -> None:
 
 
 def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
-    """Train every arm that is not finished yet, then report.
+    """Train every arm and seed that is not finished yet, then report.
 
     An arm that was cut short goes on from its checkpoint, so the same command finishes an
-    interrupted comparison.
+    interrupted comparison, and one with more seeds or arms trains what is missing.
 
     Returns:
         The summary, a row for each arm.
     """
     FolderLock.require_free(config.folder)
-    for arm in config.arms():
+    runs = [run for arm in config.arms() for run in seed_blocks(arm)]
+    for arm in runs:
         check_startable(arm, resume=_goes_on(arm))
     failed = []
     with FolderLock(config.folder):
-        for arm in config.arms():
+        for arm in runs:
             try:
                 train(arm, console, resume=_goes_on(arm))
             except FrozenError as error:

@@ -18,13 +18,15 @@ from neoteny.agents.agent import AGENTS, AgentConfig, AgentSettings
 from neoteny.core.errors import InputError
 from neoteny.core.names import with_article
 from neoteny.core.options import Text, check_fields
+from neoteny.experiments.crossing import CROSSED, LABELLED, VARIED, arm_name, names_of, read_axes
 from neoteny.experiments.network_options import NetworkOptions
-from neoteny.experiments.presets import PRESETS
+from neoteny.experiments.option_groups import GROUPS
+from neoteny.experiments.presets import PRESETS, preset_values
 from neoteny.plasticity.interventions import Intervention, canonical, file_of, make_interventions
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 from neoteny.wrappers.supervised_streams import SupervisedDefinition
 
-__all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "arm_name"]
+__all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "named_apart"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ class TrainConfig:
     """Minutes between two checkpoints; one more is written at the end."""
     preset: str = "cpu"
     """Set of defaults for the other fields; see `list presets`."""
+    config: Path | None = None
+    """YAML file of options by their names, or config.json of a run, whose values hold where no
+    option is given."""
     overwrite: bool = False
     """Train again where a run lies already: its files go, others in its folder stay."""
 
@@ -104,35 +109,7 @@ class TrainConfig:
         "env_timeout": "above 0",
     }
 
-    groups: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-        "": (
-            "",
-            (
-                *("env", "agent", "intervention", "interventions", "steps", "task_steps"),
-                *("seeds", "first_seed", "out", "preset"),
-            ),
-        ),
-        "comparison": (
-            "Values that are crossed with the interventions: an arm for each combination.",
-            ("activations", "biases", "torsos", "depths", "residuals"),
-        ),
-        "stream": (
-            "The stream of tasks, and the protocol at its switches.",
-            ("env_option", "env_timeout", "stream", "stream_definition", "reset_optimizer"),
-        ),
-        "measuring": (
-            "Diagnostics, evaluation and checkpoints.",
-            ("diagnose_every", "diagnose_switches", "eval_episodes", "checkpoint_minutes"),
-        ),
-        "device": (
-            "Device and speed.",
-            ("device", "threads", "precision", "fast", "cuda_graphs"),
-        ),
-        "code": (
-            "Code of your own, and runs that go on.",
-            ("plugin", "overwrite", "resume", "trust"),
-        ),
-    }
+    groups: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = GROUPS
     """Groups in `--help`, see `option_rules`."""
 
     def __post_init__(self) -> None:
@@ -184,7 +161,7 @@ class TrainConfig:
         """Plain values for JSON."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values |= dataclasses.asdict(values.pop("network"))
-        del values["overwrite"]
+        del values["config"], values["overwrite"]
         values[AGENTS[self.agent].family] = dataclasses.asdict(values.pop("hyper"))
         stream, definition = values.pop("stream"), values.pop("stream_definition")
         if definition is not None:
@@ -208,7 +185,10 @@ class RunConfig(TrainConfig):
     resume: Path | None = None
     """Continue the run in this folder from its checkpoint, with its configuration."""
     trust: bool = False
-    """Run the code that the resumed run's config.json names: plugins, module, Python stream."""
+    """Run the code that the config.json of --resume or --config names: plugins, module, Python
+    stream."""
+    named: Annotated[tuple[str, ...], tyro.conf.Fixed, tyro.conf.Suppress] = ()
+    """Options of the agent and the network whose values are in the arm's name."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -244,7 +224,9 @@ class RunConfig(TrainConfig):
     @property
     def arm(self) -> str:
         """Name of the run: agent, every intervention and what else was switched in the network."""
-        return arm_name(self)
+        values = {**vars(self.network), **vars(self.hyper), **{n: getattr(self, n) for n in VARIED}}
+        named = {name: values[name] for name in self.named if name in values}
+        return arm_name(self.agent, self.intervention, self.network.label, named)
 
     @property
     def folder(self) -> Path:
@@ -274,6 +256,9 @@ class CompareConfig(TrainConfig):
     """Cross every arm with these numbers of layers; empty, only `depth`."""
     residuals: tuple[bool, ...] = ()
     """Cross every arm with these choices of skips; empty, only `residual`."""
+    vary: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Cross every arm with values of an option of the agent or the network, of task-steps or
+    reset-optimizer, as in learning-rate=1e-4,3e-4 or hidden=64x64,256x256; may be repeated."""
     out: Path | None = None
     """Folder of the comparison; unset, results/runs/<env>-comparison."""
 
@@ -295,35 +280,41 @@ class CompareConfig(TrainConfig):
     def arms(self) -> list[RunConfig]:
         """One run for every combination of interventions and crossed fields."""
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
-        network = self.network
-        axes = [getattr(self, axis) or (getattr(network, name),) for name, axis in CROSSED.items()]
+        owned = {part: set(names_of(shared[part])) for part in ("network", "hyper")}
+        axes = {name: getattr(self, axis) for name, axis in CROSSED.items() if getattr(self, axis)}
+        varied = read_axes(self.vary, {**owned, "": set(VARIED)}, axes)
         runs = []
-        for text, *values in itertools.product(self.interventions, *axes):
-            crossed: dict[str, Any] = dict(zip(CROSSED, values, strict=True))
-            shared["network"] = dataclasses.replace(network, **crossed)
-            run = RunConfig(**shared, intervention=tuple(text.split("+")))
+        for text, *values in itertools.product(self.interventions, *(axes | varied).values()):
+            crossed: dict[str, Any] = dict(zip([*axes, *varied], values, strict=True))
+            parts = {
+                part: dataclasses.replace(
+                    shared[part], **{name: crossed.pop(name) for name in own & crossed.keys()}
+                )
+                for part, own in owned.items()
+            }
+            run = RunConfig(
+                **shared | parts | crossed,
+                intervention=tuple(text.split("+")),
+                named=tuple(name for name in varied if name not in LABELLED),
+            )
             runs.append(dataclasses.replace(run, out=self.folder / run.arm))
         return runs
 
 
-CROSSED = {
-    "activation": "activations",
-    "bias": "biases",
-    "torso": "torsos",
-    "depth": "depths",
-    "residual": "residuals",
-}
-"""Fields of a run to those of a comparison that list their values in the arms."""
+def named_apart(config: RunConfig) -> RunConfig:
+    """A run named after the options that differ from its preset's, unless it has a folder.
 
-
-def arm_name(config: RunConfig) -> str:
-    """Name a run after everything that distinguishes it from the default arm.
-
-    Every intervention is in the name, with its settings, and so is what differs in the network,
-    as in "ppo-adamo-groupsort-nobias-conv16x32-depth8-residual".
+    Runs that differ in them get folders of their own by default.
     """
-    interventions = "+".join(config.intervention).replace(":", "-").replace(",", "-")
-    return "-".join([config.agent, interventions, *config.network.label])
+    if config.out is not None:
+        return config
+    usual = preset_values(config.preset, config.agent)
+    hyper, network = usual["hyper"], usual.get("network", NetworkOptions())
+    differing = [
+        *(n for n in names_of(hyper) if getattr(config.hyper, n) != getattr(hyper, n)),
+        *(n for n in ("hidden",) if config.network.hidden != network.hidden),
+    ]
+    return dataclasses.replace(config, named=tuple(dict.fromkeys([*config.named, *differing])))
 
 
 def _absolute(plugin: str) -> str:

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from neoteny.experiments.option_rules import ALIASES
 from neoteny.experiments.stored import Allowed
@@ -26,14 +27,26 @@ class Early:
     agent: str | None
     preset: str | None
     resume: Path | None
+    config: Path | None
     allowed: Allowed
     """The code that the arguments allow to be run."""
+
+    def options(self) -> dict[str, Any]:
+        """Options by name that hold before a file's, None where they are not given."""
+        return {
+            "config": self.config,
+            "agent": self.agent,
+            "preset": self.preset,
+            "plugin": self.allowed.plugins or None,
+            "stream": self.allowed.stream,
+            "trust": self.allowed.everything or None,
+        }
 
 
 def read_early(arguments: Sequence[str]) -> Early:
     """Read these options; all others, and all errors, are left to the full parser."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("agent", "preset", "resume", "env", "stream"):
+    for name in ("agent", "preset", "resume", "config", "env", "stream"):
         others = [other.replace("_", "-") for other in ALIASES.get(name, ())]
         parser.add_argument(*(f"--{each}" for each in (name, *others)), nargs="?")
     for name in ("--plugin", "--intervention", "--interventions"):
@@ -45,6 +58,7 @@ def read_early(arguments: Sequence[str]) -> Early:
         found.agent,
         found.preset,
         None if found.resume is None else Path(found.resume),
+        None if found.config is None else Path(found.config),
         Allowed(
             found.trust,
             tuple(dict.fromkeys([*found.plugin, *files])),

@@ -16,12 +16,13 @@ try:
     from neoteny.core.errors import InputError, RunError
     from neoteny.core.options import check_fields
     from neoteny.experiments.cli import compare, report, resume_defaults, run, run_defaults
-    from neoteny.experiments.config import CompareConfig, RunConfig
+    from neoteny.experiments.config import CompareConfig, RunConfig, TrainConfig, named_apart
     from neoteny.experiments.console import lasting_output, open_console, print_error, print_notice
     from neoteny.experiments.early import read_early
     from neoteny.experiments.interrupt import interruptible
     from neoteny.experiments.lens import LensConfig, lens
     from neoteny.experiments.listing import LISTED, print_listing
+    from neoteny.experiments.options_by_name import configure
     from neoteny.experiments.parsing import called_as, parse
     from neoteny.experiments.stored import load_plugins
     from neoteny.experiments.timeline import TimelineConfig, timeline
@@ -32,6 +33,13 @@ except KeyboardInterrupt:  # before there is a run, which takes seconds
     raise SystemExit(130) from None
 
 __all__ = ["main"]
+
+CONFIGURED: dict[str, type[TrainConfig]] = {
+    "run": RunConfig,
+    "compare": CompareConfig,
+    "timeline": TimelineConfig,
+}
+"""Commands that take the options of a run."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +89,19 @@ def _main(arguments: list[str], program: str) -> int:
         load_plugins(early.allowed.plugins)
         stored = resume_defaults(early)
         defaults = run_defaults(early)
+        usual: dict[str, TrainConfig] = {
+            name: kind(**defaults) for name, kind in CONFIGURED.items()
+        }
+        if early.config is not None and arguments[0] in CONFIGURED:
+            usual[arguments[0]] = configure(CONFIGURED[arguments[0]], early.options())
         commands = (
-            Annotated[
-                RunConfig,
-                tyro.conf.subcommand("run", default=stored or RunConfig(**defaults)),
-            ]
-            | Annotated[
-                CompareConfig,
-                tyro.conf.subcommand("compare", default=CompareConfig(**defaults)),
-            ]
+            Annotated[RunConfig, tyro.conf.subcommand("run", default=stored or usual["run"])]
+            | Annotated[CompareConfig, tyro.conf.subcommand("compare", default=usual["compare"])]
             | Annotated[ReportConfig, tyro.conf.subcommand("report")]
             | Annotated[LensConfig, tyro.conf.subcommand("lens")]
             | Annotated[ValidityConfig, tyro.conf.subcommand("validity")]
             | Annotated[WatchConfig, tyro.conf.subcommand("watch")]
-            | Annotated[
-                TimelineConfig,
-                tyro.conf.subcommand("timeline", default=TimelineConfig(**defaults)),
-            ]
+            | Annotated[TimelineConfig, tyro.conf.subcommand("timeline", default=usual["timeline"])]
             | Annotated[ListConfig, tyro.conf.subcommand("list")]
         )
         config = parse(
@@ -120,7 +124,7 @@ def _main(arguments: list[str], program: str) -> int:
 def _act(config: Any, console: Console) -> None:
     """Do what the arguments ask for."""
     actions: dict[type, Callable[[Any, Console], object]] = {
-        RunConfig: run,
+        RunConfig: lambda config, where: run(named_apart(config), where),
         CompareConfig: compare,
         ReportConfig: lambda report_config, where: report(report_config.folder, where),
         LensConfig: lens,

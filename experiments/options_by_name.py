@@ -13,7 +13,8 @@ from neoteny.core.errors import InputError
 from neoteny.core.names import hint
 from neoteny.core.options import show
 from neoteny.experiments.cli import resume_defaults
-from neoteny.experiments.config import RunConfig, TrainConfig
+from neoteny.experiments.config import CompareConfig, RunConfig, TrainConfig
+from neoteny.experiments.config_files import read_options, run_of
 from neoteny.experiments.early import Early, files_named
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.option_rules import ALIASES
@@ -31,22 +32,21 @@ def configure(kind: type[C], given: Mapping[str, Any]) -> C:
     Args:
         kind: `RunConfig` or `CompareConfig`.
         given: Options by name; those of the network and the agent stand beside the others. None
-            stands for an option that is not given.
+            stands for an option that is not given. `config` names a file of more, which hold where
+            none is given.
 
     Raises:
         InputError: If one is unknown or does not fit.
     """
     options = {name: value for name, value in given.items() if value is not None}
-    for name in ("intervention", "interventions", "plugin"):
-        if name in options:
-            options[name] = tuple(one_or_more(name, options[name]))
+    file = {} if "config" not in options else read_options(Path(options["config"]))
+    if "arm" not in file:  # else it is of a run, and read with the code that is allowed
+        options = file | options
+    _as_tuples(options)
     texts = options.get("intervention", options.get("interventions", ()))
     plugins = tuple(dict.fromkeys([*options.get("plugin", ()), *files_named(texts)]))
     load_plugins(plugins)
-    if isinstance(options.get("env_option"), Mapping):
-        pairs = options["env_option"].items()
-        options["env_option"] = tuple(f"{name}={_as_typed(value)}" for name, value in pairs)
-    values = _defaults(options, plugins)
+    values = _defaults(options, plugins) if "arm" not in file else _stored(kind, options, file)
     nested = {"network": values.pop("network", NetworkOptions()), "hyper": values.pop("hyper")}
     parts: dict[str, dict[str, Any]] = {name: {} for name in nested}
     known = [field.name for field in dataclasses.fields(kind)]
@@ -65,6 +65,16 @@ def configure(kind: type[C], given: Mapping[str, Any]) -> C:
     return kind(**values)
 
 
+def _as_tuples(options: dict[str, Any]) -> None:
+    """One text, or options of an environment as a mapping, in the form of the command line."""
+    for name in ("intervention", "interventions", "plugin", "vary"):
+        if name in options:
+            options[name] = tuple(one_or_more(name, options[name]))
+    if isinstance(options.get("env_option"), Mapping):
+        pairs = options["env_option"].items()
+        options["env_option"] = tuple(f"{name}={_as_typed(value)}" for name, value in pairs)
+
+
 def _names(part: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(part)]
 
@@ -80,9 +90,29 @@ def _defaults(options: dict[str, Any], plugins: tuple[str, ...]) -> dict[str, An
         return preset_values(options.get("preset") or AGENTS.find(agent or "ppo").preset, agent)
     folder = Path(options["resume"])
     allowed = Allowed(bool(options.get("trust")), plugins)
-    stored = resume_defaults(Early(agent, None, folder, allowed))
+    stored = resume_defaults(Early(agent, None, folder, None, allowed))
     options.setdefault("out", folder)
     return {field.name: getattr(stored, field.name) for field in dataclasses.fields(RunConfig)}
+
+
+def _stored(kind: type[TrainConfig], options: dict[str, Any], file: dict[str, Any]) -> Any:
+    """Values of the configuration in a run's config.json, for a new run or comparison."""
+    path = Path(options["config"])
+    for name in ("agent", "preset"):
+        if options.pop(name, file.get(name)) != file.get(name):
+            raise InputError(f"{name} is {file.get(name)!r} in {path}: leave it out beside config")
+    plugins = (*options.get("plugin", ()), *files_named(options.get("intervention", ())))
+    stream = None if "stream" not in options else Path(options["stream"])
+    allowed = Allowed(bool(options.get("trust")), plugins, stream, options.get("env"))
+    found = run_of(path, file, allowed)
+    if found is None:
+        raise InputError(f"config {path} is of no run: restore the config.json of one")
+    shared = {field.name: getattr(found, field.name) for field in dataclasses.fields(TrainConfig)}
+    if issubclass(kind, RunConfig):
+        return shared | {"intervention": found.intervention, "named": found.named}
+    if issubclass(kind, CompareConfig):
+        return shared | {"interventions": ("+".join(found.intervention),)}
+    return shared
 
 
 def _as_typed(value: Any) -> str:

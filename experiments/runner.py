@@ -186,11 +186,11 @@ class Runner:
         """Print what was rounded and how often interventions act in a task; warn of those idle."""
         learner = self.agent.learner
         for text in self._rounded():
-            self.console.print(f"{self.config.arm}: {text}")
+            self.console.print(f"{self.config.arm}: {text}", soft_wrap=True)
         for intervention in learner.interventions:
             name, settings = intervention.name, learner.settings
             if text := how_often(intervention, settings):
-                self.console.print(f"{self.config.arm}: {name} acts {text}")
+                self.console.print(f"{self.config.arm}: {name} acts {text}", soft_wrap=True)
             if reason := inert(intervention, settings):
                 task = f"a task has {settings.task_steps:,.0f} environment steps"
                 caution(self.console, f"{name} {reason}" + f"; {task}" * bool(intervention.hooks))

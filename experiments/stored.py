@@ -30,7 +30,7 @@ __all__ = ["Allowed", "find_run", "from_dict", "load_plugins", "load_run"]
 NEEDED = ("agent", "env", "intervention", "seeds", "steps")
 """Fields that every stored run must have; others may be newer than the run."""
 
-UNSTORED = ("out", "resume", "trust", "overwrite")
+UNSTORED = ("out", "resume", "trust", "overwrite", "config")
 """Fields that say what to do with a run, and are not stored in it."""
 
 

@@ -73,7 +73,7 @@ FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-e
         ("", "a command comes first: run, compare, report, "),
         ("compare --biases maybe", "biases is 'maybe': it must be one of True, False"),
         ("watch x --fps nan", "fps is nan: it must be a finite number"),
-        ("run --trust", "--trust goes with --resume alone"),
+        ("run --trust", "--trust goes with --resume and --config alone"),
         ("run --plugin nowhere", "there is no module nowhere"),
         ("run --plugin=", "'' is no module's name"),
         ("run --hidden 1000000 1000000", "networks would take at least 16,000 GB"),

@@ -1,0 +1,71 @@
+"""The runs that make up an arm of a comparison, where seeds were added later."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from glob import escape
+from pathlib import Path
+
+from neoteny.core.errors import InputError, error_context
+from neoteny.core.options import fit
+from neoteny.experiments.config import RunConfig
+from neoteny.experiments.folders import read_json
+from neoteny.experiments.stored import stored_config
+
+__all__ = ["seed_blocks"]
+
+
+def seed_blocks(arm: RunConfig) -> list[RunConfig]:
+    """Runs for all seeds of an arm: those that are stored, as they were, and those missing.
+
+    Args:
+        arm: The arm with all seeds, and the folder of its first run.
+
+    Returns:
+        One run for each folder of the arm that has some of the seeds, then one for each gap, in
+        the arm's folder if nothing lies there, else beside it.
+
+    Raises:
+        InputError: If the config.json of a stored run does not fit.
+    """
+    beside = sorted(arm.folder.parent.glob(f"{escape(arm.folder.name)}-seed*"))
+    stored = {folder: found for folder in (arm.folder, *beside) if (found := _seeds(folder))}
+    wanted = set(arm.seed_list)
+    runs = [
+        dataclasses.replace(arm, first_seed=seeds[0], seeds=len(seeds), out=folder)
+        for folder, seeds in stored.items()
+        if wanted & set(seeds)
+    ]
+    free = arm.folder not in stored
+    for gap in _gaps(sorted(wanted.difference(*stored.values()))):
+        name = f"{arm.folder.name}-seed{gap[0]}" + f"to{gap[-1]}" * (len(gap) > 1)
+        out = arm.folder if free else arm.folder.with_name(name)
+        runs.append(dataclasses.replace(arm, first_seed=gap[0], seeds=len(gap), out=out))
+        free = False
+    return runs
+
+
+def _seeds(folder: Path) -> list[int]:
+    """The seeds of the run in a folder; none if there is no run."""
+    try:
+        path = stored_config(folder)
+    except InputError:
+        return []
+    values = read_json(path)
+    with error_context(str(path)):
+        first = fit("first_seed", values.get("first_seed"), int, "at least 0")
+        count = fit("seeds", values.get("seeds"), int, "from 1 to 10,000")
+    return list(range(first, first + count))
+
+
+def _gaps(missing: list[int]) -> Iterator[list[int]]:
+    """Sorted numbers in runs of consecutive ones."""
+    block: list[int] = []
+    for number in missing:
+        if block and number != block[-1] + 1:
+            yield block
+            block = []
+        block.append(number)
+    if block:
+        yield block
