@@ -14,7 +14,7 @@ from neoteny.wrappers import NonStationary, Periodic, RewardFlip, TaskSwitch
 IDS = ["MinAtar-Asterix-v1", "CartPole-v1", "Acrobot-v1"]
 
 
-def rows(env, steps=40):
+def rows(env, steps=80):
     """Observations (T, L, ...) under a fixed action, of Gymnasium's or Stable-Baselines3's API."""
     found = env.reset()
     found = [found[0] if isinstance(found, tuple) else found]
