@@ -29,6 +29,8 @@ __all__ = ["ValidityConfig", "readable", "sentences", "validity", "validity_tabl
 LEVEL = 0.05
 SHOWN = 5
 """Diagnostics that the sentences name."""
+MOST_PRINTED = 20
+"""Rows of the ranking on the console; files have all."""
 RANKS = ("rank", "participation")
 """Parts of the names of measures of rank."""
 
@@ -76,7 +78,7 @@ def validity(config: ValidityConfig, console: Console) -> pd.DataFrame:
             write_atomically(path, content)
     with storing(files[-1]):
         draw_validity(table, files[-1])
-    console.print(shown)
+    console.print(readable(table.head(MOST_PRINTED)))
     console.print(f"\n{text}\n")
     for path in files:
         console.print(f"written {path}", soft_wrap=True)

@@ -23,6 +23,7 @@ QUICK = [
     ("exactness", {"games": ("CartPole", "Breakout", "Seaquest", "DoorKey")}),
     ("scaling", {"sweeps": ("environments", "members", "adamo")}),
     ("overhead", {"interventions": ("c_chain", "redo", "plasticity_injection")}),
+    ("diagnostics", {}),
 ]
 
 
