@@ -171,7 +171,8 @@ def _numbers(table: pd.DataFrame) -> str:
         ]
         for row in table.itertuples(index=False)
     ]
-    return _table([_safe(str(name)) for name in table.columns], rows)
+    header = [_safe(str(name)).replace("&gt; ", "&gt;&nbsp;") for name in table.columns]
+    return _table(header, rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
