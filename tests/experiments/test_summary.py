@@ -209,7 +209,7 @@ def test_a_gap_that_rests_on_fewer_seeds_says_so(tmp_path: Path, write: Write) -
     write("none", *[_visits(20)] * 3, task_names=["CartPole-v1"])
     row = _row(tmp_path, "none")
     assert (row["seeds"], row["gap_seeds"]) == (3, 2)
-    assert "The gap of none-relu rests on 2 of its 3 seeds." in notes(summary(read_runs(tmp_path)))
+    assert "The gap of none rests on 2 of its 3 seeds." in notes(summary(read_runs(tmp_path)))
 
 
 def test_the_published_summary_follows_from_the_published_visits() -> None:
