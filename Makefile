@@ -9,7 +9,8 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 .PHONY: train test versions compare bench gpu exactness docs lint clean
 
 train: $(VENV)/.installed
-	$(BIN)/python train.py compare --preset demo --interventions none adamo:half_life=50000 --out results/runs/demo
+	$(BIN)/python train.py compare --preset demo --out results/runs/demo $(ARGS) \
+		--interventions none groupsort+adamo:half_life=5tasks fresh fresh+groupsort
 
 # make compare ARGS="--interventions none adamo fresh --seeds 4": any comparison
 compare: $(VENV)/.installed
