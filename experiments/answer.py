@@ -65,9 +65,12 @@ def answer(visits: pd.DataFrame) -> str:
         visits: the result of `neoteny.experiments.visits.visit_values`.
 
     Returns:
-        A sentence, empty without fresh networks to compare with or with fewer than three visits.
+        A sentence of the arms whose shares are known; empty without any, as without fresh networks
+        that gain clearly, or with fewer than three visits.
     """
-    found = abilities(visits)
+    found = [
+        one for one in abilities(visits) if np.isfinite([one.first.value, one.last.value]).all()
+    ]
     if not found:
         return ""
     short = labels(list(visits["arm"].unique()))

@@ -95,6 +95,12 @@ def test_there_is_no_sentence_without_fresh_networks_or_with_two_visits():
     assert answer(table[table["visit"] < 2]) == ""
 
 
+def test_there_is_no_sentence_of_shares_of_nothing():
+    table = visits_of({"none": falling(0.5)})
+    table.loc[(table["interventions"] == "fresh") & (table["visit"] == 0), "gain"] = 0.0
+    assert answer(table) == ""
+
+
 def test_unfinished_visits_do_not_count():
     table = visits_of({"none": falling(0.5)})
     table.loc[table["visit"] == 8, ["complete", "gain"]] = [False, 100.0]
