@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import tyro
 from rich.console import Console
 
 from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import FrozenError, InputError, RunError
-from neoteny.experiments import report as reporting
-from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.config import CompareConfig, RunConfig, named_apart
 from neoteny.experiments.console import caution
 from neoteny.experiments.early import Early
 from neoteny.experiments.folders import has_checkpoint
 from neoteny.experiments.interrupt import Stopped
 from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.presets import preset_values
-from neoteny.experiments.runner import run as train
 from neoteny.experiments.seed_blocks import seed_blocks
-from neoteny.experiments.store import check_startable
 from neoteny.experiments.stored import load_run
 
-__all__ = ["compare", "report", "resume_defaults", "run", "run_defaults"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "ReportConfig",
+    "compare",
+    "report",
+    "report_again",
+    "resume_defaults",
+    "run",
+    "run_defaults",
+]
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Make the tables and figures of a finished or running comparison again."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder that holds runs, at any depth."""
 
 
 def run_defaults(early: Early) -> dict[str, Any]:
@@ -57,6 +74,7 @@ def resume_defaults(early: Early) -> RunConfig | None:
 
 def run(config: RunConfig, console: Console) -> None:
     """Train one arm and say where its curves are."""
+    config = named_apart(config)
     if config.resume is None and config.config is None and config.trust:
         raise InputError(
             "--trust goes with --resume and --config alone: a new run names its code by --plugin"
@@ -69,7 +87,7 @@ def run(config: RunConfig, console: Console) -> None:
     if config.resume is not None and config.overwrite:
         raise InputError("--overwrite and --resume exclude each other: give one of them")
     FolderLock.require_free(config.folder.parent)  # an arm of a comparison that is running
-    train(config, console, resume=config.resume is not None and has_checkpoint(config.folder))
+    _train(config, console, resume=config.resume is not None and has_checkpoint(config.folder))
     console.print(f"written to {config.folder}", soft_wrap=True)
     _print_tensorboard(config.folder, console)
 
@@ -83,6 +101,8 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
     Returns:
         The summary, a row for each arm.
     """
+    from neoteny.experiments.store import check_startable
+
     FolderLock.require_free(config.folder)
     runs = [run for arm in config.arms() for run in seed_blocks(arm)]
     for arm in runs:
@@ -91,7 +111,7 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
     with FolderLock(config.folder):
         for arm in runs:
             try:
-                train(arm, console, resume=_goes_on(arm))
+                _train(arm, console, resume=_goes_on(arm))
             except FrozenError as error:
                 caution(console, str(error))
                 failed.append(arm.arm)
@@ -103,6 +123,12 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
     return summary
 
 
+def _train(config: RunConfig, console: Console, *, resume: bool) -> None:
+    from neoteny.experiments.runner import run as train  # on use, as it takes a second
+
+    train(config, console, resume=resume)
+
+
 def _goes_on(arm: RunConfig) -> bool:
     """True if an arm of a comparison continues the run in its folder."""
     return not arm.overwrite and has_checkpoint(arm.folder)
@@ -110,6 +136,8 @@ def _goes_on(arm: RunConfig) -> bool:
 
 def report(folder: Path, console: Console) -> pd.DataFrame:
     """Write summary.csv, the figures and report.html, print the table and return it."""
+    from neoteny.experiments import report as reporting  # on use, as it takes a second
+
     made = reporting.write_report(folder)
     reporting.print_summary(console, made.summary)
     if made.answer:
@@ -118,6 +146,11 @@ def report(folder: Path, console: Console) -> pd.DataFrame:
         console.print(f"written {path}", soft_wrap=True)
     _print_tensorboard(folder, console)
     return made.summary
+
+
+def report_again(config: ReportConfig, console: Console) -> None:
+    """Report on the folder that is named."""
+    report(config.folder, console)
 
 
 def _print_tensorboard(folder: Path, console: Console) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+import tyro
 from gymnasium import Space
 from gymnasium.spaces import Box, Discrete
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from neoteny import envs
 from neoteny.agents.agent import AGENTS
+from neoteny.core.options import check_fields
 from neoteny.core.registry import Registry, first_line
 from neoteny.envs.datasets import DATASETS
 from neoteny.experiments import catalogue
@@ -28,7 +30,7 @@ from neoteny.wrappers.schedules import Schedule
 from neoteny.wrappers.streams import STREAMS
 from neoteny.wrappers.supervised_streams import KINDS, OPTIONS
 
-__all__ = ["LISTED", "as_markdown", "print_listing"]
+__all__ = ["LISTED", "ListConfig", "as_markdown", "list_things", "print_listing"]
 
 
 LISTED: dict[str, Registry[Any]] = {
@@ -43,6 +45,28 @@ LISTED: dict[str, Registry[Any]] = {
     "activations": ACTIVATIONS,
 }
 """Plurals on the command line to the things that they list."""
+
+
+@dataclass(frozen=True)
+class ListConfig:
+    """Print what there is to choose from."""
+
+    what: tyro.conf.Positional[Literal[tuple(LISTED)]]  # type: ignore[valid-type]
+    """Kind of thing to list."""
+    name: tyro.conf.Positional[str | None] = None
+    """Name of one of them, to explain it and its settings."""
+    markdown: bool = False
+    """Print Markdown."""
+    plugin: tuple[str, ...] = ()
+    """Python files or modules to run first, whose things are listed as well."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def list_things(config: ListConfig, console: Console) -> None:
+    """Print what the options ask for."""
+    print_listing(config.what, console, name=config.name, markdown=config.markdown)
 
 
 def print_listing(

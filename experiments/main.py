@@ -5,66 +5,56 @@ from __future__ import annotations
 import sys
 
 try:
-    from collections.abc import Callable, Sequence
-    from dataclasses import dataclass
-    from pathlib import Path
-    from typing import Annotated, Any, Literal
-
-    import tyro
-    from rich.console import Console
+    from collections.abc import Sequence
+    from importlib import import_module
+    from typing import Any
 
     from neoteny.core.errors import InputError, RunError
-    from neoteny.core.options import check_fields
-    from neoteny.experiments.cli import compare, report, resume_defaults, run, run_defaults
-    from neoteny.experiments.config import CompareConfig, RunConfig, TrainConfig, named_apart
     from neoteny.experiments.console import lasting_output, open_console, print_error, print_notice
-    from neoteny.experiments.early import read_early
     from neoteny.experiments.interrupt import interruptible
-    from neoteny.experiments.lens import LensConfig, lens
-    from neoteny.experiments.listing import LISTED, print_listing
-    from neoteny.experiments.options_by_name import configure
-    from neoteny.experiments.parsing import called_as, parse
-    from neoteny.experiments.stored import load_plugins
-    from neoteny.experiments.timeline import TimelineConfig, timeline
-    from neoteny.experiments.validity import ValidityConfig, validity
-    from neoteny.experiments.watch import WatchConfig, watch
-except KeyboardInterrupt:  # before there is a run, which takes seconds
+    from neoteny.experiments.parsing import called_as, choose, parse
+except KeyboardInterrupt:
     sys.stderr.write("interrupted\n")
     raise SystemExit(130) from None
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
-CONFIGURED: dict[str, type[TrainConfig]] = {
-    "run": RunConfig,
-    "compare": CompareConfig,
-    "timeline": TimelineConfig,
+COMMANDS = {
+    "run": ("config:RunConfig", "cli:run", "Train one agent with one set of interventions."),
+    "compare": (
+        "config:CompareConfig",
+        "cli:compare",
+        "Train every intervention on the same seeds and streams, then report.",
+    ),
+    "report": (
+        "cli:ReportConfig",
+        "cli:report_again",
+        "Make the tables and figures of a finished or running comparison again.",
+    ),
+    "lens": (
+        "lens:LensConfig",
+        "lens:lens",
+        "Show what part of isometry each arm keeps, by diagnostics at task switches.",
+    ),
+    "validity": (
+        "validity:ValidityConfig",
+        "validity:validity",
+        "Rank diagnostics by how well they predict, at a switch, how much the next task suffers.",
+    ),
+    "watch": (
+        "watch:WatchConfig",
+        "watch:watch",
+        "Write an animation of a trained agent playing, and print the returns.",
+    ),
+    "timeline": (
+        "timeline:TimelineConfig",
+        "timeline:timeline",
+        "Print and draw the tasks over time of a run with these options, or of the run in a "
+        "folder.",
+    ),
+    "list": ("listing:ListConfig", "listing:list_things", "Print what there is to choose from."),
 }
-"""Commands that take the options of a run."""
-
-
-@dataclass(frozen=True)
-class ReportConfig:
-    """Make the tables and figures of a finished or running comparison again."""
-
-    folder: tyro.conf.Positional[Path]
-    """Folder that holds runs, at any depth."""
-
-
-@dataclass(frozen=True)
-class ListConfig:
-    """Print what there is to choose from."""
-
-    what: tyro.conf.Positional[Literal[tuple(LISTED)]]  # type: ignore[valid-type]
-    """Kind of thing to list."""
-    name: tyro.conf.Positional[str | None] = None
-    """Name of one of them, to explain it and its settings."""
-    markdown: bool = False
-    """Print Markdown."""
-    plugin: tuple[str, ...] = ()
-    """Python files or modules to run first, whose things are listed as well."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
+"""Commands to their options, their function and what they do; modules are imported on use."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,33 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str], program: str) -> int:
     try:
         console = open_console()
-        early = read_early(arguments)
-        load_plugins(early.allowed.plugins)
-        stored = resume_defaults(early)
-        defaults = run_defaults(early)
-        usual: dict[str, TrainConfig] = {
-            name: kind(**defaults) for name, kind in CONFIGURED.items()
-        }
-        if early.config is not None and arguments[0] in CONFIGURED:
-            usual[arguments[0]] = configure(CONFIGURED[arguments[0]], early.options())
-        commands = (
-            Annotated[RunConfig, tyro.conf.subcommand("run", default=stored or usual["run"])]
-            | Annotated[CompareConfig, tyro.conf.subcommand("compare", default=usual["compare"])]
-            | Annotated[ReportConfig, tyro.conf.subcommand("report")]
-            | Annotated[LensConfig, tyro.conf.subcommand("lens")]
-            | Annotated[ValidityConfig, tyro.conf.subcommand("validity")]
-            | Annotated[WatchConfig, tyro.conf.subcommand("watch")]
-            | Annotated[TimelineConfig, tyro.conf.subcommand("timeline", default=usual["timeline"])]
-            | Annotated[ListConfig, tyro.conf.subcommand("list")]
-        )
-        config = parse(
-            commands,
-            ("run", "compare", "report", "lens", "validity", "watch", "timeline", "list"),
+        choose(
+            {name: about for name, (_, _, about) in COMMANDS.items()},
             arguments,
             "Train agents in changing worlds; compare what keeps them plastic.",
             program,
         )
-        _act(config, console)
+        kind, act = (_find(place) for place in COMMANDS[arguments[0]][:2])
+        config = parse(kind, _default(kind, arguments), arguments, program)
+        act(config, console)
     except (InputError, RunError) as error:
         print_error(error)
         return 1 if isinstance(error, RunError) else 2
@@ -121,18 +93,26 @@ def _main(arguments: list[str], program: str) -> int:
     return 0
 
 
-def _act(config: Any, console: Console) -> None:
-    """Do what the arguments ask for."""
-    actions: dict[type, Callable[[Any, Console], object]] = {
-        RunConfig: lambda config, where: run(named_apart(config), where),
-        CompareConfig: compare,
-        ReportConfig: lambda report_config, where: report(report_config.folder, where),
-        LensConfig: lens,
-        ValidityConfig: validity,
-        WatchConfig: watch,
-        TimelineConfig: timeline,
-        ListConfig: lambda listed, where: print_listing(
-            listed.what, where, name=listed.name, markdown=listed.markdown
-        ),
-    }
-    actions[type(config)](config, console)
+def _find(place: str) -> Any:
+    """A class or function of a module of this package, given as `module:name`."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"neoteny.experiments.{module}"), name)
+
+
+def _default(kind: type[Any], arguments: list[str]) -> Any:
+    """The values of a command's options where none are given, of code that they name; or None."""
+    from neoteny.experiments import cli
+    from neoteny.experiments.config import RunConfig, TrainConfig
+    from neoteny.experiments.early import read_early
+    from neoteny.experiments.options_by_name import configure
+    from neoteny.experiments.stored import load_plugins
+
+    early = read_early(arguments)
+    load_plugins(early.allowed.plugins)
+    if not issubclass(kind, TrainConfig):
+        return None
+    if issubclass(kind, RunConfig) and (stored := cli.resume_defaults(early)) is not None:
+        return stored
+    if early.config is not None:
+        return configure(kind, early.options())
+    return kind(**cli.run_defaults(early))

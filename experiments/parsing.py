@@ -7,9 +7,10 @@ import dataclasses
 import io
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -17,7 +18,7 @@ from neoteny.core.errors import InputError
 from neoteny.core.names import closest, require_known
 from neoteny.experiments.option_rules import Refused, option_rules
 
-__all__ = ["called_as", "parse"]
+__all__ = ["called_as", "choose", "parse"]
 
 ELSEWHERE = {
     "cuda": "device",
@@ -39,43 +40,61 @@ def called_as() -> str:
     return Path(sys.argv[0]).name or "train.py"
 
 
-def parse(
-    kinds: Any,
-    names: Sequence[str],
-    arguments: Sequence[str],
-    about: str,
-    program: str = "train.py",
-) -> Any:
-    """Read a command and its options.
+def choose(commands: Mapping[str, str], arguments: Sequence[str], about: str, program: str) -> None:
+    """Refuse arguments that begin with no command, or print the commands and exit.
 
     Args:
-        kinds: Union of the commands' dataclasses, annotated for tyro.
-        names: Of the commands.
+        commands: Names to what they do.
         arguments: What follows the program's name.
         about: What the program does, for `--help`.
         program: How it was called, for `--help`.
 
+    Raises:
+        InputError: If no command is named, or an unknown one.
+        SystemExit: After `--help`, with code 0.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        kinds: Any = None
+        for name, does in commands.items():
+            stub = make_dataclass(name.title(), [], namespace={"__doc__": does})
+            kind: Any = Annotated[stub, tyro.conf.subcommand(name)]
+            kinds = kind if kinds is None else kinds | kind
+        _read(kinds, arguments, "", prog=program, description=about)
+    require_known("command", arguments[0], commands)
+
+
+def parse(kind: type[Any], default: Any, arguments: Sequence[str], program: str) -> Any:
+    """Read a command's options.
+
+    Args:
+        kind: Their dataclass.
+        default: An instance with the values of options that are not given; None if some must be.
+        arguments: The command and its options.
+        program: How it was called, for `--help`.
+
     Returns:
-        An instance of a command's dataclass.
+        An instance of the dataclass.
 
     Raises:
         InputError: If the arguments do not fit; in one line.
         SystemExit: After `--help`, with code 0.
     """
-    command = arguments[0] if arguments else ""
-    if not command.startswith("-") and command:
-        require_known("command", command, names)
+    command, *given = arguments
+    usual = {} if default is None else {"default": default}
+    return _read(kind, given, command, prog=f"{program} {command}", **usual)
+
+
+def _read(kind: Any, arguments: Sequence[str], command: str, **options: Any) -> Any:
     framed = io.StringIO()
     try:
         with contextlib.redirect_stderr(framed):
             config, unknown = tyro.cli(
-                kinds,
+                kind,
                 args=arguments,
-                prog=program,
-                description=about,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands),
                 registry=option_rules(),
                 return_unknown_args=True,
+                **options,
             )
     except Refused as error:
         raise InputError(str(error)) from error

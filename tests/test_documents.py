@@ -13,6 +13,7 @@ import pytest
 import tyro
 
 import neoteny.envs
+import neoteny.experiments.listing  # registers everything
 import neoteny.experiments.main
 from neoteny.core.registry import REGISTRIES
 

@@ -1,8 +1,10 @@
 """The commands as a person gives them: bad input is one line and exit code 2."""
 
+import inspect
 import json
 import re
 import signal
+import subprocess
 import sys
 import time
 import types
@@ -17,7 +19,7 @@ from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.interrupt import SIGNALS
 from neoteny.experiments.lock import FolderLock
-from neoteny.experiments.main import main
+from neoteny.experiments.main import COMMANDS, _find, main
 from neoteny.experiments.run_streams import make_envs
 
 FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
@@ -130,7 +132,7 @@ def test_brackets_of_a_remedy_are_shown(capsys):
 def test_names_of_other_packages_are_understood(monkeypatch):
     """Those of Stable-Baselines3 and CleanRL, for the agent that has such an option."""
     given = []
-    monkeypatch.setattr("neoteny.experiments.main.run", lambda config, _: given.append(config))
+    monkeypatch.setattr("neoteny.experiments.cli.run", lambda config, _: given.append(config))
     arguments = "run --env-id CartPole-v1 --total-timesteps 5e3 --seed 3 --lr 0.5 --n-envs 8"
     assert main([*arguments.split(), "--n-steps", "16", "--update-epochs", "2"]) == 0
     arguments = "run --algo dqn --n-steps 3 --buffer-size 50k --tau 0.5 --target-update-interval 1k"
@@ -350,11 +352,32 @@ def test_help_names_the_program_as_it_was_called(spec, called, shown, monkeypatc
     assert capsys.readouterr().out.startswith(f"usage: {shown} report ")
 
 
+def test_help_says_of_each_command_what_its_own_help_says():
+    for kind, act, about in COMMANDS.values():
+        assert " ".join(inspect.getdoc(_find(kind)).split("\n\n")[0].split()) == about
+        assert callable(_find(act))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left_out"),
+    [
+        ("--help", {"torch", "gymnasium", "pandas", "scipy", "matplotlib", "tensorboard"}),
+        ("list presets", {"pandas", "matplotlib", "tensorboard", "stable_baselines3"}),
+    ],
+)
+def test_modules_are_imported_on_use(arguments, left_out):
+    """As torch takes a second, and the others one together."""
+    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); "
+    code += f"from neoteny.experiments.main import main; main({arguments.split()})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not left_out & set(done.stdout.split("\n")[-2].split())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
     ("step", "left"),
     [
-        ("neoteny.experiments.main.run_defaults", []),
+        ("neoteny.experiments.cli.run_defaults", []),
         ("neoteny.experiments.runner.check_startable", []),
         ("neoteny.experiments.report.visit_values", ["ppo-none"]),
         ("neoteny.experiments.report.returns_figure", ["ppo-none", "summary.csv", "visits.csv"]),
@@ -377,7 +400,7 @@ def test_a_signal_outside_of_training_is_one_line(
 def test_a_signal_that_is_ignored_stays_ignored(monkeypatch, capsys):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     monkeypatch.setattr(
-        "neoteny.experiments.main.print_listing",
+        "neoteny.experiments.listing.print_listing",
         lambda *_, **__: signal.raise_signal(signal.SIGHUP),
     )
     try:
@@ -400,11 +423,11 @@ def test_a_signal_in_a_finalizer_is_not_lost(monkeypatch, capsys):
         time.sleep(20)
 
     hook = sys.unraisablehook
-    monkeypatch.setattr("neoteny.experiments.main.run_defaults", start)
+    monkeypatch.setattr("neoteny.experiments.cli.run_defaults", start)
     began = time.monotonic()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does in the background
     try:
-        assert main(["list", "presets"]) == 130
+        assert main(["run"]) == 130
     finally:
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < 15

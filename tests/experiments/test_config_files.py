@@ -29,7 +29,7 @@ def given(monkeypatch):
     found = []
     for command in ("run", "compare"):
         monkeypatch.setattr(
-            f"neoteny.experiments.main.{command}", lambda config, _: found.append(config)
+            f"neoteny.experiments.cli.{command}", lambda config, _: found.append(config)
         )
     return found
 
