@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import neoteny.experiments.cli
+import neoteny.experiments.listing  # noqa: F401 (all register themselves before a test)
 from neoteny.core.registry import REGISTRIES, restored
 
 # A shell that runs tests in the background has them ignore what some send

@@ -22,7 +22,7 @@ from neoteny.experiments.main import main
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["neoteny.experiments.main", "torch._dynamo", "torch.utils.tensorboard"]
+    ["neoteny.experiments.api", "torch._dynamo", "torch.utils.tensorboard"]
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 PATIENCE = 240
