@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.config import RunConfig, TrainConfig
+from neoteny.experiments.config import RunConfig, TrainConfig, named_apart
 from neoteny.experiments.folders import CHECKPOINT, read_json
 from neoteny.experiments.presets import preset_values
 from neoteny.experiments.run_streams import make_run_stream
@@ -47,7 +47,7 @@ def timeline(config: TimelineConfig, console: Console) -> None:
         ValueError: If the folder holds no run, an option does not fit, or the file cannot be
             written.
     """
-    run = _of_options(config) if config.folder is None else _of_folder(config)
+    run = named_apart(_of_options(config)) if config.folder is None else _of_folder(config)
     stream = make_run_stream(run)
     if config.folder is not None and (config.folder / CHECKPOINT).is_file():
         stored = read_json(stored_config(config.folder))
