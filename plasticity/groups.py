@@ -47,7 +47,7 @@ def isometry_groups(
         exclude: modules, or their names in `module.named_modules()`; what they hold is left out.
             Unset, the output heads are: those that layers declare, else the layers named
             `action_net` and `value_net` or that end a `q_net`, as in Stable-Baselines3, else the
-            last `nn.Linear`. A warning is logged with what was taken for a head; `exclude=()`
+            last `nn.Linear` of a module with other layers, of whatever kind. A warning is logged with what was taken for a head; `exclude=()`
             leaves nothing out.
 
     Returns:
@@ -107,7 +107,8 @@ def _heads(module: nn.Module) -> list[str]:
         if isinstance(layer, nn.Linear) and id(layer) not in inside
     ]
     heads = _known_heads(linear) or linear[-1:]
-    if heads and len(linear) > 1:
+    others = (layer for name, layer in layers.items() if name not in heads)
+    if heads and any(param.dim() > 1 for o in others for param in o.parameters(recurse=False)):
         shown = ", ".join(
             f"{name} ({layers[name].in_features} to {layers[name].out_features})" for name in heads
         )

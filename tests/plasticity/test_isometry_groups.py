@@ -195,6 +195,23 @@ def test_the_last_linear_layer_is_taken_for_the_head_and_that_is_said(caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    ("body", "hidden"),
+    [
+        (nn.Conv2d(3, 8, 3), {"body.weight"}),
+        (nn.MultiheadAttention(8, 2), {"body.in_proj_weight", "body.out_proj.weight"}),
+        (nn.GRU(4, 8), set()),
+        (nn.Embedding(5, 8), set()),
+    ],
+)
+def test_the_only_linear_layer_is_a_head_behind_layers_of_other_kinds(body, hidden, caplog):
+    net = nn.ModuleDict({"body": body, "norm": nn.LayerNorm(8), "head": nn.Linear(8, 3)})
+    *pulled, rest = names_of(net, isometry_groups(net))
+    assert set().union(*pulled) == hidden
+    assert "head.weight" in rest
+    assert "left out: head (8 to 3)" in caplog.text
+
+
 def test_nothing_is_guessed_where_layers_declare_roles_or_there_is_one_layer(caplog):
     assert names_of(net := nn.Sequential(IsoLinear(4, 4), nn.Linear(4, 2)), isometry_groups(net))[
         0
