@@ -21,7 +21,7 @@ from neoteny.experiments.metrics import Array
 from neoteny.experiments.rank_statistics import Correlation, adjusted, correlate
 from neoteny.experiments.summary import countable_visits, paired_visits
 from neoteny.experiments.switches import FIRST, LAST, by_branch, read_streams, switch_values
-from neoteny.experiments.validity_drawing import draw_validity
+from neoteny.experiments.validity_drawing import draw_validity, label_of
 from neoteny.experiments.visits import visit_values
 
 __all__ = ["ValidityConfig", "readable", "sentences", "validity", "validity_table"]
@@ -151,7 +151,7 @@ def readable(table: pd.DataFrame) -> Table:
     shown = Table("diagnostic", "branch", "correlation", "within arms", "p", "runs")
     for _, row in table.iterrows():
         shown.add_row(
-            str(row["name"]),
+            label_of(row),
             str(row["branch"]),
             _interval(row["rho"], row["low"], row["high"]),
             _interval(row["within"], row["within_low"], row["within_high"]),
@@ -188,7 +188,7 @@ def sentences(table: pd.DataFrame) -> str:
         "have an interval that leaves out zero"
         + (": " if len(inner) else "")
         + ", ".join(
-            f"{row['name']} of {row['branch']} ({row['within']:+.2f})"
+            f"{label_of(row)} of {row['branch']} ({row['within']:+.2f})"
             for _, row in inner.head(SHOWN).iterrows()
         )
         + "."
@@ -200,7 +200,7 @@ def _count(mask: pd.Series) -> str:
 
 
 def _named(row: pd.Series) -> str:
-    return f"{row['name']} of {row['branch']} ({row['rho']:+.2f})"
+    return f"{label_of(row)} of {row['branch']} ({row['rho']:+.2f})"
 
 
 def _interval(value: float, low: float, high: float) -> str:

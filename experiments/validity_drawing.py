@@ -10,7 +10,13 @@ from matplotlib.axes import Axes
 
 from neoteny.experiments.drawing import FAINT, GREY, INK, PALETTE, new_figure, save, style
 
-__all__ = ["draw_validity"]
+__all__ = ["draw_validity", "label_of"]
+
+
+def label_of(row: pd.Series) -> str:
+    """Name of a ranked diagnostic: Jacobians are those of hidden layers or of the whole network."""
+    whole = row["of"] == "network" and row["name"].startswith("jacobian")
+    return f"{row['name']} (network)" if whole else str(row["name"])
 
 
 def draw_validity(table: pd.DataFrame, path: Path) -> None:
@@ -20,9 +26,7 @@ def draw_validity(table: pd.DataFrame, path: Path) -> None:
         table: The result of `neoteny.experiments.validity.validity_table`.
         path: PNG file to write.
     """
-    table = table.assign(label=table["name"].str.replace("_", " "))
-    network = (table["of"] == "network") & table["name"].str.startswith("jacobian")
-    table["label"] += np.where(network, " (network)", "")
+    table = table.assign(label=[label_of(row).replace("_", " ") for _, row in table.iterrows()])
     order = list(table["label"].unique())
     branches = sorted(table["branch"].unique())
     with style():

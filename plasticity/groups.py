@@ -47,8 +47,8 @@ def isometry_groups(
         exclude: modules, or their names in `module.named_modules()`; what they hold is left out.
             Unset, the output heads are: those that layers declare, else the layers named
             `action_net` and `value_net` or that end a `q_net`, as in Stable-Baselines3, else the
-            last `nn.Linear` of a module with other layers, of whatever kind. A warning is logged with what was taken for a head; `exclude=()`
-            leaves nothing out.
+            last `nn.Linear`, unless it is the only layer. A warning is logged with what was taken
+            for a head; `exclude=()` leaves nothing out.
 
     Returns:
         Parameter groups: hidden weights (one group per number of member axes and of `blocks`, if

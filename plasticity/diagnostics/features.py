@@ -6,6 +6,8 @@ A features tensor that is not finite gives NaN and touches no other.
 import torch
 from torch import Tensor
 
+from neoteny.plasticity.diagnostics.spectra import round_off
+
 __all__ = [
     "feature_norm",
     "feature_variance",
@@ -118,7 +120,7 @@ def srank(sigma: Tensor, delta: float = 0.01) -> Tensor:
 
 
 def numerical_rank(sigma: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """Number of singular values above round-off, max(shape) * eps * sigma_max.
+    """Number of singular values above round-off; see `round_off`.
 
     Cost: that of the singular values.
 
@@ -130,10 +132,9 @@ def numerical_rank(sigma: Tensor, shape: tuple[int, int], dtype: torch.dtype) ->
     Returns:
         (...) from 0 to k.
 
-    Source: `torch.linalg.matrix_rank`, whose default tolerance this is.
+    Source: `torch.linalg.matrix_rank`, whose default tolerance this is for float32.
     """
-    bound = max(shape) * torch.finfo(dtype).eps * sigma[..., :1]
-    rank = (sigma > bound).sum(-1).to(sigma.dtype)
+    rank = (sigma > round_off(sigma, shape, dtype)).sum(-1).to(sigma.dtype)
     return torch.where(sigma[..., 0].isfinite(), rank, torch.nan)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neoteny.plasticity.activations import Activation
 from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS
-from neoteny.plasticity.diagnostics.spectra import singular_values_of
+from neoteny.plasticity.diagnostics.spectra import round_off, singular_values_of
 
 __all__ = [
     "Jacobian",
@@ -201,7 +201,7 @@ def jacobian_mean_square(layer: Jacobian) -> Tensor:
 def jacobian_log_spread(layer: Jacobian) -> Tensor:
     """Standard deviation of the logarithms of a Jacobian's singular values above round-off."""
     sigma, values = layer.sigma, layer.values
-    kept = sigma > max(values.shape[-2:]) * torch.finfo(values.dtype).eps * sigma[..., :1]
+    kept = sigma > round_off(sigma, (values.shape[-2], values.shape[-1]), values.dtype)
     count = kept.sum(-1, keepdim=True).clamp(min=1)
     logs = torch.where(kept, sigma, 1.0).log()
     squares = torch.where(kept, logs - logs.sum(-1, keepdim=True) / count, 0.0).square()

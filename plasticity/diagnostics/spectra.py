@@ -58,6 +58,23 @@ def singular_values(matrix: Tensor) -> Tensor:
     return singular_values_of([matrix])[0]
 
 
+def round_off(sigma: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Bound below which singular values of `singular_values_of` are round-off.
+
+    Args:
+        sigma: (..., k) singular values, descending.
+        shape: rows and columns of the matrices.
+        dtype: type that the matrices were computed in.
+
+    Returns:
+        (..., 1): max(shape) * eps * sigma_max, as in `torch.linalg.matrix_rank`, and for matrices
+        of float64 what a Gram matrix resolves, sqrt(max(shape) * eps) * sigma_max.
+    """
+    own: float = max(shape) * torch.finfo(dtype).eps
+    gram: float = (max(shape) * torch.finfo(torch.float64).eps) ** 0.5
+    return max(own, gram) * sigma[..., :1]
+
+
 def sigma_max(sigma: Tensor) -> Tensor:
     """Largest singular value: (..., k) descending to (...)."""
     return sigma[..., 0]

@@ -6,7 +6,13 @@ from rich.console import Console
 
 from neoteny.core.errors import InputError
 from neoteny.experiments.runs import read_runs
-from neoteny.experiments.validity import ValidityConfig, sentences, validity, validity_table
+from neoteny.experiments.validity import (
+    ValidityConfig,
+    readable,
+    sentences,
+    validity,
+    validity_table,
+)
 
 ARMS = tuple(f"l2_init:strength=0.{index}" for index in range(1, 9))
 LOSS = dict(zip(ARMS, np.linspace(0, 2, len(ARMS)), strict=True))
@@ -73,6 +79,14 @@ def test_sentences_are_made_of_the_data(table):
     assert "Across 8 arms at 4 switches, 2 of 3 diagnostics order runs" in said
     assert "of 1 measures of rank none does" in said
     assert "told of policy (+0." in said or "told of policy (+1." in said
+
+
+def test_jacobians_of_layers_and_of_the_network_have_names_of_their_own(table):
+    twice = table.reset_index().iloc[[0, 0]]
+    twice = twice.assign(name="jacobian_sigma_max", of=["layers", "network"])
+    names = list(readable(twice).columns[0].cells)
+    assert names == ["jacobian_sigma_max", "jacobian_sigma_max (network)"]
+    assert "jacobian_sigma_max (network) of policy" in sentences(twice)
 
 
 def test_the_command_writes_ranking_page_and_figure(folder, tmp_path):

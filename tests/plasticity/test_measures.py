@@ -59,6 +59,17 @@ def test_numerical_rank_is_torchs():
         assert found.item() == torch.linalg.matrix_rank(matrix).item()
 
 
+def test_round_off_of_float64_is_that_of_gram_matrices():
+    thin = random(6, 3) @ random(3, 9, seed=1)
+    for matrix in (thin, thin.float()):
+        found = d.singular_values(matrix)
+        assert d.numerical_rank(found, (6, 9), matrix.dtype).item() == 3
+        logs = torch.linalg.svdvals(matrix.double())[:3].log()
+        (summary,) = d.jacobian_summary([matrix[None, None]])
+        spread = summary["jacobian_log_spread"].item()
+        assert spread == pytest.approx(logs.std(correction=0).item(), rel=1e-5)
+
+
 def test_features_that_are_not_finite_give_nan_and_touch_no_other():
     h = random(3, 10, 4)
     h[1, 0, 0] = math.nan
