@@ -1,4 +1,4 @@
-"""The lens: what part of isometry each arm keeps, before and after task switches."""
+"""The lens: what part of isometry each arm keeps, at the start and the end of tasks."""
 
 from __future__ import annotations
 
@@ -171,11 +171,11 @@ def readable(table: pd.DataFrame) -> dict[str, Table]:
 
 
 EXPLANATION = (
-    "A cell: young → before a switch / after it, in the last third of the tasks; a star: still "
-    "within a factor of 2 of the young network, with 95 % confidence over seeds. W and J: singular "
-    "values of the weights and Jacobians of hidden layers, the median over layers (J spread: of "
-    "their logarithms); NTK condition and probe: of the branch. Of fresh: gain as a share of that "
-    "of networks which start each task afresh."
+    "A cell: young → at the end of a task / at its start, after the switch, in the last third of "
+    "the tasks; a star: at the end still within a factor of 2 of the young network, with 95 % "
+    "confidence over seeds. W and J: singular values of the weights and Jacobians of hidden "
+    "layers, the median over layers (J spread: of their logarithms); NTK condition and probe: of "
+    "the branch. Of fresh: gain as a share of that of networks which start each task afresh."
 )
 
 

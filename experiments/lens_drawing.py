@@ -51,9 +51,9 @@ def draw_lens(
             panel.set_title(names[name], color=INK)
         panels[0][-1].set_title(str(table["unit"].iloc[0]), color=INK)
         figure.supxlabel(
-            "ring: young network; dot: before a switch, late in the run, blue if within a factor "
-            "of 2 of the young one; bar: after the switch; band: a factor of 2 around the median "
-            "young network",
+            "ring: young network; dot: at the end of tasks, late in the run, blue if within a "
+            "factor of 2 of the young one; bar: at their start, after the switch; band: a factor "
+            "of 2 around the median young network",
             color=GREY,
             fontsize=8.5,
         )
