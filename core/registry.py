@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from inspect import getdoc
+from inspect import get_annotations, getdoc
 from os.path import realpath
 from typing import Any, Generic, TypeVar
 
@@ -268,7 +268,9 @@ def check_fields_given(
     known = {field.name: field for field in found if field.init}
     for name in given:
         if name not in known:
-            raise InputError(f"{label} has no field {name!r}: {hint(name, known)}")
+            bare = "__dataclass_fields__" not in vars(cls) and name in get_annotations(cls)
+            fix = "put @dataclass above its class" if bare else hint(name, known)
+            raise InputError(f"{label} has no field {name!r}: {fix}")
     for name, field in known.items():
         missing = field.default is field.default_factory is MISSING
         if complete and missing and name not in given:

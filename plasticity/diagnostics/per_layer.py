@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.core.registry import Registry
 from neoteny.plasticity.diagnostics import spectra, units
 
@@ -81,9 +82,23 @@ class _Diagnostics(Registry[Diagnostic[Any]]):
         return decorate
 
     def measure(self, layer: L) -> dict[str, Tensor]:
-        """Every diagnostic of that kind of layer data: name to (M,)."""
-        found = ((name, diagnostic) for name, diagnostic in self.items())
-        return {name: each.function(layer) for name, each in found if each.of is type(layer)}
+        """Every diagnostic of that kind of layer data: name to (M,).
+
+        Raises:
+            InputError: If one gives anything but a number for each member.
+        """
+        found = {
+            name: each.function(layer) for name, each in self.items() if each.of is type(layer)
+        }
+        data = next(value for value in vars(layer).values() if isinstance(value, Tensor))
+        for name, value in found.items():
+            shape = tuple(getattr(value, "shape", ()))
+            if data.dim() == 3 and shape != (len(data),):
+                raise InputError(
+                    f"diagnostic {name!r} gives the shape {shape} for {len(data)} members: give "
+                    f"({len(data)},), a number for each, as layer.matrix.abs().amax((1, 2)) does"
+                )
+        return found
 
 
 DIAGNOSTICS = _Diagnostics("diagnostic")

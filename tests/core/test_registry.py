@@ -138,3 +138,11 @@ def test_settings_that_do_not_fit_are_refused(text, message):
     with pytest.raises(InputError, match=message):
         read_settings("it", Settings, text)
     assert read_settings("it", Settings, "size=2,") == {"size": "2"}
+
+
+def test_a_subclass_that_is_no_dataclass_is_told_so():
+    class Forgotten(Settings):
+        factor: float = 1.0
+
+    with pytest.raises(InputError, match="no field 'factor': put @dataclass above its class"):
+        read_settings("it", Forgotten, "factor=2")

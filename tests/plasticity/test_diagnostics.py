@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity import diagnostics as d
 from neoteny.plasticity.isometry import gram_deviation
 from neoteny.plasticity.layers import ACTIVATIONS, IsoConv2d, IsoLinear
@@ -279,3 +280,13 @@ def test_diagnose_does_not_depend_on_the_number_of_members():
     four, one = d.diagnose(Net(4), probe), d.diagnose(Net(1), probe[:1])
     for key, value in one.items():
         torch.testing.assert_close(four[key][:1], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_diagnostic_that_is_no_number_for_each_member_is_refused():
+    @d.DIAGNOSTICS.of(d.Weights)
+    def largest_of_all(layer):
+        """A maximum over members as well."""
+        return layer.matrix.abs().max()
+
+    with pytest.raises(InputError, match=r"'largest_of_all' gives the shape \(\) for 1 members"):
+        d.diagnose(nn.Linear(3, 2), random(4, 3), ["weights"])
