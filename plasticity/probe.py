@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.diagnostics.functional import Forward, ModelFunction, in_mode
+from neoteny.plasticity.diagnostics.functional import (
+    Forward,
+    ModelFunction,
+    check_batch,
+    in_mode,
+)
 from neoteny.plasticity.networks import Network
 from neoteny.plasticity.probe_tasks import Task, make_tasks, task_loss
 
@@ -94,7 +99,11 @@ def probe(
     unknown = [task for task in tasks if task not in TASKS]
     if isinstance(tasks, str) or unknown:
         raise InputError(f"tasks is {tasks!r}: give some of {', '.join(TASKS)}")
+    check_batch(batch)
+    if isinstance(targets, Tensor):
+        raise InputError("targets is a tensor: give one by branch, {'model': targets} if no other")
     function = ModelFunction(model, forward, members)
+    function.trained("the probe")
     inputs, given = batch, dict(targets or {})
     if not function.members:
         inputs = batch.unsqueeze(0)

@@ -58,7 +58,13 @@ def make_tasks(
         tasks["smooth"][branch] = Task(torch.stack(smooth).to(example.dtype), relative=True)
         if branch in given:
             own = given[branch]
-            if own.is_floating_point():
+            numbers = own.is_floating_point()
+            if own.numel() != members * count * (k if numbers else 1):
+                raise InputError(
+                    f"targets of {branch} have the shape {tuple(own.shape[1:])}: give "
+                    f"({count}, {k}) numbers or ({count},) integer labels"
+                )
+            if numbers:
                 own = own.reshape(members, count, k).to(example.dtype)
             own = own.unsqueeze(1).expand(members, repeats, *own.shape[1:])
             tasks.setdefault("given", {})[branch] = Task(own, relative=False)

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from neoteny.core.errors import InputError
 from neoteny.plasticity.networks import Network
 
-__all__ = ["Forward", "ModelFunction", "in_mode", "named_outputs"]
+__all__ = ["Forward", "ModelFunction", "check_batch", "in_mode", "named_outputs"]
 
 Forward = Callable[[Any, Tensor], Any]
 """Applies a model to a batch: a tensor, several, or a dictionary of tensors by branch."""
@@ -91,6 +91,17 @@ class ModelFunction:
         found = {n: p.detach() for n, p in source.named_parameters() if p.requires_grad}
         return found if self.members else {n: p.unsqueeze(0) for n, p in found.items()}
 
+    def trained(self, what: str) -> dict[str, Tensor]:
+        """Parameters as `parameters` gives them, refused where there are none.
+
+        Args:
+            what: What needs them.
+        """
+        found = self.parameters()
+        if not found:
+            raise InputError(f"no parameter of the model requires gradients, which {what} needs")
+        return found
+
     def constants(self, model: nn.Module | None = None) -> dict[str, Tensor]:
         """Buffers and parameters that are not trained."""
         source = self.module if model is None else _Called(model, self.forward)
@@ -112,12 +123,19 @@ class ModelFunction:
         return {name: value.reshape(len(batch), -1) for name, value in found.items()}
 
 
+def check_batch(batch: object) -> None:
+    """Refuse a batch that is no tensor."""
+    if not isinstance(batch, Tensor):
+        raise InputError(f"batch is a {type(batch).__name__}: give torch.as_tensor(batch)")
+
+
 @contextmanager
 def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
     """Make all modules pure functions for a while, in evaluation mode but for batch norms.
 
     In training mode batch norms use the statistics of the batch and leave their running ones as
-    they are. Attention takes the plain path, which every transform knows.
+    they are. Attention takes the plain path, which every transform knows. Gradients are on, in a
+    caller's `torch.no_grad()` or `torch.inference_mode()` as well.
     """
     modules = list(model.modules())
     modes = [module.training for module in modules]
@@ -129,6 +147,8 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
         stack.callback(_set, norms, "track_running_stats", tracks)
         stack.callback(_set, modules, "training", modes)
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
         torch.backends.mha.set_fastpath_enabled(False)
         _set(modules, "training", [False] * len(modules))
         if training:

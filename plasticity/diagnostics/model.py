@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.diagnostics.activity import Activity, Gradients, Squashed
-from neoteny.plasticity.diagnostics.functional import Forward, ModelFunction, in_mode
+from neoteny.plasticity.diagnostics.functional import (
+    Forward,
+    ModelFunction,
+    check_batch,
+    in_mode,
+)
 from neoteny.plasticity.diagnostics.jacobian import (
     jacobian_summary,
     jacobians_led,
@@ -80,8 +85,8 @@ def diagnose(
         members: True if the batch and all parameters of a module have a leading axis of members.
         training: use batch statistics in batch norms; dropout is off in any case. Not for
             Jacobians, where samples must not depend on each other.
-        loss: losses by outputs, as `forward` gives them; with it hidden layers also have
-            `gradient_dormant_fraction`.
+        loss: losses by outputs, a dictionary by branch (`model` of a single output); with it hidden
+            layers also have `gradient_dormant_fraction`.
         samples: of the batch, at most so many for Jacobians and the kernel.
         scale: target squared singular value of `gram_deviation`.
         tau: threshold of dormant units.
@@ -94,6 +99,7 @@ def diagnose(
         ValueError: for an unknown group, or a model that gives no floats.
     """
     _check(groups, training)
+    check_batch(batch)
     report: dict[str, Tensor] = {}
     shown = isinstance(getattr(model, "branches", None), dict)
     if shown:

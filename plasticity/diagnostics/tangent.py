@@ -49,7 +49,7 @@ def kernels_of(function: ModelFunction, batch: Tensor, training: bool = False) -
     if linear is not None:
         seen, layers = linear
         return {branch: _by_layers(outputs, layers) for branch, outputs in seen.outputs.items()}
-    parameters, constants = function.parameters(), function.constants()
+    parameters, constants = function.trained("its kernel"), function.constants()
     count = len(next(iter(parameters.values())))
     inputs = batch if function.members else batch.unsqueeze(0)
     kernels: dict[str, list[Tensor]] = {}

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity import diagnostics as d
 from neoteny.plasticity.activations import CReLU
 
@@ -269,3 +270,21 @@ def test_observations_without_gradient_and_layers_without_activation():
     layers = {key.split("/")[2] for key in report if "jacobian" in key}
     assert layers == {"1"}  # nothing can be derived by tokens
     assert report["plasticity/model/network/kernel_trace"].item() > 0
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_a_caller_has_off_change_nothing(context):
+    net, x = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), random(6, 4)
+    expected = d.diagnose(net, x, ALL)
+    with context():
+        report = d.diagnose(net, x, ALL)
+    assert set(report) == set(expected)
+    assert all(torch.equal(report[key], expected[key]) for key in expected)
+
+
+def test_batches_and_models_that_cannot_be_measured_are_refused():
+    net, x = nn.Linear(4, 2), random(6, 4)
+    with pytest.raises(InputError, match=r"batch is a ndarray: give torch.as_tensor"):
+        d.diagnose(net, x.numpy())
+    with pytest.raises(InputError, match="requires gradients, which its kernel needs"):
+        d.diagnose(net.requires_grad_(False), x, ["kernel"])

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity import probe
 from neoteny.plasticity.diagnostics.functional import ModelFunction
 from neoteny.plasticity.layers import IsoLinear
@@ -248,3 +249,12 @@ def test_what_cannot_be_probed_is_refused():
         probe(plain(), random(5, 5), repeats=1)
     with pytest.raises(ValueError, match="targets are for q: branches are model"):
         probe(plain(), random(5, 5), targets={"q": random(5, 2)}, steps=2)
+    net, x = nn.Linear(4, 3), random(5, 4)
+    with pytest.raises(InputError, match=r"shape \(5, 2\): give \(5, 3\) numbers or \(5,\)"):
+        probe(net, x, targets={"model": random(5, 2)}, steps=2)
+    with pytest.raises(InputError, match="targets is a tensor: give one by branch"):
+        probe(net, x, targets=random(5, 3))
+    with pytest.raises(InputError, match=r"batch is a ndarray: give torch.as_tensor"):
+        probe(net, x.numpy())
+    with pytest.raises(InputError, match="no parameter of the model requires gradients"):
+        probe(net.requires_grad_(False), x)  # it would be as good as frozen twins
