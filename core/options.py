@@ -231,7 +231,8 @@ def _fit_float(value: Any) -> float:
     number = _number(value)
     if number is None or math.isnan(number):
         raise _Misfit("a finite number")
-    return value if isinstance(value, float) else float(number)
+    own = isinstance(value, float) and not isinstance(value, np.floating)  # or one with a unit
+    return value if own else float(number)
 
 
 def _number(value: Any) -> int | float | None:

@@ -29,6 +29,8 @@ from neoteny.core.options import Text, allows, check_fields, fit, limits_of, rea
         (Text("2M"), str, "2M"),
         (1e5, int, 100_000),
         (np.int64(3), int, 3),
+        (np.float64(0.5), float, 0.5),
+        (np.array([0.5]), Sequence[float], (0.5,)),
         (3, float, 3.0),
         (Text("0.5"), float, 0.5),
         (Text("no"), bool, False),
