@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import neoteny.experiments.cli
 import neoteny.experiments.main
 from neoteny.experiments.answer import answer
 
@@ -21,7 +22,7 @@ def config(monkeypatch):
     words = shlex.split(line)
     assert words[:2] == ["python", "train.py"]
     asked = []
-    monkeypatch.setattr(neoteny.experiments.main, "compare", lambda found, _: asked.append(found))
+    monkeypatch.setattr(neoteny.experiments.cli, "compare", lambda found, _: asked.append(found))
     assert neoteny.experiments.main.main(words[2:]) == 0
     return asked[0]
 
