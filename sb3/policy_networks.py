@@ -86,7 +86,8 @@ def branches(policy: BasePolicy) -> dict[str, Branch]:
         network: Any = policy.q_net
         return {"q": Branch(network.features_extractor, network.q_net[:-1], network.q_net[-1])}
     raise InputError(
-        f"{type(policy).__name__} is not known: give PPO's or A2C's ActorCriticPolicy or DQNPolicy"
+        f"{type(policy).__name__} is not known: give PPO's or A2C's ActorCriticPolicy or "
+        "DQNPolicy, or give AdamO and diagnose the networks themselves, see docs/python.md"
     )
 
 
