@@ -148,6 +148,9 @@ class AdamO(Adam):
     ) -> None:
         if foreach and fused:
             raise InputError("foreach and fused cannot both be True; choose one")
+        if isinstance(params, torch.nn.Module):
+            kind = type(params).__name__
+            raise InputError(f"params is a {kind}: give isometry_groups(module)")
         params = list(params)
         if params and isinstance(params[0], tuple):
             params = named_groups(params, member_dims)

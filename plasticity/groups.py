@@ -58,7 +58,7 @@ def isometry_groups(
     Raises:
         ValueError: if `exclude` names something that is not in the module.
     """
-    excluded = _excluded(module, _heads(module) if exclude is None else exclude)
+    excluded = _excluded(module, exclude)
     hidden: dict[nn.Parameter, tuple[int, int]] = {}
     rest: dict[nn.Parameter, None] = {}
     for layer in module.modules():
@@ -179,8 +179,11 @@ def named_groups(named: Sequence[tuple[str, Tensor]], member_dims: int = 0) -> l
     return [*groups, *([{"params": rest, "isometry": 0.0}] if rest else [])]
 
 
-def _excluded(module: nn.Module, exclude: Iterable[nn.Module | str]) -> set[nn.Module]:
-    """The modules to leave out, with their descendants."""
+def _excluded(module: nn.Module, exclude: Iterable[nn.Module | str] | None) -> set[nn.Module]:
+    """The modules to leave out, output heads if none are named, with their descendants."""
+    if not isinstance(module, nn.Module):
+        raise InputError(f"module is a {type(module).__name__}: give the network, a torch module")
+    exclude = _heads(module) if exclude is None else exclude
     names = dict(module.named_modules())
     excluded: set[nn.Module] = set()
     for item in [exclude] if isinstance(exclude, nn.Module | str) else exclude:

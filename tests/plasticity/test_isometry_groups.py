@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
@@ -281,3 +282,11 @@ def test_bare_parameters_are_all_pulled_and_that_is_said(caplog):
     AdamO([torch.zeros(3, 3, requires_grad=True)])
     AdamO(isometry_groups(net, exclude=["4"]))
     assert not caplog.records
+
+
+def test_modules_and_parameters_are_not_taken_for_each_other():
+    net = mlp()
+    with pytest.raises(InputError, match="module is a generator: give the network"):
+        isometry_groups(net.parameters())
+    with pytest.raises(InputError, match=r"params is a Sequential: give isometry_groups\(module\)"):
+        AdamO(net)
