@@ -20,7 +20,8 @@ from neoteny.experiments.folders import has_checkpoint
 from neoteny.experiments.interrupt import Stopped
 from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.presets import preset_values
-from neoteny.experiments.seed_blocks import seed_blocks
+from neoteny.experiments.replacing import check_replaceable, remove_run
+from neoteny.experiments.seed_blocks import added_folders, seed_blocks
 from neoteny.experiments.stored import load_run
 
 if TYPE_CHECKING:
@@ -104,11 +105,19 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
     from neoteny.experiments.store import check_startable
 
     FolderLock.require_free(config.folder)
-    runs = [run for arm in config.arms() for run in seed_blocks(arm)]
+    arms = config.arms()
+    runs = [run for arm in arms for run in seed_blocks(arm)]
+    added = [folder for arm in arms if arm.overwrite for folder in added_folders(arm)]
     for arm in runs:
         check_startable(arm, resume=_goes_on(arm))
+    for folder in added:
+        FolderLock.require_free(folder)
+        check_replaceable(folder)
     failed = []
     with FolderLock(config.folder):
+        for folder in added:
+            with FolderLock(folder):
+                remove_run(folder)
         for arm in runs:
             try:
                 _train(arm, console, resume=_goes_on(arm))

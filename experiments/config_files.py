@@ -12,7 +12,7 @@ from neoteny.core.errors import InputError, error_context
 from neoteny.core.options import Text
 from neoteny.core.yaml_files import read_yaml
 from neoteny.experiments.config import RunConfig
-from neoteny.experiments.folders import RECORDED, read_json
+from neoteny.experiments.folders import CONFIG, RECORDED, read_json
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.stored import Allowed, from_dict
 from neoteny.wrappers.file_checks import check_keys
@@ -33,11 +33,17 @@ def read_options(path: Path) -> dict[str, Any]:
         InputError: If it cannot be read, or holds no mapping.
     """
     if not path.is_file():
-        raise InputError(f"config {path} is no file: name a YAML file or the config.json of a run")
+        stored = sorted((path if path.is_dir() else path.parent).glob(f"seed_*/{CONFIG}"))
+        such = f", such as {stored[0]}" if stored else ""
+        raise InputError(
+            f"config {path} is no file: name a YAML file or the config.json of a run{such}"
+        )
     found = read_json(path) if path.suffix == ".json" else read_yaml(path)
     if not isinstance(found, Mapping):
         raise InputError(f"config {path} holds no options: write them as name: value")
     options = {str(name).replace("-", "_"): value for name, value in found.items()}
+    if "config" in options:
+        raise InputError(f"config {path} names a config itself: write its options in one file")
     return {name: _as_typed(name, value) for name, value in options.items()}
 
 

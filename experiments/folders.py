@@ -295,7 +295,7 @@ def _check_resumable(folder: Path, config: Mapping[str, Any], ignore: Collection
         if differing:
             raise InputError(
                 f"cannot resume {folder}: its config differs ({'; '.join(differing)}); "
-                "give the stored values or choose another --out"
+                "leave these options out, or train another run in another --out"
             )
 
 

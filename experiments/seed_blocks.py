@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from glob import escape
 from pathlib import Path
@@ -13,11 +14,13 @@ from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import read_json
 from neoteny.experiments.stored import stored_config
 
-__all__ = ["seed_blocks"]
+__all__ = ["added_folders", "seed_blocks"]
 
 
 def seed_blocks(arm: RunConfig) -> list[RunConfig]:
     """Runs for all seeds of an arm: those that are stored, as they were, and those missing.
+
+    An arm that overwrites is one run again.
 
     Args:
         arm: The arm with all seeds, and the folder of its first run.
@@ -29,8 +32,10 @@ def seed_blocks(arm: RunConfig) -> list[RunConfig]:
     Raises:
         InputError: If the config.json of a stored run does not fit.
     """
-    beside = sorted(arm.folder.parent.glob(f"{escape(arm.folder.name)}-seed*"))
-    stored = {folder: found for folder in (arm.folder, *beside) if (found := _seeds(folder))}
+    if arm.overwrite:
+        return [arm]
+    folders = (arm.folder, *added_folders(arm))
+    stored = {folder: found for folder in folders if (found := _seeds(folder))}
     wanted = set(arm.seed_list)
     runs = [
         dataclasses.replace(arm, first_seed=seeds[0], seeds=len(seeds), out=folder)
@@ -44,6 +49,13 @@ def seed_blocks(arm: RunConfig) -> list[RunConfig]:
         runs.append(dataclasses.replace(arm, first_seed=gap[0], seeds=len(gap), out=out))
         free = False
     return runs
+
+
+def added_folders(arm: RunConfig) -> list[Path]:
+    """The folders beside an arm's that hold the seeds which were added to it later."""
+    ending = re.compile(r"-seed\d+(to\d+)?")
+    beside = sorted(arm.folder.parent.glob(f"{escape(arm.folder.name)}-seed*"))
+    return [each for each in beside if ending.fullmatch(each.name.removeprefix(arm.folder.name))]
 
 
 def _seeds(folder: Path) -> list[int]:

@@ -139,3 +139,19 @@ def test_an_unknown_field_of_a_runs_config_is_refused(stored, tmp_path, capsys):
     assert "config.json: key 'task_step' is unknown: did you mean 'task_steps'?" in (
         capsys.readouterr().err
     )
+
+
+def test_a_file_beside_those_of_a_run_names_one_of_them(tmp_path, capsys):
+    stored = tmp_path / "seed_3" / "config.json"
+    stored.parent.mkdir()
+    stored.write_text("{}")
+    for path in (tmp_path, tmp_path / "config.json"):
+        assert main(["run", "--config", str(path)]) == 2
+        assert f"such as {stored}" in capsys.readouterr().err
+
+
+def test_a_file_names_no_other_file(tmp_path, capsys):
+    path = tmp_path / "options.yaml"
+    path.write_text("config: other.yaml\n")
+    assert main(["run", "--config", str(path)]) == 2
+    assert "names a config itself" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Options that a comparison crosses, the names that follow, and seeds that are added."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 
 from neoteny.core.errors import InputError
 from neoteny.experiments.config import CompareConfig, RunConfig, named_apart
+from neoteny.experiments.lock import LOCK, FolderLock
 from neoteny.experiments.main import main
 from neoteny.experiments.options_by_name import configure
 from neoteny.experiments.runs import read_runs
-from neoteny.experiments.seed_blocks import seed_blocks
+from neoteny.experiments.seed_blocks import added_folders, seed_blocks
 
 FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
 FAST += ["--env", "cartpole-permute", "--hidden", "8", "--task-steps", "64", "--steps", "128"]
@@ -90,6 +92,27 @@ def test_a_comparison_trains_the_seeds_and_arms_that_are_missing(tmp_path, capsy
         assert np.allclose(grown[name], whole[name], rtol=1e-3, equal_nan=True), name
 
 
+def test_an_arm_that_is_trained_again_loses_the_seeds_that_were_added(tmp_path, capsys, undrawn):
+    arguments = ["compare", *FAST, "--out", str(tmp_path), "--interventions", "none"]
+    assert main([*arguments, "--seeds", "1"]) == 0
+    assert main([*arguments, "adamo", "--seeds", "2"]) == 0
+    added = tmp_path / "ppo-none-seed1"
+    (added / "notes.txt").write_text("mine")
+    again = [*arguments, "--seeds", "1", "--steps", "64", "--overwrite"]
+    with FolderLock(added):
+        assert main(again) == 2
+    assert (added / "checkpoint.pt").is_file()
+    assert main(again) == 0
+    runs = read_runs(tmp_path)
+    assert {arm: sorted(rows["seed"].unique()) for arm, rows in runs.groupby("arm")} == {
+        "ppo-none": [0],
+        "ppo-adamo": [0, 1],
+    }
+    assert [path.name for path in added.iterdir() if path.name != LOCK] == ["notes.txt"]
+    assert main([*arguments, "--seeds", "2", "--steps", "64", "--overwrite"]) == 0
+    assert (tmp_path / "ppo-none/seed_1/metrics.csv").is_file()
+
+
 def test_blocks_of_seeds(tmp_path):
     arm = RunConfig(first_seed=0, seeds=6, out=tmp_path / "ppo-none")
     assert [(run.seed_list, run.folder.name) for run in seed_blocks(arm)] == [
@@ -109,3 +132,7 @@ def test_blocks_of_seeds(tmp_path):
     ]
     far = RunConfig(first_seed=7, seeds=2, out=tmp_path / "ppo-none")
     assert [run.folder.name for run in seed_blocks(far)] == ["ppo-none-seed7to8"]
+    again = dataclasses.replace(arm, overwrite=True)
+    assert seed_blocks(again) == [again]
+    (tmp_path / "ppo-none-seeds").mkdir()
+    assert [folder.name for folder in added_folders(again)] == ["ppo-none-seed4"]
