@@ -93,8 +93,7 @@ def find_run(folder: Path, allowed: Allowed, **changed: Any) -> tuple[Path, RunC
     if (folder / CONFIG).is_file() and not (folder / CHECKPOINT).exists():
         folder = folder.parent  # one of its seeds' folders was named
     if not (folder / CHECKPOINT).is_file():
-        below = sorted(path.parent.name for path in folder.glob(f"*/{CHECKPOINT}"))
-        hint = f"name one of its runs: {', '.join(below)}" if below else "name the folder of a run"
+        hint = _runs_below(folder) or "name the folder of a run"
         raise InputError(f"{folder} holds no {CHECKPOINT}: {hint}")
     return folder, load_run(folder, allowed, **changed)
 
@@ -107,8 +106,14 @@ def stored_config(folder: Path) -> Path:
     """
     stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
     if not stored:
-        raise InputError(f"{folder} holds no run: name the folder above seed_0")
+        hint = _runs_below(folder) or "name the folder above seed_0"
+        raise InputError(f"{folder} holds no run: {hint}")
     return stored[0]
+
+
+def _runs_below(folder: Path) -> str:
+    below = sorted(path.parent.name for path in folder.glob(f"*/{CHECKPOINT}"))
+    return f"name one of its runs: {', '.join(below)}" if below else ""
 
 
 def from_dict(values: Mapping[str, Any], allowed: Allowed | None = None) -> RunConfig:

@@ -69,3 +69,11 @@ def test_a_supervised_stream(tmp_path, capsys):
     assert main(["timeline", "--preset", "supervised", "--steps", "90000", "--out", str(out)]) == 0
     assert "Periodic(period=38400" in capsys.readouterr().out
     assert out.exists()
+
+
+def test_a_comparison_names_its_runs(tmp_path, capsys):
+    (tmp_path / "ppo-none").mkdir()
+    (tmp_path / "ppo-none" / "checkpoint.pt").touch()
+    for arguments in (["timeline", str(tmp_path)], ["run", "--resume", str(tmp_path)]):
+        assert main(arguments) == 2
+        assert "holds no run: name one of its runs: ppo-none" in capsys.readouterr().err
