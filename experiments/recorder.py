@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from itertools import accumulate
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -98,12 +98,13 @@ class Recorder:
         Raises:
             ValueError: a value has another shape.
         """
-        host = self._to_host(values)
+        host, drawn = self._to_host(values, histograms or {})
         words = {key: self._spread(key, word) for key, word in (text or {}).items()}
         for index, member in enumerate(self._members):
             numbers = {key: column[index] for key, column in host.items()}
             member.write(step, numbers, {key: word[index] for key, word in words.items()})
-        self._write_histograms(step, histograms or {})
+            for tag, rows in drawn.items():
+                member.board.histogram(step, tag, [row[index] for row in rows])
         self._step = step
         return {key: [float(value) for value in column] for key, column in host.items()}
 
@@ -145,37 +146,36 @@ class Recorder:
     ) -> None:
         self.close()
 
-    def _write_histograms(self, step: int, histograms: Mapping[str, Tensor]) -> None:
-        """Write histograms, with one copy of all values."""
-        if not histograms:
-            return
-        rows = torch.cat([values.double() for values in histograms.values()], dim=1).tolist()
-        sizes = [values.shape[1] for values in histograms.values()]
-        ends = list(accumulate(sizes))
-        for member, row in zip(self._members, rows, strict=True):
-            for tag, end, size in zip(histograms, ends, sizes, strict=True):
-                member.board.histogram(step, tag, row[end - size : end])
+    def _to_host(
+        self, values: Mapping[str, Value], histograms: Mapping[str, Tensor]
+    ) -> tuple[dict[str, list[float]], dict[str, list[list[float]]]]:
+        """Stack the tensors of each device in float64 and copy each stack once.
 
-    def _to_host(self, values: Mapping[str, Value]) -> dict[str, list[float]]:
-        """Stack the tensors of each device in float64 and copy each stack once."""
+        Returns:
+            Name to M values; tag to k lists of M values.
+        """
         host: dict[str, list[float]] = {}
-        stacks: dict[torch.device, list[str]] = {}
+        stacks: dict[torch.device, dict[str, Tensor]] = {}
         for key, value in values.items():
             if isinstance(value, Tensor):
                 if value.shape not in ((), (len(self.seeds),)):
                     raise self._wrong_shape(key, tuple(value.shape))
-                stacks.setdefault(value.device, []).append(key)
+                column = value.detach().to(torch.float64).expand(1, len(self.seeds))
+                stacks.setdefault(value.device, {})[key] = column
                 host[key] = []  # keeps the order of the columns
             else:
                 host[key] = self._spread(key, np.asarray(value).tolist())
-        for keys in stacks.values():
-            tensors = {key: value for key in keys if isinstance(value := values[key], Tensor)}
-            columns = [tensor.detach().to(torch.float64) for tensor in tensors.values()]
-            rows = torch.stack([column.expand(len(self.seeds)) for column in columns]).tolist()
-            for (key, tensor), row in zip(tensors.items(), rows, strict=True):
-                whole = not tensor.dtype.is_floating_point
-                host[key] = [int(value) for value in row] if whole else row
-        return host
+        for tag, value in histograms.items():
+            stacks.setdefault(value.device, {})[tag] = value.detach().to(torch.float64).T
+        drawn = {}
+        for stack in stacks.values():
+            rows = iter(torch.cat(list(stack.values())).tolist())
+            for key, column in stack.items():
+                if key in histograms:
+                    drawn[key] = list(islice(rows, len(column)))
+                else:
+                    host[key] = _whole(values[key], next(rows))
+        return host, drawn
 
     def _spread(self, key: str, value: _T | Sequence[_T]) -> list[_T]:
         if isinstance(value, int | float | str):
@@ -189,6 +189,12 @@ class Recorder:
         return InputError(
             f"{key} has shape {shape}; give one value or one for each of the {members} members"
         )
+
+
+def _whole(value: Value, row: list[float]) -> list[float]:
+    """Values of a tensor of whole numbers as such."""
+    whole = isinstance(value, Tensor) and not value.dtype.is_floating_point
+    return [int(number) for number in row] if whole else row
 
 
 class _Member:

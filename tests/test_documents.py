@@ -74,7 +74,13 @@ def test_the_indices_name_every_page():
 def test_the_page_of_streams_names_them_all():
     rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "docs/streams.md").read_text(), re.MULTILINE)
     kinds = ("stream", "schedule kind", "change kind", "kind of supervised stream")
-    assert sorted(rows) == sorted(name for kind in kinds for name in REGISTRIES[kind])
+    ours = [
+        name
+        for kind in kinds
+        for name in REGISTRIES[kind]
+        if REGISTRIES[kind][name].__module__.startswith("neoteny.")  # other tests have their own
+    ]
+    assert sorted(rows) == sorted(ours)
 
 
 def test_every_published_table_stands_on_a_page():

@@ -181,7 +181,7 @@ def test_another_configuration_is_refused_in_one_line(run, tmp_path, options, di
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     arms = ["--interventions", "adamo", "none"]  # the first is new, but waits for the check
     commands = [["run", "--resume", str(tmp_path / "ppo-none"), *options.split()]]
-    if "depth" not in options:  # which is part of an arm's name
+    if "hidden" in options:  # a depth is part of an arm's name, and seeds are added
         commands.append(["compare", *FAST, *arms, "--out", str(tmp_path), *options.split()])
     for command in commands:
         assert main(command) == 2

@@ -18,10 +18,12 @@ from tensorboard.data.server_ingester import ExistingServerDataIngester, get_ser
 from tensorboard.util.grpc_util import ChannelCredsType
 
 from neoteny.experiments import checkpoint
+from neoteny.experiments.tags import MEAN_SO_FAR, scalars_of
 
 TIMED = ("charts/SPS",)
 """Columns that depend on the clock."""
-LEADING = ("iteration", "task", "visit")
+DRAWN = ("continual/task", MEAN_SO_FAR)
+"""Tags with other points than the columns' own: steps at switches, and a mean over rows."""
 
 Curves = dict[str, list[tuple[int, float]]]
 """Tag to steps and values, in the order of the reader."""
@@ -67,10 +69,14 @@ def curves_of_table(path: Path) -> Curves:
         rows = list(csv.DictReader(file))
     curves: Curves = {}
     for row in rows:
-        for name, text in row.items():
-            if name not in ("step", "task_name") and text and math.isfinite(float(text)):
-                tag = f"charts/{name}" if name in LEADING else name
-                curves.setdefault(tag, []).append((int(row["step"]), float(np.float32(text))))
+        numbers = {
+            name: float(text)
+            for name, text in row.items()
+            if name not in ("step", "task_name") and text
+        }
+        for tag, value in scalars_of(numbers).items():
+            if tag not in DRAWN and math.isfinite(value):
+                curves.setdefault(tag, []).append((int(row["step"]), float(np.float32(value))))
     return curves
 
 
@@ -87,7 +93,11 @@ def _read(provider: Any) -> dict[str, Curves]:
         RequestContext(), experiment_id="", plugin_name="scalars", downsample=10**6
     )
     return {
-        run: {tag: [(datum.step, datum.value) for datum in data] for tag, data in tags.items()}
+        run: {
+            tag: [(datum.step, datum.value) for datum in data]
+            for tag, data in tags.items()
+            if tag not in DRAWN
+        }
         for run, tags in found.items()
     }
 
