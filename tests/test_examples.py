@@ -52,6 +52,7 @@ def test_scripts_print_diagnostics(script, said, printed):
     assert said in printed(script)
 
 
+@pytest.mark.slow
 def test_adamo_alone_revives_units_that_are_dead_by_their_weights(printed):
     left = {}
     for line in printed("revival").splitlines():
@@ -68,6 +69,7 @@ def test_adamo_alone_revives_units_that_are_dead_by_their_weights(printed):
     assert Path("out/revival.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_an_own_intervention_keeps_the_norms_of_the_initialisation(printed):
     rows = [line.split() for line in printed("own_intervention").splitlines()]
     norms = {words[0]: float(words[2]) for words in rows if words and words[0].startswith("ppo-")}
@@ -76,6 +78,7 @@ def test_an_own_intervention_keeps_the_norms_of_the_initialisation(printed):
     assert len(norms) == 3
 
 
+@pytest.mark.slow
 def test_an_own_environment_takes_the_same_steps_on_host_and_device(printed):
     lines = printed("own_environment").splitlines()
     assert float(lines[0].removeprefix("largest difference: ")) < 1e-5
@@ -96,6 +99,7 @@ def test_the_second_day_compares_and_draws_what_it_brings(printed):
     assert (acted == 3 * 4 * 4).all()  # iterations, epochs, minibatches
 
 
+@pytest.mark.slow
 def test_the_cells_of_the_notebook_read_a_comparison(monkeypatch, tmp_path, undrawn):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")

@@ -187,6 +187,7 @@ def test_a_quick_run_gives_finite_numbers(load, program, options, tmp_path, caps
         assert str(json.dumps({"quick": True}))[1:-1] in text
 
 
+@pytest.mark.slow
 def test_a_gpu_sitting_writes_each_part_as_it_ends_and_notes_what_fails(load, tmp_path):
     gpu = load("gpu")
     gpu.main(gpu.Config("cpu", ("graphs",), tmp_path, quick=True))

@@ -89,6 +89,7 @@ def test_metrics_are_a_row_for_each_value_that_was_recorded(comparison):
     assert len(tidy.query("name == 'plasticity/update_norm'")) == 2 * 2 * 4
 
 
+@pytest.mark.slow
 def test_a_comparison_gives_its_summary_and_trains_nothing_twice(comparison, caplog):
     folder, table = comparison
     pd.testing.assert_frame_equal(table, summary(read_runs(folder)))

@@ -82,6 +82,7 @@ def test_figures_are_images(reader: Reader, reported: SimpleNamespace) -> None:
         assert content == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_few_seeds_have_no_interval_and_a_new_report_replaces_the_old(
     tmp_path: Path, write_comparison: Callable[..., Path]
 ) -> None:
@@ -103,6 +104,7 @@ def test_few_seeds_have_no_interval_and_a_new_report_replaces_the_old(
     )
 
 
+@pytest.mark.slow
 def test_events_of_a_run_that_lies_in_a_folder_of_that_name_stay(
     tmp_path: Path, write_comparison: Callable[..., Path]
 ) -> None:

@@ -45,6 +45,7 @@ def test_both_ends_of_every_task_are_measured(tmp_path):
     assert measured(tmp_path, "plasticity/value/network/kernel_condition") == ends
 
 
+@pytest.mark.slow
 def test_costly_ones_are_left_out_unless_asked_for_and_change_no_result(tmp_path):
     run(config(tmp_path / "plain", diagnose_every=3), CONSOLE)
     run(config(tmp_path / "probed", diagnose_every=3, diagnose_switches=("probe",)), CONSOLE)

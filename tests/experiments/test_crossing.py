@@ -92,6 +92,7 @@ def test_a_comparison_trains_the_seeds_and_arms_that_are_missing(tmp_path, capsy
         assert np.allclose(grown[name], whole[name], rtol=1e-3, equal_nan=True), name
 
 
+@pytest.mark.slow
 def test_an_arm_that_is_trained_again_loses_the_seeds_that_were_added(tmp_path, capsys, undrawn):
     arguments = ["compare", *FAST, "--out", str(tmp_path), "--interventions", "none"]
     assert main([*arguments, "--seeds", "1"]) == 0

@@ -110,6 +110,7 @@ def test_only_arms_that_start_afresh_have_lines_broken_at_switches(
         assert np.isnan(line.x).sum() == (7 if look.label == "fresh" else 0)
 
 
+@pytest.mark.slow
 def test_captions_say_only_what_is_drawn(frame: pd.DataFrame, tmp_path: Path) -> None:
     rows = frame[(frame["visit"] == 0) & (frame["seed"] == 0)].assign(task_name="one")
     for draw in (returns_figure, plasticity_figure):
@@ -140,6 +141,7 @@ def test_lines_differ_without_colours() -> None:
     assert len({(look.line, look.marker) for look in found}) == len(arms)
 
 
+@pytest.mark.slow
 def test_narrow_figures_are_legible_at_400_pixels(frame: pd.DataFrame, tmp_path: Path) -> None:
     for draw in (returns_figure, plasticity_figure):
         draw(frame, tmp_path / "narrow.png", narrow=True)

@@ -261,6 +261,7 @@ def test_runs_of_several_environments_are_not_mixed(
     assert write_report(tmp_path / "a").summary["arm"].tolist() == ["ppo-none"]
 
 
+@pytest.mark.slow
 def test_arms_of_unequal_length_are_said(
     tmp_path: Path, write_comparison: Callable[..., Path]
 ) -> None:

@@ -189,6 +189,7 @@ def test_another_configuration_is_refused_in_one_line(run, tmp_path, options, di
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_or_configuration_is_refused(run, whole, tmp_path, capsys):
     resume = ["run", "--resume", str(run), "--steps", "192"]
     before = (run / "seed_0" / "metrics.csv").read_bytes()

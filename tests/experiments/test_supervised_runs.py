@@ -81,6 +81,7 @@ def test_the_folder_of_a_data_set_holds_in_every_folder(tmp_path, monkeypatch):
         assert main(["run", "--resume", f"../{out}", "--steps", "1344"]) == 0
 
 
+@pytest.mark.slow
 def test_a_comparison_reports_accuracy_of_the_first_and_last_tenth_of_tasks(
     tmp_path, capsys, undrawn
 ):

@@ -77,6 +77,7 @@ def test_the_returns_are_those_of_the_evaluation(cartpole, tmp_path, capsys):
         assert film.info["duration"] == 80
 
 
+@pytest.mark.slow
 def test_frames_and_returns_are_those_of_a_plain_loop(games, tmp_path):
     out = tmp_path / "games.gif"
     config = WatchConfig(games, seed=1, episodes=2, out=out, fps=20)
@@ -160,6 +161,7 @@ def test_every_kind_of_agent_and_world(arguments, tmp_path):
         assert changed
 
 
+@pytest.mark.slow
 def test_an_mp4(cartpole, tmp_path):
     encoder = pytest.importorskip("imageio_ffmpeg")
     out = tmp_path / "agent.mp4"

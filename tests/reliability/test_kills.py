@@ -32,6 +32,7 @@ def assert_shown_once(root: Path) -> None:
     assert found == expected
 
 
+@pytest.mark.slow
 def test_killed_in_each_part_of_a_save(whole: Make, tmp_path: Path) -> None:
     """Between writing a checkpoint and renaming it, and between it and the last row."""
     ppo = whole("ppo")

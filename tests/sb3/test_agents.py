@@ -181,6 +181,7 @@ def test_a_member_is_the_same_alone_and_beside_others(tmp_path, agent):
     assert both.agent.agents[0].num_timesteps == 512
 
 
+@pytest.mark.slow
 def test_the_yardstick_stands_beside_our_agent_in_the_report(tmp_path, undrawn):
     for agent in ("ppo", "sb3-ppo"):
         run(config(tmp_path, agent), CONSOLE)
