@@ -62,12 +62,14 @@ lint: $(VENV)/.installed-dev
 # Pages in build/docs. They are gathered in the folders of the checkout, so that links between them, to
 # results and to code hold in both.
 PAGES := README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff docs examples tests
+# The reference reads the packages alone: from the checkout it would walk through .venv and build as well
+PACKAGES := __init__.py core plasticity envs wrappers agents sb3 experiments
 
 docs: $(VENV)/.installed-docs
-	rm -rf build/pages && mkdir -p build/pages/results build/types
+	rm -rf build/pages build/api && mkdir -p build/pages/results build/api/neoteny
 	ln -s $(PAGES:%="$(CURDIR)/%") build/pages
 	for name in results/*; do [ $$name = results/runs ] || ln -s "$(CURDIR)/$$name" build/pages/results; done
-	ln -sfn "$(CURDIR)" build/types/neoteny
+	ln -s $(PACKAGES:%="$(CURDIR)/%") build/api/neoteny
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 $(BIN)/python:
