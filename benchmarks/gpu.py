@@ -38,7 +38,7 @@ from _work import DQNTraining, Training, stepping
 ROOT = Path(__file__).resolve().parent.parent
 GRAPHS = "cuda-graphs"
 Row = tuple[str, float, str]
-"""What was measured, its value, and the unit or a remark."""
+"""Name of a measurement, its value, and the unit or a remark."""
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ EXPLANATION = (
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """What each arm keeps, in every branch, by the data.
+    """Sentences that say what each arm keeps in every branch, by the data.
 
     Args:
         table: The result of `lens_table`.

@@ -146,7 +146,7 @@ def session_of(config: Mapping[str, Any]) -> Summary:
 
 
 def trials_of(config: Mapping[str, Any]) -> Summary:
-    """What the HParams tab lists: settings, and the metrics that a run ends with.
+    """Contents of the HParams tab: settings, and the metrics that a run ends with.
 
     Args:
         config: the content of config.json of any run.

@@ -55,7 +55,7 @@ class Mismatch(RuntimeError):
 
 @dataclass
 class Notes:
-    """What was noted in a rehearsal."""
+    """Notes of a rehearsal."""
 
     waits: list[str] = field(default_factory=list)
     """Every operation that made the host wait for the device, and the line that asked for it."""
@@ -181,7 +181,7 @@ class _Operations(TorchDispatchMode):
 
 
 class _Functions(TorchFunctionMode):
-    """What torch's bindings do below the dispatcher: numbers to tensors and back, list indices."""
+    """Work of torch's bindings below the dispatcher: numbers to tensors and back, list indices."""
 
     def __torch_function__(
         self,

@@ -14,11 +14,11 @@ AnySpace: TypeAlias = gymnasium.Space[Any]
 AnyEnv: TypeAlias = gymnasium.Env[Any, Any]
 AnyVectorEnv: TypeAlias = VectorEnv[Any, Any, Any]
 Info: TypeAlias = dict[str, Any]
-"""What `reset` and `step` return beside the transition."""
+"""Information that `reset` and `step` return beside the transition."""
 ResetOptions: TypeAlias = dict[str, Any]
 """Options of `reset`, such as `reset_mask`."""
 State: TypeAlias = dict[str, Any]
-"""What `state_dict` returns: tensors and plain values, which `torch.save` writes."""
+"""Return value of `state_dict`: tensors and plain values, which `torch.save` writes."""
 Content: TypeAlias = Mapping[str, Any]
 """A part of a stream file: keys and values, not yet checked."""
 Options: TypeAlias = dict[str, Any]

@@ -19,7 +19,7 @@ def vector(id, num_envs=3, **options):
 
 
 def play(env, steps=3 * LIMIT, seed=0):
-    """What reset and steps return under sampled actions."""
+    """Returns of a reset and of steps under sampled actions."""
     found = [env.reset(seed=seed)]
     env.action_space.seed(0)
     return found + [env.step(env.action_space.sample()) for _ in range(steps)]

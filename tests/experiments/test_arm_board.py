@@ -1,4 +1,4 @@
-"""What TensorBoard's own backend shows of the arms of a comparison."""
+"""The arms of a comparison, as TensorBoard's own backend reads them."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What TensorBoard's own backend shows of a run."""
+"""A run, as TensorBoard's own backend reads it."""
 
 import re
 from pathlib import Path

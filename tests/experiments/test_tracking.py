@@ -15,7 +15,7 @@ WORDS = f"{FAST} --task-steps 64 --steps 128 --seeds 2 --wandb --out".split()
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """What the stand-in was told: arguments of `init`, folders followed, and the order of calls."""
+    """Calls of the stand-in: arguments of `init`, folders followed, and the order of calls."""
     seen = SimpleNamespace(init={}, folders=[], calls=[])
 
     class Patched(event_file_writer.EventFileWriter):
