@@ -1,25 +1,14 @@
 """The commands as a person gives them: bad input is one line and exit code 2."""
 
-import inspect
 import json
-import re
-import signal
-import subprocess
-import sys
-import time
-import types
-from dataclasses import fields
-from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 
 import pytest
 import torch
 
-from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
-from neoteny.experiments.interrupt import SIGNALS
 from neoteny.experiments.lock import FolderLock
-from neoteny.experiments.main import COMMANDS, _find, main
+from neoteny.experiments.main import main
 from neoteny.experiments.run_streams import make_envs
 
 FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
@@ -264,42 +253,6 @@ def test_lists_name_what_can_be_chosen(what, capsys):
     assert known[what] in capsys.readouterr().out
 
 
-def test_help_explains_fields_with_units(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["run", "--help"])
-    assert stop.value.code == 0
-    out = capsys.readouterr().out
-    assert "--task-steps" in out
-    assert "Environment steps" in out
-
-
-@pytest.mark.parametrize(
-    ("command", "first", "groups"),
-    [
-        (
-            "run",
-            "env agent intervention steps task-steps seeds first-seed out preset",
-            "options, network, agent, stream, measuring, device, code",
-        ),
-        (
-            "compare",
-            "env agent interventions steps task-steps seeds first-seed out preset",
-            "options, network, agent, comparison, stream, measuring, device, code",
-        ),
-    ],
-)
-def test_help_begins_with_what_most_people_set(command, first, groups, capsys):
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
-    out = capsys.readouterr().out
-    headings = re.findall(r"^(?:╭─)? (\w+)(?: options)? [ ─]*╮?$", out, re.MULTILINE)
-    assert headings == groups.split(", ")
-    words = re.findall(r"^│?  ?--([a-z][a-z-]*)", out, re.MULTILINE)
-    assert words[: len(first.split())] == first.split()
-    names = {field.name.replace("_", "-") for field in fields(PPOConfig)}
-    assert names <= set(words)
-
-
 @pytest.mark.parametrize(
     ("agent", "text", "expected"),
     [
@@ -331,119 +284,3 @@ def test_a_run_stays_out_of_a_comparison_that_is_under_way(tmp_path, capsys):
         assert main(arguments.split()) == 2
     assert f"{tmp_path / 'compared'} is in use by process" in capsys.readouterr().err
     assert not (tmp_path / "compared" / "ppo-adamo").exists()
-
-
-@pytest.mark.parametrize(
-    ("spec", "called", "shown"),
-    [
-        (None, "train.py", "train.py"),
-        (None, "/usr/bin/neoteny", "neoteny"),
-        ("neoteny.__main__", "/some/where/train.py", "python -m neoteny"),
-        ("package.__main__", "/some/package/__main__.py", "python -m package"),
-    ],
-)
-def test_help_names_the_program_as_it_was_called(spec, called, shown, monkeypatch, capsys):
-    main_module = types.ModuleType("__main__")
-    main_module.__spec__ = None if spec is None else ModuleSpec(spec, None)
-    monkeypatch.setitem(sys.modules, "__main__", main_module)
-    monkeypatch.setattr("sys.argv", [called, "report", "--help"])
-    with pytest.raises(SystemExit):
-        main()
-    assert capsys.readouterr().out.startswith(f"usage: {shown} report ")
-
-
-def test_help_says_of_each_command_what_its_own_help_says():
-    for kind, act, about in COMMANDS.values():
-        assert " ".join(inspect.getdoc(_find(kind)).split("\n\n")[0].split()) == about
-        assert callable(_find(act))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "left_out"),
-    [
-        ("--help", {"torch", "gymnasium", "pandas", "scipy", "matplotlib", "tensorboard"}),
-        ("list presets", {"pandas", "matplotlib", "tensorboard", "stable_baselines3"}),
-    ],
-)
-def test_modules_are_imported_on_use(arguments, left_out):
-    """As torch takes a second, and the others one together."""
-    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); "
-    code += f"from neoteny.experiments.main import main; main({arguments.split()})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not left_out & set(done.stdout.split("\n")[-2].split())
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize(
-    ("step", "left"),
-    [
-        ("neoteny.experiments.cli.run_defaults", []),
-        ("neoteny.experiments.runner.check_startable", []),
-        ("neoteny.experiments.report.visit_values", ["ppo-none"]),
-        ("neoteny.experiments.report.returns_figure", ["ppo-none", "summary.csv", "visits.csv"]),
-    ],
-)
-def test_a_signal_outside_of_training_is_one_line(
-    step, left, number, tmp_path, monkeypatch, capsys
-):
-    """In start-up and in the report at the end."""
-    before = [signal.getsignal(each) for each in SIGNALS]
-    monkeypatch.setattr(step, lambda *_, **__: signal.raise_signal(number))
-    out = tmp_path / "out"
-    arguments = ["compare", *FAST, "--interventions", "none", "--out", str(out)]
-    assert main(arguments) == 130
-    assert capsys.readouterr().err == "interrupted\n"
-    assert sorted(path.name for path in out.glob("[!.]*")) == left
-    assert [signal.getsignal(each) for each in SIGNALS] == before
-
-
-def test_a_signal_that_is_ignored_stays_ignored(monkeypatch, capsys):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    monkeypatch.setattr(
-        "neoteny.experiments.listing.print_listing",
-        lambda *_, **__: signal.raise_signal(signal.SIGHUP),
-    )
-    try:
-        assert main(["list", "presets"]) == 0
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-class Interrupted:
-    def __del__(self):
-        signal.raise_signal(signal.SIGTERM)
-
-
-def test_a_signal_in_a_finalizer_is_not_lost(monkeypatch, capsys):
-    """As one that comes while workers are forked, whose exception Python prints and drops."""
-
-    def start(*_):
-        Interrupted()
-        time.sleep(20)
-
-    hook = sys.unraisablehook
-    monkeypatch.setattr("neoteny.experiments.cli.run_defaults", start)
-    began = time.monotonic()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does in the background
-    try:
-        assert main(["run"]) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert time.monotonic() - began < 15
-    assert capsys.readouterr().err == "interrupted\n"
-    assert sys.unraisablehook is hook
-
-
-def test_a_signal_during_evaluation_waits_for_the_iteration(tmp_path, monkeypatch, capsys):
-    def measured(*_):
-        signal.raise_signal(signal.SIGTERM)
-        return torch.zeros(1)
-
-    monkeypatch.setattr("neoteny.experiments.runner.evaluate", measured)
-    out = tmp_path / "run"
-    assert main(["run", *FAST, "--eval-episodes", "1", "--out", str(out)]) == 130
-    said = capsys.readouterr().err
-    assert said == f"stopped at step 128: continue with --resume {out}\n"
-    monkeypatch.undo()
-    assert main(["run", "--resume", str(out)]) == 0

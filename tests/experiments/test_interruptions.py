@@ -1,0 +1,90 @@
+"""Signals at any moment of a command: one line, and nothing lost."""
+
+import signal
+import sys
+import time
+
+import pytest
+import torch
+
+from neoteny.experiments.interrupt import SIGNALS
+from neoteny.experiments.main import main
+
+FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
+FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-every", "2"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("step", "left"),
+    [
+        ("neoteny.experiments.cli.run_defaults", []),
+        ("neoteny.experiments.runner.check_startable", []),
+        ("neoteny.experiments.report.visit_values", ["ppo-none"]),
+        ("neoteny.experiments.report.returns_figure", ["ppo-none", "summary.csv", "visits.csv"]),
+    ],
+)
+def test_a_signal_outside_of_training_is_one_line(
+    step, left, number, tmp_path, monkeypatch, capsys
+):
+    """In start-up and in the report at the end."""
+    before = [signal.getsignal(each) for each in SIGNALS]
+    monkeypatch.setattr(step, lambda *_, **__: signal.raise_signal(number))
+    out = tmp_path / "out"
+    arguments = ["compare", *FAST, "--interventions", "none", "--out", str(out)]
+    assert main(arguments) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert sorted(path.name for path in out.glob("[!.]*")) == left
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch, capsys):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr(
+        "neoteny.experiments.listing.print_listing",
+        lambda *_, **__: signal.raise_signal(signal.SIGHUP),
+    )
+    try:
+        assert main(["list", "presets"]) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+class Interrupted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_in_a_finalizer_is_not_lost(monkeypatch, capsys):
+    """As one that comes while workers are forked, whose exception Python prints and drops."""
+
+    def start(*_):
+        Interrupted()
+        time.sleep(20)
+
+    hook = sys.unraisablehook
+    monkeypatch.setattr("neoteny.experiments.cli.run_defaults", start)
+    began = time.monotonic()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does in the background
+    try:
+        assert main(["run"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began < 15
+    assert capsys.readouterr().err == "interrupted\n"
+    assert sys.unraisablehook is hook
+
+
+def test_a_signal_during_evaluation_waits_for_the_iteration(tmp_path, monkeypatch, capsys):
+    def measured(*_):
+        signal.raise_signal(signal.SIGTERM)
+        return torch.zeros(1)
+
+    monkeypatch.setattr("neoteny.experiments.runner.evaluate", measured)
+    out = tmp_path / "run"
+    assert main(["run", *FAST, "--eval-episodes", "1", "--out", str(out)]) == 130
+    said = capsys.readouterr().err
+    assert said == f"stopped at step 128: continue with --resume {out}\n"
+    monkeypatch.undo()
+    assert main(["run", "--resume", str(out)]) == 0
