@@ -17,7 +17,6 @@ from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.experiments.answer import abilities
 from neoteny.experiments.arms import arms_of, labels
-from neoteny.experiments.folders import storing, write_atomically
 from neoteny.experiments.lens_drawing import draw_lens
 from neoteny.experiments.listing import as_markdown
 from neoteny.experiments.metrics import Estimate, mean_of_runs
@@ -26,6 +25,7 @@ from neoteny.experiments.switches import (
     LAST,
     LAYERS,
     by_branch,
+    publish,
     read_streams,
     switch_values,
 )
@@ -82,17 +82,13 @@ def lens(config: LensConfig, console: Console) -> pd.DataFrame:
     text = "\n\n".join(
         [EXPLANATION, *(f"{branch}:\n\n{as_markdown(each)}" for branch, each in shown.items())]
     )
-    out = config.out or config.folders[0]
-    files = [out / f"lens.{ending}" for ending in ("csv", "md", "png")]
-    with storing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    for path, content in zip(
-        files, (table.to_csv(index=False), f"{text}\n\n{sentence(table)}\n"), strict=False
-    ):
-        with storing(path):
-            write_atomically(path, content)
-    with storing(files[-1]):
-        draw_lens(table, QUANTITIES, arms_of(frame), files[-1])
+    files = publish(
+        config.out or config.folders[0],
+        "lens",
+        table,
+        f"{text}\n\n{sentence(table)}\n",
+        lambda path: draw_lens(table, QUANTITIES, arms_of(frame), path),
+    )
     for branch, each in shown.items():
         console.print(f"\n{branch}:", style="dim")
         console.print(each)

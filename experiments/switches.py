@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from neoteny.core.errors import InputError
+from neoteny.experiments.folders import storing, write_atomically
 from neoteny.experiments.runs import find_runs, frame_of
 
-__all__ = ["FIRST", "LAST", "by_branch", "read_streams", "switch_values"]
+__all__ = ["FIRST", "LAST", "by_branch", "publish", "read_streams", "switch_values"]
 
 FIRST, LAST = "first", "last"
 """Places of a visit: its first iteration, after what interventions do at the switch, and its last,
@@ -94,3 +95,32 @@ def by_branch(values: pd.DataFrame) -> pd.DataFrame:
     medians = hidden.groupby(keys, sort=False)["value"].median().reset_index()
     whole = values[values["layer"] == "network"]
     return pd.concat([medians.assign(layer=LAYERS), whole], ignore_index=True)
+
+
+def publish(
+    out: Path, name: str, table: pd.DataFrame, page: str, draw: Callable[[Path], None]
+) -> list[Path]:
+    """Write a table, its page and its figure.
+
+    Args:
+        out: Folder, made where it is missing.
+        name: Name of the files, without their endings.
+        table: Content of the CSV file.
+        page: Content of the Markdown file.
+        draw: Draws the figure into a file.
+
+    Returns:
+        The three files.
+
+    Raises:
+        RunError: If one cannot be written.
+    """
+    files = [out / f"{name}.{ending}" for ending in ("csv", "md", "png")]
+    with storing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    for path, content in zip(files, (table.to_csv(index=False), page), strict=False):
+        with storing(path):
+            write_atomically(path, content)
+    with storing(files[-1]):
+        draw(files[-1])
+    return files

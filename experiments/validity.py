@@ -15,12 +15,18 @@ from rich.table import Table
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.experiments.arms import ORACLE, Arm, arms_of
-from neoteny.experiments.folders import storing, write_atomically
 from neoteny.experiments.listing import as_markdown
 from neoteny.experiments.metrics import Array
 from neoteny.experiments.rank_statistics import Correlation, adjusted, correlate
 from neoteny.experiments.summary import countable_visits, paired_visits
-from neoteny.experiments.switches import FIRST, LAST, by_branch, read_streams, switch_values
+from neoteny.experiments.switches import (
+    FIRST,
+    LAST,
+    by_branch,
+    publish,
+    read_streams,
+    switch_values,
+)
 from neoteny.experiments.validity_drawing import draw_validity, label_of
 from neoteny.experiments.visits import visit_values
 
@@ -67,17 +73,14 @@ def validity(config: ValidityConfig, console: Console) -> pd.DataFrame:
     """
     frame = read_streams(config.folders)
     table = validity_table(frame, config.place, config.draws)
-    out = config.out or config.folders[0]
-    files = [out / f"validity.{ending}" for ending in ("csv", "md", "png")]
-    shown, text = readable(table), sentences(table)
-    with storing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    contents = (table.to_csv(index=False), f"{as_markdown(shown)}\n\n{text}\n")
-    for path, content in zip(files, contents, strict=False):
-        with storing(path):
-            write_atomically(path, content)
-    with storing(files[-1]):
-        draw_validity(table, files[-1])
+    text = sentences(table)
+    files = publish(
+        config.out or config.folders[0],
+        "validity",
+        table,
+        f"{as_markdown(readable(table))}\n\n{text}\n",
+        lambda path: draw_validity(table, path),
+    )
     console.print(readable(table.head(MOST_PRINTED)))
     console.print(f"\n{text}\n")
     for path in files:

@@ -6,7 +6,7 @@ the tests marked `gpu` are for.
 
 import pytest
 import torch
-from gymnasium.spaces import Box
+from image_stream import Images
 from rehearsal import DEVICE, Mismatch, held, rehearsal
 
 from neoteny import envs
@@ -17,38 +17,6 @@ from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import Network
 
 SEEDS = (0, 1)
-
-
-class Images:
-    """A supervised stream of random 6 x 6 images in three classes."""
-
-    classes = 3
-    single_observation_space = Box(0, 1, (6, 6))
-
-    def __init__(self, device):
-        self.device = device
-        self.drawn = 0
-
-    def draw(self, count, batch):
-        generator = torch.Generator().manual_seed(self.drawn)
-        self.drawn += count
-        obs = torch.rand(count, 2, batch, 6, 6, generator=generator)
-        label = torch.randint(3, (count, 2, batch), generator=generator)
-        return Samples(self, obs.to(self.device), label.to(self.device))
-
-    def score(self, correct, samples):
-        pass
-
-
-class Samples:
-    def __init__(self, stream, obs, label):
-        self.stream, self.obs, self.label = stream, obs, label
-
-    def __len__(self):
-        return len(self.obs)
-
-    def __getitem__(self, index):
-        return self.obs[index], self.label[index]
 
 
 def ppo(spec, interventions, device, env="MinAtar-Breakout", **options):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gymnasium.spaces import Box
+from image_stream import Images
 
 from neoteny import envs
 from neoteny.agents import DQN, PPO, DQNConfig, NetworkSpec, PPOConfig
@@ -27,32 +27,6 @@ SOON = {
     "trac": "initial_scale=1e-3",  # from 1e-8, the first steps are lost to rounding
     "weight_clipping": "kappa=0.5",
 }
-
-
-class Images:
-    """A supervised stream of random 6 x 6 images in three classes."""
-
-    device, classes = torch.device("cpu"), 3
-    single_observation_space = Box(0, 1, (6, 6))
-
-    def draw(self, count, batch):
-        generator = torch.Generator().manual_seed(count)
-        obs = torch.rand(count, 2, batch, 6, 6, generator=generator)
-        return Samples(self, obs, torch.randint(3, (count, 2, batch), generator=generator))
-
-    def score(self, correct, samples):
-        assert (correct <= samples).all()
-
-
-class Samples:
-    def __init__(self, stream, obs, label):
-        self.stream, self.obs, self.label = stream, obs, label
-
-    def __len__(self):
-        return len(self.obs)
-
-    def __getitem__(self, index):
-        return self.obs[index], self.label[index]
 
 
 def ppo(spec, interventions):
