@@ -67,6 +67,7 @@ class NextStep(VectorWrapper):
         env, before, ended = self.env, self._following, self._ended
         actions = env._checked(actions)
         following, after, reward, terminated, truncated = env._advance(before, actions)
+        # Results go to the host in every step (`NumpyOutput`), so that asking waits no more
         if ended.any():
             following = _select(ended, before, following)
             reward = reward.masked_fill(ended, 0)
