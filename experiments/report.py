@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -13,9 +12,11 @@ from neoteny.core.errors import InputError
 from neoteny.core.text import shortened, visible
 from neoteny.experiments.answer import answer
 from neoteny.experiments.arm_board import write_arms
-from neoteny.experiments.figures import plasticity_figure, returns_figure
+from neoteny.experiments.cost import costs
+from neoteny.experiments.failures import failures
 from neoteny.experiments.folders import storing, write_atomically
-from neoteny.experiments.page import Illustration, page
+from neoteny.experiments.illustrations import illustrate
+from neoteny.experiments.page import Findings, page
 from neoteny.experiments.runs import Run, find_runs, frame_of, read_runs
 from neoteny.experiments.summary import summary, summary_of_visits
 from neoteny.experiments.tables import print_summary
@@ -68,17 +69,13 @@ def write_report(folder: Path | str) -> Report:
     csv_path, visits_path = root / "summary.csv", root / "visits.csv"
     _write(csv_path, table.to_csv(index=False))
     _write(visits_path, visits.to_csv(index=False))
-    illustrations = []
-    for draw, name in ((returns_figure, "returns.png"), (plasticity_figure, "plasticity.png")):
-        with storing(root / name):
-            caption = draw(frame, root / name, title)
-        if caption is not None:
-            narrow = _narrow(draw, frame, title)
-            illustrations.append(Illustration(root / name, caption, narrow))
+    illustrations = illustrate(root, frame, visits, title)
     figures = [illustration.path for illustration in illustrations]
     write_arms(root, runs, frame, visits, figures)
     html_path = root / "report.html"
-    _write(html_path, page(title, table, runs, illustrations, sentence))
+    spent, failed = costs(frame, runs), failures(runs, frame, visits)
+    found = Findings(title, table, sentence, spent, failed, runs, illustrations)
+    _write(html_path, page(found))
     return Report(table, sentence, (csv_path, visits_path, *figures, html_path))
 
 
@@ -95,14 +92,6 @@ def _require_one_environment(root: Path, runs: Sequence[Run]) -> None:
             f"{root} holds runs of {len(places)} environments ({names}), which do not go on one "
             f"axis: give the folder of one, such as {folder}"
         )
-
-
-def _narrow(draw: Callable[..., str | None], frame: pd.DataFrame, title: str) -> bytes:
-    """A figure as it is drawn for narrow screens."""
-    with TemporaryDirectory() as scratch:
-        path = Path(scratch) / "figure.png"
-        draw(frame, path, title, narrow=True)
-        return path.read_bytes()
 
 
 def _write(path: Path, text: str) -> None:

@@ -22,6 +22,7 @@ from neoteny.experiments.costly_diagnostics import measure_costly
 from neoteny.experiments.evaluation import evaluate
 from neoteny.experiments.folders import seed_folder
 from neoteny.experiments.interrupt import Stopped, StopRequest
+from neoteny.experiments.memory import MEMORY, SPEED, forget_peak_memory, peak_memory
 from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.run_streams import make_run_stream
@@ -134,6 +135,7 @@ class Runner:
                 stays whole.
             Stopped: After a signal, once the iteration is over and saved.
         """
+        forget_peak_memory(self.agent.device)
         with Store(self.config, self.description()) as store:
             state = store.read(resumed=resumed)
             if state is not None:
@@ -244,7 +246,8 @@ class Runner:
                 "iteration": self.iteration,
                 "task": tasks,
                 "visit": visit,
-                "charts/SPS": self.config.seeds * self.per_iteration / elapsed,
+                SPEED: self.config.seeds * self.per_iteration / elapsed,
+                MEMORY: peak_memory(self.agent.device),
                 **metrics,
             },
             {"task_name": self._names(tasks)},

@@ -25,8 +25,8 @@ from neoteny.experiments.references import normalise
 TEXT_COLUMNS = ("task_name",)
 COUNT_COLUMNS = ("step", "task", "visit")
 FIELDS: Mapping[str, Any] = {
-    **dict.fromkeys(("arm", "env", "command"), str),
-    **dict.fromkeys(("seed", "steps"), int),
+    **dict.fromkeys(("arm", "env", "command", "device"), str),
+    **dict.fromkeys(("seed", "seeds", "steps"), int),
     **dict.fromkeys(("task_names", "env_option", "intervention"), tuple[str, ...]),
     "boundaries": tuple[int, ...],
     **dict.fromkeys(("versions", "hardware"), Mapping[str, Any]),

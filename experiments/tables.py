@@ -134,6 +134,27 @@ def per_task(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     return _without_blanks(columns)
 
 
+def readable_costs(costs: pd.DataFrame) -> pd.DataFrame:
+    """The costs as texts for people, columns without content left out.
+
+    Args:
+        costs: the result of `neoteny.experiments.cost.costs`.
+
+    Returns:
+        One row per arm, all texts, under readable names.
+    """
+    columns = {
+        "arm": list(labels(costs["arm"].tolist()).values()),
+        "runs at once": costs["members"].astype(str).tolist(),
+        "time in all": [_duration(value) for value in costs["seconds"]],
+        "time a run": [_duration(value) for value in costs["seconds_per_run"]],
+        "steps a second": [_counted(value) for value in costs["steps_per_second"]],
+        "time a step / none": _numbers(costs["relative"]),
+        "peak memory, MiB": [_counted(value) for value in costs["memory"]],
+    }
+    return _without_blanks(columns)
+
+
 def notes(table: pd.DataFrame) -> list[str]:
     """Remarks that belong to the numbers of a summary.
 
@@ -268,6 +289,20 @@ def _number(value: float, sign: str = "", digits: int = 2) -> str:
         return BLANK
     digits = 1 if abs(value) >= 10 else digits
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no negative zero
+
+
+def _counted(value: float) -> str:
+    return f"{value:,.0f}" if np.isfinite(value) else BLANK
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as text, with two digits at least."""
+    if not np.isfinite(seconds):
+        return BLANK
+    if seconds < 100:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.3g} min" if minutes < 100 else f"{minutes / 60:.3g} h"
 
 
 def _with_interval(table: pd.DataFrame, name: str, sign: str = "", digits: int = 2) -> list[str]:

@@ -75,8 +75,7 @@ def registries():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Reports come without figures, which take most of their time."""
-    for figure in ("returns_figure", "plasticity_figure"):
-        monkeypatch.setattr(f"neoteny.experiments.report.{figure}", lambda *_: None)
+    monkeypatch.setattr("neoteny.experiments.report.illustrate", lambda *_: [])
 
 
 @pytest.fixture

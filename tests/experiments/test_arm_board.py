@@ -74,7 +74,7 @@ def test_figures_are_images(reader: Reader, reported: SimpleNamespace) -> None:
     found = reader.provider.read_blob_sequences(
         RequestContext(), experiment_id="", plugin_name="images", downsample=10
     )["arms"]
-    assert set(found) == {"report/returns", "report/plasticity"}
+    assert set(found) == {f"report/{name}" for name in ("answer", "returns", "plasticity")}
     for tag, (point,) in found.items():
         key = point.values[-1].blob_key
         content = reader.provider.read_blob(RequestContext(), blob_key=key)

@@ -9,6 +9,7 @@ from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import InputError
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.costly_diagnostics import PROBE, SAMPLES, measure_costly
+from neoteny.experiments.memory import COSTS
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.runner import run
 from neoteny.plasticity import probe
@@ -50,7 +51,7 @@ def test_costly_ones_are_left_out_unless_asked_for_and_change_no_result(tmp_path
     run(config(tmp_path / "plain", diagnose_every=3), CONSOLE)
     run(config(tmp_path / "probed", diagnose_every=3, diagnose_switches=("probe",)), CONSOLE)
     plain, probed = (
-        pd.read_csv(tmp_path / name / "seed_0/metrics.csv").drop(columns="charts/SPS")
+        pd.read_csv(tmp_path / name / "seed_0/metrics.csv").drop(columns=[*COSTS])
         for name in ("plain", "probed")
     )
     assert measured(tmp_path / "plain", "plasticity/policy/layer0/sigma_max") == [1, 4, 5, 7, 8, 9]

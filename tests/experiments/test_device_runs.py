@@ -8,6 +8,7 @@ from neoteny.agents import DQNConfig, PPOConfig
 from neoteny.experiments import config as configuration
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import PlainConsole
+from neoteny.experiments.memory import COSTS
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.runner import Runner
@@ -41,7 +42,7 @@ def run(folder, device, env, **options):
     Runner(config, PlainConsole(quiet=True)).train()
     frames = [pd.read_csv(path) for path in sorted(folder.glob("seed*/metrics.csv"))]
     assert len(frames) == 2
-    return [frame.drop(columns=["charts/SPS"]) for frame in frames]
+    return [frame.drop(columns=[*COSTS]) for frame in frames]
 
 
 @pytest.mark.parametrize(

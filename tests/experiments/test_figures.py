@@ -9,7 +9,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.image import imread
 
-from neoteny.experiments import figures
+from neoteny.experiments import answer_figure, figures
+from neoteny.experiments.answer import abilities
 from neoteny.experiments.arms import Arm, arms_of
 from neoteny.experiments.curves import bin_edges, common_switches, curve
 from neoteny.experiments.drawing import looks
@@ -148,3 +149,22 @@ def test_narrow_figures_are_legible_at_400_pixels(frame: pd.DataFrame, tmp_path:
         width = imread(tmp_path / "narrow.png").shape[1]
         assert width == 880
         assert 8.5 * 200 / 72 * 370 / width > 9.5  # pixels of the smallest letters' size
+
+
+def test_the_figure_behind_the_answer_has_its_shares(
+    reported: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visits = pd.read_csv(reported.folder / "visits.csv")
+    drawn = []
+    monkeypatch.setattr(
+        answer_figure, "_draw", lambda panel, place, one, look: drawn.append((look.label, one))
+    )
+    caption = answer_figure.answer_figure(visits, tmp_path / "answer.png")
+    assert caption is not None
+    assert "95 % intervals over seeds. At the dashed line" in caption
+    assert [(label, one.last.value) for label, one in drawn] == [
+        (one.arm.removeprefix("ppo-"), one.last.value) for one in abilities(visits)
+    ]
+    alone = visits[visits["arm"] != "ppo-fresh"]
+    assert answer_figure.answer_figure(alone, tmp_path / "none.png") is None
+    assert not (tmp_path / "none.png").exists()

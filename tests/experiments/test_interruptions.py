@@ -21,7 +21,7 @@ FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-e
         ("neoteny.experiments.cli.run_defaults", []),
         ("neoteny.experiments.runner.check_startable", []),
         ("neoteny.experiments.report.visit_values", ["ppo-none"]),
-        ("neoteny.experiments.report.returns_figure", ["ppo-none", "summary.csv", "visits.csv"]),
+        ("neoteny.experiments.report.illustrate", ["ppo-none", "summary.csv", "visits.csv"]),
     ],
 )
 def test_a_signal_outside_of_training_is_one_line(

@@ -13,6 +13,7 @@ import pytest
 from neoteny.core.errors import InputError
 from neoteny.core.own_code import run_file
 from neoteny.experiments.main import main
+from neoteny.experiments.memory import COSTS
 from neoteny.plasticity.interventions import canonical
 
 INTERVENTION = '''
@@ -203,7 +204,7 @@ def test_an_intervention_is_named_by_its_file_and_class_or_by_its_name():
     norms = [frame["plasticity/policy/head/weight_norm"].iloc[-1] for frame in (plain, table)]
     assert norms[1] < norms[0] / 10  # after four updates
     assert table["interventions/shrink/activity"].tolist() == [2, 4]
-    pd.testing.assert_frame_equal(*(f.drop(columns="charts/SPS") for f in (short, table)))
+    pd.testing.assert_frame_equal(*(f.drop(columns=[*COSTS]) for f in (short, table)))
     kept = stored()
     assert kept["plugin"] == [str(Path("my_intervention.py").absolute())]
     assert kept["intervention"] == ["shrink:factor=0.5"]

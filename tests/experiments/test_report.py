@@ -163,6 +163,7 @@ def test_report_writes_everything_and_only_that(reported: SimpleNamespace) -> No
     assert [path.name for path in made.files] == [
         "summary.csv",
         "visits.csv",
+        "answer.png",
         "returns.png",
         "plasticity.png",
         "report.html",
@@ -189,10 +190,12 @@ class _Checker(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.sources: list[str] = []
+        self.ids: list[str] = []
         self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.sources += [value or "" for name, value in attrs if name in SOURCES]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
         if tag not in self.void:
             self.open.append(tag)
 
@@ -207,8 +210,10 @@ def test_page_is_whole_and_needs_nothing_else(reported: SimpleNamespace) -> None
     checker = _Checker()
     checker.feed((reported.folder / "report.html").read_text())
     assert checker.open == []
-    assert len(checker.sources) == 2 * 2  # each figure for wide and for narrow screens
-    assert all(source.startswith("data:image/png;base64,") for source in checker.sources)
+    images = [source for source in checker.sources if not source.startswith("#")]
+    assert len(images) == 3 * 2  # each figure for wide and for narrow screens
+    assert all(source.startswith("data:image/png;base64,") for source in images)
+    assert {source[1:] for source in checker.sources if source.startswith("#")} == set(checker.ids)
     text = " ".join(checker.text)
     for wanted in (
         "minatar-continual",
@@ -224,10 +229,9 @@ def test_page_is_whole_and_needs_nothing_else(reported: SimpleNamespace) -> None
 def test_page_begins_with_who_keeps_the_ability_to_learn(reported: SimpleNamespace) -> None:
     sentence = reported.report.answer
     assert "beside networks that start each task afresh" in sentence
-    assert (
-        f"<p><strong>{html.escape(sentence)}</strong></p>\n<h2>Summary</h2>"
-        in (reported.folder / "report.html").read_text()
-    )
+    page = (reported.folder / "report.html").read_text()
+    start = page.index(f'<p class="answer">{html.escape(sentence)}</p>\n<figure>')
+    assert start < page.index("<figcaption>Gain of each arm as a share") < page.index("<h2")
 
 
 def test_columns_are_explained_below_the_table_if_they_are_there(
@@ -313,7 +317,7 @@ def test_strange_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "<b>" not in page
     assert "\x1b" not in page
     for shown in ("$x_1$", "&lt;b&gt;bold&lt;/b&gt;", r"a\nb\x1b[31m", "[red]c[/]", "_hidden"):
-        assert f"<td>{shown}</td>" in page
+        assert f'<th scope="row">{shown}</th>' in page
     assert "final/$x_1$" in made.summary
     console = PlainConsole(width=300, file=io.StringIO())
     print_summary(console, made.summary)

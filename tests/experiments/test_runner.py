@@ -21,6 +21,7 @@ from neoteny.core.errors import FrozenError
 from neoteny.experiments import checkpoint
 from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.main import main
+from neoteny.experiments.memory import COSTS
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.runner import Runner, run
 from neoteny.experiments.stored import from_dict
@@ -46,7 +47,7 @@ def config(tmp_path, **changes):
 
 def numbers(folder, seed):
     frame = pd.read_csv(folder / f"seed_{seed}" / "metrics.csv")
-    return frame.drop(columns=["charts/SPS"])
+    return frame.drop(columns=[*COSTS])
 
 
 def assert_same_tree(one, two):

@@ -12,6 +12,7 @@ import pytest
 from neoteny.agents import PPO
 from neoteny.experiments import checkpoint
 from neoteny.experiments.main import main
+from neoteny.experiments.memory import COSTS
 from neoteny.experiments.store import Store
 
 FAST = [
@@ -42,7 +43,7 @@ FAST += [
 
 
 def numbers(folder: Path, seed: int) -> pd.DataFrame:
-    return pd.read_csv(folder / f"seed_{seed}" / "metrics.csv").drop(columns="charts/SPS")
+    return pd.read_csv(folder / f"seed_{seed}" / "metrics.csv").drop(columns=[*COSTS])
 
 
 def assert_same_numbers(one: Path, two: Path) -> None:

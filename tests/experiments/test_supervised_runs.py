@@ -12,6 +12,7 @@ from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import read_json
 from neoteny.experiments.main import main
+from neoteny.experiments.memory import COSTS
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.report import write_report
 from neoteny.experiments.runner import run
@@ -24,7 +25,7 @@ FAST += ["--hidden", "8", "--task-steps", "64", "--steps", "1280", "--diagnose-e
 
 
 def numbers(folder, seed):
-    return pd.read_csv(folder / f"seed_{seed}" / "metrics.csv").drop(columns=["charts/SPS"])
+    return pd.read_csv(folder / f"seed_{seed}" / "metrics.csv").drop(columns=[*COSTS])
 
 
 @pytest.mark.parametrize("cut", [2, 3])

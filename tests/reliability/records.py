@@ -18,9 +18,10 @@ from tensorboard.data.server_ingester import ExistingServerDataIngester, get_ser
 from tensorboard.util.grpc_util import ChannelCredsType
 
 from neoteny.experiments import checkpoint
+from neoteny.experiments.memory import COSTS
 from neoteny.experiments.tags import MEAN_SO_FAR, scalars_of
 
-TIMED = ("charts/SPS",)
+TIMED = COSTS
 """Columns that depend on the clock."""
 DRAWN = ("continual/task", MEAN_SO_FAR)
 """Tags with other points than the columns' own: steps at switches, and a mean over rows."""

@@ -13,6 +13,7 @@ from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.main import main
+from neoteny.experiments.memory import COSTS
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.report import write_report
 from neoteny.experiments.runner import run
@@ -171,7 +172,7 @@ def test_a_member_is_the_same_alone_and_beside_others(tmp_path, agent):
     for p, q in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(p, q)
     tables = [
-        pd.read_csv(folder / "seed_1" / "metrics.csv").drop(columns=["charts/SPS"])
+        pd.read_csv(folder / "seed_1" / "metrics.csv").drop(columns=[*COSTS])
         for folder in (tmp_path / agent, tmp_path / "a")
     ]
     pd.testing.assert_frame_equal(*tables, check_exact=True)

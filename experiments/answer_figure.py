@@ -1,0 +1,93 @@
+"""The figure behind the answer: each arm's gain as a share of that of fresh networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from neoteny.experiments.answer import Ability, abilities
+from neoteny.experiments.arms import arms_of
+from neoteny.experiments.drawing import (
+    GREY,
+    INK,
+    NARROW,
+    Look,
+    looks,
+    new_figure,
+    quiet,
+    save,
+    style,
+)
+
+__all__ = ["answer_figure"]
+
+WIDEST = (-1.0, 2.0)
+"""Shares beyond which the axis does not go: an interval may be of any width."""
+
+
+def answer_figure(
+    visits: pd.DataFrame, path: Path, title: str = "", narrow: bool = False
+) -> str | None:
+    """Draw the share of fresh networks' gain that each arm has, in the first task and late.
+
+    Args:
+        visits: Result of `neoteny.experiments.visits.visit_values`.
+        path: PNG file to write.
+        title: Name of the runs, drawn above.
+        narrow: For a phone.
+
+    Returns:
+        The caption; None, and no file, if no arm has a share.
+    """
+    found = [one for one in abilities(visits) if np.isfinite(one.last.value)]
+    if not found:
+        return None
+    names = looks(arms_of(visits))
+    with style():
+        figure = new_figure(NARROW if narrow else 10, 1.0 + 0.36 * len(found))
+        panel = figure.add_subplot()
+        quiet(panel, [])
+        for place, one in enumerate(found):
+            _draw(panel, place, one, names[one.arm])
+        panel.axvline(1, color=GREY, ls="--", lw=1, zorder=0)
+        panel.axvline(0, color=GREY, lw=0.6, zorder=0)
+        panel.set_yticks(range(len(found)), [names[one.arm].label for one in found])
+        panel.set_ylim(len(found) - 0.5, -0.5)
+        panel.set_xlim(*_limits(found))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.set_xlabel("share of the gain of networks that start each task afresh")
+        if title and not narrow:
+            panel.set_title(title, loc="left", color=INK, weight="bold")
+        save(figure, path)
+    return (
+        "Gain of each arm as a share of that of networks that start each task afresh: rings in the "
+        "first task, where nothing can be lost, filled points in the last third of the tasks. Bars "
+        "are 95 % intervals over seeds"
+        f"{'' if _all_bounded(found) else ', missing where one is unbounded'}. At the dashed line "
+        "an arm learns like new networks; left of the line at 0 it learns worse than an untrained "
+        "one plays."
+    )
+
+
+def _draw(panel: Axes, place: int, one: Ability, look: Look) -> None:
+    low, high = np.clip([one.last.low, one.last.high], *WIDEST)
+    panel.plot([low, high], [place, place], color=look.colour, lw=2.4, solid_capstyle="butt")
+    first = float(np.clip(one.first.value, *WIDEST))
+    last = float(np.clip(one.last.value, *WIDEST))
+    panel.plot(first, place, "o", ms=9, mfc="none", mec=look.colour, mew=1.3)
+    panel.plot(last, place, look.marker, ms=7, color=look.colour, mec="white", mew=0.6)
+
+
+def _limits(found: list[Ability]) -> tuple[float, float]:
+    """Ends of the axis: from 0 to 1 and whatever lies beyond, no further than `WIDEST`."""
+    known = [value for one in found for value in (*one.last, one.first.value) if np.isfinite(value)]
+    low, high = min(0.0, *known), max(1.0, *known)
+    room = 0.04 * (high - low)
+    return max(low, WIDEST[0]) - room, min(high, WIDEST[1]) + room
+
+
+def _all_bounded(found: list[Ability]) -> bool:
+    return all(np.isfinite([one.last.low, one.last.high]).all() for one in found)

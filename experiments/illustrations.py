@@ -1,0 +1,56 @@
+"""The figures of a report, each drawn for wide and for narrow screens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from neoteny.experiments.answer_figure import answer_figure
+from neoteny.experiments.figures import plasticity_figure, returns_figure
+from neoteny.experiments.folders import storing
+from neoteny.experiments.markup import Illustration
+
+__all__ = ["illustrate"]
+
+Draw = Callable[..., str | None]
+
+
+def illustrate(
+    root: Path, frame: pd.DataFrame, visits: pd.DataFrame, title: str
+) -> list[Illustration]:
+    """Draw the figures of a comparison into its folder.
+
+    Args:
+        root: The folder.
+        frame: Rows of `neoteny.experiments.runs.frame_of`.
+        visits: Result of `neoteny.experiments.visits.visit_values`.
+        title: Name of the runs.
+
+    Returns:
+        The figures for which there are data, the one behind the answer first.
+    """
+    figures: tuple[tuple[str, str, Draw, pd.DataFrame], ...] = (
+        ("answer.png", "Share of fresh networks' gain", answer_figure, visits),
+        ("returns.png", "Returns", returns_figure, frame),
+        ("plasticity.png", "Diagnostics", plasticity_figure, frame),
+    )
+    return [
+        made
+        for name, heading, draw, data in figures
+        for made in _drawn(root / name, heading, draw, data, title)
+    ]
+
+
+def _drawn(
+    path: Path, heading: str, draw: Draw, data: pd.DataFrame, title: str
+) -> Iterator[Illustration]:
+    with storing(path):
+        caption = draw(data, path, title)
+    if caption is not None:
+        with TemporaryDirectory() as scratch:
+            narrow = Path(scratch) / "figure.png"
+            draw(data, narrow, title, narrow=True)
+            yield Illustration(path, caption, narrow.read_bytes(), heading)
