@@ -144,11 +144,12 @@ def _goes_on(arm: RunConfig) -> bool:
 
 
 def report(folder: Path, console: Console) -> pd.DataFrame:
-    """Write summary.csv, the figures and report.html, print the table and return it."""
+    """Write the tables, the figures and report.html, print the tables and return the summary."""
     from neoteny.experiments import report as reporting  # on use, as it takes a second
 
     made = reporting.write_report(folder)
     reporting.print_summary(console, made.summary)
+    reporting.print_comparisons(console, made.comparisons)
     if made.answer:
         console.print(f"\n{made.answer}\n")
     for path in made.files:

@@ -12,6 +12,8 @@ from neoteny.core.errors import InputError
 from neoteny.core.text import shortened, visible
 from neoteny.experiments.answer import answer
 from neoteny.experiments.arm_board import write_arms
+from neoteny.experiments.comparison_tables import print_comparisons
+from neoteny.experiments.comparisons import comparison_table
 from neoteny.experiments.cost import costs
 from neoteny.experiments.failures import failures
 from neoteny.experiments.folders import storing, write_atomically
@@ -22,7 +24,14 @@ from neoteny.experiments.summary import summary, summary_of_visits
 from neoteny.experiments.tables import print_summary
 from neoteny.experiments.visits import visit_values
 
-__all__ = ["Report", "print_summary", "read_runs", "summary", "write_report"]
+__all__ = [
+    "Report",
+    "print_comparisons",
+    "print_summary",
+    "read_runs",
+    "summary",
+    "write_report",
+]
 
 
 @dataclass(frozen=True)
@@ -31,10 +40,13 @@ class Report:
 
     summary: pd.DataFrame
     """One row an arm; see `neoteny.experiments.summary.summary`."""
+    comparisons: pd.DataFrame
+    """Pairs of arms; see `neoteny.experiments.comparisons.comparison_table`."""
     answer: str
     """A sentence on which arms keep the ability to learn; see `neoteny.experiments.answer`."""
     files: tuple[Path, ...]
-    """The files written: summary.csv, visits.csv, the figures, report.html."""
+    """The files written: summary.csv, visits.csv, comparisons.csv where arms compare, the figures,
+    report.html."""
 
 
 def write_report(folder: Path | str) -> Report:
@@ -66,9 +78,12 @@ def write_report(folder: Path | str) -> Report:
     sentence = answer(visits)
     names = {str(run.config.get("env", root.resolve().name)) for run in runs}
     title = shortened(visible(", ".join(sorted(names))), 100)
-    csv_path, visits_path = root / "summary.csv", root / "visits.csv"
-    _write(csv_path, table.to_csv(index=False))
-    _write(visits_path, visits.to_csv(index=False))
+    comparisons = comparison_table(visits)
+    tables = {"summary.csv": table, "visits.csv": visits}
+    if len(comparisons):
+        tables["comparisons.csv"] = comparisons
+    for name, content in tables.items():
+        _write(root / name, content.to_csv(index=False))
     illustrations = illustrate(root, frame, visits, title)
     figures = [illustration.path for illustration in illustrations]
     write_arms(root, runs, frame, visits, figures)
@@ -76,7 +91,8 @@ def write_report(folder: Path | str) -> Report:
     spent, failed = costs(frame, runs), failures(runs, frame, visits)
     found = Findings(title, table, sentence, spent, failed, runs, illustrations)
     _write(html_path, page(found))
-    return Report(table, sentence, (csv_path, visits_path, *figures, html_path))
+    files = (*(root / name for name in tables), *figures, html_path)
+    return Report(table, comparisons, sentence, files)
 
 
 def _require_one_environment(root: Path, runs: Sequence[Run]) -> None:

@@ -90,9 +90,10 @@ def summary_of_visits(visits: pd.DataFrame) -> pd.DataFrame:
                 "arm": arm.name,
                 **what,
                 **_counts(mine, complete[arm.name]),
-                **_named("score", mean_over_tasks(_matrix(mine).to_numpy(np.float64))),
-                **_named(
-                    "iqm", mean_over_tasks(_matrix(mine).to_numpy(np.float64), interquartile=True)
+                **named_estimate("score", mean_over_tasks(run_matrix(mine).to_numpy(np.float64))),
+                **named_estimate(
+                    "iqm",
+                    mean_over_tasks(run_matrix(mine).to_numpy(np.float64), interquartile=True),
                 ),
                 **_change(mine),
                 **_gap(visits, arm, arms, length),
@@ -141,12 +142,19 @@ def _spans(visits: pd.DataFrame) -> tuple[pd.DataFrame, str, int]:
     return visits.assign(span=spans), "tenth" if tenth > 1 else "visit", tenth
 
 
-def _matrix(visits: pd.DataFrame, column: str = "value", by: str = "task_name") -> pd.DataFrame:
-    """(runs, tasks) means over the visits of a task."""
+def run_matrix(visits: pd.DataFrame, column: str = "value", by: str = "task_name") -> pd.DataFrame:
+    """(R, T) means over the visits of a task, a row a run; NaN without a value.
+
+    Args:
+        visits: the visits of one arm.
+        column: the values that are averaged.
+        by: the column of tasks, or of other groups of visits.
+    """
     return visits.pivot_table(index="seed", columns=by, values=column, aggfunc="mean")
 
 
-def _named(name: str, estimate: Estimate) -> dict[str, float]:
+def named_estimate(name: str, estimate: Estimate) -> dict[str, float]:
+    """An estimate as three columns: the name, and with ``_low`` and ``_high``."""
     return dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
 
 
@@ -158,14 +166,14 @@ def _whole_spans(mine: pd.DataFrame) -> list[int]:
 
 def _change(mine: pd.DataFrame) -> dict[str, float]:
     whole = mine[mine["span"].isin(_whole_spans(mine))]
-    spans = _matrix(whole, by="span").to_numpy(np.float64)
+    spans = run_matrix(whole, by="span").to_numpy(np.float64)
     if spans.shape[1] < 2:
         names = ("first_span", "last_span", "change", "change_low", "change_high")
         return dict.fromkeys(names, np.nan)
     return {
         "first_span": float(mean(spans[:, 0])),
         "last_span": float(mean(spans[:, -1])),
-        **_named("change", mean_of_runs(spans[:, -1] - spans[:, 0])),
+        **named_estimate("change", mean_of_runs(spans[:, -1] - spans[:, 0])),
     }
 
 
@@ -183,16 +191,16 @@ def _gap(visits: pd.DataFrame, arm: Arm, arms: list[Arm], length: int) -> dict[s
         "oracle": oracle.name if oracle else None,
         "like_for_like": bool(oracle and oracle.beside_oracle == arm.beside_oracle),
         "gap_seeds": pairs["seed"].nunique(),
-        **_named("gap", pooled_gap(pairs)),
+        **named_estimate("gap", pooled_gap(pairs)),
         "gap_first_visit": pooled_gap(pairs[pairs["visit"] == 0]).value,
         "gap_first_span": pooled_gap(pairs[pairs["span"].isin(spans[:1])]).value,
         "gap_last_span": pooled_gap(pairs[pairs["span"].isin(spans[-1:])]).value,
-        **_named("gap_slope", _growth(pairs, length)),
+        **named_estimate("gap_slope", _growth(pairs, length)),
     }
     if visits["family"].nunique() > 1 and oracle:
         for name, group in pairs.groupby("family"):
-            found |= _named(f"gap/{name}", pooled_gap(group))
-            found |= _named(f"gap_slope/{name}", _growth(group, length))
+            found |= named_estimate(f"gap/{name}", pooled_gap(group))
+            found |= named_estimate(f"gap_slope/{name}", _growth(group, length))
     return found
 
 
@@ -228,14 +236,14 @@ def _growth(pairs: pd.DataFrame, length: int) -> Estimate:
 def _improvement(visits: pd.DataFrame, arm: Arm, arms: list[Arm]) -> dict[str, Any]:
     other = baseline_of(arm, arms)
     if other is None:
-        return {"baseline": None, **_named("improvement", UNKNOWN)}
-    mine = _matrix(visits[visits["arm"] == arm.name])
-    base = _matrix(visits[visits["arm"] == other.name])
+        return {"baseline": None, **named_estimate("improvement", UNKNOWN)}
+    mine = run_matrix(visits[visits["arm"] == arm.name])
+    base = run_matrix(visits[visits["arm"] == other.name])
     tasks = mine.columns.intersection(base.columns)
     values = probability_of_improvement(
         mine[tasks].to_numpy(np.float64), base[tasks].to_numpy(np.float64)
     )
-    return {"baseline": other.name, **_named("improvement", values)}
+    return {"baseline": other.name, **named_estimate("improvement", values)}
 
 
 def _per_task(mine: pd.DataFrame) -> dict[str, float]:

@@ -28,11 +28,11 @@ def print_summary(console: Console, table: pd.DataFrame) -> None:
         console: where to print.
         table: the result of `summary`.
     """
-    _print(console, readable(table))
+    print_texts(console, readable(table))
     console.print(explanation(table), style="dim")
     for title, texts in tables_per_task(table):
         console.print(f"\n{title}:", style="dim")
-        _print(console, texts)
+        print_texts(console, texts)
     for note in notes(table):
         console.print(note, style="dim")
 
@@ -52,17 +52,17 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         "arm": list(labels(table["arm"].tolist()).values()),
         "seeds": table["seeds"].astype(str).tolist(),
         "visits": table["visits"].astype(str).tolist(),
-        f"mean {measure}": _with_interval(table, "score"),
-        f"IQM {measure}": _with_interval(table, "iqm"),
-        f"first {span}": _numbers(table["first_span"]),
-        f"last {span}": _numbers(table["last_span"]),
-        "change": _with_interval(table, "change", "+"),
-        "gap to fresh": _with_interval(table, "gap"),
-        "gap, first visit": _numbers(table["gap_first_visit"]),
-        f"gap growth a {span}": _with_interval(table, "gap_slope", "+", 3),
-        "P(> none)": _with_interval(table, "improvement"),
+        f"mean {measure}": with_interval(table, "score"),
+        f"IQM {measure}": with_interval(table, "iqm"),
+        f"first {span}": number_texts(table["first_span"]),
+        f"last {span}": number_texts(table["last_span"]),
+        "change": with_interval(table, "change", "+"),
+        "gap to fresh": with_interval(table, "gap"),
+        "gap, first visit": number_texts(table["gap_first_visit"]),
+        f"gap growth a {span}": with_interval(table, "gap_slope", "+", 3),
+        "P(> none)": with_interval(table, "improvement"),
     }
-    return _without_blanks(columns)
+    return without_blanks(columns)
 
 
 def explanation(table: pd.DataFrame) -> str:
@@ -128,10 +128,10 @@ def per_task(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     for task, column in tasks.items():
         if kind.startswith("gap"):
             signs: tuple[str, int] = ("+", 3) if kind == "gap_slope" else ("", 2)
-            columns[names[task]] = _with_interval(table, column, *signs)
+            columns[names[task]] = with_interval(table, column, *signs)
         else:
-            columns[names[task]] = _numbers(table[column])
-    return _without_blanks(columns)
+            columns[names[task]] = number_texts(table[column])
+    return without_blanks(columns)
 
 
 def readable_costs(costs: pd.DataFrame) -> pd.DataFrame:
@@ -149,10 +149,10 @@ def readable_costs(costs: pd.DataFrame) -> pd.DataFrame:
         "time in all": [_duration(value) for value in costs["seconds"]],
         "time a run": [_duration(value) for value in costs["seconds_per_run"]],
         "steps a second": [_counted(value) for value in costs["steps_per_second"]],
-        "time a step / none": _numbers(costs["relative"]),
+        "time a step / none": number_texts(costs["relative"]),
         "peak memory, MiB": [_counted(value) for value in costs["memory"]],
     }
-    return _without_blanks(columns)
+    return without_blanks(columns)
 
 
 def notes(table: pd.DataFrame) -> list[str]:
@@ -235,8 +235,13 @@ def raw_unit(table: pd.DataFrame) -> str:
     return "return" if unit in SCALES else unit
 
 
-def _print(console: Console, texts: pd.DataFrame) -> None:
-    """Print texts as a table, or as several below each other if the terminal is narrow."""
+def print_texts(console: Console, texts: pd.DataFrame) -> None:
+    """Print texts as a table, or as several below each other if the terminal is narrow.
+
+    Args:
+        console: where to print.
+        texts: with a column ``arm``.
+    """
     lines = {
         str(name): _stacked(
             str(name),
@@ -274,13 +279,15 @@ def _width(cells: list[str]) -> int:
     return 2 + max(len(line) for cell in cells for line in cell.split("\n"))
 
 
-def _without_blanks(columns: dict[str, list[str]]) -> pd.DataFrame:
+def without_blanks(columns: dict[str, list[str]]) -> pd.DataFrame:
+    """The columns that have any content."""
     return pd.DataFrame(
         {name: texts for name, texts in columns.items() if any(text != BLANK for text in texts)}
     )
 
 
-def _numbers(column: pd.Series, sign: str = "") -> list[str]:
+def number_texts(column: pd.Series, sign: str = "") -> list[str]:
+    """Numbers as texts, with three figures or so; ``"+"`` as a sign shows it always."""
     return [_number(value, sign) for value in column]
 
 
@@ -305,7 +312,8 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.3g} min" if minutes < 100 else f"{minutes / 60:.3g} h"
 
 
-def _with_interval(table: pd.DataFrame, name: str, sign: str = "", digits: int = 2) -> list[str]:
+def with_interval(table: pd.DataFrame, name: str, sign: str = "", digits: int = 2) -> list[str]:
+    """Numbers of a column as texts, with those of ``_low`` and ``_high`` in brackets if known."""
     ends = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
     return [
         _number(middle, sign, digits)

@@ -163,6 +163,7 @@ def test_report_writes_everything_and_only_that(reported: SimpleNamespace) -> No
     assert [path.name for path in made.files] == [
         "summary.csv",
         "visits.csv",
+        "comparisons.csv",
         "answer.png",
         "returns.png",
         "plasticity.png",

@@ -113,7 +113,7 @@ def test_killed_comparison_is_finished_by_the_same_command(whole: Make, tmp_path
         finished = run(command, folder)
         assert finished.code == 0, finished.said
         ppo.assert_same(folder / "ppo-adamo+l2_init")
-        for name in ("summary.csv", "visits.csv"):
+        for name in ("summary.csv", "visits.csv", "comparisons.csv"):
             assert (folder / name).read_bytes() == (trial / name).read_bytes()
 
     each(range(0, len(operations), 10), check)

@@ -1,0 +1,104 @@
+"""Comparisons of arms in pairs as tables for people: in a terminal and on the report's page."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from neoteny.experiments.arms import labels
+from neoteny.experiments.comparisons import BEST, NONE
+from neoteny.experiments.tables import BLANK, print_texts, with_interval, without_blanks
+from neoteny.experiments.visits import SCALES
+
+__all__ = ["MEANINGS", "comparison_tables", "print_comparisons", "readable_comparisons"]
+
+MEANINGS = {
+    "difference": "mean difference of the scores, paired by seed, over visits that both finished",
+    "P(better)": "probability that a run of the arm is better on a task",
+    "p": "of the paired t test",
+    "p, Holm": "the same, corrected for all arms in the table",
+    "seeds needed": "to find a difference as large as this one with a probability of 80 %; known "
+    "no better than the difference",
+    "blank visits": "visits in which no episode of one or the other ended: they count nowhere",
+}
+"""Columns of `readable_comparisons` and their meanings."""
+
+
+def comparison_tables(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Title and texts of each table of comparisons: with the plain agent, and with the best arm.
+
+    Args:
+        table: the result of `neoteny.experiments.comparisons.comparison_table`.
+    """
+    found = []
+    for versus in (NONE, BEST):
+        rows = table[table["versus"] == versus]
+        if rows.empty:
+            continue
+        unit = str(rows["unit"].iloc[0])
+        best = labels(_names(table))[str(rows["other"].iloc[0])]
+        whom = "the plain agent" if versus == NONE else f"the best arm, {best}"
+        found.append((f"difference to {whom}, in {_measure(unit)}", readable_comparisons(rows)))
+    return found
+
+
+def readable_comparisons(rows: pd.DataFrame) -> pd.DataFrame:
+    """Comparisons as texts for people: intervals in brackets, columns without content left out.
+
+    Args:
+        rows: rows of one kind of the result of `comparison_table`.
+
+    Returns:
+        One row a pair, all texts, under readable names.
+    """
+    short = labels(_names(rows))
+    blank = rows["blank"]
+    columns = {
+        "arm": [short[arm] for arm in rows["arm"]],
+        "difference": with_interval(rows, "difference", "+", 3),
+        "P(better)": with_interval(rows, "improvement"),
+        "p": [_p_value(value) for value in rows["p"]],
+        "p, Holm": [_p_value(value) for value in rows["p_holm"]],
+        "seeds": rows["seeds"].astype(str).tolist(),
+        "seeds needed": [_needed(value) for value in rows["seeds_needed"]],
+        "blank visits": [str(count) if blank.any() else BLANK for count in blank],
+    }
+    return without_blanks(columns)
+
+
+def print_comparisons(console: Console, table: pd.DataFrame) -> None:
+    """Print the comparisons for a terminal, if there are any.
+
+    Args:
+        console: where to print.
+        table: the result of `comparison_table`.
+    """
+    shown: set[str] = set()
+    for title, texts in comparison_tables(table):
+        console.print(f"\n{title}:", style="dim")
+        print_texts(console, texts)
+        shown |= set(map(str, texts.columns))
+    meanings = [f"{name}: {meaning}" for name, meaning in MEANINGS.items() if name in shown]
+    if meanings:
+        console.print("; ".join(meanings), style="dim")
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys([*table["arm"], *table["other"]]))
+
+
+def _measure(unit: str) -> str:
+    return f"score ({SCALES[unit]})" if unit in SCALES else unit
+
+
+def _p_value(value: float) -> str:
+    if not np.isfinite(value):
+        return BLANK
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _needed(value: float) -> str:
+    if np.isnan(value):
+        return BLANK
+    return f"{value:,.0f}" if value <= 1000 else ">1,000"

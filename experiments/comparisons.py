@@ -1,0 +1,125 @@
+"""Comparisons of arms in pairs: with the plain agent, and with the best arm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neoteny.experiments.arms import ORACLE, Arm, arms_of, baseline_of
+from neoteny.experiments.metrics import (
+    Array,
+    mean,
+    mean_over_tasks,
+    probability_of_improvement,
+)
+from neoteny.experiments.paired import holm, paired_difference
+from neoteny.experiments.resampling import performance_profile
+from neoteny.experiments.summary import countable_visits, named_estimate, run_matrix
+
+NONE, BEST = "none", "best"
+"""Arms that others are compared with: the plain agent of the same setup, the best of all."""
+KEYS = ["seed", "visit"]
+
+
+def comparison_table(visits: pd.DataFrame) -> pd.DataFrame:
+    """Compare every arm with the plain agent and with the best arm.
+
+    Args:
+        visits: the result of `neoteny.experiments.visits.visit_values`.
+
+    Returns:
+        One row a pair, those with the plain agent first:
+
+        - ``arm``, ``other``; ``versus``: ``"none"`` or ``"best"``, the arm with the highest score
+          that is no oracle; a plain agent that is best is in the rows of the first kind alone;
+        - ``unit`` of the difference; ``seeds`` that both have; ``visits`` of these seeds that both
+          finished; ``blank``: those of them in which no episode of one or the other ended, so that
+          they count nowhere;
+        - ``difference`` of the scores, over these visits, averaged within tasks, then over tasks;
+          ``difference_low``, ``difference_high``: Student's t interval of the pairs;
+        - ``improvement``: probability that a run of the arm beats one of the other on a task;
+        - ``p``: of the paired t test; ``p_holm``: Holm's correction for all arms in rows of the
+          same kind that are no oracles; ``seeds_needed`` to find the difference seen with a
+          probability of 80 %.
+
+        Empty, with these columns, if no arm has another to be compared with.
+    """
+    arms = arms_of(visits)
+    counted = countable_visits(visits)
+    best = _best(counted, arms)
+    pairs = [(NONE, arm, baseline_of(arm, arms)) for arm in arms]
+    if best is not None and baseline_of(best, arms) is not None:
+        pairs += [(BEST, arm, best) for arm in arms if arm.role != ORACLE]
+    rows = [
+        {"versus": versus, **_pair(counted, arm, other), "is_oracle": arm.role == ORACLE}
+        for versus, arm, other in pairs
+        if other is not None and other.name != arm.name
+    ]
+    table = pd.DataFrame(rows, columns=None if rows else list(_COLUMNS))
+    for kind in (NONE, BEST):
+        tested = (table["versus"] == kind) & ~table["is_oracle"].astype(bool)
+        table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].to_numpy(np.float64))
+    return table[list(_COLUMNS)]
+
+
+_COLUMNS = (
+    *("arm", "other", "versus", "unit", "seeds", "visits", "blank"),
+    *("difference", "difference_low", "difference_high"),
+    *("improvement", "improvement_low", "improvement_high"),
+    *("p", "p_holm", "seeds_needed", "is_oracle"),
+)
+
+
+def profile(visits: pd.DataFrame, arm: str, levels: Array) -> tuple[Array, Array, Array]:
+    """Performance profile of an arm.
+
+    Args:
+        visits: the result of `neoteny.experiments.visits.visit_values`.
+        arm: the arm's name.
+        levels: (P,) levels of the score.
+
+    Returns:
+        As `neoteny.experiments.resampling.performance_profile`, over the runs and tasks of the
+        arm's finished visits.
+    """
+    counted = countable_visits(visits)
+    scores = run_matrix(counted[counted["arm"] == arm]).to_numpy(np.float64)
+    return performance_profile(scores, levels)
+
+
+def _best(visits: pd.DataFrame, arms: list[Arm]) -> Arm | None:
+    """The arm with the highest mean score, if any is known."""
+    scores = {}
+    for arm in arms:
+        mine = run_matrix(visits[visits["arm"] == arm.name]).to_numpy(np.float64)
+        score = mean_over_tasks(mine).value
+        if arm.role != ORACLE and np.isfinite(score):
+            scores[arm] = score
+    return max(scores, key=lambda arm: scores[arm]) if scores else None
+
+
+def _pair(visits: pd.DataFrame, arm: Arm, other: Arm) -> dict[str, Any]:
+    """One row of the table."""
+    mine = visits[visits["arm"] == arm.name]
+    theirs = visits.loc[visits["arm"] == other.name, [*KEYS, "value"]]
+    both = mine.merge(theirs, on=KEYS, suffixes=("", "_other"))
+    known = both.dropna(subset=["value", "value_other"])
+    left, right = (run_matrix(known, column) for column in ("value", "value_other"))
+    left_scores, right_scores = left.to_numpy(np.float64), right.to_numpy(np.float64)
+    found = paired_difference(mean(left_scores, axis=1), mean(right_scores, axis=1))
+    improvement = probability_of_improvement(left_scores, right_scores)
+    return {
+        "arm": arm.name,
+        "other": other.name,
+        "unit": visits["unit"].iloc[0],
+        "seeds": found.pairs,
+        "visits": len(both),
+        "blank": int((both["auc"].isna() | both["value_other"].isna()).sum()),
+        **named_estimate("difference", found.estimate),
+        **named_estimate("improvement", improvement),
+        "p": found.p,
+        "p_holm": np.nan,
+        "seeds_needed": found.needed,
+    }
