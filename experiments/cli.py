@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,7 @@ __all__ = [
     "resume_defaults",
     "run",
     "run_defaults",
+    "train_arms",
 ]
 
 
@@ -102,6 +105,25 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
     Returns:
         The summary, a row for each arm.
     """
+    with train_arms(config, console) as failed:
+        summary = report(config.folder, console)
+    if failed:
+        raise RunError(f"stopped with non-finite gradients in all members: {', '.join(failed)}")
+    return summary
+
+
+@contextmanager
+def train_arms(config: CompareConfig, console: Console) -> Iterator[list[str]]:
+    """Train every arm and seed of a comparison that is not finished yet.
+
+    Yields:
+        Names of the arms that stopped as all their members had non-finite gradients; the
+        comparison's folder is held until the block ends.
+
+    Raises:
+        InputError: If a folder is in use, or holds something else.
+        Stopped: After a signal.
+    """
     from neoteny.experiments.store import check_startable
 
     FolderLock.require_free(config.folder)
@@ -126,10 +148,7 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
                 failed.append(arm.arm)
             except Stopped as error:
                 raise Stopped(f"{error}, or give the same command again") from None
-        summary = report(config.folder, console)
-    if failed:
-        raise RunError(f"stopped with non-finite gradients in all members: {', '.join(failed)}")
-    return summary
+        yield failed
 
 
 def _train(config: RunConfig, console: Console, *, resume: bool) -> None:

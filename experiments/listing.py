@@ -22,6 +22,7 @@ from neoteny.core.registry import Registry, first_line
 from neoteny.envs.datasets import DATASETS
 from neoteny.experiments import catalogue
 from neoteny.experiments.presets import PRESETS
+from neoteny.experiments.reproductions import REPRODUCTIONS
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.diagnostics import DIAGNOSTICS
 from neoteny.plasticity.interventions import INTERVENTIONS
@@ -43,6 +44,7 @@ LISTED: dict[str, Registry[Any]] = {
     "agents": AGENTS,
     "presets": PRESETS,
     "activations": ACTIVATIONS,
+    "reproductions": REPRODUCTIONS,
 }
 """Plurals on the command line to the things that they list."""
 

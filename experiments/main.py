@@ -41,6 +41,11 @@ COMMANDS = {
         "validity:validity",
         "Rank diagnostics by how well they predict, at a switch, how much the next task suffers.",
     ),
+    "reproduce": (
+        "reproductions.command:ReproduceConfig",
+        "reproductions.command:reproduce",
+        "Test claims of the paper: train what one needs, and answer in one sentence.",
+    ),
     "watch": (
         "watch:WatchConfig",
         "watch:watch",

@@ -1,0 +1,88 @@
+"""AdamO against the same penalty in the loss."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from neoteny.experiments.drawing import save, style
+from neoteny.experiments.metrics import Estimate
+from neoteny.experiments.reproductions.drawing import draw_estimates, draw_visits, panels
+from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
+from neoteny.experiments.reproductions.reproduction import Evidence, Finding
+
+__all__ = ["analyse"]
+
+
+def analyse(evidence: Evidence) -> Finding:
+    """The difference between the two forms at each strength, and over all."""
+    kept = kept_of(evidence.frame)
+    runs = {arm: run.intervention[0] for arm, run in evidence.runs.items()}
+    coupled = [arm for arm, text in runs.items() if text.startswith("isometry_loss")]
+    pairs = {_strength(runs[arm]): (_beside(runs, arm), arm) for arm in coupled}
+    rows = {f"λ = {s:g}": kept.contrast([ours], [other]) for s, (ours, other) in pairs.items()}
+    ours, others = zip(*pairs.values(), strict=True)
+    rows["both"] = kept.contrast(ours, others)
+    table = kept.table(runs).assign(gram=[_gram(evidence.frame, arm) for arm in runs])
+    sentence = _sentence(rows, table, kept.seeds)
+
+    def draw(path: Path, *, narrow: bool) -> str:
+        return _draw(path, narrow, kept, rows)
+
+    return Finding(table, sentence, draw)
+
+
+def _strength(text: str) -> float:
+    return float(text.partition("=")[2].partition(",")[0])
+
+
+def _beside(runs: dict[str, str], coupled: str) -> str:
+    """The arm of AdamO with the strength of a coupled one."""
+    strength = _strength(runs[coupled])
+    return next(
+        arm
+        for arm, text in runs.items()
+        if text.startswith("adamo") and _strength(text) == strength
+    )
+
+
+def _gram(frame: pd.DataFrame, arm: str) -> float:
+    """Deviation from isometry in the last task, the mean over hidden layers and seeds."""
+    columns = [name for name in frame.columns if re.fullmatch(r".*/layer\d+/gram_deviation", name)]
+    rows = frame[(frame["arm"] == arm) & (frame["visit"] == frame["visit"].max())]
+    return float(rows[columns].mean().mean())
+
+
+def _sentence(rows: dict[str, Estimate], table: pd.DataFrame, seeds: int) -> str:
+    words = verdict(
+        rows["both"],
+        "AdamO keeps more of the ability to learn than the same penalty in the loss",
+        "AdamO keeps less of the ability to learn than the same penalty in the loss",
+        "the data leave open whether AdamO keeps more of the ability to learn than the same "
+        "penalty in the loss",
+    )
+    each = ", ".join(f"{shown(one, '+')} at {name}" for name, one in rows.items() if name != "both")
+    reached = ", ".join(
+        f"{arm} {gram:.3g}" for arm, gram in zip(table["arm"], table["gram"], strict=True)
+    )
+    return (
+        f"In the last third of the tasks {words} ({shown(rows['both'], '+')} of a fresh network's "
+        f"gain over both strengths; {each}; {seeds} seeds, 95 % intervals); deviations from "
+        f"isometry at the end: {reached}."
+    )
+
+
+def _draw(path: Path, narrow: bool, kept: Kept, rows: dict[str, Estimate]) -> str:
+    with style():
+        figure, (left, right) = panels(narrow, 3, 2)
+        draw_visits(left, kept.visits, "mean return of a task")
+        left.legend(frameon=False, fontsize=8)
+        draw_estimates(right, rows, "decoupled minus coupled,\nof a fresh network's gain")
+        save(figure, path)
+    return (
+        "Curves: mean return of each task. Differences: what AdamO keeps more than the penalty in "
+        "the loss, late in the stream, at the same strength. Bars and bands are 95 % intervals "
+        "over seeds."
+    )

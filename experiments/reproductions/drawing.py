@@ -1,0 +1,104 @@
+"""Panels of reproductions' figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from neoteny.experiments.arms import arms_of
+from neoteny.experiments.drawing import (
+    FEWEST_FOR_BAND,
+    GREY,
+    INK,
+    NARROW,
+    from_zero,
+    looks,
+    new_figure,
+)
+from neoteny.experiments.metrics import Estimate, mean_curve
+
+__all__ = ["draw_estimates", "draw_visits", "panels"]
+
+
+def panels(narrow: bool, *widths: float, height: float = 3.4) -> tuple[Figure, list[Axes]]:
+    """A figure with panels side by side, or below each other on narrow screens.
+
+    Args:
+        narrow: True for narrow screens.
+        *widths: Of the panels, in proportion to each other.
+        height: Inches of a panel.
+    """
+    count = len(widths)
+    if narrow:
+        figure = new_figure(NARROW, height * count)
+        return figure, list(figure.subplots(count, 1, squeeze=False)[:, 0])
+    figure = new_figure(10.5, height)
+    return figure, list(figure.subplots(1, count, width_ratios=widths, squeeze=False)[0])
+
+
+def draw_visits(panel: Axes, visits: pd.DataFrame, label: str, arms: Sequence[str] = ()) -> None:
+    """Draw the mean value of each arm by visit, with its interval where runs suffice.
+
+    Args:
+        panel: Where to draw.
+        visits: The result of `neoteny.experiments.visits.visit_values`.
+        label: Of the y axis.
+        arms: Those to draw; unset, all.
+    """
+    _quiet(panel)
+    for name, look in looks(arms_of(visits)).items():
+        if arms and name not in arms:
+            continue
+        table = visits[visits["arm"] == name].pivot(index="seed", columns="visit", values="value")
+        middle, low, high = mean_curve(table.to_numpy(np.float64))
+        x = table.columns.to_numpy() + 1
+        panel.plot(
+            *(x, middle),
+            label=look.label,
+            color=look.colour,
+            ls=look.line,
+            marker=look.marker,
+            lw=1.5,
+            ms=5,
+            mec="white",
+            mew=0.5,
+        )
+        if len(table) >= FEWEST_FOR_BAND:
+            panel.fill_between(x, low, high, color=look.colour, alpha=0.13, lw=0)
+    panel.set_xlabel("task")
+    panel.set_ylabel(label)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    from_zero(panel)
+
+
+def draw_estimates(panel: Axes, rows: Mapping[str, Estimate], label: str, line: float = 0) -> None:
+    """Draw numbers with their intervals, one below the other.
+
+    Args:
+        panel: Where to draw.
+        rows: By their labels, from top to bottom.
+        label: Of the x axis.
+        line: Number that a vertical line marks.
+    """
+    _quiet(panel)
+    panel.axvline(line, color=GREY, lw=0.8, zorder=0)
+    for place, each in enumerate(rows.values()):
+        clear = each.low > line or each.high < line
+        panel.plot([each.low, each.high], [place, place], color=INK if clear else GREY, lw=1.6)
+        fill = INK if clear else "white"
+        panel.plot(each.value, place, "o", ms=6, color=INK if clear else GREY, mfc=fill)
+    panel.set_yticks(range(len(rows)), list(rows))
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.set_xlabel(label)
+    panel.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _quiet(panel: Axes) -> None:
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[["left", "bottom"]].set_color(GREY)
+    panel.tick_params(color=GREY, labelcolor=INK, length=3)

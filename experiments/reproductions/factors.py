@@ -1,0 +1,104 @@
+"""GroupSort, biases and AdamO, each with and without the others: which of them does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from neoteny.experiments.config import RunConfig
+from neoteny.experiments.drawing import save, style
+from neoteny.experiments.metrics import Estimate
+from neoteny.experiments.reproductions.drawing import draw_estimates, panels
+from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
+from neoteny.experiments.reproductions.reproduction import Evidence, Finding
+
+__all__ = ["analyse"]
+
+LEVELS: dict[str, Callable[[RunConfig], bool]] = {
+    "GroupSort": lambda run: run.network.activation == "groupsort",
+    "no biases": lambda run: not run.network.bias,
+    "AdamO": lambda run: run.intervention != ("none",),
+}
+"""The factors, and the arms that have them."""
+
+
+def analyse(evidence: Evidence) -> Finding:
+    """Main effects of the three factors, and the whole step from the plain arm to the paper's."""
+    kept = kept_of(evidence.frame)
+    runs = {arm: run for arm, run in evidence.runs.items() if run.intervention != ("fresh",)}
+    have = {name: {arm for arm in runs if level(runs[arm])} for name, level in LEVELS.items()}
+    plain = [arm for arm in runs if not any(arm in group for group in have.values())]
+    whole = [arm for arm in runs if all(arm in group for group in have.values())]
+    effects = {
+        name: kept.contrast(sorted(group), [arm for arm in runs if arm not in group])
+        for name, group in have.items()
+    }
+    rows = {"all three": kept.contrast(whole, plain)} | effects
+    table = pd.concat([kept.table(runs), _effects_table(kept, rows)], ignore_index=True)
+    shares = {_cell(runs[arm]): kept.share(arm) for arm in runs}
+
+    def draw(path: Path, *, narrow: bool) -> str:
+        return _draw(path, narrow, shares, rows)
+
+    return Finding(table, _sentence(rows, kept.seeds), draw)
+
+
+def _effects_table(kept: Kept, rows: dict[str, Estimate]) -> pd.DataFrame:
+    names = ("share", "share_low", "share_high")
+    return pd.DataFrame(
+        {"arm": f"effect of {name}", "seeds": kept.seeds} | dict(zip(names, each, strict=True))
+        for name, each in rows.items()
+    )
+
+
+def _sentence(rows: dict[str, Estimate], seeds: int) -> str:
+    """What each factor is worth, by its interval."""
+    words = {
+        name: verdict(each, "helps", "harms", "leaves open whether it helps")
+        for name, each in rows.items()
+    }
+    whole = verdict(
+        rows["all three"],
+        "GroupSort without biases under AdamO keeps more of the ability to learn than ReLU with "
+        "biases under Adam",
+        "GroupSort without biases under AdamO keeps less of the ability to learn than ReLU with "
+        "biases under Adam",
+        "the data leave open whether GroupSort without biases under AdamO keeps more of the "
+        "ability to learn than ReLU with biases under Adam",
+    )
+    parts = [
+        f"{name} {words[name]} ({shown(each, '+')})"
+        for name, each in rows.items()
+        if name != "all three"
+    ]
+    return (
+        f"In the last third of the tasks {whole} ({shown(rows['all three'], '+')} of a fresh "
+        f"network's gain); on average over the other two factors {', '.join(parts)} "
+        f"({seeds} seeds, 95 % intervals)."
+    )
+
+
+def _cell(run: RunConfig) -> str:
+    """The levels of an arm."""
+    names = (
+        {"relu": "ReLU", "groupsort": "GroupSort"}[run.network.activation],
+        "biases" if run.network.bias else "no biases",
+        "Adam" if run.intervention == ("none",) else "AdamO",
+    )
+    return ", ".join(names)
+
+
+def _draw(path: Path, narrow: bool, shares: dict[str, Estimate], rows: dict[str, Estimate]) -> str:
+    with style():
+        figure, (left, right) = panels(narrow, 1, 1)
+        draw_estimates(left, shares, "gain late in the stream, of a fresh network's", line=1)
+        draw_estimates(right, rows, "difference that it makes")
+        save(figure, path)
+    return (
+        "Shares: gain of each arm in the last third of the tasks, of that of networks that start "
+        "each task afresh. Differences: what each factor makes, on average over the other two, "
+        "and all three together. Bars are 95 % intervals over seeds; filled points are those "
+        "whose interval does not hold the line."
+    )

@@ -1,0 +1,146 @@
+"""The page of a reproduction, and the index of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from neoteny.experiments import markup
+from neoteny.experiments.folders import storing, write_atomically
+from neoteny.experiments.markup import Illustration, document, safe, section
+from neoteny.experiments.provenance import command, hardware, versions
+from neoteny.experiments.reproductions.reproduction import Evidence, Finding, Reproduction
+
+__all__ = ["Outcome", "write_index", "write_page"]
+
+PAGE, TABLE, FIGURE = "index.html", "table.csv", "figure.png"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A reproduction that was carried out."""
+
+    reproduction: Reproduction
+    finding: Finding
+    folder: Path
+    minutes: float
+    """That training took, by the clock."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The page, the table and the figure."""
+        return [self.folder / name for name in (PAGE, TABLE, FIGURE)]
+
+
+def write_page(
+    folder: Path, reproduction: Reproduction, tier: str, evidence: Evidence, finding: Finding
+) -> Outcome:
+    """Write table.csv, figure.png and index.html.
+
+    Args:
+        folder: Made where it is missing.
+        reproduction: Claim and version.
+        tier: The one that was run.
+        evidence: What was trained.
+        finding: What came out.
+
+    Raises:
+        RunError: If a file cannot be written.
+    """
+    outcome = Outcome(reproduction, finding, folder, _minutes(evidence))
+    page, table, figure = outcome.files
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with storing(table):
+        write_atomically(table, finding.table.to_csv(index=False))
+    with storing(figure):
+        caption = finding.draw(figure, narrow=False)
+    illustration = Illustration(figure, caption, _narrow(finding), reproduction.name)
+    with storing(page):
+        write_atomically(page, _page(outcome, tier, evidence, illustration))
+    return outcome
+
+
+def _narrow(finding: Finding) -> bytes:
+    """The figure as it is drawn for narrow screens."""
+    with TemporaryDirectory() as scratch:
+        path = Path(scratch) / FIGURE
+        finding.draw(path, narrow=True)
+        return path.read_bytes()
+
+
+def write_index(folder: Path, variant: str, outcomes: Sequence[Outcome]) -> Path:
+    """Write the page that lists claims and answers, and return its path.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    rows = "".join(
+        section(
+            each.reproduction.name,
+            f'<p class="note">The paper: {safe(each.reproduction.claim)}</p>'
+            f"<p><strong>{safe(each.finding.sentence)}</strong></p>"
+            f'<p><a href="{safe(each.folder.name)}/{PAGE}">figure and numbers</a></p>',
+        )
+        for each in outcomes
+    )
+    path, title = folder / f"{variant}.html", "What the paper claims, and what came out"
+    head = f'<h1>{title}</h1><p class="lead">{len(outcomes)} claims, {safe(variant)}</p>'
+    with storing(path):
+        write_atomically(path, document(title, head + rows))
+    return path
+
+
+def _minutes(evidence: Evidence) -> float:
+    """Minutes that the recorded iterations took."""
+    seconds = 0.0
+    for frame in evidence.frames.values():
+        seconds += float((frame["width"] / frame["charts/SPS"]).sum())
+    return seconds / 60
+
+
+def _page(outcome: Outcome, tier: str, evidence: Evidence, illustration: Illustration) -> str:
+    each, finding = outcome.reproduction, outcome.finding
+    seeds = sorted({seed for frame in evidence.frames.values() for seed in frame["seed"].unique()})
+    facts = {
+        "command": command(),
+        "plan": f"{each.name}, version {each.version}, tier {tier}",
+        "seeds": ", ".join(map(str, seeds)) or f"from {evidence.first_seed} on",
+        "training": f"{outcome.minutes:.1f} minutes by the clock",
+        **{name: str(value) for name, value in (versions() | hardware()).items()},
+    }
+    rows = [[safe(name), f"<code>{safe(value)}</code>"] for name, value in facts.items()]
+    made = f'<div class="scroll">{markup.table(["what", "value"], rows, "text")}</div>'
+    body = (
+        f'<h1>{safe(each.name)}</h1><p class="lead">a claim of the paper, at tier {tier}</p>'
+        f'<p class="note">The paper ({safe(each.source)}): {safe(each.claim)}</p>'
+        f"<p><strong>{safe(finding.sentence)}</strong></p>"
+        f"{markup.figure(illustration)}"
+        f"{section('Numbers', markup.numbers(_readable(finding.table)))}"
+        f"{section('How it was made', made)}"
+    )
+    return document(each.name, body)
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The numbers as texts, each with its interval in brackets."""
+    ends = {f"{name}_{end}" for name in table.columns for end in ("low", "high")}
+    names = [name for name in table.columns if name not in ends]
+    return pd.DataFrame({name: _cell(row, name) for name in names} for _, row in table.iterrows())
+
+
+def _cell(row: pd.Series, name: str) -> str:
+    value = row[name]
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return "-"
+    text = f"{value:,}" if float(value).is_integer() else f"{value:.3g}"
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    if low is None or pd.isna(low):
+        return text
+    return f"{text} [{low:.3g}, {high:.3g}]"

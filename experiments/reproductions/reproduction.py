@@ -1,0 +1,187 @@
+"""A claim of the paper as a plan: the comparisons to train, and how they are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+from neoteny.core.registry import Registry
+from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.options_by_name import configure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "REPRODUCTIONS",
+    "TIERS",
+    "Comparison",
+    "Draw",
+    "Evidence",
+    "Finding",
+    "Plan",
+    "Reproduction",
+    "imported_on_use",
+]
+
+Tier = Literal["preview", "laptop", "full"]
+TIERS: tuple[str, ...] = get_args(Tier)
+"""Sizes of a plan: minutes, hours on two cores, and the paper's own."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one `compare` trains."""
+
+    options: Mapping[str, Any]
+    """Options of `compare` by name, without seeds' start and folder."""
+    rate: float
+    """Steps a second of all members together on one core, as was measured once."""
+
+    def config(self, folder: Path, first_seed: int, data: Path | None = None) -> CompareConfig:
+        """The comparison in a folder.
+
+        Args:
+            folder: Folder of its runs.
+            first_seed: Seed of the first member.
+            data: Folder of the data set's files, for those that need some.
+
+        Raises:
+            InputError: If an option does not fit.
+        """
+        options = {**self.options, "out": folder, "first_seed": first_seed}
+        if data is not None and self.data_set is not None:
+            options["env_option"] = {**options.get("env_option", {}), "data": data}
+        return configure(CompareConfig, options)
+
+    @property
+    def data_set(self) -> str | None:
+        """The data set that has to be there, if one has to."""
+        source = str(self.options.get("env", "")).partition("-")[0]
+        return source if source in ("mnist", "cifar10", "cifar100") else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work of one tier."""
+
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    """By the names of their folders."""
+    first_seed: int = 0
+    """Seed of the first member, unless another is asked for."""
+    minutes: float = 0.0
+    """Of what is computed besides training, on one core."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the analysis needs to know."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was trained."""
+
+    frames: Mapping[str, pd.DataFrame]
+    """Rows of `neoteny.experiments.runs.read_runs` by comparison."""
+    runs: Mapping[str, RunConfig]
+    """Configurations by the names of their arms."""
+    settings: Mapping[str, Any]
+    """As in `Plan`."""
+    first_seed: int
+    """Seed of the first member."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows of all comparisons, which are of one stream."""
+        import pandas as pd  # on use, as a list of reproductions needs none
+
+        return pd.concat(list(self.frames.values()), ignore_index=True)
+
+
+class Draw(Protocol):
+    """Writes a figure into a PNG file, for a page or a narrow screen, and returns its caption."""
+
+    def __call__(self, path: Path, *, narrow: bool) -> str:
+        """Write the file."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came out."""
+
+    table: pd.DataFrame
+    """The numbers that the sentence is read off, texts and numbers alike."""
+    sentence: str
+    """The claim, its contrary, or that the data leave it open."""
+    draw: Draw
+    """Writes the figure into a PNG file and returns its caption."""
+
+
+Analysis = Callable[[Evidence], Finding]
+
+
+def imported_on_use(place: str) -> Analysis:
+    """An analysis of this package, given as `module:function`, which needs pandas and figures."""
+
+    def analyse(evidence: Evidence) -> Finding:
+        module, _, name = place.partition(":")
+        found: Analysis = getattr(import_module(f"{__package__}.{module}"), name)
+        return found(evidence)
+
+    return analyse
+
+
+@dataclass(frozen=True, eq=False)
+class Reproduction:
+    """A claim of the paper and the way to test it."""
+
+    name: str
+    claim: str
+    """In one sentence."""
+    source: str
+    """Where it is made."""
+    plans: Mapping[str, Plan]
+    """By tier."""
+    analyse: Analysis
+    """Reads the finding off what was trained."""
+    version: int = 1
+    """Grows whenever the plan or its analysis changes, so that pages can be told apart."""
+
+    def configs(
+        self, tier: str, folder: Path, first_seed: int | None = None, data: Path | None = None
+    ) -> dict[str, CompareConfig]:
+        """The comparisons of a tier, by name.
+
+        Args:
+            tier: One of `TIERS`.
+            folder: Folder that theirs are in.
+            first_seed: Seed of the first member; unset, the plan's.
+            data: Folder of data sets' files.
+
+        Raises:
+            InputError: If an option does not fit.
+        """
+        plan = self.plans[tier]
+        seed = plan.first_seed if first_seed is None else first_seed
+        return {
+            name: each.config(folder / name, seed, data) for name, each in plan.comparisons.items()
+        }
+
+    def minutes(self, tier: str, configs: Mapping[str, CompareConfig]) -> float:
+        """Minutes that a tier takes on one core, by the rates of its comparisons."""
+        plan = self.plans[tier]
+        seconds = [
+            sum(arm.steps * arm.seeds for arm in config.arms()) / plan.comparisons[name].rate
+            for name, config in configs.items()
+        ]
+        return plan.minutes + sum(seconds) / 60
+
+    def missing(self, tier: str) -> Sequence[str]:
+        """The data sets that a tier needs files of."""
+        found = (each.data_set for each in self.plans[tier].comparisons.values())
+        return sorted({name for name in found if name is not None})
+
+
+REPRODUCTIONS: Registry[Reproduction] = Registry("reproduction")
+"""Every reproduction by its name."""

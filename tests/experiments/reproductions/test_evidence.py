@@ -1,0 +1,49 @@
+"""Shares of a fresh network's gain and contrasts, against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+from claims import frame_of_gains
+
+from neoteny.experiments.metrics import Estimate
+from neoteny.experiments.reproductions.evidence import kept_of, shown, verdict
+
+
+def test_shares_and_contrasts_are_of_the_last_third_of_the_visits():
+    gains = {
+        "none": np.array([[4.0, 4, 4, 4, 1, 1], [4, 4, 4, 4, 1, 3]]),
+        "adamo": np.array([[2.0, 2, 2, 2, 3, 5], [2, 2, 2, 2, 4, 4]]),
+    }
+    kept = kept_of(frame_of_gains(gains, fresh=4.0))
+    assert kept.seeds == 2
+    assert kept.share("ppo-none", first=True).value == pytest.approx(1.0)
+    assert kept.share("ppo-none").value == pytest.approx(1.5 / 4)
+    assert kept.share("ppo-adamo").value == pytest.approx(1.0)
+    assert kept.contrast(["ppo-adamo"], ["ppo-none"]).value == pytest.approx(2.5 / 4)
+    swapped = kept.contrast(["ppo-none"], ["ppo-adamo"])
+    assert swapped.value == pytest.approx(-2.5 / 4)
+    # Student's t over the two differences, 3 and 2, as fresh has no spread
+    reach = 12.706 * np.std([3, 2], ddof=1) / np.sqrt(2) / 4
+    assert swapped.high - swapped.value == pytest.approx(reach, rel=1e-3)
+    both = kept.contrast(["ppo-adamo", "ppo-none"], ["ppo-fresh"])
+    assert both.value == pytest.approx((4 + 1.5) / 2 / 4 - 1)
+
+
+def test_a_seed_without_a_late_visit_is_left_out():
+    gains = {"none": np.array([[4.0, 4, np.nan], [4, 4, 2]]), "adamo": np.full((2, 3), 3.0)}
+    kept = kept_of(frame_of_gains(gains, fresh=4.0))
+    assert kept.contrast(["ppo-adamo"], ["ppo-none"]).value == pytest.approx((3 - 2) / 4)
+    assert list(kept.table(["ppo-none"])["seeds"]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [(0.1, 0.3, "above"), (-0.3, -0.1, "below"), (-0.1, 0.1, "open"), (np.nan, np.nan, "open")],
+)
+def test_a_verdict_is_the_side_on_which_the_interval_lies(low, high, word):
+    assert verdict(Estimate(0.2, low, high), "above", "below", "open") == word
+
+
+def test_numbers_are_shown_with_what_is_known_of_them():
+    assert shown(Estimate(0.314, 0.12, 0.5), "+") == "+0.31 [+0.12, +0.50]"
+    assert shown(Estimate(0.314, np.nan, np.nan)) == "0.31"
+    assert shown(Estimate(np.nan, np.nan, np.nan)) == "unknown"

@@ -1,0 +1,44 @@
+"""Plans of all tiers: they fit, and cost what their tiers allow."""
+
+import pytest
+
+from neoteny.experiments.reproductions import REPRODUCTIONS, TIERS
+from neoteny.experiments.reproductions.command import duration
+
+NAMES = tuple(REPRODUCTIONS)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_plan_fits_and_costs_what_its_tier_allows(name, tier, tmp_path):
+    reproduction = REPRODUCTIONS[name]
+    configs = reproduction.configs(tier, tmp_path)
+    minutes = reproduction.minutes(tier, configs)
+    assert 0 < minutes <= {"preview": 5, "laptop": 180, "full": 400 * 24 * 60}[tier]
+    arms = [arm for config in configs.values() for arm in config.arms()]
+    assert len({arm.folder for arm in arms}) == len(arms)
+    for config in configs.values():
+        assert config.steps % config.hyper.steps_per_iteration == 0
+        assert config.folder.parent == tmp_path
+
+
+def test_the_papers_plans_have_its_sizes(tmp_path):
+    (runs, _) = REPRODUCTIONS["factors"].configs("full", tmp_path).values()
+    assert runs.seed_list == list(range(26, 34))
+    assert (runs.hyper.num_envs, runs.hyper.learning_rate) == (2048, 2.5e-4)
+    assert runs.network.widths == (64, 64, 64, 64)
+    assert runs.steps == 80 * 58 * 2048 * 128
+    assert len(runs.arms()) == 8
+
+
+def test_another_first_seed_moves_all_members(tmp_path):
+    (config,) = REPRODUCTIONS["decoupled"].configs("preview", tmp_path, 100).values()
+    assert config.seed_list[0] == 100
+
+
+@pytest.mark.parametrize(
+    ("minutes", "text"),
+    [(0.2, "1 minutes"), (90, "90 minutes"), (180, "3 hours"), (4320, "3 days")],
+)
+def test_durations_have_the_unit_that_people_use(minutes, text):
+    assert duration(minutes) == text
