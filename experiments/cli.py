@@ -168,7 +168,7 @@ def report(folder: Path, console: Console) -> pd.DataFrame:
 
     made = reporting.write_report(folder)
     reporting.print_summary(console, made.summary)
-    reporting.print_comparisons(console, made.comparisons)
+    reporting.print_tables(console, made.tables)
     if made.answer:
         console.print(f"\n{made.answer}\n")
     for path in made.files:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from neoteny.experiments.arms import labels
 from neoteny.experiments.comparisons import BEST, NONE
-from neoteny.experiments.tables import BLANK, print_texts, with_interval, without_blanks
+from neoteny.experiments.tables import BLANK, TextTable, with_interval, without_blanks
 from neoteny.experiments.visits import SCALES
 
-__all__ = ["MEANINGS", "comparison_tables", "print_comparisons", "readable_comparisons"]
+__all__ = ["MEANINGS", "comparison_tables", "readable_comparisons"]
 
 MEANINGS = {
     "difference": "mean difference of the scores, paired by seed, over visits that both finished",
@@ -25,8 +24,8 @@ MEANINGS = {
 """Columns of `readable_comparisons` and their meanings."""
 
 
-def comparison_tables(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Title and texts of each table of comparisons: with the plain agent, and with the best arm.
+def comparison_tables(table: pd.DataFrame) -> list[TextTable]:
+    """The comparisons for people: a table of those with the plain agent, one with the best arm.
 
     Args:
         table: the result of `neoteny.experiments.comparisons.comparison_table`.
@@ -39,7 +38,8 @@ def comparison_tables(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         unit = str(rows["unit"].iloc[0])
         best = labels(_names(table))[str(rows["other"].iloc[0])]
         whom = "the plain agent" if versus == NONE else f"the best arm, {best}"
-        found.append((f"difference to {whom}, in {_measure(unit)}", readable_comparisons(rows)))
+        title = f"difference to {whom}, in {_measure(unit)}"
+        found.append(TextTable(title, readable_comparisons(rows), MEANINGS))
     return found
 
 
@@ -65,23 +65,6 @@ def readable_comparisons(rows: pd.DataFrame) -> pd.DataFrame:
         "blank visits": [str(count) if blank.any() else BLANK for count in blank],
     }
     return without_blanks(columns)
-
-
-def print_comparisons(console: Console, table: pd.DataFrame) -> None:
-    """Print the comparisons for a terminal, if there are any.
-
-    Args:
-        console: where to print.
-        table: the result of `comparison_table`.
-    """
-    shown: set[str] = set()
-    for title, texts in comparison_tables(table):
-        console.print(f"\n{title}:", style="dim")
-        print_texts(console, texts)
-        shown |= set(map(str, texts.columns))
-    meanings = [f"{name}: {meaning}" for name, meaning in MEANINGS.items() if name in shown]
-    if meanings:
-        console.print("; ".join(meanings), style="dim")
 
 
 def _names(table: pd.DataFrame) -> list[str]:

@@ -19,7 +19,8 @@ from neoteny.core.text import read_text
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.json"
 METRICS = "metrics.csv"
-RUN_FILES = (CHECKPOINT, CONFIG, METRICS)
+MATRIX = "matrix.csv"
+RUN_FILES = (CHECKPOINT, CONFIG, METRICS, MATRIX)
 
 DEEPEST = 50
 """Objects and arrays of a JSON file in each other; a run's own are at most 20 deep."""

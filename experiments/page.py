@@ -22,7 +22,14 @@ from neoteny.experiments.markup import (
 )
 from neoteny.experiments.markup import table as html_table
 from neoteny.experiments.runs import Run
-from neoteny.experiments.tables import definitions, notes, readable, readable_costs, tables_per_task
+from neoteny.experiments.tables import (
+    TextTable,
+    definitions,
+    notes,
+    readable,
+    readable_costs,
+    tables_per_task,
+)
 
 __all__ = ["Findings", "page"]
 
@@ -55,6 +62,8 @@ class Findings:
     """The members that were read."""
     illustrations: Sequence[Illustration]
     """The figures, which are embedded; the first is the one behind the answer, if any."""
+    tables: Sequence[TextTable] = ()
+    """Further tables, each with what its columns mean."""
 
 
 def page(found: Findings) -> str:
@@ -76,6 +85,7 @@ def page(found: Findings) -> str:
             (f"{title[:1].upper()}{title[1:]}", numbers(texts))
             for title, texts in tables_per_task(found.summary)
         ),
+        *((table.title[:1].upper() + table.title[1:], _table(table)) for table in found.tables),
         ("Cost", _costs(found.costs)),
         ("Failures", _failures(found)),
         ("Commands", f"<pre>{_commands(found.runs)}</pre>"),
@@ -101,12 +111,20 @@ def _summary(table: pd.DataFrame) -> str:
     """The table, remarks, and the columns that are shown, explained."""
     texts = readable(table)
     remarks = "".join(f'<p class="note">{safe(note)}</p>' for note in notes(table))
-    terms = "".join(
-        f"<dt>{safe(name)}</dt><dd>{safe(meaning)}</dd>"
-        for name, meaning in definitions(table).items()
-    )
+    terms = _terms(definitions(table))
     bounds = f'<p class="note">{_INTERVALS}</p>' if " [" in texts.to_string() else ""
-    return f"{numbers(texts)}\n{remarks}\n<dl>{terms}</dl>{bounds}"
+    return f"{numbers(texts)}\n{remarks}\n{terms}{bounds}"
+
+
+def _table(table: TextTable) -> str:
+    return f"{numbers(table.texts)}\n{_terms(table.explained())}"
+
+
+def _terms(meanings: Mapping[str, str]) -> str:
+    terms = "".join(
+        f"<dt>{safe(name)}</dt><dd>{safe(meaning)}</dd>" for name, meaning in meanings.items()
+    )
+    return f"<dl>{terms}</dl>"
 
 
 def _costs(costs: pd.DataFrame) -> str:

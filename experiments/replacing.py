@@ -9,6 +9,7 @@ from neoteny.core.errors import InputError
 from neoteny.experiments.folders import (
     CHECKPOINT,
     CONFIG,
+    MATRIX,
     METRICS,
     RUN_FILES,
     belongs_to_member,
@@ -57,7 +58,8 @@ def _files_of_run(folder: Path) -> list[Path]:
     """
     members = [config.parent for config in folder.glob(f"seed_*/{CONFIG}")]
     members = [member for member in members if belongs_to_member(member / CONFIG)]
-    inside = [METRICS, "events.out.tfevents.*", f".{CONFIG}.*.tmp", f".{METRICS}.*.tmp", CONFIG]
+    rows = [part for name in (METRICS, MATRIX) for part in (name, f".{name}.*.tmp")]
+    inside = [*rows, "events.out.tfevents.*", f".{CONFIG}.*.tmp", CONFIG]
     found = [path for member in members for name in inside for path in member.glob(name)]
     own = [*folder.glob(CHECKPOINT), *folder.glob(f".{CHECKPOINT}.*.tmp")]
     return [*own, *found] if members else []

@@ -12,22 +12,25 @@ from neoteny.core.errors import InputError
 from neoteny.core.text import shortened, visible
 from neoteny.experiments.answer import answer
 from neoteny.experiments.arm_board import write_arms
-from neoteny.experiments.comparison_tables import print_comparisons
+from neoteny.experiments.comparison_tables import comparison_tables
 from neoteny.experiments.comparisons import comparison_table
+from neoteny.experiments.continual_table import continual_table
+from neoteny.experiments.continual_tables import continual_tables
 from neoteny.experiments.cost import costs
 from neoteny.experiments.failures import failures
 from neoteny.experiments.folders import storing, write_atomically
 from neoteny.experiments.illustrations import illustrate
+from neoteny.experiments.matrices import read_matrices
 from neoteny.experiments.page import Findings, page
 from neoteny.experiments.runs import Run, find_runs, frame_of, read_runs
 from neoteny.experiments.summary import summary, summary_of_visits
-from neoteny.experiments.tables import print_summary
+from neoteny.experiments.tables import TextTable, print_summary, print_tables
 from neoteny.experiments.visits import visit_values
 
 __all__ = [
     "Report",
-    "print_comparisons",
     "print_summary",
+    "print_tables",
     "read_runs",
     "summary",
     "write_report",
@@ -42,11 +45,15 @@ class Report:
     """One row an arm; see `neoteny.experiments.summary.summary`."""
     comparisons: pd.DataFrame
     """Pairs of arms; see `neoteny.experiments.comparisons.comparison_table`."""
+    continual: pd.DataFrame
+    """One row an arm; see `neoteny.experiments.continual_table.continual_table`."""
+    tables: tuple[TextTable, ...]
+    """The last two for people, the continual metrics first."""
     answer: str
     """A sentence on which arms keep the ability to learn; see `neoteny.experiments.answer`."""
     files: tuple[Path, ...]
-    """The files written: summary.csv, visits.csv, comparisons.csv where arms compare, the figures,
-    report.html."""
+    """The files written: summary.csv, visits.csv, continual.csv, comparisons.csv where arms
+    compare, figures, report.html."""
 
 
 def write_report(folder: Path | str) -> Report:
@@ -79,7 +86,8 @@ def write_report(folder: Path | str) -> Report:
     names = {str(run.config.get("env", root.resolve().name)) for run in runs}
     title = shortened(visible(", ".join(sorted(names))), 100)
     comparisons = comparison_table(visits)
-    tables = {"summary.csv": table, "visits.csv": visits}
+    continual = continual_table(frame, visits, read_matrices(runs))
+    tables = {"summary.csv": table, "visits.csv": visits, "continual.csv": continual}
     if len(comparisons):
         tables["comparisons.csv"] = comparisons
     for name, content in tables.items():
@@ -89,10 +97,11 @@ def write_report(folder: Path | str) -> Report:
     write_arms(root, runs, frame, visits, figures)
     html_path = root / "report.html"
     spent, failed = costs(frame, runs), failures(runs, frame, visits)
-    found = Findings(title, table, sentence, spent, failed, runs, illustrations)
+    texts = (*continual_tables(continual), *comparison_tables(comparisons))
+    found = Findings(title, table, sentence, spent, failed, runs, illustrations, texts)
     _write(html_path, page(found))
     files = (*(root / name for name in tables), *figures, html_path)
-    return Report(table, comparisons, sentence, files)
+    return Report(table, comparisons, continual, texts, sentence, files)
 
 
 def _require_one_environment(root: Path, runs: Sequence[Run]) -> None:

@@ -227,7 +227,7 @@ def _describe(table: pd.DataFrame, run: Run) -> pd.DataFrame:
     visit = added["visit"]
     added["step"] = step
     added["task_name"] = _task_names(frame, added["task"], run.config)
-    added["family"] = _families(added["task_name"], run.config)
+    added["family"] = families_of(added["task_name"], run.config)
     added["interventions"], added["setup"] = interventions_of(run.config), setup_of(run.config)
     start = _visit_starts(step, visit, _boundaries(run.config))
     added["width"] = step - np.maximum(step.shift(fill_value=0), start)
@@ -240,7 +240,9 @@ def _describe(table: pd.DataFrame, run: Run) -> pd.DataFrame:
     returns = frame.get(column, pd.Series(np.nan, frame.index)).astype(np.float64)
     added["return"] = returns
     added["online_return"] = returns.groupby(visit).bfill().groupby(visit).ffill()
-    added["score"] = _scores(added["online_return"], added["task_name"], _limit(run.config))
+    added["score"] = scores_of(
+        added["online_return"], added["task_name"], episode_limit(run.config)
+    )
     rest = frame.drop(columns=[column for column in added if column in frame])
     return pd.concat([pd.DataFrame(added, index=frame.index), rest], axis=1)
 
@@ -297,7 +299,7 @@ def _complete(
     return complete
 
 
-def _families(names: pd.Series, config: Mapping[str, Any]) -> pd.Series:
+def families_of(names: pd.Series, config: Mapping[str, Any]) -> pd.Series:
     """The environment of each task: one for all if a stream names the variants of a single one."""
     known = [visible(name) for name in config.get("task_names", ())]
     known = known or list(names.unique())
@@ -309,14 +311,15 @@ def _families(names: pd.Series, config: Mapping[str, Any]) -> pd.Series:
     return names
 
 
-def _limit(config: Mapping[str, Any]) -> int | None:
+def episode_limit(config: Mapping[str, Any]) -> int | None:
     """Steps that an option limits episodes to."""
     options = [text.partition("=") for text in config.get("env_option", ())]
     values = [value for name, _, value in options if name.replace("-", "_") == "max_steps"]
     return int(values[-1]) if values and re.fullmatch("[0-9]{1,15}", values[-1]) else None
 
 
-def _scores(returns: pd.Series, names: pd.Series, limit: int | None) -> pd.Series:
+def scores_of(returns: pd.Series, names: pd.Series, limit: int | None) -> pd.Series:
+    """Returns of tasks, normalised; NaN for tasks without reference."""
     scores = pd.Series(np.nan, returns.index)
     for name, group in returns.groupby(names):
         scores[group.index] = normalise(group.to_numpy(), str(name), limit)

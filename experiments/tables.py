@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,32 @@ from neoteny.experiments.visits import SCALES
 
 BLANK = "-"
 """Text in the place of a number that does not exist."""
+
+
+class TextTable(NamedTuple):
+    """A table for people, all texts."""
+
+    title: str
+    texts: pd.DataFrame
+    meanings: Mapping[str, str]
+    """Columns and what stands in them; those that the table lacks do not matter."""
+
+    def explained(self) -> dict[str, str]:
+        """Meanings of the columns that are there, in their order."""
+        return {
+            name: self.meanings[name]
+            for name in map(str, self.texts.columns)
+            if name in self.meanings
+        }
+
+
+def print_tables(console: Console, tables: Iterable[TextTable]) -> None:
+    """Print tables for a terminal, each followed by what its columns mean."""
+    for table in tables:
+        console.print(f"\n{table.title}:", style="dim")
+        print_texts(console, table.texts)
+        meanings = [f"{name}: {meaning}" for name, meaning in table.explained().items()]
+        console.print("; ".join(meanings), style="dim")
 
 
 def print_summary(console: Console, table: pd.DataFrame) -> None:

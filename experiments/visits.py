@@ -15,9 +15,9 @@ ALIVE = "charts/alive"
 
 CONSTANT = ("task", "task_name", "family", "interventions", "setup", "measure", "cycle", "complete")
 """Columns of `neoteny.experiments.runs.read_runs` with one value a visit."""
-RELATIVE = "relative to fresh"
+NORMALISED, RELATIVE = "normalised", "relative to fresh"
 SCALES = {
-    "normalised": "0 random actions, 1 trained on that game alone",
+    NORMALISED: "0 random actions, 1 trained on that game alone",
     RELATIVE: "0 an untrained policy, 1 the mean visit of fresh networks",
 }
 """Units that are not those of the returns themselves."""
@@ -68,17 +68,52 @@ def add_values(table: pd.DataFrame) -> pd.DataFrame:
         The table with these columns.
     """
     scored = table["score"].notna()
+    unit = " or ".join(table["measure"].unique())
     if scored.any() and scored[table["auc"].notna()].all():
-        unit, value, gain = "normalised", table["score"], table["score"]
-    else:
-        family, scale = table["family"], fresh_scale(table)
-        gain = table["auc"] - family.map(scale["zero"])
-        unit, value = " or ".join(table["measure"].unique()), table["auc"]
-        if family.nunique() > 1:
-            value = gain = gain / family.map(scale["one"] - scale["zero"])
-            unit = RELATIVE if len(scale) else unit
-    table = table.assign(unit=unit, value=value.astype(float), gain=gain.astype(float))
+        unit = NORMALISED
+    elif table["family"].nunique() > 1 and len(fresh_scale(table)):
+        unit = RELATIVE
+    table = table.assign(unit=unit)
+    value = values_of(table, "auc", table).astype(float)
+    gain = (value - table["family"].map(untrained(table))).astype(float)
+    table = table.assign(value=value, gain=gain)
     return table.assign(gap=_gaps(table, arms_of(table)))
+
+
+def values_of(rows: pd.DataFrame, column: str, visits: pd.DataFrame) -> pd.Series:
+    """Returns in the unit of a comparison.
+
+    Args:
+        rows: with ``score`` and ``family``.
+        column: the returns or accuracies themselves, of which ``score`` is made.
+        visits: the visits, with ``unit``.
+
+    Returns:
+        The values; NaN where returns of different environments have no common scale.
+    """
+    unit = visits["unit"].iloc[0]
+    if unit == NORMALISED:
+        return rows["score"]
+    if visits["family"].nunique() == 1:
+        return rows[column]
+    scale, family = fresh_scale(visits), rows["family"]
+    zero = family.map(scale["zero"])
+    return (rows[column] - zero) / family.map(scale["one"] - scale["zero"])
+
+
+def untrained(visits: pd.DataFrame) -> pd.Series:
+    """Values of an untrained policy in each environment, in the unit of a comparison.
+
+    Args:
+        visits: the visits, with ``unit``.
+
+    Returns:
+        Family to value; NaN where nothing is known of it.
+    """
+    families = visits["family"].unique()
+    if visits["unit"].iloc[0] in SCALES:
+        return pd.Series(0.0, families)
+    return fresh_scale(visits)["zero"].reindex(families)
 
 
 def fresh_scale(table: pd.DataFrame) -> pd.DataFrame:
@@ -112,12 +147,12 @@ def _visit(group: pd.DataFrame) -> dict[str, object]:
         "end": end,
         "dead": ALIVE in group and bool((group[ALIVE] < 1).any()),
         "measured": float(width[ended].sum() / max(width.sum(), 1)),
-        "auc": _weighted(values, width),
+        "auc": weighted_mean(values, width),
         "first": float(group["return"].to_numpy()[ended][0]) if ended.any() else np.nan,
-        "final": _weighted(values[late], width[late]),
+        "final": weighted_mean(values[late], width[late]),
         "evaluation": _last(group[EVALUATION]) if EVALUATION in group else np.nan,
-        "score": _weighted(scores, width),
-        "final_score": _weighted(scores[late], width[late]),
+        "score": weighted_mean(scores, width),
+        "final_score": weighted_mean(scores[late], width[late]),
     }
 
 
@@ -135,7 +170,8 @@ def _last(column: pd.Series) -> float:
     return float(values.iloc[-1]) if len(values) else np.nan
 
 
-def _weighted(values: Array, width: Array) -> float:
+def weighted_mean(values: Array, width: Array) -> float:
+    """Mean of the values that are not NaN, weighted by the steps that each stands for."""
     there = np.isfinite(values)
     total = width[there].sum()
     return float((values[there] * width[there]).sum() / total) if total > 0 else np.nan

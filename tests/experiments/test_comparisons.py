@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neoteny.experiments.comparison_tables import print_comparisons
+from neoteny.experiments.comparison_tables import comparison_tables
 from neoteny.experiments.comparisons import comparison_table, profile
 from neoteny.experiments.console import PlainConsole
+from neoteny.experiments.tables import print_tables
 
 NAN = float("nan")
 
@@ -62,7 +63,7 @@ def test_visits_without_an_episode_are_counted_and_left_out_of_both_arms() -> No
     row = table.iloc[0]
     assert row[["difference", "visits", "blank"]].tolist() == [1.0, 4, 2]
     console = PlainConsole(width=200, file=io.StringIO())
-    print_comparisons(console, table)
+    print_tables(console, comparison_tables(table))
     assert "blank visits" in console.file.getvalue()
 
 
@@ -82,7 +83,7 @@ def test_no_pair_no_row() -> None:
     table = comparison_table(_visits(adamo=[[1.0, 2.0]]))
     assert table.empty
     assert {"arm", "p_holm", "seeds_needed"} <= set(table.columns)
-    print_comparisons(PlainConsole(file=io.StringIO()), table)
+    assert comparison_tables(table) == []
 
 
 def test_profile_of_an_arm() -> None:

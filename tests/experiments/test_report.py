@@ -128,6 +128,7 @@ def test_games_without_reference_are_summarised_by_return(tmp_path: Path) -> Non
     assert [path.name for path in made.files] == [
         "summary.csv",
         "visits.csv",
+        "continual.csv",
         "returns.png",
         "report.html",
     ]
@@ -163,6 +164,7 @@ def test_report_writes_everything_and_only_that(reported: SimpleNamespace) -> No
     assert [path.name for path in made.files] == [
         "summary.csv",
         "visits.csv",
+        "continual.csv",
         "comparisons.csv",
         "answer.png",
         "returns.png",
