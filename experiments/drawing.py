@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -22,6 +23,7 @@ from matplotlib.ticker import (
     PercentFormatter,
     StrMethodFormatter,
 )
+from PIL import Image
 
 from neoteny.experiments.arms import BASELINE, ORACLE, Arm, in_order, labels
 from neoteny.experiments.curves import Curve
@@ -40,6 +42,8 @@ MARKED = 12
 """Points of a line that has more are marked here and there, so many in all."""
 NARROW = 4.4
 """Inches of a figure for a phone, or for a column of a page."""
+DPI = 200
+"""Dots per inch of a file."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,14 @@ def style() -> AbstractContextManager[None]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Render and replace the file all at once."""
-    FigureCanvasAgg(figure)
+    """Lay out and render once, which `savefig` does twice, and replace the file all at once."""
+    canvas = FigureCanvasAgg(figure)
+    figure.dpi = DPI
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     with atomic_file(path) as file:
-        figure.savefig(file, format="png", dpi=200)
+        image.save(file, format="png", dpi=(DPI, DPI), compress_level=4)
