@@ -148,6 +148,16 @@ class Agent(ABC):
     def recent(self, count: int) -> Tensor:
         """At most `count` observations of each member in the last iteration, (M, B, *shape)."""
 
+    def recent_targets(self, count: int) -> Mapping[str, Tensor]:
+        """Directions in which to move outputs on the observations of `recent`, by branch.
+
+        The alignment of tangent kernels is measured by them. Empty unless an agent gives them.
+
+        Returns:
+            Branch to (M, B, k), for k outputs: returns or labels, less their mean.
+        """
+        return {}
+
     def play(self, obs: Tensor, keys: Tensor, step: int) -> Tensor:
         """Actions outside training, which leave the agent as it is.
 

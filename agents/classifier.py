@@ -144,8 +144,14 @@ class Classifier(Agent):
 
     def recent(self, count: int) -> Tensor:
         """Observations of the last minibatches."""
-        found: Tensor = self._samples.observations(count)
+        found: Tensor = self._samples.first(count)[0]
         return found
+
+    def recent_targets(self, count: int) -> dict[str, Tensor]:
+        """Labels as unit vectors, less their mean: (M, B, classes)."""
+        logits = self.network.branches["logits"].head.out_features
+        units = F.one_hot(self._samples.first(count)[1], logits).float()
+        return {"logits": units - units.mean(1, keepdim=True)}
 
     @property
     def network(self) -> Network:

@@ -105,6 +105,7 @@ class PPO(Agent):
         self._epochs = torch.zeros((), dtype=torch.int64, device=self.device)
         self._obs: Tensor | None = None
         self._rollout: Rollout | None = None
+        self._advantage: Tensor | None = None
         self._minibatch: Minibatch | None = None
         self._recorder = recorder
         self._recorded: dict[bool, Recorded] = {}
@@ -127,7 +128,27 @@ class PPO(Agent):
     def recent(self, count: int) -> Tensor:
         """Observations spread over the last rollout's steps and lanes."""
         assert self._rollout is not None
-        return self._rollout.spread(count)
+        return self._rollout.spread(self._rollout.obs, count)
+
+    @torch.no_grad()
+    def recent_targets(self, count: int) -> dict[str, Tensor]:
+        """Returns, and the policy's outputs' gradient of its log-probabilities times advantage.
+
+        Both are centred; `value` is (M, B, 1), `policy` (M, B, outputs of its head).
+        """
+        rollout, advantage = self._rollout, self._advantage
+        assert rollout is not None
+        assert advantage is not None
+        returns = rollout.spread((advantage + rollout.value).flatten(1), count)
+        slope = rollout.spread(advantage.flatten(1), count)
+        action = rollout.spread(rollout.action.flatten(1, 2), count)
+        outputs = self.network.branch("policy", rollout.spread(rollout.obs, count))
+        gradient = self.policy.closed_form(outputs, action)[2]
+        slope = slope - slope.mean(1, keepdim=True)
+        return {
+            "policy": -gradient(slope, 0.0)[..., : self.policy.size],
+            "value": (returns - returns.mean(1, keepdim=True)).unsqueeze(-1),
+        }
 
     def play(self, obs: Tensor, keys: Tensor, step: int) -> Tensor:
         """Sample from the policy."""
@@ -233,6 +254,7 @@ class PPO(Agent):
         """
         config = self.config
         advantage = self.advantages(rollout)
+        self._advantage = advantage
         returns = advantage + rollout.value
         if self._minibatch is None:
             count = len(self.statistics) + 1 + len(self.network.named_branch_parameters())

@@ -129,15 +129,23 @@ class Rollout:
         self.slot[0].zero_()
         self.sparse.clear()
 
-    def spread(self, most: int) -> Tensor:
-        """At most `most` observations of each member over steps and lanes, (M, B, *shape)."""
+    def spread(self, values: Tensor, most: int) -> Tensor:
+        """At most `most` values of each member, spread over steps and lanes.
+
+        Args:
+            values: (T, L, *shape), the observations or what goes with them.
+            most: Largest B.
+
+        Returns:
+            (M, B, *shape), of the same steps and lanes for all values.
+        """
         lanes = self.reward.shape[2]
         steps = min(self.steps, 8)
         times = torch.linspace(0, self.steps - 1, steps).long().tolist()
         per_step = min(most // steps, lanes)
-        obs = torch.stack([self.obs[t] for t in times])  # (steps, L, *shape)
-        obs = obs.view(steps, self.members, lanes, *obs.shape[2:])[:, :, :: lanes // per_step]
-        return obs[:, :, :per_step].transpose(0, 1).flatten(1, 2)
+        few = torch.stack([values[t] for t in times])  # (steps, L, *shape)
+        few = few.view(steps, self.members, lanes, *few.shape[2:])[:, :, :: lanes // per_step]
+        return few[:, :, :per_step].transpose(0, 1).flatten(1, 2)
 
     def keep_final(self, t: int, final_obs: Tensor, truncated: Tensor) -> None:
         """Keep the final observations (L, *shape) of the lanes that step t truncated (L,)."""

@@ -24,7 +24,7 @@ from _publish import Report, publish
 
 from neoteny.agents import PPO, PPOConfig
 from neoteny.experiments.config import RunConfig
-from neoteny.experiments.costly_diagnostics import measure_costly
+from neoteny.experiments.costly_diagnostics import CostlyDiagnostics
 from neoteny.experiments.presets import preset_values
 from neoteny.experiments.run_streams import make_run_stream
 from neoteny.experiments.runner import PROBE
@@ -77,8 +77,9 @@ def works(config: Config) -> tuple[RunConfig, dict[str, Callable[[], Any]]]:
 
     timed: dict[str, Callable[[], Any]] = {ITERATION: lambda: agent.iterate(envs), CHEAP: cheap}
     for group in COSTLY:
-        timed[group] = lambda group=group: measure_costly(  # type: ignore[misc]
-            agent.network, agent.recent(PROBE), (group,)
+        costly = CostlyDiagnostics((group,))
+        timed[group] = lambda costly=costly: costly.measure(  # type: ignore[misc]
+            agent.network, agent.recent(PROBE), agent.recent_targets(PROBE), begins=True
         )
     return run, timed
 

@@ -43,6 +43,8 @@ QUANTITIES = {
     "jacobian_sigma_min": "J min",
     SPREAD: "J spread",
     "kernel_condition": "NTK condition",
+    "kernel_alignment": "NTK alignment",
+    "kernel_drift": "NTK drift",
     "probe_labels_area": "probe",
 }
 """Diagnostics that the lens shows, and their names in tables and figures."""
@@ -108,10 +110,10 @@ def lens_table(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per arm, branch, layer (``layers`` is the median over hidden layers) and name:
 
-        - ``young``: the value in the first iteration of the run; ``before``: in the last
-          iterations of the last third of the visits; ``after``: in their first iterations, which
-          follow what interventions do at a switch. Medians over visits, means over seeds,
-          geometric but for the spread;
+        - ``young``: the value in the first iteration of the run, of drift over the first task;
+          ``before``: in the last iterations of the last third of the visits; ``after``: in their
+          first iterations, which follow what interventions do at a switch. Medians over visits,
+          means over seeds, geometric but for the spread;
         - ``change``, ``change_low``, ``change_high``: logarithm of before over young, the
           difference of a spread, with its 95 % t interval over seeds; ``verdict``: ``kept``
           (within a factor of 2), ``grown`` or ``fallen`` (beyond it), ``open``, or ``zero`` where
@@ -171,7 +173,9 @@ EXPLANATION = (
     "the tasks; a star: at the end still within a factor of 2 of the young network, with 95 % "
     "confidence over seeds. W and J: singular values of the weights and Jacobians of hidden "
     "layers, the median over layers (J spread: of their logarithms); NTK condition and probe: of "
-    "the branch. Of fresh: gain as a share of that of networks which start each task afresh."
+    "the branch; NTK drift: 1 - cosine of the kernel and that when the task began, at its start "
+    "of that when the last one began, young: over the first task. Of fresh: gain as a share of "
+    "that of networks which start each task afresh."
 )
 
 
@@ -231,7 +235,9 @@ def _changes(group: pd.DataFrame, name: str) -> dict[str, Any]:
     table = group.assign(value=scaled)
     late = _late(table["visit"])
     first, last = table["place"] == FIRST, table["place"] == LAST
-    young = table[first & (table["visit"] == 0)].groupby("seed")["value"].median()
+    start = table[table["visit"] == 0]
+    measured = FIRST if (start["place"] == FIRST).any() else LAST  # drift begins at a task's end
+    young = start[start["place"] == measured].groupby("seed")["value"].median()
     before = table[last & late].groupby("seed")["value"].median()
     after = table[first & late].groupby("seed")["value"].median()
     change = mean_of_runs((before - young).dropna().to_numpy(np.float64))

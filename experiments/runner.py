@@ -18,7 +18,7 @@ from neoteny.core.registry import load_entry_points
 from neoteny.core.text import visible
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
-from neoteny.experiments.costly_diagnostics import measure_costly
+from neoteny.experiments.costly_diagnostics import CostlyDiagnostics
 from neoteny.experiments.evaluation import evaluate
 from neoteny.experiments.folders import seed_folder
 from neoteny.experiments.interrupt import Stopped, StopRequest
@@ -80,6 +80,7 @@ class Runner:
         self.console = console
         self.envs = make_run_stream(config)
         self.agent = AGENTS[config.agent].build(config.agent_settings, self.envs)
+        self.costly = CostlyDiagnostics(config.diagnose_switches)
         self.iteration = 0
         self.step = 0
         self.seconds = 0.0
@@ -220,14 +221,14 @@ class Runner:
         tasks = self.envs.tasks_at(self.step)
         visit = self.envs.schedule.visits(self.step)
         before = self._parameters() if self._measures else []
-        at_switch = self._begins_task
+        begins = self._begins_task
         metrics = dict(self.agent.iterate(self.envs))
         self.iteration += 1
         self.step += self.per_iteration
         ends_task = self._switched() or self.step == self.total
         histograms = {}
         if before or (ends_task and self.config.diagnose_every):
-            metrics |= self._diagnose(before, at_switch=at_switch or ends_task)
+            metrics |= self._diagnose(before, begins=begins, ends=ends_task)
             spectra = weight_spectra(self.agent.network)
             histograms = {f"singular_values/{key}": sigma for key, sigma in spectra.items()}
         if self.config.eval_episodes and ends_task:
@@ -285,12 +286,16 @@ class Runner:
     def _parameters(self) -> list[Tensor]:
         return [parameter.detach().clone() for parameter in self.agent.network.parameters()]
 
-    def _diagnose(self, before: list[Tensor], *, at_switch: bool) -> dict[str, Tensor]:
-        """Diagnostics of the network, and its distance from the parameters `before`, if known."""
+    def _diagnose(self, before: list[Tensor], *, begins: bool, ends: bool) -> dict[str, Tensor]:
+        """Diagnostics of the network, and its distance from the parameters `before`, if known.
+
+        Those of `diagnose_switches` are measured where the iteration begins or ends a task.
+        """
         network, observations = self.agent.network, self.agent.recent(PROBE)
         metrics = diagnose(network, observations)
-        if at_switch:
-            metrics |= measure_costly(network, observations, self.config.diagnose_switches)
+        if self.costly.groups and (begins or ends):
+            targets = self.agent.recent_targets(PROBE)
+            metrics |= self.costly.measure(network, observations, targets, begins=begins)
         if before:
             metrics["plasticity/update_norm"] = change_between(before, list(network.parameters()))
         for intervention in self.agent.learner.interventions:
@@ -350,6 +355,7 @@ class Runner:
             "alive": self._alive,
             "agent": self.agent.state_dict(),
             "envs": self.envs.state_dict(),
+            "costly": self.costly.state_dict(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -358,3 +364,5 @@ class Runner:
         self.seconds, self._alive = state["seconds"], state["alive"]
         self.agent.load_state_dict(state["agent"])
         self.envs.load_state_dict(state["envs"])
+        if "costly" in state:
+            self.costly.load_state_dict(state["costly"])

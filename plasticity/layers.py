@@ -161,10 +161,11 @@ class IsoLinear(IsoLayer):
         """Map (M, ..., in) to (M, ..., out); without members, (..., in) to (..., out)."""
         if self.members is None:
             return F.linear(x, self.weight, self.bias)
-        if self.members == 1:
+        members = len(self.weight)  # not self.members where one or clones are looked at
+        if members == 1:
             bias = None if self.bias is None else self.bias.squeeze(0)
             return F.linear(x, self.weight.squeeze(0), bias)
-        flat = x if x.dim() == 3 else x.reshape(self.members, -1, self.in_features)
+        flat = x if x.dim() == 3 else x.reshape(members, -1, self.in_features)
         if self.bias is None:
             out = torch.bmm(flat, self.weight.mT)
         else:
@@ -219,7 +220,7 @@ class IsoConv2d(IsoLayer):
         """Map (M, B, C, H, W) to (M, B, out, H', W'); without members, as `nn.Conv2d`."""
         if self.members is None:
             return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
-        members = len(self.weight)  # fewer than self.members where one is looked at alone
+        members = len(self.weight)  # not self.members where one or clones are looked at
         if members == 1:
             bias = None if self.bias is None else self.bias.squeeze(0)
             alone = F.conv2d(x.squeeze(0), self.weight.squeeze(0), bias, self.stride, self.padding)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad_and_value, vmap
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.diagnostics.functional import (
@@ -204,16 +203,16 @@ class Training:
         several = inputs.unsqueeze(1).expand(-1, len(models), *inputs.shape[1:])
         self.inputs = several.flatten(0, 1)
         with torch.no_grad():
-            outputs: State = vmap(self._outputs)(self.parameters, self.constants, self.inputs)
+            outputs = self._outputs(self.parameters)
         self.start = {branch: self._apart(value) for branch, value in outputs.items()}
 
     def _apart(self, values: Tensor) -> Tensor:
         """Reshape values of all clones (M * 2 * repeats, ...) to (M, 2 * repeats, ...)."""
         return torch.unflatten(values, 0, self.shape)
 
-    def _outputs(self, parameters: State, constants: State, x: Tensor) -> State:
-        """Outputs (B, k) of one clone."""
-        return self.function(parameters | constants, x)
+    def _outputs(self, parameters: State) -> State:
+        """Outputs (M * 2 * repeats, B, k) of all clones."""
+        return self.function.clones(parameters | self.constants, self.inputs)
 
     def learn(self, tasks: Mapping[str, Task], steps: int) -> dict[str, Tensor]:
         """Train from the start; the clones stay as they are.
@@ -234,47 +233,53 @@ class Training:
             for branch, task in tasks.items()
         }
 
-        def loss(
-            parameters: State, constants: State, x: Tensor, targets: State, offsets: State
-        ) -> tuple[Tensor, State]:
-            outputs = self._outputs(parameters, constants, x)
-            each = {b: task_loss(outputs[b] - offsets[b], targets[b]) for b in targets}
-            return torch.stack(list(each.values())).sum(), each
-
-        gradients = vmap(grad_and_value(loss, has_aux=True))
-        parameters, adam = self.parameters, _Adam(self.parameters, self.lr)
+        adam = _Adam(self.parameters, self.lr)
         curve: dict[str, list[Tensor]] = {branch: [] for branch in tasks}
         for step in range(steps + 1):
-            found, (_, losses) = gradients(
-                parameters, self.constants, self.inputs, targets, offsets
-            )
+            outputs = self._outputs(adam.parameters)
+            losses = {b: task_loss(outputs[b] - offsets[b], y) for b, y in targets.items()}
             for branch, value in losses.items():
-                curve[branch].append(self._apart(value))
+                curve[branch].append(self._apart(value.detach()))
             if step < steps:
-                parameters = adam.step(parameters, found)
+                adam.step(torch.stack(list(losses.values())).sum())
         return {branch: torch.stack(values) for branch, values in curve.items()}
 
 
 class _Adam:
-    """Adam as torch's, on any number of clones at once."""
+    """Adam as torch's, on any number of clones at once.
+
+    Parameters of a type lie side by side in one tensor (C, P), of which those that the clones use
+    are views, so that a step is a few operations however many they are.
+    """
 
     def __init__(self, parameters: State, lr: float) -> None:
         self.lr = lr
-        self.first = {name: torch.zeros_like(value) for name, value in parameters.items()}
-        self.second = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self.count = 0
+        self.parameters: State = {}
+        kinds: dict[torch.dtype, list[str]] = {}
+        for name, value in parameters.items():
+            kinds.setdefault(value.dtype, []).append(name)
+        self._kinds = []
+        for names in kinds.values():
+            flat = torch.cat([parameters[name].flatten(1) for name in names], 1)
+            parts = torch.split(flat, [parameters[name][0].numel() for name in names], 1)
+            own = {
+                name: part.view_as(parameters[name]).requires_grad_()
+                for name, part in zip(names, parts, strict=True)
+            }
+            self.parameters |= own
+            moments = torch.zeros_like(flat), torch.zeros_like(flat)
+            self._kinds.append((flat, list(own.values()), *moments))
 
-    @torch.no_grad()
-    def step(self, parameters: State, gradients: State) -> State:
-        """Parameters after a step."""
+    def step(self, loss: Tensor) -> None:
+        """Update the parameters, in place."""
         self.count += 1
         size = self.lr / (1 - BETAS[0] ** self.count)
         scale = (1 - BETAS[1] ** self.count) ** -0.5
-        after = {}
-        for name, value in parameters.items():
-            gradient = gradients[name]
-            first = self.first[name].lerp_(gradient, 1 - BETAS[0])
-            second = self.second[name].mul_(BETAS[1])
-            second.addcmul_(gradient, gradient, value=1 - BETAS[1])
-            after[name] = value - size * first / (second.sqrt() * scale + EPSILON)
-        return after
+        wanted = [value for _, values, _, _ in self._kinds for value in values]
+        found = iter(torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True))
+        for flat, values, first, second in self._kinds:
+            gradient = torch.cat([next(found).flatten(1) for _ in values], 1)
+            first.lerp_(gradient, 1 - BETAS[0])
+            second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+            flat.addcdiv_(first, second.sqrt().mul_(scale).add_(EPSILON), value=-size)

@@ -105,7 +105,11 @@ def smooth_targets(
 
 
 def task_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean loss of outputs (B, k): cross-entropy to labels (B,), squared error to numbers."""
+    """Mean loss (C,) of the outputs (C, B, k) of each clone.
+
+    Cross-entropy to labels (C, B), squared error to numbers (C, B, k).
+    """
     if targets.is_floating_point():
-        return (outputs - targets).square().mean()
-    return F.cross_entropy(outputs, targets)
+        return (outputs - targets).square().mean((1, 2))
+    losses = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+    return losses.view_as(targets).mean(1)

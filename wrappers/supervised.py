@@ -79,10 +79,15 @@ class Samples:
         task = self.stream.task_at(self.start + index * rows.shape[1])
         return self.stream.observations(rows, task), self.stream.labels(rows, task)
 
-    def observations(self, most: int) -> Tensor:
-        """The first samples of each member, at most `most`: (M, n, *shape)."""
+    def first(self, most: int) -> tuple[Tensor, Tensor]:
+        """The first samples of each member, at most `most`, and their labels.
+
+        Returns:
+            (M, n, *shape) float32 and (M, n) int64.
+        """
         rows = self.rows.transpose(0, 1).flatten(1)[:, :most]
-        return self.stream.observations(rows, self.stream.task_at(self.start))
+        task = self.stream.task_at(self.start)
+        return self.stream.observations(rows, task), self.stream.labels(rows, task)
 
 
 class SupervisedStream:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -80,9 +80,10 @@ class ModelFunction:
     def __init__(
         self, model: nn.Module, forward: Forward | None = None, members: bool = False
     ) -> None:
-        own = isinstance(model, Network)
-        self.members = members or own
-        self.forward: Forward = forward or (_network_outputs if own else _call)
+        network = isinstance(model, Network)
+        self.members = members or network
+        self.own = network and forward is None
+        self.forward: Forward = forward or (_network_outputs if network else _call)
         self.module = _Called(model, self.forward)
 
     def parameters(self, model: nn.Module | None = None) -> dict[str, Tensor]:
@@ -121,6 +122,17 @@ class ModelFunction:
         else:
             found = functional_call(self.module, dict(state), (batch,))
         return {name: value.reshape(len(batch), -1) for name, value in found.items()}
+
+    def clones(self, state: Mapping[str, Tensor], batch: Tensor) -> dict[str, Tensor]:
+        """Outputs (C, B, k) of each branch for clones' states and batches, with an axis C each.
+
+        The axis of a `Network`'s members serves for its clones; any other module is vectorised.
+        """
+        if not self.own:
+            found: dict[str, Tensor] = vmap(self)(dict(state), batch)
+            return found
+        found = functional_call(self.module, dict(state), (batch,))
+        return {name: value.flatten(2) for name, value in found.items()}
 
 
 def check_batch(batch: object) -> None:

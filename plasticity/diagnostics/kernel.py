@@ -34,12 +34,13 @@ Function = Callable[[dict[str, Tensor], Tensor], Tensor]
 
 @dataclass(frozen=True)
 class LinearMap:
-    """A linear layer that every sample passes once."""
+    """A linear layer that every sample passes once, or at P positions as a convolution does."""
 
     inputs: Tensor
-    """(M, B, in)."""
+    """(M, B, in), or (M, B, P, in)."""
     backward: Tensor
-    """Derivative (M, B, k, out) of the network's k outputs with respect to the layer's."""
+    """Derivative (M, B, k, out), or (M, B, k, P, out), of the network's k outputs with respect to
+    the layer's."""
     bias: bool
     """True if the layer has a bias."""
 
@@ -129,8 +130,10 @@ def kernel_by_layers(layers: Sequence[LinearMap]) -> Tensor:
     K is the sum over layers of (H H^T [+ 1 with a bias]) and (B B^T), multiplied entry by entry,
     with the layer's inputs H and backward derivatives B.
 
-    Cost: for each layer two products of B k rows, B k (in + out) B k; k backward passes for the
-    derivatives.
+    With positions the sum over them comes first: the layer's Jacobian, then its Gram matrix.
+
+    Cost: for each layer two products of B k rows, B k (in + out) B k, with positions one of in out
+    columns; k backward passes for the derivatives.
 
     Args:
         layers: all of them, heads included.
@@ -140,17 +143,31 @@ def kernel_by_layers(layers: Sequence[LinearMap]) -> Tensor:
 
     Source: "Preserving Plasticity in Continual Learning via Dynamical Isometry".
     """
-    total: Tensor | None = None
-    for layer in layers:
-        outputs = layer.backward.shape[2]
-        inner = layer.inputs @ layer.inputs.mT + float(layer.bias)
-        outer = layer.backward.flatten(1, 2)
-        inner = inner.repeat_interleave(outputs, 1).repeat_interleave(outputs, 2)
-        part = inner * (outer @ outer.mT)
-        total = part if total is None else total + part
-    if total is None:
+    parts = [_at_positions(layer) if layer.inputs.dim() == 4 else _once(layer) for layer in layers]
+    if not parts:
         raise ValueError("no layers")
-    return total
+    return torch.stack(parts).sum(0)
+
+
+def _once(layer: LinearMap) -> Tensor:
+    """Part of a layer that each sample passes once."""
+    outputs = layer.backward.shape[2]
+    inner = layer.inputs @ layer.inputs.mT + float(layer.bias)
+    outer = layer.backward.flatten(1, 2)
+    inner = inner.repeat_interleave(outputs, 1).repeat_interleave(outputs, 2)
+    return inner * (outer @ outer.mT)
+
+
+def _at_positions(layer: LinearMap) -> Tensor:
+    """Part of a layer with positions, from its Jacobian (M, B k, out in), some units at a time."""
+    inputs, backward = layer.inputs.unsqueeze(2), layer.backward.mT
+    offsets = layer.backward.sum(3).flatten(1, 2)
+    part = float(layer.bias) * (offsets @ offsets.mT)
+    unit = backward[..., :1, 0].numel() * inputs.shape[-1] * inputs.element_size()
+    for units in backward.split(max(1, MEMORY // unit), 3):  # type: ignore[no-untyped-call]
+        rows = (units @ inputs).flatten(3).flatten(1, 2)
+        part = part + rows @ rows.mT
+    return part
 
 
 @dataclass(frozen=True)

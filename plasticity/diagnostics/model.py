@@ -16,30 +16,23 @@ from neoteny.plasticity.diagnostics.functional import (
     check_batch,
     in_mode,
 )
-from neoteny.plasticity.diagnostics.jacobian import (
-    jacobian_summary,
-    jacobians_led,
-    linear_jacobian,
-)
+from neoteny.plasticity.diagnostics.jacobian import jacobian_summary
 from neoteny.plasticity.diagnostics.kernel import kernel_summary
+from neoteny.plasticity.diagnostics.layer_jacobians import jacobians_of
 from neoteny.plasticity.diagnostics.network import measure_layers, measure_network
 from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS, Sorted, Weights
 from neoteny.plasticity.diagnostics.spectra import singular_values_of
 from neoteny.plasticity.diagnostics.tangent import kernels_of
 from neoteny.plasticity.diagnostics.trace import LayerTrace, Trace, trace
-from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.networks import Network
 from neoteny.plasticity.surgery import unit_activity
 
-__all__ = ["GROUPS", "MOST_ENTRIES", "diagnose"]
+__all__ = ["GROUPS", "diagnose"]
 
 GROUPS = ("weights", "features", "activity", "jacobians", "kernel")
 """Groups of diagnostics for `diagnose`, from the cheapest to the costliest."""
 
 CHEAP = ("weights", "features")
-
-MOST_ENTRIES = 2**20
-"""Numbers in a sample's Jacobian of a layer, beyond which it is left out."""
 
 Loss = Callable[[dict[str, Tensor]], Tensor]
 """Maps outputs by branch to losses, which are summed."""
@@ -150,12 +143,22 @@ def _measure(
             report |= _activity(seen)
         if loss is not None:
             report |= _gradients(seen, loss, tau)
+    return report | _of_samples(function, _first(function, batch, samples), groups)
+
+
+def _of_samples(
+    function: ModelFunction, batch: Tensor, groups: Collection[str]
+) -> dict[str, Tensor]:
+    """The groups that need a matrix for each sample or pair of samples."""
+    report: dict[str, Tensor] = {}
     if "jacobians" in groups:
-        report |= _jacobians(trace(function, _first(function, batch, samples)))
+        found = jacobians_of(function, batch)
+        for key, summary in zip(found, jacobian_summary(list(found.values())), strict=True):
+            report |= {f"{key}/{name}": value for name, value in summary.items()}
     if "kernel" in groups:
-        for branch, kernel in kernels_of(function, _first(function, batch, samples)).items():
-            found = kernel_summary(kernel)
-            report |= {f"{branch}/network/{name}": value for name, value in found.items()}
+        for branch, kernel in kernels_of(function, batch).items():
+            summary = kernel_summary(kernel)
+            report |= {f"{branch}/network/{name}": value for name, value in summary.items()}
     return report
 
 
@@ -226,45 +229,3 @@ def _gradients(seen: Trace, loss: Loss, tau: float) -> dict[str, Tensor]:
             measured = DIAGNOSTICS.measure(Gradients(each, tau))
             report |= {f"{key}/{name}": value for name, value in measured.items()}
     return report
-
-
-def _jacobians(seen: Trace) -> dict[str, Tensor]:
-    """Spectra of layers that have an activation, and of each branch."""
-    found = {
-        key: jacobian
-        for key, layer in seen.layers.items()
-        if (jacobian := _layer_jacobian(layer)) is not None
-    }
-    for branch, outputs in seen.outputs.items():
-        if _measurable(outputs, seen.inputs, seen.members):
-            found[f"{branch}/network"] = jacobians_led(outputs, [seen.inputs], seen.members)[0]
-    summaries = jacobian_summary(list(found.values()))
-    return {
-        f"{key}/{name}": value
-        for key, summary in zip(found, summaries, strict=True)
-        for name, value in summary.items()
-    }
-
-
-def _measurable(outputs: Tensor | None, inputs: Tensor | None, members: bool) -> bool:
-    """True if there is a Jacobian between two tensors, and of a size that can be handled."""
-    if outputs is None or inputs is None:
-        return False
-    size = outputs.shape[1 + members :].numel() * inputs.shape[1 + members :].numel()
-    return outputs.requires_grad and inputs.requires_grad and size <= MOST_ENTRIES
-
-
-def _layer_jacobian(layer: LayerTrace) -> Tensor | None:
-    """Jacobian (M, B, out, in) of a layer's output; none without activation or if too big."""
-    if layer.units is None or not _measurable(layer.outputs, layer.inputs, layer.members):
-        return None
-    if layer.outputs is None or layer.inputs is None or layer.preactivations is None:
-        return None
-    if not isinstance(layer.module, IsoLinear) or layer.axis != 2:
-        return jacobians_led(layer.outputs, [layer.inputs], layer.members)[0]
-    norm = None
-    if layer.norm is not None:
-        norm = (layer.module(layer.inputs.flatten(2)).detach(), layer.norm.weight.detach())
-    return linear_jacobian(
-        layer.weight, layer.preactivations.detach(), layer.activation, norm, layer.share
-    )

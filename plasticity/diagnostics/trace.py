@@ -68,9 +68,19 @@ class LayerTrace:
     activation: Activation = ACTIVATIONS["relu"]
     squashing: bool = False
     module: Any = None
+    own: bool = False
+    """True of the layers of a `Network`, whose activation is the one that it names."""
     norm: MemberLayerNorm | None = None
     share: float | None = None
     """Share of `units` in the output of a residual layer."""
+
+    @torch.no_grad()
+    def before_norm(self) -> Tensor:
+        """Output of the layer (M, B, out, ...) before its norm; of a `Network`."""
+        assert self.inputs is not None
+        flat = isinstance(self.module, IsoLinear)
+        found: Tensor = self.module(self.inputs.flatten(2) if flat else self.inputs)
+        return found
 
     def samples(self, values: Tensor) -> Tensor:
         """Values of units as (M, samples, units); positions count as samples."""
@@ -133,6 +143,7 @@ def _trace_network(network: Network, batch: Tensor) -> Trace:
                 activation=activation,
                 squashing=network.spec.activation == "tanh",
                 module=layer,
+                own=True,
                 norm=norm if isinstance(norm, MemberLayerNorm) else None,
                 share=share,
             )
@@ -149,6 +160,7 @@ def _trace_network(network: Network, batch: Tensor) -> Trace:
             inputs=x,
             sums=found.outputs[name],
             module=head,
+            own=True,
         )
     return found
 

@@ -219,3 +219,16 @@ def test_plasticity_is_lost_by_adam_and_kept_by_isometry(make):
     assert (last < 0.6 * first).all()
     first, last = ends(("adamo:isometry=1",), activation="groupsort", bias=False)
     assert (last > 1.3 * first).all()
+
+
+def test_recent_targets_are_the_labels_of_the_recent_observations(make):
+    stream, agent = make()
+    agent.iterate(stream)
+    targets = agent.recent_targets(64)["logits"]
+    assert targets.shape == (3, 64, 10)
+    images, labels = agent._samples[0]  # 32 of a minibatch; the next one follows
+    torch.testing.assert_close(agent.recent(64)[:, :32], images)
+    assert torch.equal(targets.argmax(-1)[:, :32], labels)
+    torch.testing.assert_close(targets.mean(1), torch.zeros(3, 10), atol=1e-6, rtol=0)
+    units = F.one_hot(targets.argmax(-1), 10)
+    torch.testing.assert_close(targets - targets.amin(-2, keepdim=True), units.float())

@@ -272,3 +272,24 @@ def test_cuda_runs_without_synchronising_and_agrees_with_the_cpu(
         results.append([p.detach().cpu() for p in agent.network.parameters()])
     for cuda, cpu in zip(*results, strict=True):
         torch.testing.assert_close(cuda, cpu, rtol=1e-2, atol=1e-3)
+
+
+def test_recent_targets_are_those_of_the_recent_observations(ladder, make_agent):
+    env = ladder("observation", 16, members=2)  # episodes of one step that pay their sign
+    agent = make_agent(env, seeds=(1, 2))
+    agent.iterate(env)
+    obs, targets = agent.recent(32), agent.recent_targets(32)
+    sign = obs[..., :1]
+    torch.testing.assert_close(targets["value"], sign - sign.mean(1, keepdim=True))
+    rollout = agent.collect(env)  # with the present policy, so that its probabilities are known
+    advantage = agent.advantages(rollout)
+    agent._advantage = advantage
+    found = agent.recent_targets(10_000)["policy"]
+    obs, action = (rollout.spread(x, 10_000) for x in (rollout.obs, rollout.action.flatten(1)))
+    times = np.linspace(0, 15, 8).astype(int)
+    centred = advantage[times].transpose(0, 1).flatten(1)
+    centred = centred - centred.mean(1, keepdim=True)
+    outputs = agent.network.branch("policy", obs).detach().requires_grad_()
+    log_prob = agent.policy.log_prob(outputs, action)[0]
+    (expected,) = torch.autograd.grad((log_prob * centred).sum(), outputs)
+    torch.testing.assert_close(found, expected)

@@ -21,6 +21,8 @@ def cells(arm, seed, visit, place):
         late = visit > 0 and place == "last"
         found[f"plasticity/policy/{layer}/jacobian_log_spread"] = 2.0 * late + 0.01 * seed
     found["plasticity/policy/network/kernel_condition"] = 10.0
+    if visit or place == "last":  # a drift since the last switch, which comes first
+        found["plasticity/policy/network/kernel_drift"] = 0.1 * (1 + (place == "first"))
     return found
 
 
@@ -59,6 +61,9 @@ def test_what_grows_and_what_is_kept(folder):
     assert row(table, "adamo", "sigma_max")["verdict"] == "kept"
     assert row(table, "adamo", "kernel_condition", "network")["verdict"] == "kept"
     assert row(table, "adamo", "sigma_max", "layer2")["young"] == pytest.approx(9.0, rel=0.03)
+    drift = row(table, "adamo", "kernel_drift", "network")
+    assert (drift["young"], drift["before"], drift["after"]) == pytest.approx((0.1, 0.1, 0.2))
+    assert drift["verdict"] == "kept"
     spread = row(table, "adamo", "jacobian_log_spread")
     assert spread["before"] - spread["young"] == pytest.approx(2.0)
     assert spread["after"] == pytest.approx(spread["young"])
@@ -82,8 +87,8 @@ def test_returns_stand_beside_it(folder):
 
 def test_a_sentence_says_what_each_arm_keeps(folder):
     said = sentence(lens_table(read_runs(folder)))
-    assert "none keeps NTK condition;" in said
-    assert "adamo keeps W max, W min, NTK condition;" in said
+    assert "none keeps NTK condition, NTK drift;" in said
+    assert "adamo keeps W max, W min, NTK condition, NTK drift;" in said
     assert said.index("none keeps") < said.index("adamo keeps") < said.index("fresh keeps")
 
 

@@ -8,6 +8,11 @@ from torch.func import jacrev, vmap
 
 from neoteny.plasticity import diagnostics as d
 from neoteny.plasticity.activations import ACTIVATIONS
+from neoteny.plasticity.diagnostics import layer_jacobians
+from neoteny.plasticity.diagnostics.functional import ModelFunction
+from neoteny.plasticity.diagnostics.layer_jacobians import jacobians_of, layer_jacobian
+from neoteny.plasticity.diagnostics.trace import trace
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
 F64 = torch.float64
 
@@ -75,6 +80,38 @@ def test_convolutions_by_autograd_agree_with_torch_func():
 
     exact = vmap(jacrev(one))(x[0].detach()).flatten(2)
     torch.testing.assert_close(found[0], exact)
+
+
+@pytest.mark.parametrize("activation", ["relu", "crelu", "groupsort"])
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_layers_of_networks_with_convolutions_by_products_and_by_autograd(activation, norm):
+    generators = [torch.Generator().manual_seed(s) for s in range(2)]
+    convolutions = {"torso": "conv", "channels": (4, 4), "kernel": (3, 3), "padding": (1, 1)}
+    spec = NetworkSpec((8, 8), activation, norm=norm, residual=True, **convolutions)
+    net = Network(spec, (4, 4, 2), {"q": HeadSpec(3)}, generators).double()
+    with torch.no_grad():
+        for index, parameter in enumerate(net.parameters()):
+            parameter += 0.1 * random(*parameter.shape, seed=index)
+    seen = trace(ModelFunction(net), random(2, 5, 4, 4, 2))
+    hidden = [layer for layer in seen.layers.values() if layer.units is not None]
+    assert len(hidden) == 4
+    for each in hidden:
+        exact = d.jacobians(each.outputs, [each.inputs])[0]
+        torch.testing.assert_close(layer_jacobian(each), exact, rtol=1e-10, atol=1e-10)
+
+
+def test_large_jacobians_take_fewer_samples(monkeypatch):
+    net = torch.nn.Sequential(torch.nn.Linear(6, 10), torch.nn.ReLU(), torch.nn.Linear(10, 2))
+    x = torch.randn(9, 6)
+    whole = d.diagnose(net, x, ["jacobians"])
+    assert all(j.shape[1] == 9 for j in jacobians_of(ModelFunction(net), x).values())
+    monkeypatch.setattr(layer_jacobians, "MOST_NUMBERS", 4 * 60)
+    assert all(j.shape[1] == 4 for j in jacobians_of(ModelFunction(net), x).values())
+    for key, value in d.diagnose(net, x, ["jacobians"]).items():
+        torch.testing.assert_close(value, d.diagnose(net, x[:4], ["jacobians"])[key])
+        assert value.isfinite().all()
+    monkeypatch.setattr(layer_jacobians, "MOST_ENTRIES", 59)
+    assert set(d.diagnose(net, x, ["jacobians"])) == {key for key in whole if "/network/" in key}
 
 
 def test_statistics_by_hand():

@@ -8,6 +8,9 @@ from torch import nn
 from torch.func import functional_call
 
 from neoteny.plasticity import diagnostics as d
+from neoteny.plasticity.diagnostics import kernel, tangent
+from neoteny.plasticity.diagnostics.functional import ModelFunction
+from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
 F64 = torch.float64
 
@@ -75,6 +78,59 @@ def test_samples_that_share_a_batch_norm():
     ]
     jacobian = torch.stack(rows)
     torch.testing.assert_close(explicit(net, x, independent=False), jacobian @ jacobian.T)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"norm": "layer"},
+        {"norm": "layer", "residual": True, "activation": "crelu"},
+        {"torso": "conv", "activation": "groupsort"},
+        {"torso": "conv", "norm": "layer", "bias": False},
+    ],
+    ids=["norm", "residual", "conv", "conv_norm"],
+)
+@pytest.mark.parametrize("memory", [2**28, 100])
+def test_layers_of_networks_give_the_kernel_of_their_jacobian(spec, memory, monkeypatch):
+    monkeypatch.setattr(kernel, "MEMORY", memory)
+    generators = [torch.Generator().manual_seed(s) for s in range(2)]
+    heads = {"policy": HeadSpec(3), "value": HeadSpec(1)}
+    net = Network(NetworkSpec(hidden=(8, 8), **spec), (4, 4, 2), heads, generators).double()
+    with torch.no_grad():
+        for index, parameter in enumerate(net.parameters()):
+            parameter += 0.1 * random(*parameter.shape, seed=index)
+    x = random(2, 5, 4, 4, 2).float().double()
+    found = d.tangent_kernels(net, x)
+    function = ModelFunction(net)
+    for branch, whole in found.items():
+        for member in range(2):
+            point = {name: value[member] for name, value in function.parameters().items()}
+            exact = d.kernel_by_jacobian(
+                lambda p, inputs, branch=branch: function(p, inputs)[branch], point, x[member]
+            )
+            torch.testing.assert_close(whole[member], exact, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1, "dilation": 2, "bias": False}])
+def test_convolutions_of_torch_by_their_patches(options, monkeypatch):
+    torch.manual_seed(0)
+    first = nn.Conv2d(2, 3, (3, 2), **options)
+    net = nn.Sequential(first, nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)).double()
+    x = random(4, 2, 6, 6)
+    net(x)
+    expected = explicit(net, x)
+    monkeypatch.setattr(tangent, "kernel_by_jacobian", None)  # it is not needed
+    found = d.tangent_kernels(net, x)["model"][0]
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_convolutions_with_groups_or_reflection_take_the_jacobian():
+    torch.manual_seed(0)
+    for options in ({"groups": 2}, {"padding": 1, "padding_mode": "reflect"}, {"padding": "same"}):
+        net = nn.Sequential(nn.Conv2d(2, 4, 3, **options), nn.ReLU(), nn.Flatten()).double()
+        x = random(2, 2, 4, 4)
+        found = d.tangent_kernels(net, x)["model"][0]
+        torch.testing.assert_close(found, explicit(net, x), rtol=1e-10, atol=1e-10)
 
 
 def test_statistics_of_a_known_kernel():
