@@ -70,8 +70,7 @@ def write_arms(
         config = next(run.config for run in runs if run.arm == arm.name)
         with _events(root / name) as events:
             events.summary(0, session_of(config))
-            for tag, line in _curves(mine, edges, switches):
-                _write_curve(events, tag, line)
+            _write_curves(events, _curves(mine, edges, switches))
             _write_gaps(events, paired_visits(countable_visits(visits), arm, oracle_of(arm, arms)))
     for path in before:
         path.unlink(missing_ok=True)
@@ -107,15 +106,20 @@ def _curves(
         yield f"plasticity/{network}/{name}", curve(rows, "value", edges, switches)
 
 
-def _write_curve(events: Events, tag: str, line: Curve) -> None:
-    """Write a mean over seeds and, of the measure and with enough seeds, its interval."""
-    low, high = (tag.replace("continual/", "run/") + end for end in ENDS)
-    banded = tag.startswith("continual/") and len(line.runs) >= FEWEST_FOR_BAND
-    for at in np.flatnonzero(np.isfinite(line.x)):
-        values = {tag: line.mean[at]}
-        if banded:
-            values |= {low: line.low[at], high: line.high[at]}
-        events.scalars(round(line.x[at]), values)
+def _write_curves(events: Events, curves: Iterable[tuple[str, Curve]]) -> None:
+    """Write means over seeds and, of the measure and with enough seeds, their intervals."""
+    points: dict[int, dict[str, float]] = {}
+    for tag, line in curves:
+        drawn = {tag: line.mean}
+        if tag.startswith("continual/") and len(line.runs) >= FEWEST_FOR_BAND:
+            ends = (tag.replace("continual/", "run/") + end for end in ENDS)
+            drawn |= dict(zip(ends, (line.low, line.high), strict=True))
+        steps = np.rint(line.x[np.isfinite(line.x)]).astype(int).tolist()
+        for name, values in drawn.items():
+            for step, value in zip(steps, values[np.isfinite(line.x)].tolist(), strict=True):
+                points.setdefault(step, {})[name] = value
+    for step in sorted(points):
+        events.scalars(step, points[step])
 
 
 def _write_gaps(events: Events, pairs: pd.DataFrame) -> None:

@@ -37,10 +37,10 @@ def common_switches(frame: pd.DataFrame, axis: str = "step") -> list[float]:
         The positions at which a new visit begins, the first one left out; of the run that got
         furthest. Empty if the runs disagree.
     """
-    groups = frame.groupby(["arm", "seed", "visit"], sort=False)
-    begins = groups[[axis, "width"]].first()
+    rows = frame[["arm", "seed", "visit", axis, "width"]]
+    begins = rows.groupby(["arm", "seed", "visit"], sort=False).first()
     starts = (begins[axis] - begins["width"]).groupby(["arm", "seed"], sort=False)
-    lists = [sorted(run.iloc[1:].to_list()) for _, run in starts]
+    lists = [sorted(run.to_list()[1:]) for _, run in starts]
     longest = max(lists, key=len)
     agree = all(run == longest[: len(run)] for run in lists)
     return longest if agree else []
@@ -61,17 +61,17 @@ def curve(
     Returns:
         The curve, with bins in which no run has a value left out.
     """
-    rows = frame[[axis, "seed", column]].dropna()
+    values = frame[column].to_numpy(np.float64)
+    there = np.isfinite(values)
+    values, places = values[there], frame[axis].to_numpy()[there]
+    run, seeds = pd.factorize(frame["seed"].to_numpy()[there])
     points = len(edges) - 1
-    seeds = rows["seed"].unique()
-    curves = np.full((len(seeds), points), np.nan)
     # A row stands for the steps up to its own: it belongs to the bin that ends at or after it.
-    bins = np.clip(np.searchsorted(edges, rows[axis].to_numpy(), side="left") - 1, 0, points - 1)
-    for row, seed in enumerate(seeds):
-        mine = (rows["seed"] == seed).to_numpy()
-        count = np.bincount(bins[mine], minlength=points)
-        total = np.bincount(bins[mine], rows[column].to_numpy()[mine], minlength=points)
-        curves[row, count > 0] = total[count > 0] / count[count > 0]
+    bins = np.clip(np.searchsorted(edges, places, side="left") - 1, 0, points - 1)
+    cells, size = run * points + bins, len(seeds) * points
+    count = np.bincount(cells, minlength=size)
+    total = np.bincount(cells, values, minlength=size)
+    curves = np.where(count > 0, total / np.maximum(count, 1), np.nan).reshape(-1, points)
     used = np.isfinite(curves).any(axis=0)
     x = ((edges[1:] + edges[:-1]) / 2)[used]
     found = (x, *mean_curve(curves[:, used]), curves[:, used])

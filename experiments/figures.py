@@ -33,7 +33,7 @@ from neoteny.experiments.drawing import (
 from neoteny.experiments.metrics import mean_of_runs
 from neoteny.experiments.runs import display_name, display_names
 from neoteny.experiments.tags import hidden_layers
-from neoteny.experiments.visits import RELATIVE, SCALES, fresh_scale, visit_values
+from neoteny.experiments.visits import RELATIVE, SCALES, fresh_scale
 
 MOST_PANELS = 8
 """With more tasks than this, none has a panel of its own."""
@@ -52,11 +52,18 @@ DIAGNOSTICS = (
 """Suffix in metrics.csv, label and scale of each row of the plasticity figure."""
 
 
-def returns_figure(frame: pd.DataFrame, path: Path, title: str = "", narrow: bool = False) -> str:
+def returns_figure(
+    frame: pd.DataFrame,
+    visits: pd.DataFrame,
+    path: Path,
+    title: str = "",
+    narrow: bool = False,
+) -> str:
     """Draw the returns: one wide panel over all steps, and one panel a task.
 
     Args:
         frame: rows of `neoteny.experiments.runs.read_runs`.
+        visits: the result of `neoteny.experiments.visits.visit_values`.
         path: the PNG file to write.
         title: name of the runs, drawn above.
         narrow: one panel beside none, for a phone.
@@ -72,7 +79,7 @@ def returns_figure(frame: pd.DataFrame, path: Path, title: str = "", narrow: boo
         figure = new_figure(width, 1.7 * height + height * rows + legend_height(arms, width))
         grid = figure.add_gridspec(1 + rows, columns, height_ratios=[1.35, *[1.0] * rows])
         wide = figure.add_subplot(grid[0, :])
-        caption = _draw_overview(wide, frame, arms)
+        caption = _draw_overview(wide, frame, visits, arms)
         names = display_names(tasks)
         for index, task in enumerate(tasks):
             panel = figure.add_subplot(grid[1 + index // columns, index % columns])
@@ -155,8 +162,9 @@ def _panel_tasks(frame: pd.DataFrame) -> list[str]:
     return [] if (variants and once) or not 2 <= len(tasks) <= MOST_PANELS else tasks
 
 
-def _draw_overview(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> str:
-    visits = visit_values(frame)
+def _draw_overview(
+    panel: Axes, frame: pd.DataFrame, visits: pd.DataFrame, arms: dict[str, Look]
+) -> str:
     unit = str(visits["unit"].iloc[0])
     many = frame["task_name"].nunique() > 1
     scaled = many and unit in SCALES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,25 +33,23 @@ def illustrate(
     Returns:
         The figures for which there are data, the one behind the answer first.
     """
-    figures: tuple[tuple[str, str, Draw, pd.DataFrame], ...] = (
-        ("answer.png", "Share of fresh networks' gain", answer_figure, visits),
-        ("returns.png", "Returns", returns_figure, frame),
-        ("plasticity.png", "Diagnostics", plasticity_figure, frame),
+    figures: tuple[tuple[str, str, Draw], ...] = (
+        ("answer.png", "Share of fresh networks' gain", partial(answer_figure, visits)),
+        ("returns.png", "Returns", partial(returns_figure, frame, visits)),
+        ("plasticity.png", "Diagnostics", partial(plasticity_figure, frame)),
     )
     return [
         made
-        for name, heading, draw, data in figures
-        for made in _drawn(root / name, heading, draw, data, title)
+        for name, heading, draw in figures
+        for made in _drawn(root / name, heading, draw, title)
     ]
 
 
-def _drawn(
-    path: Path, heading: str, draw: Draw, data: pd.DataFrame, title: str
-) -> Iterator[Illustration]:
+def _drawn(path: Path, heading: str, draw: Draw, title: str) -> Iterator[Illustration]:
     with storing(path):
-        caption = draw(data, path, title)
+        caption = draw(path, title)
     if caption is not None:
         with TemporaryDirectory() as scratch:
             narrow = Path(scratch) / "figure.png"
-            draw(data, narrow, title, narrow=True)
+            draw(narrow, title, narrow=True)
             yield Illustration(path, caption, narrow.read_bytes(), heading)

@@ -78,7 +78,7 @@ def write_report(folder: Path | str) -> Report:
     """
     root = Path(folder)
     runs = find_runs(root)
-    _require_one_environment(root, runs)
+    require_one_environment(root, runs)
     frame = frame_of(runs)
     visits = visit_values(frame)
     table = summary_of_visits(visits)
@@ -104,7 +104,7 @@ def write_report(folder: Path | str) -> Report:
     return Report(table, comparisons, continual, texts, sentence, files)
 
 
-def _require_one_environment(root: Path, runs: Sequence[Run]) -> None:
+def require_one_environment(root: Path, runs: Sequence[Run]) -> None:
     """Refuse to mix the returns of several environments in one table and on one axis."""
     places: dict[str, set[Path]] = {}
     for run in runs:

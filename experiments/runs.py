@@ -158,11 +158,14 @@ def read_table(path: Path) -> pd.DataFrame:
         dtype=dict.fromkeys(TEXT_COLUMNS, "str"),
         low_memory=False,
     )
-    numeric = table.columns.difference(list(TEXT_COLUMNS))
-    numbers = table[numeric].apply(pd.to_numeric, errors="coerce")
-    bad = (numbers.isna() & table[numeric].notna()).any(axis=1) | numbers["step"].isna()
+    texts = table[table.columns.difference([*TEXT_COLUMNS, *table.select_dtypes("number")])]
+    numbers = texts.apply(pd.to_numeric, errors="coerce")
+    bad = (numbers.isna() & texts.notna()).any(axis=1)
+    table[texts.columns] = numbers
+    bad |= table["step"].isna()
     _warn_of(path, [whole[row][0] for row in np.flatnonzero(bad)])
-    table[numeric] = numbers.astype(np.float64)
+    others = table.columns.difference([*TEXT_COLUMNS, *table.select_dtypes(np.float64)])
+    table = table.astype(dict.fromkeys(others, np.float64))
     kept: pd.DataFrame = table.loc[~bad]
     for column in kept.columns.intersection(list(COUNT_COLUMNS)):
         values = kept[column].dropna()
@@ -271,12 +274,12 @@ def _visit_starts(step: pd.Series, visit: pd.Series, boundaries: list[int]) -> p
 
     Without one, the last row of the visit before marks it.
     """
-    starts = {}
-    before = 0
-    for number, group in step.groupby(visit, sort=False):
-        known = [boundary for boundary in boundaries if before <= boundary < group.iloc[0]]
-        starts[number] = known[-1] if known else before
-        before = int(group.iloc[-1])
+    ends = step.groupby(visit, sort=False).agg(["first", "last"])
+    before = ends["last"].shift(fill_value=0).to_numpy()
+    switches = np.array([0, *boundaries])
+    place = np.searchsorted(switches, ends["first"].to_numpy()) - 1
+    known = switches[np.maximum(place, 0)]
+    starts = pd.Series(np.maximum(known, before), ends.index)
     return visit.map(starts).astype(int)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from neoteny.experiments.arms import ORACLE, Arm, arms_of, oracle_of
 from neoteny.experiments.metrics import Array, plasticity_gap
+
+Places = NDArray[np.integer[Any]]
 
 EVALUATION = "eval/episodic_return"
 """Mean return of evaluation episodes, recorded in the last row of a visit."""
@@ -43,12 +48,34 @@ def visit_values(frame: pd.DataFrame) -> pd.DataFrame:
           oracle in the same visit of the same seed (NaN without one, or where that learnt
           nothing).
     """
-    groups = frame.groupby(["arm", "seed", "visit"], sort=False)
-    rows = [
-        {"arm": arm, "seed": seed, "visit": visit, **_visit(group)}
-        for (arm, seed, visit), group in groups
-    ]
-    return add_values(pd.DataFrame(rows))
+    keys = ["arm", "seed", "visit"]
+    groups = frame.groupby(keys, sort=False)
+    visit, count = groups.ngroup().to_numpy(), groups.ngroups
+    row = np.arange(len(frame))
+    last = _last(visit, row, count)
+    width = frame["width"].to_numpy(np.float64)
+    step = frame["step"].to_numpy()
+    end = step[last]
+    start = end - frame["task_step"].to_numpy()[last]
+    late = step > (end - 0.1 * (end - start))[visit]
+    ended = frame["return"].notna().to_numpy()
+    first = _last(visit[ended][::-1], frame["return"].to_numpy()[ended][::-1], count)
+    values, scores = frame["online_return"].to_numpy(), frame["score"].to_numpy()
+    table = frame.loc[frame.index[last], [*keys, *CONSTANT]].reset_index(drop=True)
+    table = table.assign(
+        start=start,
+        end=end,
+        dead=_any_dead(frame, visit, count),
+        measured=np.bincount(visit, width * ended, count)
+        / np.maximum(np.bincount(visit, width, count), 1),
+        auc=_weighted(values, width, visit, count),
+        first=first,
+        final=_weighted(np.where(late, values, np.nan), width, visit, count),
+        evaluation=_evaluations(frame, visit, count),
+        score=_weighted(scores, width, visit, count),
+        final_score=_weighted(np.where(late, scores, np.nan), width, visit, count),
+    )
+    return add_values(table)
 
 
 def add_values(table: pd.DataFrame) -> pd.DataFrame:
@@ -132,28 +159,17 @@ def fresh_scale(table: pd.DataFrame) -> pd.DataFrame:
     return scale.assign(one=scale["one"].where(scale["one"] > scale["zero"]))
 
 
-def _visit(group: pd.DataFrame) -> dict[str, object]:
-    """Scores of one visit from its rows."""
-    last = group.iloc[-1]
-    start, end = last["step"] - last["task_step"], last["step"]
-    width = group["width"].to_numpy()
-    late = group["step"].to_numpy() > end - 0.1 * (end - start)
-    ended = group["return"].notna().to_numpy()
-    values, scores = group["online_return"].to_numpy(), group["score"].to_numpy()
-    return {
-        **{column: last[column] for column in CONSTANT},
-        "complete": bool(last["complete"]),
-        "start": start,
-        "end": end,
-        "dead": ALIVE in group and bool((group[ALIVE] < 1).any()),
-        "measured": float(width[ended].sum() / max(width.sum(), 1)),
-        "auc": weighted_mean(values, width),
-        "first": float(group["return"].to_numpy()[ended][0]) if ended.any() else np.nan,
-        "final": weighted_mean(values[late], width[late]),
-        "evaluation": _last(group[EVALUATION]) if EVALUATION in group else np.nan,
-        "score": weighted_mean(scores, width),
-        "final_score": weighted_mean(scores[late], width[late]),
-    }
+def _any_dead(frame: pd.DataFrame, visit: Places, count: int) -> NDArray[np.bool_]:
+    dead = frame[ALIVE].to_numpy() < 1 if ALIVE in frame else np.zeros(len(frame), bool)
+    return np.bincount(visit[dead], minlength=count) > 0
+
+
+def _evaluations(frame: pd.DataFrame, visit: Places, count: int) -> Array:
+    if EVALUATION not in frame:
+        return np.full(count, np.nan)
+    found = frame[EVALUATION].to_numpy(np.float64)
+    there = np.isfinite(found)
+    return _last(visit[there], found[there], count)
 
 
 def _gaps(table: pd.DataFrame, arms: list[Arm]) -> Array:
@@ -165,9 +181,19 @@ def _gaps(table: pd.DataFrame, arms: list[Arm]) -> Array:
     return plasticity_gap(table["gain"].to_numpy(np.float64), fresh)
 
 
-def _last(column: pd.Series) -> float:
-    values = column.dropna()
-    return float(values.iloc[-1]) if len(values) else np.nan
+def _last(visit: Places, values: NDArray[Any], count: int) -> NDArray[Any]:
+    """The last value of each visit; NaN where floats have none."""
+    found = np.full(count, np.nan if values.dtype.kind == "f" else 0, values.dtype)
+    found[visit] = values  # of those with one index, the last stays
+    return found
+
+
+def _weighted(values: Array, width: Array, visit: Places, count: int) -> Array:
+    """Means of the values of each visit, weighted by steps; NaN without any."""
+    there = np.isfinite(values)
+    total = np.bincount(visit[there], width[there], count)
+    sums = np.bincount(visit[there], (values * width)[there], count)
+    return sums / np.where(total > 0, total, np.nan)
 
 
 def weighted_mean(values: Array, width: Array) -> float:

@@ -1,5 +1,6 @@
 """Curves, colours and figures of a comparison."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from neoteny.experiments.arms import Arm, arms_of
 from neoteny.experiments.curves import bin_edges, common_switches, curve
 from neoteny.experiments.drawing import looks
 from neoteny.experiments.figures import plasticity_figure, returns_figure
+from neoteny.experiments.visits import visit_values
 
 
 def test_bins_average_and_never_cross_a_switch(frame: pd.DataFrame) -> None:
@@ -80,7 +82,7 @@ def test_many_tasks_of_one_kind_are_a_point_each(
     monkeypatch.setattr(figures, "draw_curve", lambda panel, line, look: drawn.append(line))
     period = frame["step"].max() / 32
     rows = frame.assign(task_name="digits", visit=((frame["step"] - 1) // period).astype(int))
-    caption = returns_figure(rows, tmp_path / "returns.png")
+    caption = returns_figure(rows, visit_values(rows), tmp_path / "returns.png")
     assert "of each whole task" in caption
     means = rows[rows["arm"] == "ppo-adamo"].groupby(["seed", "visit"])["online_return"].mean()
     line = drawn[list(looks(arms_of(rows))).index("ppo-adamo")]
@@ -114,14 +116,15 @@ def test_only_arms_that_start_afresh_have_lines_broken_at_switches(
 @pytest.mark.slow
 def test_captions_say_only_what_is_drawn(frame: pd.DataFrame, tmp_path: Path) -> None:
     rows = frame[(frame["visit"] == 0) & (frame["seed"] == 0)].assign(task_name="one")
-    for draw in (returns_figure, plasticity_figure):
-        caption = draw(rows, tmp_path / "figure.png")
+    visits = visit_values(rows)
+    for draw in (partial(returns_figure, rows, visits), partial(plasticity_figure, rows)):
+        caption = draw(tmp_path / "figure.png")
         assert "mean over 1 seed" in caption or "means over 1 seed" in caption
         for absent in ("vertical lines", "interval", "Lower panels", "thin lines"):
             assert absent not in caption
     whole = rows.assign(**{"return": 1.0, "online_return": 1.0})
-    assert "no episode ended" in returns_figure(rows, tmp_path / "figure.png")
-    assert "no episode ended" not in returns_figure(whole, tmp_path / "figure.png")
+    assert "no episode ended" in returns_figure(rows, visits, tmp_path / "figure.png")
+    assert "no episode ended" not in returns_figure(whole, visits, tmp_path / "figure.png")
 
 
 def test_few_seeds_are_drawn_as_lines_of_their_own(
@@ -131,7 +134,8 @@ def test_few_seeds_are_drawn_as_lines_of_their_own(
     filled = []
     monkeypatch.setattr(Axes, "fill_between", lambda *_, **__: filled.append(1))
     for rows, bands in ((few, 0), (frame, 3)):
-        returns_figure(rows[rows["task_name"] == rows["task_name"].iloc[0]], tmp_path / "r.png")
+        one = rows[rows["task_name"] == rows["task_name"].iloc[0]]
+        returns_figure(one, visit_values(one), tmp_path / "r.png")
         assert len(filled) == bands
     assert "thin lines are the seeds" in plasticity_figure(few, tmp_path / "p.png")
 
@@ -144,8 +148,9 @@ def test_lines_differ_without_colours() -> None:
 
 @pytest.mark.slow
 def test_narrow_figures_are_legible_at_400_pixels(frame: pd.DataFrame, tmp_path: Path) -> None:
-    for draw in (returns_figure, plasticity_figure):
-        draw(frame, tmp_path / "narrow.png", narrow=True)
+    visits = visit_values(frame)
+    for draw in (partial(returns_figure, frame, visits), partial(plasticity_figure, frame)):
+        draw(tmp_path / "narrow.png", narrow=True)
         width = imread(tmp_path / "narrow.png").shape[1]
         assert width == 880
         assert 8.5 * 200 / 72 * 370 / width > 9.5  # pixels of the smallest letters' size
