@@ -231,7 +231,8 @@ def save(figure: Figure, path: Path) -> None:
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine("none")
-    canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    canvas.draw()  # type: ignore[no-untyped-call]
+    drawn = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    image = Image.fromarray(np.asarray(drawn)).convert("RGB")
     with atomic_file(path) as file:
         image.save(file, format="png", dpi=(DPI, DPI), compress_level=4)

@@ -31,6 +31,16 @@ COMMANDS = {
         "cli:report_again",
         "Make the tables and figures of a finished or running comparison again.",
     ),
+    "export": (
+        "exchange.export:ExportConfig",
+        "exchange.export:export",
+        "Write results for other programs: CSV, Parquet, rliable's arrays, the result format.",
+    ),
+    "leaderboard": (
+        "exchange.leaderboard:LeaderboardConfig",
+        "exchange.leaderboard:leaderboard",
+        "Rank the arms of a folder of result files, one's own and others', on one page.",
+    ),
     "lens": (
         "lens:LensConfig",
         "lens:lens",

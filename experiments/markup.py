@@ -48,8 +48,8 @@ pre { background: #f6f6f6; padding: .8rem 1rem; overflow-x: auto; font-size: .84
 @media (max-width: 40rem) {
   body { padding: 1.2rem .9rem 3rem; font-size: 15px; }
   .scroll th:first-child { position: sticky; left: 0; background: #fff; padding-right: .6rem;
-    max-width: 9rem; overflow-wrap: anywhere; white-space: normal; }
-  table.text th:first-child { position: static; max-width: none; }
+    min-width: 6.5rem; max-width: 9rem; overflow-wrap: anywhere; white-space: normal; }
+  table.text th:first-child { position: static; max-width: 9rem; }
   table.text td { overflow-wrap: anywhere; }
   dl { display: block; }
   dd { margin: 0 0 .5rem; }
