@@ -107,7 +107,7 @@ def assert_alike(id, count, seed=0):
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_layouts_are_distributed_as_the_references(family):
-    assert_alike(FAMILIES[family][0], 250)
+    assert_alike(FAMILIES[family][0], 150)
 
 
 @pytest.mark.slow

@@ -61,26 +61,26 @@ def assert_same(left, right):
 
 @pytest.mark.parametrize("id", IDS)
 def test_a_lane_does_not_depend_on_how_many_there_are(id):
-    sequence = actions(64, 80, id=id)
-    wide = run(make(id, 64, max_steps=50), sequence)
-    narrow = run(make(id, 8, max_steps=50), sequence[:, :8])
+    sequence = actions(32, 40, id=id)
+    wide = run(make(id, 32, max_steps=25), sequence)
+    narrow = run(make(id, 8, max_steps=25), sequence[:, :8])
     assert_same([column[:, :8] for column in wide], narrow)
 
 
 @pytest.mark.parametrize("id", IDS)
 def test_members_equal_separate_environments(id):
-    sequence = actions(2 * 5, 60, id=id)
+    sequence = actions(2 * 5, 30, id=id)
     options, own, _ = member_options(id, 2)
-    together = run(make(id, 5, 2, seed=7, max_steps=40, **options), sequence)
+    together = run(make(id, 5, 2, seed=7, max_steps=20, **options), sequence)
     for member in range(2):
-        alone = make(id, 5, seed=7 + member, max_steps=40, **own[member])
+        alone = make(id, 5, seed=7 + member, max_steps=20, **own[member])
         lanes = slice(5 * member, 5 * member + 5)
         assert_same([column[:, lanes] for column in together], run(alone, sequence[:, lanes]))
 
 
 @pytest.mark.parametrize("id", IDS)
 def test_same_seed_repeats_and_another_differs(id):
-    sequence = actions(16, 50, id=id)
+    sequence = actions(16, 25, id=id)
     env = make(id, 16, seed=3)
     first = run(env, sequence)
     again = [*[column.clone() for column in first]]
@@ -130,26 +130,26 @@ def test_seeds_are_taken_per_member():
 
 @pytest.mark.parametrize("id", IDS)
 def test_state_dict_resumes_bit_exactly_in_mid_episode(id):
-    sequence = actions(2 * 16, 100, id=id)
+    sequence = actions(2 * 16, 50, id=id)
     options, _, before = member_options(id, 2)
-    env = make(id, 16, 2, seed=1, max_steps=40, **options)
+    env = make(id, 16, 2, seed=1, max_steps=20, **options)
     env.reset()
-    play(env, sequence[:53])
+    play(env, sequence[:27])
     saved = env.state_dict()
-    rest = play(env, sequence[53:])
-    resumed = make(id, 16, 2, seed=99, max_steps=40, **before)
+    rest = play(env, sequence[27:])
+    resumed = make(id, 16, 2, seed=99, max_steps=20, **before)
     resumed.load_state_dict(saved)
     assert resumed.seeds == env.seeds
-    assert_same(play(resumed, sequence[53:]), rest)
+    assert_same(play(resumed, sequence[27:]), rest)
     assert_same(resumed.state.values(), [env.state[name] for name in resumed.state])
 
 
 @pytest.mark.parametrize("id", IDS)
 def test_same_step_autoreset_returns_both_observations(id):
-    env = make(id, 64, max_steps=30)
+    env = make(id, 32, max_steps=30)
     env.reset()
     finished = 0
-    for action in actions(64, 100, id=id):
+    for action in actions(32, 62, id=id):
         obs, _, terminated, truncated, info = env.step(action)
         done = terminated | truncated
         finished += int(done.sum())
@@ -157,7 +157,7 @@ def test_same_step_autoreset_returns_both_observations(id):
         assert (env.state["elapsed"][done] == 0).all()
         assert (env.state["elapsed"][~done] > 0).all()
         assert (obs[done] != info["final_obs"][done]).flatten(1).any(1).all()
-    assert finished >= 64 * 3
+    assert finished >= 32 * 2
 
 
 def test_max_steps_truncates_and_leaves_terminations_alone():
@@ -301,7 +301,7 @@ def test_a_step_is_one_graph_without_host_reads(id):
     options = {"backend": "eager", "fullgraph": True, "dynamic": False}
     traced._advance = torch.compile(traced._advance, **options)
     traced._observe = torch.compile(traced._observe, **options)
-    sequence = actions(16, 50, id=id)
+    sequence = actions(16, 25, id=id)
     assert_same(run(env, sequence), run(traced, sequence))
 
 
