@@ -43,9 +43,10 @@ $(PEERS)/bin/python:
 	$(PYTHON) -m venv $(PEERS)
 	$@ -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]' || (rm -rf $(PEERS); exit 1)
 
-# One process for each core, each with one thread: small tensors gain nothing from more
+# One process for each core, each with one thread: small tensors gain nothing from more. Bytecode is
+# kept whatever the shell says, or every process that a test starts would compile the package anew.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m "not slow and not gpu"
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m "not slow and not gpu"
 
 # The fast tests on the lowest and the newest versions: make versions ARGS="python3.12 --bounds newest"
 versions:

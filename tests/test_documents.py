@@ -160,7 +160,7 @@ def moon(monkeypatch):
 @pytest.mark.parametrize("text", SNIPPETS, ids=list(SNIPPETS.values()))
 def test_snippets_run(text, tmp_path, monkeypatch, own_names, undrawn):
     monkeypatch.chdir(tmp_path)
-    exec(compile(text.replace("10_000", "2_048"), "snippet", "exec"), {"__name__": "snippet"})
+    exec(compile(text.replace("10_000", "1_024"), "snippet", "exec"), {"__name__": "snippet"})
 
 
 def commands(path):

@@ -37,7 +37,9 @@ def trained(env, agent, iterations):
     return metrics
 
 
-@pytest.mark.parametrize("kind", ["observation", "delayed", "both"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("observation", marks=pytest.mark.slow), "delayed", "both"]
+)
 def test_ladder_reaches_the_known_values_and_actions(ladder, kind):
     env = ladder(kind, 16)
     config = dataclasses.replace(
@@ -57,7 +59,7 @@ def test_ladder_reaches_the_known_values_and_actions(ladder, kind):
         assert (best == (obs[..., 0] > 0)).all()
 
 
-@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize("n_steps", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_time_limits_are_bootstrapped_not_treated_as_ends(ladder, n_steps):
     """One reward a step for ever, cut every 4 steps: the value is 1 / (1 - gamma)."""
     env = ladder("constant", 16, max_steps=4)

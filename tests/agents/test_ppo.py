@@ -126,7 +126,7 @@ def test_one_update_equals_stable_baselines3(name, fast, make_agent):
     [
         pytest.param("constant", 1.0, marks=pytest.mark.slow),
         pytest.param("observation", "sign", marks=pytest.mark.slow),
-        ("delayed", "age"),
+        pytest.param("delayed", "age", marks=pytest.mark.slow),
         pytest.param("action", 1.0, marks=pytest.mark.slow),
         ("both", 1.0),
     ],

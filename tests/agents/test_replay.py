@@ -65,8 +65,7 @@ def assert_equal(batch, index, wanted):
     assert final is None or torch.equal(batch.next_obs[index], final)
 
 
-@pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize(("n", "members"), [(1, 1), (3, 2)])
 def test_every_transition_equals_a_plain_loop_over_the_record(n, members):
     """While the buffer wraps several times, and as room for final observations grows."""
     lanes, rows = 4, 11

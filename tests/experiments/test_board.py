@@ -95,7 +95,7 @@ def test_smoothing_does_not_bend_task_switches(reader: Reader) -> None:
     assert points[312] == pytest.approx(1, abs=0.01)  # a step, and no ramp up to the next row
 
 
-@pytest.mark.parametrize("kept", [2, 3, 4])
+@pytest.mark.parametrize("kept", [3, 4])
 def test_a_resumed_run_shows_what_an_uninterrupted_one_does(tmp_path: Path, kept: int) -> None:
     with Recorder(tmp_path / "whole", [0, 1], CONFIG) as recorder:
         record(recorder, 1, 13)

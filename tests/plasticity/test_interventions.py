@@ -149,7 +149,7 @@ def test_state_survives_save_and_load(name, network, tmp_path, make_learner, tra
     for learner in (one, two):
         train(learner, 2, start=3)
         learner.boundary(torch.ones(2))
-        train(learner, 2, start=5)
+        train(learner, 1, start=5)
     assert same(snapshot(one), snapshot(two))
     ours, theirs = (learner.interventions[0].state for learner in (one, two))
     assert ours.keys() == theirs.keys()
@@ -175,9 +175,9 @@ def test_two_members_equal_two_runs_of_one(name, network, make_learner, train):
         make_learner(soon(name), seeds=chosen, **network) for chosen in (seeds, *zip(seeds))
     ]
     for learner in learners:
-        train(learner, 4)
+        train(learner, 3)
         learner.boundary(torch.zeros(learner.network.members))
-        train(learner, 3, start=4)
+        train(learner, 2, start=3)
     both, *alone = learners
     for member, single in enumerate(alone):
         for ours, theirs in zip(
@@ -194,9 +194,9 @@ def test_a_member_that_is_no_longer_finite_touches_no_other(name, network, make_
         if spoilt:
             with torch.no_grad():
                 next(iter(learner.network.branches.values())).hidden[0].weight[0] = torch.nan
-        train(learner, 2, start=3)
+        train(learner, 1, start=3)
         learner.boundary(torch.zeros(2))
-        train(learner, 3, start=5)
+        train(learner, 2, start=4)
     fine, spoilt = learners
     assert spoilt.alive.tolist() == [False, True]
     for ours, theirs in zip(fine.network.parameters(), spoilt.network.parameters(), strict=True):

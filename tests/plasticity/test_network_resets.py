@@ -119,9 +119,16 @@ def test_before_the_injection_it_is_the_plain_network(activation, init, make_lea
 
 
 @pytest.mark.parametrize("activation", [*ACTIVATIONS, "groupsort4"])
-@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
-    ("seeds", "init"), [((0,), "orthogonal"), ((0, 1, 2), "orthogonal"), ((0, 1), "uniform")]
+    ("bias", "seeds", "init"),
+    [
+        (True, (0,), "orthogonal"),
+        (False, (0, 1, 2), "orthogonal"),
+        pytest.param(False, (0,), "orthogonal", marks=pytest.mark.slow),
+        pytest.param(True, (0, 1, 2), "orthogonal", marks=pytest.mark.slow),
+        (True, (0, 1), "uniform"),
+        pytest.param(False, (0, 1), "uniform", marks=pytest.mark.slow),
+    ],
 )
 def test_injections_leave_every_bit_of_the_outputs_and_start_a_new_optimizer(
     activation, bias, seeds, init, make_learner, train

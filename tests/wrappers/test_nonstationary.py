@@ -83,7 +83,7 @@ def test_singles_in_a_sync_vector_equal_the_vector_adapter(toy, changes, mode, l
     vector = NonStationaryVector(inner, schedule, changes, mode)
     np.testing.assert_array_equal(wrapped.reset()[0], vector.reset()[0])
     generator = np.random.default_rng(1)
-    for _ in range(150):
+    for _ in range(60):
         actions = generator.integers(3, size=lanes)
         theirs = wrapped.step(actions)
         ours = vector.step(actions if lanes_speak == "numpy" else torch.from_numpy(actions))
@@ -174,11 +174,11 @@ def test_max_truncations_bounds_every_window(toy, mode, schedule, max_steps):
     horizons = (1, 2, 5, 16, 60)
     bounds = []
     truncated = []
-    for _ in range(130):
+    for _ in range(90):
         bounds.append([env.max_truncations(horizon) for horizon in horizons])
         truncated.append(toy.record(env, 1).truncated[0])
     seen = np.concatenate([np.zeros((1, 3)), np.cumsum(truncated, 0)])
-    for start in range(70):
+    for start in range(30):
         for horizon, bound in zip(horizons, bounds[start], strict=True):
             most = (seen[start + horizon] - seen[start]).max()
             assert most <= bound <= horizon

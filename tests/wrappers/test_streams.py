@@ -85,7 +85,7 @@ def test_paper_actions_are_the_minimal_set_and_nothing_past_it(game):
     for env in (stream, native, reference, keys):
         env.reset()
     generator = np.random.default_rng(1)
-    for _ in range(120):
+    for _ in range(60):
         action = torch.from_numpy(generator.integers(6, size=16))
         valid = torch.where(action < MINIMAL[game], action, 0)
         got, expected = stream.step(action), reference.step(valid)
@@ -147,7 +147,7 @@ def test_every_stream_resumes_exactly(toy, name, at):
     straight, resumed = build(), build()
     toy.record(straight, at, actions=6)
     resumed.load_state_dict(straight.state_dict())
-    expected, got = (toy.record(env, 40, actions=6, seed=1) for env in (straight, resumed))
+    expected, got = (toy.record(env, 24, actions=6, seed=1) for env in (straight, resumed))
     for key, value in vars(expected).items():
         np.testing.assert_array_equal(value, getattr(got, key))
     one, two = straight.collect(), resumed.collect()
