@@ -25,6 +25,7 @@ NEUTRAL = (
     *("seeds", "first_seed", "steps", "boundaries", "preset", "device", "threads", "fast"),
     *("stream",),  # a path; what it holds is in stream_definition
     *("cuda_graphs", "diagnose_every", "diagnose_switches", "eval_episodes", "checkpoint_minutes"),
+    *("evaluate_tasks", "evaluate_every"),
     *("env_timeout", "wandb"),
     *("dense", "compile"),  # what `fast` was in files of earlier runs
 )

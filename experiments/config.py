@@ -87,6 +87,12 @@ class TrainConfig:
     and `validity` read them."""
     eval_episodes: int = 0
     """Episodes per member of an evaluation at the end of every task; 0 turns it off."""
+    evaluate_tasks: int = 0
+    """Evaluate so many tasks at the end of every task, each with `eval_episodes`: those played
+    last, as they were in training, then those to come. It goes to matrix.csv, from which `report`
+    has forgetting and transfer; 0 turns it off."""
+    evaluate_every: int = 0
+    """Iterations between two such evaluations within a task; 0 for none."""
     wandb: bool = False
     """Have Weights & Biases follow the run (`pip install 'neoteny[wandb]'`): offline, in the run's
     folder, unless WANDB_MODE says otherwise."""
@@ -102,9 +108,10 @@ class TrainConfig:
 
     limits: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("steps", "task_steps"), "at least 1"),
-        **dict.fromkeys(("first_seed", "diagnose_every", "checkpoint_minutes"), "at least 0"),
+        **dict.fromkeys(("first_seed", "diagnose_every", "evaluate_every"), "at least 0"),
+        "checkpoint_minutes": "at least 0",
         "seeds": "from 1 to 10,000",
-        "eval_episodes": "from 0 to 100,000",
+        **dict.fromkeys(("eval_episodes", "evaluate_tasks"), "from 0 to 100,000"),
         "threads": "from 1 to 1,024",
         "env_timeout": "above 0",
     }
@@ -130,6 +137,8 @@ class TrainConfig:
             raise InputError(
                 "diagnose_switches needs diagnostics, but diagnose_every is 0: raise it"
             )
+        if self.evaluate_every and not self.evaluate_tasks:
+            raise InputError("evaluate_every is for evaluate_tasks, which is 0: raise that as well")
         if self.cuda_graphs and not self.device.startswith("cuda"):
             raise InputError(f"cuda_graphs need a GPU, but device is {self.device}: leave them out")
         if self.cuda_graphs and not cls.records:

@@ -23,7 +23,8 @@ from neoteny.experiments.continual import (
     switch_dip,
     zero_shot_transfer,
 )
-from neoteny.experiments.matrices import EVALUATED, matrix_of
+from neoteny.experiments.folders import EVALUATED
+from neoteny.experiments.matrices import matrix_of
 from neoteny.experiments.metrics import Estimate, mean_of_runs, mean_over_tasks, ratio_of_means
 from neoteny.experiments.resampling import pooled_iqm
 from neoteny.experiments.summary import (

@@ -20,6 +20,8 @@ CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.json"
 METRICS = "metrics.csv"
 MATRIX = "matrix.csv"
+EVALUATED = "eval/return"
+"""Column of matrix.csv: the mean return of the episodes, or the accuracy."""
 RUN_FILES = (CHECKPOINT, CONFIG, METRICS, MATRIX)
 
 DEEPEST = 50

@@ -10,14 +10,12 @@ import pandas as pd
 
 from neoteny.core.errors import InputError
 from neoteny.experiments.continual import Tasks
-from neoteny.experiments.folders import MATRIX
+from neoteny.experiments.folders import EVALUATED, MATRIX
 from neoteny.experiments.metrics import Array
 from neoteny.experiments.runs import Run, episode_limit, families_of, read_table, scores_of
 
-__all__ = ["EVALUATED", "MATRIX_COLUMNS", "matrix_of", "read_matrices"]
+__all__ = ["MATRIX_COLUMNS", "matrix_of", "read_matrices"]
 
-EVALUATED = "eval/return"
-"""Column of matrix.csv: the mean return of the episodes, or the accuracy."""
 MATRIX_COLUMNS = ("step", "visit", "task", "task_name", "task_visit", EVALUATED)
 """Columns of matrix.csv: steps trained; the visit they end in, blank before training; the task that
 was evaluated, as it was or will be in its visit ``task_visit``."""

@@ -24,7 +24,10 @@ GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "measuring": (
         "Diagnostics, evaluation and checkpoints.",
-        ("diagnose_every", "diagnose_switches", "eval_episodes", "wandb", "checkpoint_minutes"),
+        (
+            *("diagnose_every", "diagnose_switches", "eval_episodes", "evaluate_tasks"),
+            *("evaluate_every", "wandb", "checkpoint_minutes"),
+        ),
     ),
     "device": (
         "Device and speed.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from neoteny.experiments.board import Board
 from neoteny.experiments.folders import (
     CHECKPOINT,
     CONFIG,
+    MATRIX,
     METRICS,
     RECORDED,
     difference,
@@ -31,6 +33,8 @@ from neoteny.experiments.provenance import command, hardware, versions
 from neoteny.experiments.table import Cell, Table
 
 Value = Tensor | float | Sequence[float]
+NO_ROWS = (0, hashlib.sha256().hexdigest())
+"""Number and digest of the rows of a run that evaluated no tasks."""
 _T = TypeVar("_T", float, str)
 
 
@@ -75,6 +79,7 @@ class Recorder:
             return
         for index, member in enumerate(self._members):
             member.check(self._run, self._step, resumed["rows"][index], resumed["digests"][index])
+            member.check_matrix(self._step, *resumed.get("matrix", {}).get(index, NO_ROWS))
 
     def record(
         self,
@@ -108,6 +113,17 @@ class Recorder:
         self._step = step
         return {key: [float(value) for value in column] for key, column in host.items()}
 
+    def record_tasks(self, step: int, rows: Sequence[Sequence[Mapping[str, Cell]]]) -> None:
+        """Write the evaluations of tasks to matrix.csv.
+
+        Args:
+            step: environment steps of one member so far.
+            rows: for each member one row a task.
+        """
+        for member, evaluations in zip(self._members, rows, strict=True):
+            for row in evaluations:
+                member.matrix.append({"step": step, **row})
+
     def flush(self) -> None:
         """Force everything recorded so far to the disk."""
         for member in self._members:
@@ -120,6 +136,11 @@ class Recorder:
             "step": self._step,
             "rows": [member.table.count for member in self._members],
             "digests": [member.table.digest for member in self._members],
+            "matrix": {
+                index: (member.matrix.count, member.matrix.digest)
+                for index, member in enumerate(self._members)
+                if member.matrix.count
+            },
         }
 
     def close(self) -> None:
@@ -197,13 +218,24 @@ def _whole(value: Value, row: list[float]) -> list[float]:
     return [int(number) for number in row] if whole else row
 
 
+def _check_rows(table: Table, step: int, rows: int, digest: str) -> None:
+    """Make sure that the kept rows of a table are those that a checkpoint goes with."""
+    if (table.count, table.digest) != (rows, digest):
+        found = f"{table.count} found" if table.count != rows else "one was changed"
+        raise InputError(
+            f"{table.path} does not go with {CHECKPOINT}, which needs {rows} rows up to "
+            f"step {step} ({found}); restore it or start again with another --out"
+        )
+
+
 class _Member:
-    """The files of one member: config.json, metrics.csv and TensorBoard's events."""
+    """The files of one member: config.json, metrics.csv, matrix.csv and TensorBoard's events."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.seed = seed
         self.table: Table
+        self.matrix: Table
         self._config = folder / CONFIG
         self.board: Board
         self._files = ExitStack()
@@ -228,6 +260,7 @@ class _Member:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self._config, stored)
         self.table = Table(metrics)
+        self.matrix = Table(self.folder / MATRIX)
         self._start_board(Board(self.folder))
         self.board.describe(stored)
 
@@ -238,12 +271,12 @@ class _Member:
                 f"{self._config} is of another run than {CHECKPOINT}; restore the one or the other"
             )
         self.table = Table(self.folder / METRICS, step)
-        if (self.table.count, self.table.digest) != (rows, digest):
-            found = f"{self.table.count} found" if self.table.count != rows else "one was changed"
-            raise InputError(
-                f"{self.table.path} does not go with {CHECKPOINT}, which needs {rows} rows up to "
-                f"step {step} ({found}); restore it or start again with another --out"
-            )
+        _check_rows(self.table, step, rows, digest)
+
+    def check_matrix(self, step: int, rows: int, digest: str) -> None:
+        """Make sure that matrix.csv is that which a checkpoint goes with."""
+        self.matrix = Table(self.folder / MATRIX, step, rows)
+        _check_rows(self.matrix, step, rows, digest)
 
     def go_on(self, step: int, config: Mapping[str, Any]) -> None:
         """Add the resume to config.json: its step, versions, hardware and changed fields."""
@@ -262,12 +295,14 @@ class _Member:
             write_json(self._config, stored)
         rows = self.table.kept
         self.table.drop_rest()
+        self.matrix.drop_rest()
         self._start_board(Board(self.folder, step + 1, rows))
 
     def _start_board(self, board: Board) -> None:
         self.board = board
         self._files.callback(board.close)
         self._files.callback(self.table.close)
+        self._files.callback(self.matrix.close)
 
     def write(self, step: int, numbers: Mapping[str, float], words: Mapping[str, str]) -> None:
         row: dict[str, Cell] = {"step": step, **numbers, **words}
@@ -276,6 +311,7 @@ class _Member:
 
     def flush(self) -> None:
         self.table.flush()
+        self.matrix.flush()
         self.board.flush()
 
     def close(self) -> None:

@@ -52,9 +52,12 @@ def _make_run_stream(config: RunConfig) -> EpisodeStatistics | SupervisedStream 
         not definition and config.env in supervised()
     ):
         raise InputError(f"{config.env} is a supervised stream: it needs --agent classifier")
+    if config.evaluate_tasks and not config.eval_episodes and not AGENTS[config.agent].separate:
+        raise InputError("--evaluate-tasks needs episodes to play: give --eval-episodes as well")
     if AGENTS[config.agent].separate:
-        if config.eval_episodes:
-            raise InputError("--eval-episodes is not there for agents of Stable-Baselines3")
+        if config.eval_episodes or config.evaluate_tasks:
+            name = "eval-episodes" if config.eval_episodes else "evaluate-tasks"
+            raise InputError(f"--{name} is not there for agents of Stable-Baselines3")
         streams = [
             make_envs(replace(config, seeds=1, first_seed=seed)) for seed in config.seed_list
         ]

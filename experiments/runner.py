@@ -19,7 +19,6 @@ from neoteny.core.text import visible
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
 from neoteny.experiments.costly_diagnostics import CostlyDiagnostics
-from neoteny.experiments.evaluation import evaluate
 from neoteny.experiments.folders import seed_folder
 from neoteny.experiments.interrupt import Stopped, StopRequest
 from neoteny.experiments.memory import MEMORY, SPEED, forget_peak_memory, peak_memory
@@ -27,6 +26,7 @@ from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.run_streams import make_run_stream
 from neoteny.experiments.store import Store, check_startable
+from neoteny.experiments.task_evaluation import TaskEvaluation
 from neoteny.experiments.tracking import require_wandb, wandb_run
 from neoteny.plasticity.diagnostics import change_between, diagnose, weight_spectra
 from neoteny.plasticity.interventions.timing import how_often, inert
@@ -81,6 +81,7 @@ class Runner:
         self.envs = make_run_stream(config)
         self.agent = AGENTS[config.agent].build(config.agent_settings, self.envs)
         self.costly = CostlyDiagnostics(config.diagnose_switches)
+        self.evaluation = TaskEvaluation(config, self.agent, self.envs)
         self.iteration = 0
         self.step = 0
         self.seconds = 0.0
@@ -216,6 +217,8 @@ class Runner:
     def _iterate(self, recorder: Recorder) -> dict[str, list[float]]:
         """One iteration: pass on a task switch that the last one ended with, learn and record."""
         started = time.perf_counter()
+        if self.iteration == 0:
+            self.evaluation.begin(recorder)
         if self._switched():
             self._switch()
         tasks = self.envs.tasks_at(self.step)
@@ -231,10 +234,7 @@ class Runner:
             metrics |= self._diagnose(before, begins=begins, ends=ends_task)
             spectra = weight_spectra(self.agent.network)
             histograms = {f"singular_values/{key}": sigma for key, sigma in spectra.items()}
-        if self.config.eval_episodes and ends_task:
-            metrics["eval/episodic_return"] = evaluate(
-                self.config, self.agent, self.step - self.per_iteration, self.envs.schedule
-            )
+        metrics |= self.evaluation.measure(recorder, self.step, self.iteration, ends_task)
         statistics = self.envs.collect()
         metrics |= {f"charts/{name}": value for name, value in statistics.items()}
         metrics |= self._by_task(statistics, tasks)

@@ -30,12 +30,13 @@ class Table:
         path: the file; created with the first row.
         resume_step: keep the rows of an existing file up to this step; the others are dropped
             by `drop_rest`. None starts a new file.
+        most: keep at most so many, where one step may have several.
 
     Raises:
         InputError: the file exists and ``resume_step`` is None, or it is not a table of a run.
     """
 
-    def __init__(self, path: Path, resume_step: int | None = None) -> None:
+    def __init__(self, path: Path, resume_step: int | None = None, most: int | None = None) -> None:
         self.path = path
         self.columns: list[str] = []
         self.count = 0
@@ -47,7 +48,7 @@ class Table:
         if path.exists():
             if resume_step is None:
                 raise InputError(f"{path} exists; choose another --out or continue with --resume")
-            self.kept = [row for row in self._rows() if int(row["step"]) <= resume_step]
+            self.kept = [row for row in self._rows() if int(row["step"]) <= resume_step][:most]
             for row in self.kept:
                 self._count(row)
 

@@ -172,12 +172,12 @@ class SupervisedStream:
         if visit != self._visit:
             self._visit, self._counts[1] = visit, 0
             self._correct[1].zero_()
-        rows = self._rows(self.steps, minibatches * size).view(self.members, minibatches, size)
+        rows = self.rows(self.steps, minibatches * size).view(self.members, minibatches, size)
         samples = Samples(self, rows.transpose(0, 1), self.steps)
         self.steps += minibatches * size
         return samples
 
-    def _rows(self, start: int, count: int) -> Tensor:
+    def rows(self, start: int, count: int) -> Tensor:
         """(M, count) which sample each member sees at the steps from `start` on."""
         size = len(self.data)
         first, last = start // size, (start + count - 1) // size
