@@ -19,7 +19,7 @@ __all__ = ["draw_lens"]
 def draw_lens(
     table: pd.DataFrame, names: Mapping[str, str], arms: Sequence[Arm], path: Path
 ) -> None:
-    """Draw a row of panels for each branch, a panel for each quantity, a line for each arm.
+    """Draw two rows of panels for each branch, a panel for each quantity, a line for each arm.
 
     Args:
         table: The result of `neoteny.experiments.lens.lens_table`.
@@ -33,27 +33,32 @@ def draw_lens(
     branches = list(rows["branch"].unique())
     shown = [name for name in names if name in set(rows["name"])]
     order = [arm.name for arm in in_order(arms) if arm.name in set(rows["arm"])]
+    found = looks(list(arms))
+    columns = (len(shown) + 2) // 2
     with style():
-        height = 0.9 + len(branches) * (0.7 + 0.19 * len(order))
-        figure = new_figure(3.0 + 1.5 * (len(shown) + 1), height)
-        panels = figure.subplots(len(branches), len(shown) + 1, sharey=True, squeeze=False)
-        for line, branch in zip(panels, branches, strict=True):
+        height = 0.6 + 2 * len(branches) * (0.75 + 0.19 * len(order))
+        figure = new_figure(3.0 + 1.7 * columns, height)
+        panels = figure.subplots(2 * len(branches), columns, sharey=True, squeeze=False)
+        for index, branch in enumerate(branches):
             mine = rows[rows["branch"] == branch].set_index(["name", "arm"])
-            for panel, name in zip(line, shown, strict=False):
+            lines = panels[2 * index : 2 * index + 2]
+            for panel, name in zip(lines.flat, shown, strict=False):
+                panel.set_title(names[name], color=INK)
                 if name in mine.index.get_level_values(0):
                     _draw_quantity(panel, mine.loc[name].reindex(order), name)
-            _draw_value(line[-1], mine.droplevel(0).groupby(level=0).first().reindex(order))
-            found = looks(list(arms))
-            line[0].set_yticks(range(len(order)), [found[name].label for name in order])
-            line[0].set_ylim(len(order) - 0.5, -0.5)
-            line[0].set_ylabel(f"{branch}")
-        for panel, name in zip(panels[0], shown, strict=False):
-            panel.set_title(names[name], color=INK)
-        panels[0][-1].set_title(str(table["unit"].iloc[0]), color=INK)
+            last = lines.flat[len(shown)]
+            last.set_title(str(table["unit"].iloc[0]), color=INK)
+            _draw_value(last, mine.droplevel(0).groupby(level=0).first().reindex(order))
+            for panel in lines.flat[len(shown) + 1 :]:
+                panel.axis("off")
+            for panel in lines[:, 0]:
+                panel.set_yticks(range(len(order)), [found[name].label for name in order])
+                panel.set_ylim(len(order) - 0.5, -0.5)
+                panel.set_ylabel(f"{branch}")
         figure.supxlabel(
             "ring: young network; dot: at the end of tasks, late in the run, blue if within a "
-            "factor of 2 of the young one; bar: at their start, after the switch; band: a factor "
-            "of 2 around the median young network",
+            "factor of 2 of the young one;\nbar: at their start, after the switch; band: a factor "
+            "of 2 around the median young network; blank: a young network has none",
             color=GREY,
             fontsize=8.5,
         )
@@ -61,8 +66,15 @@ def draw_lens(
 
 
 def _draw_quantity(panel: Axes, rows: pd.DataFrame, name: str) -> None:
-    """Young, before and after of each arm; spreads on a plain axis, others on a logarithmic one."""
+    """Young, before and after of each arm; spreads on a plain axis, others on a logarithmic one.
+
+    Arms whose young network has none of it are left blank.
+    """
     y = np.arange(len(rows))
+    rows = rows[rows["verdict"] != "zero"].reindex(rows.index)
+    if rows["young"].isna().all():
+        panel.axis("off")
+        return
     young, before, after = (rows[key].to_numpy(np.float64) for key in ("young", "before", "after"))
     _quiet(panel)
     plain = name.endswith("spread")
@@ -72,8 +84,8 @@ def _draw_quantity(panel: Axes, rows: pd.DataFrame, name: str) -> None:
     panel.hlines(y, young, before, color=GREY, lw=0.8)
     panel.plot(young, y, "o", ms=4.5, mfc="white", mec=GREY)
     verdict = rows["verdict"].to_numpy()
-    kept, blank = verdict == "kept", verdict == "zero"
-    for mask, colour in ((kept, "#0072B2"), (blank, GREY), (~kept & ~blank, "#D55E00")):
+    kept = verdict == "kept"
+    for mask, colour in ((kept, "#0072B2"), (~kept, "#D55E00")):
         panel.plot(before[mask], y[mask], "o", ms=4.5, color=colour)
         panel.plot(after[mask], y[mask], "|", ms=8, color=colour)
     panel.xaxis.set_major_locator(MaxNLocator(3))

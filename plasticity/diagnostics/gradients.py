@@ -128,7 +128,7 @@ def one_step_gain(gradients: Tensor, batch: int = 1, smoothness: float = 1.0) ->
     L eta^2 / 2 (|g|^2 + tr S / b) in expectation, with the mean gradient g and the covariance S of
     the samples' gradients; the best eta gives |g|^4 / (2 L (|g|^2 + tr S / b)). It joins the
     strength of the gradient and its reliability. "Optimization readiness" (arXiv:2605.09044) is
-    described as such a bound; its exact form is not public, so this is not called by that name.
+    described as such a bound; only its abstract was read, so this is not called by that name.
 
     Cost: n gradients.
 
