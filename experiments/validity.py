@@ -177,7 +177,7 @@ def sentences(table: pd.DataFrame) -> str:
     ranks = table[table["name"].str.contains("|".join(RANKS))]
     best = ranks.iloc[0] if len(ranks) else None
     rank_text = (
-        f"; of {len(ranks)} measures of rank {_count(ranks['p_adjusted'] < LEVEL)} does, the best "
+        f"; of {len(ranks)} measures of rank {_count(ranks['p_adjusted'] < LEVEL)} do, the best "
         f"{_named(best)}"
         if best is not None
         else ""

@@ -77,7 +77,7 @@ def test_the_last_iteration_predicts_the_visit_after(folder, table):
 def test_sentences_are_made_of_the_data(table):
     said = sentences(table.reset_index())
     assert "Across 8 arms at 4 switches, 2 of 3 diagnostics order runs" in said
-    assert "of 1 measures of rank none does" in said
+    assert "of 1 measures of rank none do" in said
     assert "told of policy (+0." in said or "told of policy (+1." in said
 
 
