@@ -3,13 +3,15 @@
 import numpy as np
 import pandas as pd
 
+AGENTS = ("ppo-", "classifier-")
+
 
 def frame_of_gains(gains, fresh=4.0, env="stream", more=None):
     """Rows as `read_runs` gives them: arms with gains (seeds, visits) over an untrained 0.
 
     An arm of fresh networks gains `fresh` in every visit. A name may say what the arm's network is,
-    as in ``none-groupsort``; NaN leaves a visit out. `more` adds columns to the last row of a
-    visit: (arm, seed, visit) -> values.
+    as in ``none-groupsort``; NaN leaves a visit out. `more` adds columns to both rows of a
+    visit: (arm, seed, visit, row) -> values.
     """
     seeds, visits = next(iter(gains.values())).shape
     rows = []
@@ -19,15 +21,15 @@ def frame_of_gains(gains, fresh=4.0, env="stream", more=None):
             if np.isnan(value):
                 continue
             for place, reached in enumerate((0.0, 2 * value)):  # their mean is the gain
-                extra = more(name, seed, visit) if more is not None and place else {}
+                extra = more(name, seed, visit, place) if more is not None else {}
                 rows.append(_row(name, seed, visit, place, reached) | extra)
     return pd.DataFrame(rows)
 
 
 def _row(name, seed, visit, place, value):
-    intervention, _, network = name.partition("-")
+    intervention, _, network = name.removeprefix("classifier-").removeprefix("ppo-").partition("-")
     return {
-        "arm": f"ppo-{name}",
+        "arm": name if name.startswith(AGENTS) else f"ppo-{name}",
         "seed": seed,
         "visit": visit,
         "task": visit,

@@ -144,8 +144,11 @@ def _carry_out(
     runs: dict[str, RunConfig] = {}
     for name, comparison in comparisons.items():
         with train_arms(comparison, console):
-            frames[name] = read_runs(comparison.folder)
-        runs |= {arm.arm: arm for arm in comparison.arms()}
+            frame = read_runs(comparison.folder)
+        arms = {arm.arm: arm for arm in comparison.arms()}
+        planned = frame["arm"].isin(list(arms)) & frame["seed"].isin(comparison.seed_list)
+        frames[name] = frame[planned]  # others may lie there, as of an earlier version
+        runs |= arms
     seed = plan.first_seed if config.first_seed is None else config.first_seed
     evidence = Evidence(frames, runs, plan.settings, seed)
     return write_page(config.folder(each), each, config.tier, evidence, each.analyse(evidence))

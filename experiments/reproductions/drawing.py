@@ -22,23 +22,29 @@ from neoteny.experiments.drawing import (
 )
 from neoteny.experiments.metrics import Estimate, mean_curve
 
-__all__ = ["draw_estimates", "draw_visits", "panels"]
+__all__ = ["draw_estimates", "draw_visits", "panels", "quiet"]
 
 
-def panels(narrow: bool, *widths: float, height: float = 3.4) -> tuple[Figure, list[Axes]]:
+def panels(
+    narrow: bool, *widths: float, height: float = 3.4, rows: int = 1
+) -> tuple[Figure, list[Axes]]:
     """A figure with panels side by side, or below each other on narrow screens.
 
     Args:
         narrow: True for narrow screens.
-        *widths: Of the panels, in proportion to each other.
+        *widths: Of the panels of a row, in proportion to each other.
         height: Inches of a panel.
+        rows: Rows of panels.
+
+    Returns:
+        The figure and its panels, row by row.
     """
     count = len(widths)
     if narrow:
-        figure = new_figure(NARROW, height * count)
-        return figure, list(figure.subplots(count, 1, squeeze=False)[:, 0])
-    figure = new_figure(10.5, height)
-    return figure, list(figure.subplots(1, count, width_ratios=widths, squeeze=False)[0])
+        figure = new_figure(NARROW, height * count * rows)
+        return figure, list(figure.subplots(count * rows, 1, squeeze=False).flat)
+    figure = new_figure(10.5, height * rows)
+    return figure, list(figure.subplots(rows, count, width_ratios=widths, squeeze=False).flat)
 
 
 def draw_visits(panel: Axes, visits: pd.DataFrame, label: str, arms: Sequence[str] = ()) -> None:
@@ -50,7 +56,7 @@ def draw_visits(panel: Axes, visits: pd.DataFrame, label: str, arms: Sequence[st
         label: Of the y axis.
         arms: Those to draw; unset, all.
     """
-    _quiet(panel)
+    quiet(panel)
     for name, look in looks(arms_of(visits)).items():
         if arms and name not in arms:
             continue
@@ -85,7 +91,7 @@ def draw_estimates(panel: Axes, rows: Mapping[str, Estimate], label: str, line: 
         label: Of the x axis.
         line: Number that a vertical line marks.
     """
-    _quiet(panel)
+    quiet(panel)
     panel.axvline(line, color=GREY, lw=0.8, zorder=0)
     for place, each in enumerate(rows.values()):
         clear = each.low > line or each.high < line
@@ -98,7 +104,8 @@ def draw_estimates(panel: Axes, rows: Mapping[str, Estimate], label: str, line: 
     panel.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _quiet(panel: Axes) -> None:
+def quiet(panel: Axes) -> None:
+    """Two spines, light ticks."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.spines[["left", "bottom"]].set_color(GREY)
     panel.tick_params(color=GREY, labelcolor=INK, length=3)

@@ -37,6 +37,11 @@ class Kept:
         return len(self.last)
 
     @property
+    def unit(self) -> str:
+        """What the values of visits are: return, accuracy, or a scale of several games."""
+        return str(self.visits["unit"].iloc[0])
+
+    @property
     def labels(self) -> dict[str, str]:
         """Short names of the arms, the fresh networks' among them."""
         return labels(list(self.visits["arm"].unique()))

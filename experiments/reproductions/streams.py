@@ -1,8 +1,8 @@
-"""Streams that reproductions share: options of `compare` for each tier, and their rates.
+"""Streams that reproductions share, each a function from arms to a plan.
 
-Small ones show the effect on Breakout alone, whose features are shuffled anew at every switch: a
-new network learns much in a task this short, as it does in no other game. The paper's own has four
-games and a network of 4x64.
+`digits` is the cheapest on which the effect shows, and seeds differ little there. `breakout` is the
+smallest of games: its features are shuffled anew at every switch, and a new network learns much in
+a task this short, as it does in no other game. `paper` is the paper's stream of four games.
 """
 
 from __future__ import annotations
@@ -12,47 +12,107 @@ from typing import Any
 
 from neoteny.experiments.reproductions.reproduction import Comparison, Plan
 
-__all__ = ["PULL", "WEAK", "plans"]
+__all__ = ["PULL", "WEAK", "breakout", "digits", "games", "images", "paper"]
 
 WEAK = "adamo:half_life=5tasks"
 """The pull that small streams can bear."""
 PULL = "adamo:isometry=0.05"
 """The authors' pull in streams of games."""
-TASK = 30_720
-SMALL: Mapping[str, Any] = {"preset": "demo"}
-PAPER: Mapping[str, Any] = {
-    "preset": "paper",
-    "env": "minatar-continual",
-    "seeds": 8,
-    "steps": 80 * 15_204_352,  # whole iterations
-    "hidden": (64, 64, 64, 64),
-}
-SMALL_RATE, PAPER_RATE = 24_000, 70_000
+IMAGE_PULL = "adamo:isometry=1e-3"
+"""The paper's pull in supervised streams."""
+
+Options = Mapping[str, Any]
+DIGITS, IMAGES, BREAKOUT, GAMES, PAPER = 60_000, 9_000, 24_000, 24_000, 70_000
 """Steps a second of all members together, on one core of a Xeon with AVX-512."""
 
 
-def plans(
-    *arms: Mapping[str, Any],
-    paper: tuple[Mapping[str, Any], ...] = (),
-    seeds: tuple[int, int] = (6, 24),
-    tasks: tuple[int, int] = (5, 12),
-) -> dict[str, Plan]:
-    """Plans of all tiers for the same arms.
+def digits(*arms: Options, seeds: int = 3, tasks: int = 10, **settings: Any) -> Plan:
+    """Digits in tasks of 150 minibatches.
 
     Args:
-        arms: What differs between comparisons: their arms and what these are crossed with.
-        paper: The same for the tier `full`, with the paper's strengths; unset, `arms`.
-        seeds: Of the tiers `preview` and `laptop`.
-        tasks: Of these.
+        *arms: What differs between comparisons; `name` is the folder's.
+        seeds: Members.
+        tasks: Tasks.
+        **settings: What the analysis needs to know.
     """
-    found = {}
-    for tier, count, length in zip(("preview", "laptop"), seeds, tasks, strict=True):
-        sizes = {"seeds": count, "steps": length * TASK, "task_steps": TASK}
-        found[tier] = _plan([{**SMALL, **sizes, **each} for each in arms], SMALL_RATE)
-    full = [{**PAPER, **each} for each in paper or arms]
-    return found | {"full": _plan(full, PAPER_RATE, first_seed=26)}
+    shared = {
+        "preset": "supervised",
+        "learning_rate": 3e-3,
+        "task_steps": 19_200,
+        "steps": tasks * 19_200,
+        "seeds": seeds,
+        "diagnose_every": 3,  # iterations, a task
+        "threads": 1,
+    }
+    return _plan(shared, arms, DIGITS, settings)
 
 
-def _plan(options: list[dict[str, Any]], rate: float, first_seed: int = 0) -> Plan:
-    named = {str(each.pop("name", "runs")): Comparison(each, rate) for each in options}
-    return Plan(named, first_seed)
+def images(*arms: Options, seeds: int, tasks: int, samples: int, **settings: Any) -> Plan:
+    """The paper's network and learning rate on images.
+
+    Args:
+        *arms: As of `digits`.
+        seeds: Members.
+        tasks: Tasks.
+        samples: Samples a task, in whole iterations.
+        **settings: What the analysis needs to know.
+    """
+    sizes = {"seeds": seeds, "task_steps": samples, "steps": tasks * samples}
+    return _plan({"preset": "paper-supervised", **sizes}, arms, IMAGES, settings)
+
+
+def breakout(*arms: Options, seeds: int = 24, tasks: int = 12, **settings: Any) -> Plan:
+    """Breakout in tasks of 30 rollouts; arguments as of `digits`."""
+    shared = {"preset": "demo", "seeds": seeds, "task_steps": 30_720, "steps": tasks * 30_720}
+    return _plan(shared, arms, BREAKOUT, settings)
+
+
+def games(*arms: Options, seeds: int, cycles: int, task_steps: int, **settings: Any) -> Plan:
+    """The paper's stream and network in small.
+
+    Args:
+        *arms: As of `digits`.
+        seeds: Members.
+        cycles: Times that every game comes.
+        task_steps: Steps of a game, in whole iterations.
+        **settings: What the analysis needs to know.
+    """
+    shared = {
+        "preset": "cpu",
+        "env": "minatar-continual",
+        "num_envs": 64,
+        "num_steps": 32,
+        "seeds": seeds,
+        "task_steps": task_steps,
+        "steps": 4 * cycles * task_steps,
+        "diagnose_every": 0,
+        "threads": 1,
+    }
+    return _plan(shared, arms, GAMES, settings)
+
+
+def paper(*arms: Options, **settings: Any) -> Plan:
+    """The paper's stream: 20 cycles through four games, eight seeds; arguments as of `digits`."""
+    shared = {
+        "preset": "paper",
+        "env": "minatar-continual",
+        "hidden": (64, 64, 64, 64),
+        "seeds": 8,
+        "steps": 80 * 15_204_352,  # whole iterations
+    }
+    return _plan(shared, arms, PAPER, settings, first_seed=26)
+
+
+def _plan(
+    shared: Options,
+    arms: tuple[Options, ...],
+    rate: float,
+    settings: Options,
+    first_seed: int = 0,
+) -> Plan:
+    comparisons = {}
+    for each in arms:
+        options = {**shared, **each}
+        name = str(options.pop("name", "runs"))
+        comparisons[name] = Comparison(options, rate)
+    return Plan(comparisons, first_seed, settings=settings)

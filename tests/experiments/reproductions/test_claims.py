@@ -1,11 +1,16 @@
 """Sentences of reproductions, on data that are made to say one thing or the other."""
 
+import re
+
 import numpy as np
 import pytest
 from claims import frame_of_gains
 
+from neoteny.experiments.metrics import Estimate
 from neoteny.experiments.reproductions import REPRODUCTIONS
+from neoteny.experiments.reproductions.parts import SPECTRUM
 from neoteny.experiments.reproductions.reproduction import Evidence
+from neoteny.experiments.reproductions.revival import ARMS, BIASES, sentence_of
 
 NOISE = np.random.default_rng(0).normal(size=(40, 4, 6))
 
@@ -17,7 +22,7 @@ def evidence_of(name, gain, tmp_path, noise=0.05, **options):
     runs = {arm.arm: arm for config in configs.values() for arm in config.arms()}
     trained = {arm: run for arm, run in runs.items() if run.intervention != ("fresh",)}
     gains = {
-        arm.removeprefix("ppo-"): np.broadcast_to(gain(run), (4, 6)) + noise * NOISE[place]
+        arm: np.broadcast_to(gain(run), (4, 6)) + noise * NOISE[place]
         for place, (arm, run) in enumerate(trained.items())
     }
     frame = frame_of_gains(gains, **options)
@@ -56,22 +61,132 @@ def test_factors_say_what_the_activation_is_worth(worth, noise, whole, part, tmp
     assert effects["effect of GroupSort"] == pytest.approx(worth / 4, abs=noise)
 
 
-@pytest.mark.parametrize(
+OUTCOMES = pytest.mark.parametrize(
     ("worth", "noise", "words"),
-    [
-        (1.0, 0.05, "tasks AdamO keeps more"),
-        (-1.0, 0.05, "tasks AdamO keeps less"),
-        (0.0, 1.0, "leave open whether AdamO keeps more"),
-    ],
+    [(1.0, 0.05, "keeps more"), (-1.0, 0.05, "keeps less"), (0.0, 1.0, "leave")],
 )
+
+
+@OUTCOMES
 def test_decoupled_compares_at_the_same_strength(worth, noise, words, tmp_path):
     def gain(run):
         return 2 + worth * run.intervention[0].startswith("adamo")
 
-    def gram(arm, seed, visit):
+    def gram(arm, seed, visit, row):
         return {"plasticity/policy/layer0/gram_deviation": 5.0 if "adamo" in arm else 7.0}
 
     finding = found("decoupled", gain, tmp_path, noise=noise, more=gram)
+    open_ = "the data leave open whether AdamO keeps more"
+    assert (open_ if words == "leave" else f"AdamO {words}") in finding.sentence
+    assert "at λ = 0.04" in finding.sentence
+    assert finding.table.set_index("arm")["gram"]["adamo-isometry=0.4"] == 5.0
+
+
+MATCHES = ("newton-schulz", "random-labels", "permuted-inputs", "without-penalty")
+
+
+@OUTCOMES
+@pytest.mark.parametrize("name", [*MATCHES, "continual-minatar"])
+def test_one_arm_is_set_beside_all_others(name, worth, noise, words, tmp_path):
+    ours = REPRODUCTIONS[name].plans["preview"].settings["ours"]
+
+    def gain(run):
+        isometric = run.network.activation == "groupsort" or name == "without-penalty"
+        return 2 + worth * ("+".join(run.intervention) == ours and isometric)
+
+    finding = found(name, gain, tmp_path, noise=noise)
+    sentence = finding.sentence
+    assert words.replace("leave", "leaves open how it compares with") in sentence
+    others = finding.table.iloc[1:]
+    assert others["ahead of it"].to_numpy() == pytest.approx(worth / 4, abs=noise)
+    assert all(arm in sentence for arm in others["arm"])
+    assert sentence.count("none") >= 1
+
+
+def test_depths_are_told_apart(tmp_path):
+    worth = {2: -1.0, 8: 1.0, 32: 0.0}
+
+    def gain(run):
+        return 2 + worth[len(run.network.widths)] * (run.intervention != ("none",))
+
+    sentence = found("depth", gain, tmp_path, noise=0.1).sentence
+    assert re.search(r"more than ReLU under Adam at 8 \(.*; less than it at 2 \(", sentence)
+    assert re.search(r"left open at 32 \(", sentence)
+
+
+@pytest.mark.parametrize(
+    ("growth", "grown", "tie"),
+    [
+        (1.0, "grows under Adam with ReLU", "runs with a worse condition keep less"),
+        (-1.0, "falls under Adam with ReLU", "runs with a worse condition keep more"),
+        (0.0, "is not shown to change under Adam with ReLU", "does not tell which runs keep more"),
+    ],
+)
+def test_spectra_say_where_the_condition_grows_and_what_it_tells(growth, grown, tie, tmp_path):
+    rng = np.random.default_rng(1)
+
+    def gain(run):
+        return 3 if run.network.activation == "groupsort" else 1
+
+    def kernel(arm, seed, visit, row):
+        power = growth * visit * ("groupsort" not in arm and "fresh" not in arm)
+        noise = np.exp(0.1 * rng.normal())
+        return {
+            "plasticity/logits/network/kernel_condition": 100 * np.exp(power) * noise,
+            "plasticity/logits/layer0/jacobian_log_spread": 0.5,
+        }
+
+    sentence = found("spectra", gain, tmp_path, noise=0.0, more=kernel).sentence
+    assert grown in sentence
+    assert tie in sentence
+    assert "is not shown to change under adamo" in sentence
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        (("none",), "as many as the best of the others"),
+        (("adamo-half_life=5tasks-groupsort",), "fewer than the best of the others"),
+        (("",), "more than the best of the others"),
+    ],
+)
+def test_the_lens_counts_the_parts_that_are_kept(lost, words, tmp_path):
+    def spectra(arm, seed, visit, row):
+        arm = arm.removeprefix("classifier-")
+        ours = arm.startswith("adamo-half_life=5tasks-groupsort")
+        loses = arm.startswith(lost) and not (ours and lost == ("",))
+        value = 1.0 + 0.01 * seed
+        return {
+            f"plasticity/logits/layer0/{name}": value * (5.0**visit if loses else 1)
+            for name in SPECTRUM
+        }
+
+    finding = found("lens", lambda run: 2.0, tmp_path, more=spectra)
     assert words in finding.sentence
-    assert "at λ = 0.0036" in finding.sentence
-    assert finding.table.set_index("arm")["gram"]["adamo-isometry=0.036"] == 5.0
+    assert "no clear difference" in finding.sentence
+
+
+def test_revival_in_small_says_who_revives_what(tmp_path):
+    """As the toy of the regulariser alone: by weights all come back, behind a bias of -3 none."""
+    reproduction = REPRODUCTIONS["revival"]
+    settings = {"steps": 160, "width": 64, "seeds": 2}
+    finding = reproduction.analyse(Evidence({}, {}, settings, 3))
+    left = finding.table.set_index(["death", "arm"])["revived"]
+    assert left["dead by weights", "AdamO"] == 1
+    assert left["dead by weights", "Adam"] == 0
+    assert left["and a bias of -3", "AdamO"] == 0
+    assert "dead by weights: 1.00 [1.00, 1.00], more than L2's" in finding.sentence
+    assert "and a bias of -3: 0% under both" in finding.sentence
+    finding.draw(tmp_path / "figure.png", narrow=True)
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_sentences_on_revival_follow_the_intervals():
+    def sentence(ahead):
+        pairs = {(death, arm): Estimate(0.5, 0.4, 0.6) for death in BIASES for arm in ARMS}
+        pairs |= {(death, "Adam, L2 1e-2"): Estimate(0.4, 0.3, 0.5) for death in BIASES}
+        return sentence_of(pairs, dict.fromkeys(BIASES, ahead), 4)
+
+    assert "more than L2's" in sentence(Estimate(0.1, 0.05, 0.15))
+    assert "less than L2's" in sentence(Estimate(-0.1, -0.15, -0.05))
+    assert "left open" in sentence(Estimate(0.1, -0.1, 0.3))

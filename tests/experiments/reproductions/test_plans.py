@@ -12,7 +12,7 @@ NAMES = tuple(REPRODUCTIONS)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_plan_fits_and_costs_what_its_tier_allows(name, tier, tmp_path):
     reproduction = REPRODUCTIONS[name]
-    configs = reproduction.configs(tier, tmp_path)
+    configs = reproduction.configs(tier, tmp_path, data=tmp_path)
     minutes = reproduction.minutes(tier, configs)
     assert 0 < minutes <= {"preview": 5, "laptop": 180, "full": 400 * 24 * 60}[tier]
     arms = [arm for config in configs.values() for arm in config.arms()]

@@ -1,0 +1,97 @@
+"""One arm beside all others: which of them it keeps more than."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from neoteny.experiments.config import RunConfig
+from neoteny.experiments.drawing import save, style
+from neoteny.experiments.metrics import Estimate
+from neoteny.experiments.reproductions.drawing import draw_estimates, draw_visits, panels
+from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
+from neoteny.experiments.reproductions.reproduction import Evidence, Finding
+
+__all__ = ["analyse", "contrasts", "matching", "sentence_of", "tabled"]
+
+MOST_CURVES = 6
+"""Arms whose curves are drawn; of more, the one and the plain one, and the fresh networks'."""
+
+
+def analyse(evidence: Evidence) -> Finding:
+    """Differences of one arm to all others; the setting `ours` is its interventions."""
+    kept = kept_of(evidence.frame)
+    ours = matching(evidence.runs, evidence.settings["ours"])
+    rows = contrasts(kept, evidence.runs, ours)
+
+    def draw(path: Path, *, narrow: bool) -> str:
+        return _draw(path, narrow, kept, ours, rows)
+
+    return Finding(tabled(kept, ours, rows), sentence_of(kept, ours, rows), draw)
+
+
+def matching(
+    runs: Mapping[str, RunConfig], interventions: str, activation: str = "groupsort"
+) -> str:
+    """The arm with these interventions, joined by ``+``; of several that with the activation."""
+    found = [arm for arm, run in runs.items() if "+".join(run.intervention) == interventions]
+    return sorted(found, key=lambda arm: runs[arm].network.activation != activation)[0]
+
+
+def contrasts(kept: Kept, runs: Mapping[str, RunConfig], ours: str) -> dict[str, Estimate]:
+    """What one arm keeps more than each other, the fresh networks left out."""
+    others = [arm for arm, run in runs.items() if arm != ours and "fresh" not in run.intervention]
+    return {arm: kept.contrast([ours], [arm]) for arm in others}
+
+
+def tabled(kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> pd.DataFrame:
+    """A row an arm: its share, and how far the first one is ahead of it."""
+    table = kept.table([ours, *rows])
+    for place, end in enumerate(("", "_low", "_high")):
+        table[f"ahead of it{end}"] = [float("nan"), *(each[place] for each in rows.values())]
+    return table
+
+
+def sentence_of(kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> str:
+    """The arms that one keeps more or less than, and those that the data leave open."""
+    groups: dict[str, list[str]] = {"more": [], "less": [], "open": []}
+    for arm, each in rows.items():
+        groups[verdict(each, "more", "less", "open")].append(
+            f"{kept.labels[arm]} ({shown(each, '+')})"
+        )
+    parts = [
+        f"keeps {word} of the ability to learn than {', '.join(groups[word])}"
+        for word in ("more", "less")
+        if groups[word]
+    ]
+    if groups["open"]:
+        parts.append(f"leaves open how it compares with {', '.join(groups['open'])}")
+    return (
+        f"In the last third of the tasks {kept.labels[ours]} ({shown(kept.share(ours))} of a fresh "
+        f"network's gain) {'; it '.join(parts)} ({kept.seeds} seeds, 95 % intervals)."
+    )
+
+
+def _draw(path: Path, narrow: bool, kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> str:
+    names = kept.labels
+    arms = [ours, *rows]
+    if len(arms) > MOST_CURVES:
+        arms = [ours, *(arm for arm in rows if names[arm].startswith("none"))][:MOST_CURVES]
+    fresh = [arm for arm in names if arm not in {ours, *rows}]
+    with style():
+        figure, (left, right) = panels(narrow, 3, 2, height=max(3.4, 1.2 + 0.3 * len(rows)))
+        draw_visits(left, kept.visits, f"mean {kept.unit} of a task", [*arms, *fresh])
+        left.legend(frameon=False, fontsize=8)
+        draw_estimates(
+            right,
+            {names[arm]: each for arm, each in rows.items()},
+            f"{names[ours]} minus these,\nof a fresh network's gain",
+        )
+        save(figure, path)
+    return (
+        f"Curves: mean {kept.unit} of each task. Differences: what {names[ours]} keeps more than "
+        "each other arm in the last third of the tasks. Bands and bars are 95 % intervals over "
+        "seeds, not corrected for the number of arms."
+    )

@@ -1,0 +1,115 @@
+"""Spectra of the tangent kernel and of Jacobians over tasks, beside what arms keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from neoteny.experiments.arms import arms_of
+from neoteny.experiments.drawing import looks, save, style
+from neoteny.experiments.lens import lens_table
+from neoteny.experiments.metrics import Estimate
+from neoteny.experiments.reproductions.drawing import panels, quiet
+from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
+from neoteny.experiments.reproductions.matches import matching
+from neoteny.experiments.reproductions.reproduction import Evidence, Finding
+from neoteny.experiments.switches import LAST, by_branch, switch_values
+
+__all__ = ["analyse"]
+
+SHOWN = {"kernel_condition": "condition of the tangent kernel", "jacobian_log_spread": "J spread"}
+"""Diagnostics, and their names in figures."""
+
+
+def analyse(evidence: Evidence) -> Finding:
+    """Growth of the kernel's condition in each arm, and whether it goes with what is lost."""
+    frame = evidence.frame
+    kept = kept_of(frame)
+    ours = matching(evidence.runs, evidence.settings["ours"])
+    plain = matching(evidence.runs, "none", "relu")
+    values = by_branch(switch_values(frame))
+    values = values[(values["place"] == LAST) & values["name"].isin(list(SHOWN))]
+    lens = lens_table(frame)
+    growth = lens[(lens["layer"] == "network") & (lens["name"] == "kernel_condition")]
+    growth = growth.groupby("arm")[["change", "change_low", "change_high"]].mean()
+    table = kept.table(evidence.runs)
+    for end in ("", "_low", "_high"):
+        column = np.exp(growth[f"change{end}"])
+        table[f"condition grown by{end}"] = column.reindex(list(evidence.runs)).to_numpy()
+    each = {arm: Estimate(*growth.loc[arm]) for arm in (ours, plain)}
+    sentence = _sentence(kept, each, ours, plain, _relation(kept, values))
+
+    def draw(path: Path, *, narrow: bool) -> str:
+        return _draw(path, narrow, kept, values)
+
+    return Finding(table, sentence, draw)
+
+
+def _relation(kept: Kept, values: pd.DataFrame) -> tuple[float, float, int]:
+    """Rank correlation of condition and gain late in the stream over runs, its p-value, runs."""
+    count = int(values["visit"].max()) + 1
+    late = values[values["visit"] >= count - max(1, count // 3)]
+    logs = late[late["name"] == "kernel_condition"].assign(value=lambda x: np.log(x["value"]))
+    condition = logs.groupby(["arm", "seed"])["value"].mean()
+    gains = pd.Series(kept.last.unstack(), name="gain")
+    both = pd.concat([condition, gains], axis=1).dropna()
+    fresh = {arm.name for arm in arms_of(kept.visits) if arm.role == "fresh"}
+    both = both[~both.index.get_level_values(0).isin(fresh)]
+    found = stats.spearmanr(both["value"], both["gain"])
+    return float(found.statistic), float(found.pvalue), len(both)
+
+
+def _sentence(
+    kept: Kept,
+    growth: dict[str, Estimate],
+    ours: str,
+    plain: str,
+    relation: tuple[float, float, int],
+) -> str:
+    words = {
+        arm: verdict(each, "grows", "falls", "is not shown to change")
+        for arm, each in growth.items()
+    }
+    factor = {arm: shown(Estimate(*map(float, np.exp(each)))) for arm, each in growth.items()}
+    rho, p, runs = relation
+    tie = (
+        "runs with a worse condition keep less"
+        if rho < 0 and p < 0.05
+        else "runs with a worse condition keep more"
+        if rho > 0 and p < 0.05
+        else "the condition does not tell which runs keep more"
+    )
+    ahead = kept.contrast([ours], [plain])
+    return (
+        f"From the first task to the last third, the condition of the tangent kernel "
+        f"{words[plain]} under Adam with ReLU (factor {factor[plain]}) and {words[ours]} under "
+        f"{kept.labels[ours]} (factor {factor[ours]}), which keeps {shown(ahead, '+')} more of a "
+        f"fresh network's gain; over {runs} runs {tie} (rank correlation {rho:+.2f}, "
+        f"p = {p:.2g})."
+    )
+
+
+def _draw(path: Path, narrow: bool, kept: Kept, values: pd.DataFrame) -> str:
+    with style():
+        figure, places = panels(narrow, 1, 1)
+        for panel, (name, label) in zip(places, SHOWN.items(), strict=True):
+            quiet(panel)
+            mine = values[values["name"] == name]
+            for arm, look in looks(arms_of(kept.visits)).items():
+                runs = mine[mine["arm"] == arm].groupby(["visit", "seed"])["value"].median()
+                line = runs.groupby("visit").median()
+                panel.plot(line.index + 1, line, color=look.colour, ls=look.line, label=look.label)
+            panel.set_xlabel("task")
+            panel.set_title(label, loc="left")
+            if name == "kernel_condition":
+                panel.set_yscale("log")
+        places[-1].legend(frameon=False, fontsize=8)
+        save(figure, path)
+    return (
+        "At the end of each task: condition number of the empirical tangent kernel, and spread of "
+        "the logarithms of the singular values of hidden layers' Jacobians; medians over branches, "
+        "layers and seeds."
+    )
