@@ -277,6 +277,8 @@ def test_references_are_the_published_runs_of_single_games() -> None:
         column = "evaluation_return_2500_steps" if long else "evaluation_return"
         values = [float(row[column]) for row in rows if row["game"] == game]
         assert reference.trained == pytest.approx(np.mean(values), abs=0.006)
+        assert reference.spread == pytest.approx(np.std(values, ddof=1), abs=0.006)
+        assert reference.seeds == len(values) >= 5
 
 
 def test_plasticity_gap() -> None:
