@@ -46,7 +46,7 @@ def test_ladder_reaches_the_known_values_and_actions(ladder, kind):
         SMALL, train_frequency=4, learning_rate=5e-3, gamma=0.5, epsilon_steps=2000
     )
     agent = make_dqn(env, config)
-    trained(env, agent, 18)
+    trained(env, agent, 14)
     obs = agent.replay.sample(torch.randint(2**32, (1, 32))).obs
     values = agent.values(agent.network, obs).amax(-1)
     if kind == "delayed":  # gamma before the last step, 1 on it

@@ -53,10 +53,10 @@ def build(algorithm):
 @pytest.mark.parametrize("algorithm", [PPO, DQN])
 def test_without_interventions_the_agent_is_bit_for_bit_its_own(algorithm):
     plain = build(algorithm)
-    plain.learn(256)
+    plain.learn(192)
     behind = build(algorithm)
     learner = attach(behind, "relu", make_interventions(["none"]), SETTINGS, 3)
-    behind.learn(256)
+    behind.learn(192)
     assert learner.updates > 10
     pairs = zip(plain.policy.parameters(), behind.policy.parameters(), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)

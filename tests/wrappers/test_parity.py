@@ -72,7 +72,7 @@ def test_wrapped_singles_equal_the_vector_adapter_on_numpy_and_torch(tracks, cas
     begun = wrapped.reset()[0]
     for vector in vectors:
         np.testing.assert_array_equal(begun, np.asarray(vector.reset()[0]))
-    for actions in np.random.default_rng(1).integers(3, size=(40, LANES)):
+    for actions in np.random.default_rng(1).integers(3, size=(26, LANES)):
         theirs = wrapped.step(actions)
         played = np.array(theirs[4]["task"])
         for lane in np.flatnonzero(theirs[2] | theirs[3]):
