@@ -71,8 +71,8 @@ def works(config: Config) -> tuple[RunConfig, dict[str, Callable[[], Any]]]:
 
     def cheap() -> None:
         [parameter.detach().clone() for parameter in agent.network.parameters()]
-        diagnose(agent.network, agent.recent(PROBE))
-        weight_spectra(agent.network)
+        spectra = weight_spectra(agent.network)
+        diagnose(agent.network, agent.recent(PROBE), spectra=spectra)
         change_between(before, list(agent.network.parameters()))
 
     timed: dict[str, Callable[[], Any]] = {ITERATION: lambda: agent.iterate(envs), CHEAP: cheap}

@@ -231,8 +231,8 @@ class Runner:
         ends_task = self._switched() or self.step == self.total
         histograms = {}
         if before or (ends_task and self.config.diagnose_every):
-            metrics |= self._diagnose(before, begins=begins, ends=ends_task)
             spectra = weight_spectra(self.agent.network)
+            metrics |= self._diagnose(before, spectra, begins=begins, ends=ends_task)
             histograms = {f"singular_values/{key}": sigma for key, sigma in spectra.items()}
         metrics |= self.evaluation.measure(recorder, self.step, self.iteration, ends_task)
         statistics = self.envs.collect()
@@ -286,13 +286,15 @@ class Runner:
     def _parameters(self) -> list[Tensor]:
         return [parameter.detach().clone() for parameter in self.agent.network.parameters()]
 
-    def _diagnose(self, before: list[Tensor], *, begins: bool, ends: bool) -> dict[str, Tensor]:
+    def _diagnose(
+        self, before: list[Tensor], spectra: dict[str, Tensor], *, begins: bool, ends: bool
+    ) -> dict[str, Tensor]:
         """Diagnostics of the network, and its distance from the parameters `before`, if known.
 
         Those of `diagnose_switches` are measured where the iteration begins or ends a task.
         """
         network, observations = self.agent.network, self.agent.recent(PROBE)
-        metrics = diagnose(network, observations)
+        metrics = diagnose(network, observations, spectra=spectra)
         if self.costly.groups and (begins or ends):
             targets = self.agent.recent_targets(PROBE)
             metrics |= self.costly.measure(network, observations, targets, begins=begins)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -50,6 +50,7 @@ def diagnose(
     samples: int = 64,
     scale: float = 1.0,
     tau: float = 0.025,
+    spectra: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Measure every layer of any network on a batch.
 
@@ -83,6 +84,7 @@ def diagnose(
         samples: of the batch, at most so many for Jacobians and the kernel.
         scale: target squared singular value of `gram_deviation`.
         tau: threshold of dormant units.
+        spectra: `weight_spectra` of one of the project's networks, where they are known already.
 
     Returns:
         "plasticity/<branch>/<layer>/<name>" to (M,) float32; M is 1 without members. What concerns
@@ -96,7 +98,8 @@ def diagnose(
     report: dict[str, Tensor] = {}
     shown = isinstance(getattr(model, "branches", None), dict)
     if shown:
-        own = measure_network(model, batch, scale, tau) if set(groups) & set(CHEAP) else {}
+        cheap = set(groups) & set(CHEAP)
+        own = measure_network(model, batch, scale, tau, spectra) if cheap else {}
         report |= {key: value for key, value in own.items() if _group(key) in groups}
         if set(groups) <= set(CHEAP) and loss is None:
             return report

@@ -15,7 +15,11 @@ from neoteny.plasticity.surgery import unit_activity
 
 @torch.no_grad()
 def measure_network(
-    network: Any, probe: Tensor, scale: float = 1.0, tau: float = 0.025
+    network: Any,
+    probe: Tensor,
+    scale: float = 1.0,
+    tau: float = 0.025,
+    spectra: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Measure every layer's weights and every hidden activation on a probe batch.
 
@@ -39,6 +43,7 @@ def measure_network(
         probe: (M, B, *obs) observations; B of at least twice the width, or ranks are capped by it.
         scale: target squared singular value of `gram_deviation`.
         tau: threshold of `dormant_fraction`.
+        spectra: the network's `weight_spectra`, where they are known.
 
     Returns:
         "plasticity/<branch>/<layer>/<name>" to (M,) float32.
@@ -51,7 +56,7 @@ def measure_network(
     weights = _weights(network.branches, owners)
     activation = ACTIVATIONS[getattr(getattr(network, "spec", None), "activation", "relu")]
     activity = {key: unit_activity(h, activation) for key, h in units.items()}
-    report = measure_layers(weights, features, activity, scale, tau)
+    report = measure_layers(weights, features, activity, scale, tau, spectra)
     report |= _order(network, owners, probe)
     return {f"plasticity/{key}": value.float() for key, value in report.items()}
 
@@ -62,6 +67,7 @@ def measure_layers(
     activity: Mapping[str, Tensor],
     scale: float,
     tau: float,
+    known: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Measure weights and features of all layers, with one eigenvalue call per size.
 
@@ -71,17 +77,20 @@ def measure_layers(
         activity: absolute activation (M, B, units) of each unit of the layers in `features`.
         scale: target squared singular value.
         tau: threshold of dormant units.
+        known: singular values of the weights, by layer; unset, they are computed with the others.
 
     Returns:
         "<layer>/<name>" to (M,).
     """
-    spectra = singular_values_of([*weights.values(), *features.values()])
+    own = {} if known else weights
+    computed = iter(singular_values_of([*own.values(), *features.values()]))
+    sigmas = known or {key: next(computed) for key in own}
     report: dict[str, Tensor] = {}
-    for (key, matrix), sigma in zip(weights.items(), spectra[: len(weights)], strict=True):
-        found = DIAGNOSTICS.measure(Weights(matrix, sigma, scale))
+    for key, matrix in weights.items():
+        found = DIAGNOSTICS.measure(Weights(matrix, sigmas[key], scale))
         report |= {f"{key}/{name}": value for name, value in found.items()}
-    for (key, h), sigma in zip(features.items(), spectra[len(weights) :], strict=True):
-        found = DIAGNOSTICS.measure(Features(h, sigma, activity[key], tau))
+    for key, h in features.items():
+        found = DIAGNOSTICS.measure(Features(h, next(computed), activity[key], tau))
         report |= {f"{key}/{name}": value for name, value in found.items()}
     return report
 

@@ -180,3 +180,17 @@ def test_kernels_of_networks_are_explicit_ones(spec, shape):
         for branch, kernel in kernels.items():
             expected = explicit(one, branch, x[member : member + 1])
             torch.testing.assert_close(kernel[member], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_known_spectra_of_weights_are_used():
+    net, x = network(2), random(2, 20, 6)
+    spectra = d.weight_spectra(net)
+    expected = d.diagnose(net, x)
+    for key, value in d.diagnose(net, x, spectra=spectra).items():
+        assert torch.equal(value, expected[key]), key
+    doubled = d.diagnose(net, x, spectra={key: 2 * sigma for key, sigma in spectra.items()})
+    for key, value in expected.items():
+        factor = 2 if key.rsplit("/", 1)[1] in ("sigma_max", "sigma_min", "weight_norm") else 1
+        if "weight" in key or "sigma" in key:
+            factor = 4 if key.endswith("mean_square") else factor
+            torch.testing.assert_close(doubled[key], factor * value)
