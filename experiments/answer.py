@@ -11,7 +11,7 @@ from neoteny.experiments.arms import BASELINE, Arm, arms_of, labels, oracle_of
 from neoteny.experiments.metrics import Estimate, ratio_of_means
 from neoteny.experiments.summary import countable_visits, paired_visits
 
-__all__ = ["MARGIN", "Ability", "abilities", "answer"]
+__all__ = ["MARGIN", "Ability", "abilities", "ability", "answer", "last_third"]
 
 MARGIN = 0.25
 """Share of a fresh network's gain: an arm keeps its ability to learn if it has, with 95 %
@@ -54,8 +54,8 @@ def abilities(visits: pd.DataFrame) -> list[Ability]:
     """
     arms = arms_of(visits)
     visits = countable_visits(visits)
-    found = [_ability(visits, arm, oracle_of(arm, arms)) for arm in arms]
-    return [ability for ability in found if ability is not None]
+    found = [ability(visits, arm, oracle_of(arm, arms)) for arm in arms]
+    return [one for one in found if one is not None]
 
 
 def answer(visits: pd.DataFrame) -> str:
@@ -74,7 +74,7 @@ def answer(visits: pd.DataFrame) -> str:
     if not found:
         return ""
     short = labels(list(visits["arm"].unique()))
-    seeds = sorted({ability.seeds for ability in found})
+    seeds = sorted({one.seeds for one in found})
     counted = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
     parts = [
         f"{short[one.arm]} {one.verdict} ({_shown(one.last)} of their gain, after "
@@ -106,21 +106,33 @@ def _comparison(found: list[Ability], short: dict[str, str]) -> list[str]:
     ]
 
 
-def _ability(visits: pd.DataFrame, arm: Arm, oracle: Arm | None) -> Ability | None:
+def ability(visits: pd.DataFrame, arm: Arm, oracle: Arm | None) -> Ability | None:
+    """The ability to learn of an arm beside an oracle; None with fewer than three visits.
+
+    Args:
+        visits: those that count, see `neoteny.experiments.summary.countable_visits`.
+        arm: any arm.
+        oracle: the arm of fresh networks to compare it with.
+    """
     pairs = paired_visits(visits, arm, oracle)
-    places = np.sort(pairs["visit"].unique())
-    third = len(places) // 3
-    if not third:
+    late = last_third(pairs)
+    if late.empty:
         return None
-    early = pairs["visit"] == places[0]
-    late = pairs["visit"] >= places[-third]
-    change = _mean_missing(pairs[late]) - _mean_missing(pairs[early])
+    early = pairs[pairs["visit"] == pairs["visit"].min()]
+    change = _mean_missing(late) - _mean_missing(early)
     gains = pairs.groupby("seed")["gain_fresh"].mean()
     lost = ratio_of_means(
         change.reindex(gains.index).to_numpy(np.float64), gains.to_numpy(np.float64)
     )
     seeds = int(pairs["seed"].nunique())
-    return Ability(arm.name, arm.role, seeds, _share(pairs[early]), _share(pairs[late]), lost)
+    return Ability(arm.name, arm.role, seeds, _share(early), _share(late), lost)
+
+
+def last_third(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The last third of the visits, rounded down, of the result of `paired_visits`."""
+    places = np.sort(pairs["visit"].unique())
+    third = len(places) // 3
+    return pairs[pairs["visit"] >= places[-third]] if third else pairs[:0]
 
 
 def _mean_missing(pairs: pd.DataFrame) -> pd.Series:

@@ -26,9 +26,10 @@ __all__ = ["intervention", "interventions"]
 
 def interventions() -> Table:
     """A row for each intervention, with everything that is known of it."""
-    table = Table("name", "what it does", *_FACTS, "defaults")
+    table = Table("name", "what it does", *_FACTS, "defaults", "tuned in")
     for name, cls in INTERVENTIONS.items():
         row = [first_line(cls), *facts(name).values(), ", ".join(defaults(name)) or "-"]
+        row.append(", ".join(f"{key}={values}" for key, values in cls.ranges.items()) or "-")
         table.add_row(name, *row)
     return table
 
@@ -43,15 +44,14 @@ def intervention(name: str) -> Group:
     known = Table.grid(Column(style="bold"), Column(), padding=(0, 2))
     for label, value in facts(name).items():
         known.add_row(label, value)
-    settings = Table(
-        Column("setting", no_wrap=True), "PPO, classifier", "DQN", "must be", "what it is"
-    )
+    headers = ("PPO, classifier", "DQN", "must be", "tuned in", "what it is")
+    settings = Table(Column("setting", no_wrap=True), *headers)
     docs, limits = field_docs(cls), limits_of(cls)
     ours, dqn = (parse_intervention(name, agent).settings for agent in ("ppo", "dqn"))
     for key, value in ours.items():
-        settings.add_row(
-            key, _show(value), _show(dqn[key]), limits.get(key, "-"), docs.get(key, "-")
-        )
+        tuned = str(cls.ranges.get(key, "-"))
+        facts_of = (_show(value), _show(dqn[key]), limits.get(key, "-"), tuned, docs.get(key, "-"))
+        settings.add_row(key, *facts_of)
     parts: list[RenderableType] = [
         Text(name, style="bold"),
         Text(inspect.getdoc(cls) or ""),

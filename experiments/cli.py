@@ -22,6 +22,7 @@ from neoteny.experiments.folders import has_checkpoint
 from neoteny.experiments.interrupt import Stopped
 from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.presets import preset_values
+from neoteny.experiments.purposes import require_purpose
 from neoteny.experiments.replacing import check_replaceable, remove_run
 from neoteny.experiments.seed_blocks import added_folders, seed_blocks
 from neoteny.experiments.stored import load_run
@@ -127,6 +128,7 @@ def train_arms(config: CompareConfig, console: Console) -> Iterator[list[str]]:
     from neoteny.experiments.store import check_startable
 
     FolderLock.require_free(config.folder)
+    require_purpose(config.folder, "")
     arms = config.arms()
     runs = [run for arm in arms for run in seed_blocks(arm)]
     added = [folder for arm in arms if arm.overwrite for folder in added_folders(arm)]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import torch
 import tyro
 
 import neoteny.agents
@@ -19,9 +18,11 @@ from neoteny.core.errors import InputError
 from neoteny.core.names import with_article
 from neoteny.core.options import Text, check_fields
 from neoteny.experiments.crossing import CROSSED, LABELLED, VARIED, arm_name, names_of, read_axes
+from neoteny.experiments.devices import check_device
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.option_groups import GROUPS
 from neoteny.experiments.presets import PRESETS, preset_values
+from neoteny.experiments.tuning.tuned import FIRST_EVALUATION_SEED, Tuned, read_tuned
 from neoteny.plasticity.interventions import Intervention, canonical, file_of, make_interventions
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 from neoteny.wrappers.supervised_streams import SupervisedDefinition
@@ -198,6 +199,8 @@ class RunConfig(TrainConfig):
     stream."""
     named: Annotated[tuple[str, ...], tyro.conf.Fixed, tyro.conf.Suppress] = ()
     """Options of the agent and the network whose values are in the arm's name."""
+    purpose: Annotated[Literal["", "tuning"], tyro.conf.Fixed, tyro.conf.Suppress] = ""
+    """`tuning` of the trials of `tune`, which are never reported with other runs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -246,6 +249,8 @@ class RunConfig(TrainConfig):
         """Plain values for JSON, without the run's folder."""
         values = super().to_dict()
         del values["out"], values["resume"], values["trust"]
+        if not self.purpose:
+            del values["purpose"]
         return values
 
 
@@ -268,6 +273,11 @@ class CompareConfig(TrainConfig):
     vary: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Cross every arm with values of an option of the agent or the network, of task-steps or
     reset-optimizer, as in learning-rate=1e-4,3e-4 or hidden=64x64,256x256; may be repeated."""
+    tuned: Path | None = None
+    """The tuned.yaml of `tune`: its arms at their best, and `fresh`, in place of `interventions`;
+    refuses the seeds that they were tuned on."""
+    tuned_arms: Annotated[Tuned | None, tyro.conf.Fixed, tyro.conf.Suppress] = None
+    """Content of `tuned`, which is read once."""
     out: Path | None = None
     """Folder of the comparison; unset, results/runs/<env>-comparison."""
 
@@ -275,6 +285,8 @@ class CompareConfig(TrainConfig):
         super().__post_init__()
         if not self.interventions:
             raise InputError("interventions is (): name at least one, such as none")
+        if self.tuned is not None:
+            object.__setattr__(self, "tuned_arms", self._read_tuned(self.tuned))
         arms = self.arms()
         names = [run.arm for run in arms]
         for name in names:
@@ -293,21 +305,46 @@ class CompareConfig(TrainConfig):
         axes = {name: getattr(self, axis) for name, axis in CROSSED.items() if getattr(self, axis)}
         varied = read_axes(self.vary, {**owned, "": set(VARIED)}, axes)
         runs = []
-        for text, *values in itertools.product(self.interventions, *(axes | varied).values()):
-            crossed: dict[str, Any] = dict(zip([*axes, *varied], values, strict=True))
+        for (text, own), *values in itertools.product(self._texts(), *(axes | varied).values()):
+            crossed: dict[str, Any] = dict(zip([*axes, *varied], values, strict=True)) | own
+            tuned = [name for name in own if name in owned["hyper"]]
             parts = {
                 part: dataclasses.replace(
-                    shared[part], **{name: crossed.pop(name) for name in own & crossed.keys()}
+                    shared[part], **{name: crossed.pop(name) for name in mine & crossed.keys()}
                 )
-                for part, own in owned.items()
+                for part, mine in owned.items()
             }
             run = RunConfig(
                 **shared | parts | crossed,
                 intervention=tuple(text.split("+")),
-                named=tuple(name for name in varied if name not in LABELLED),
+                named=tuple(name for name in (*varied, *tuned) if name not in LABELLED),
             )
             runs.append(dataclasses.replace(run, out=self.folder / run.arm))
         return runs
+
+    def _texts(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Interventions of each arm with options of its own; beside tuned ones their `fresh`."""
+        if self.tuned_arms is None:
+            return [(text, {}) for text in self.interventions]
+        found = list(self.tuned_arms.arms)
+        for _, own in self.tuned_arms.arms:
+            if ("fresh", own) not in found:
+                found.append(("fresh", own))
+        return found
+
+    def _read_tuned(self, path: Path) -> Tuned:
+        """The tuned arms, if they go with the other options."""
+        found = read_tuned(path)
+        if found.agent != self.agent:
+            raise InputError(f"tuned {path} is of agent {found.agent}, not of {self.agent}")
+        if self.interventions != ("none", "adamo"):
+            raise InputError("tuned has arms of its own: leave out --tuned or --interventions")
+        if common := sorted(set(found.seeds) & set(self.seed_list)):
+            raise InputError(
+                f"seeds {', '.join(map(str, common))} were used in tuning ({path}), where tuned "
+                f"strengths flatter: give --first-seed {FIRST_EVALUATION_SEED}"
+            )
+        return found
 
 
 def named_apart(config: RunConfig) -> RunConfig:
@@ -335,22 +372,3 @@ def _with_absolute_data(option: str) -> str:
     """The folder of a data set by a path that holds in every folder; others as they are."""
     name, equals, value = option.partition("=")
     return f"{name}={Path(value).absolute()}" if equals and name == "data" else option
-
-
-def check_device(name: str) -> None:
-    """Refuse a device that torch does not have here.
-
-    Raises:
-        InputError: Naming it.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
-        raise InputError(f"device is {name!r}: use cpu, cuda or one GPU as in cuda:1")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and not count:
-        raise InputError(f"device is {name}, but this torch sees no CUDA: use --device cpu")
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise InputError(f"device is {name}, but the last one is cuda:{count - 1}: use that")

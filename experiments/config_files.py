@@ -59,7 +59,8 @@ def run_of(path: Path, values: Mapping[str, Any], allowed: Allowed) -> RunConfig
         own = [field.name for kind in (RunConfig, NetworkOptions) for field in fields(kind)]
         families = [cls.family for cls in AGENTS.values()]
         check_keys(values, [*own, *families, *DERIVED, *RECORDED])
-        return from_dict(values, allowed)
+        anew = {name: value for name, value in values.items() if name != "purpose"}
+        return from_dict(anew, allowed)
 
 
 def _as_typed(name: str, value: Any) -> Any:

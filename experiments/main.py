@@ -56,6 +56,11 @@ COMMANDS = {
         "reproductions.command:reproduce",
         "Test claims of the paper: train what one needs, and answer in one sentence.",
     ),
+    "tune": (
+        "tuning.config:TuneConfig",
+        "tuning.command:tune",
+        "Find every arm's best strength with equal budgets, on seeds kept for tuning.",
+    ),
     "watch": (
         "watch:WatchConfig",
         "watch:watch",

@@ -16,7 +16,7 @@ GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "comparison": (
         "Values that are crossed with the interventions: an arm for each combination.",
-        ("vary", "activations", "biases", "torsos", "depths", "residuals"),
+        ("tuned", "vary", "activations", "biases", "torsos", "depths", "residuals"),
     ),
     "stream": (
         "The stream of tasks, and the protocol at its switches.",

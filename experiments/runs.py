@@ -20,12 +20,13 @@ from neoteny.core.text import distinct, read_text, shortened, visible
 from neoteny.experiments.arms import interventions_of, setup_of
 from neoteny.experiments.folders import CONFIG, METRICS, difference, read_json
 from neoteny.experiments.metrics import MEASURES
+from neoteny.experiments.purposes import require_one_purpose
 from neoteny.experiments.references import normalise
 
 TEXT_COLUMNS = ("task_name",)
 COUNT_COLUMNS = ("step", "task", "visit")
 FIELDS: Mapping[str, Any] = {
-    **dict.fromkeys(("arm", "env", "command", "device"), str),
+    **dict.fromkeys(("arm", "env", "command", "device", "purpose"), str),
     **dict.fromkeys(("seed", "seeds", "steps"), int),
     **dict.fromkeys(("task_names", "env_option", "intervention"), tuple[str, ...]),
     "boundaries": tuple[int, ...],
@@ -122,6 +123,7 @@ def read_runs(folder: Path | str) -> pd.DataFrame:
 
 def frame_of(runs: list[Run]) -> pd.DataFrame:
     """The table of `read_runs` for runs already found."""
+    require_one_purpose((run.folder, run.config) for run in runs)
     tables = [(read_table(run.folder / METRICS), run) for run in runs]
     frames = [_describe(table, run) for table, run in tables if len(table)]
     if not frames:

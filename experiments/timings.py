@@ -29,7 +29,8 @@ _HEAD = """# Interventions
 
 Every plasticity-preserving baseline behind one interface. They are composed left to right:
 `--intervention layer_norm adamo`. `python train.py list interventions NAME` explains one with its
-settings. Defaults are those of PPO and the classifier, in brackets DQN's where they differ.
+settings. Defaults are those of PPO and the classifier, in brackets DQN's where they differ; `tune`
+searches the ranges beside them ([tuning.md](tuning.md)).
 Activation (`--activation`), biases (`--no-bias`) and optimiser are separate switches.
 """
 
@@ -94,7 +95,7 @@ def page() -> str:
         rows.append([name, *cells])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     known = catalogue.interventions()
-    first = as_markdown(known, ("name", "what it does", "paper", "defaults"))
+    first = as_markdown(known, ("name", "what it does", "paper", "defaults", "tuned in"))
     costs = as_markdown(known, ("name", "hooks", "needs", "keeps", "time", "not with"))
     return f"{_HEAD}\n{first}\n\n{_TEXT}\n{tasks}\n\n{table}\n\n{_COSTS}\n{costs}\n"
 

@@ -23,6 +23,7 @@ from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.core.registry import Registry
 from neoteny.plasticity import surgery
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait, why_not
 from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.learner import Learner
@@ -101,6 +102,8 @@ class Intervention:
     limits: ClassVar[Mapping[str, str]] = {}
     """Field to the condition on its value, see `neoteny.core.options`; a subclass adds to those of
     its bases."""
+    ranges: ClassVar[Mapping[str, Range]] = {}
+    """The one or two fields that say how strongly it acts, to the values that `tune` tries."""
     exclusive: ClassVar[Sequence[tuple[str, str]]] = ()
     """Pairs of fields of which the first, if it is set, decides what else the second does: only one
     of them can be given."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.intervention import Metadata, hidden_layers
 from neoteny.plasticity.interventions.optimizers import OptimizerIntervention, others
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.isometry import effective_strength
 from neoteny.plasticity.muon import Muon
-from neoteny.plasticity.optimizer_settings import OptimizerSettings, Time
+from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -38,6 +39,7 @@ class MuonIntervention(OptimizerIntervention):
         "momentum": "in [0, 1)",
         "weight_decay": "at least 0",
     }
+    ranges: ClassVar[Mapping[str, Range]] = {"momentum": Range(0.8, 0.99)}
 
     lr: float | None = None
     """Spectral norm of an update, whatever the gradient's norm; none: five times the agent's
@@ -99,6 +101,7 @@ class MuonO(MuonIntervention):
         "scale": "above 0",
     }
     exclusive: ClassVar[Sequence[tuple[str, str]]] = (("half_life", "isometry"),)
+    ranges: ClassVar[Mapping[str, Range]] = {"half_life": Range(Tasks(0.02), Tasks(20))}
 
     isometry: float = 0.05
     """Strength lambda at Muon's learning rate. AdamO's, and not AdamO's pull at Adam's learning

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.resets import Timed, period_in_updates, whole_iterations
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
@@ -72,6 +73,7 @@ class ShrinkPerturb(Timed):
         dqn="shrink=0.8,perturb=0.2",
     )
     limits: ClassVar[Mapping[str, str]] = {"shrink": "in [0, 1]", "perturb": "in [0, 1]"}
+    ranges: ClassVar[Mapping[str, Range]] = {"shrink": Range(0.1, 1.0), "perturb": Range(0.0, 1.0)}
 
     shrink: float = 0.5
     """Factor of the old parameters."""
@@ -101,6 +103,10 @@ class SoftShrinkPerturb(Timed):
         cost="1 pass a period",
     )
     limits: ClassVar[Mapping[str, str]] = {"half_life": "above 0", "noise": "at least 0"}
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "half_life": Range(Tasks(0.05), Tasks(20)),
+        "noise": Range(0.01, 1.0),
+    }
 
     period: Time | None = Tasks(0.02)
     half_life: Time = Tasks(5)
@@ -146,6 +152,10 @@ class HareTortoise(Timed):
         cost="1 pass",
     )
     limits: ClassVar[Mapping[str, str]] = {"half_life": "above 0"}
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "period": Range(Tasks(0.02), Tasks(2)),
+        "half_life": Range(Tasks(0.02), Tasks(2)),
+    }
 
     period: Time | None = Tasks(0.25)
     half_life: Time = Tasks(0.15)
@@ -207,6 +217,7 @@ class Dash(Intervention):
         "alpha": "in (0, 1]",
         "floor": "in [0, 1]",
     }
+    ranges: ClassVar[Mapping[str, Range]] = {"floor": Range(0.05, 0.95), "alpha": Range(0.01, 0.5)}
 
     minibatches: int = 64
     """Minibatches whose gradients are averaged."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.plasticity.interventions.intervention import Metadata
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.interventions.traits import Trait
-from neoteny.plasticity.optimizer_settings import Targets, Time
+from neoteny.plasticity.optimizer_settings import Targets, Tasks, Time
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
@@ -34,6 +35,7 @@ class OptimizerReset(Timed):
         preserves_function=True,
         optimizer_alone=True,
     )
+    ranges: ClassVar[Mapping[str, Range]] = {"period": Range(Tasks(0.005), Tasks(2))}
 
     def edit(self, learner: Learner, obs: Observations | None) -> None:
         """Reset the optimiser in place."""
@@ -55,6 +57,7 @@ class AdamRel(Timed):
         "Ellis et al., arXiv:2412.17113",
         preserves_function=True,
     )
+    ranges: ClassVar[Mapping[str, Range]] = {"period": Range(Tasks(0.005), Tasks(2))}
 
     period: Time | None = Targets(1)
     """Time between two starts, rounded up to whole iterations: a rollout of PPO, a target network

@@ -13,6 +13,7 @@ from torch.optim import Adam, Optimizer
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata, hidden_layers
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.isometry import DEFAULT_ISOMETRY, effective_strength
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
@@ -62,6 +63,7 @@ class TunedAdam(OptimizerIntervention):
         "beta2": "in [0, 1)",
         "eps": "at least 0",
     }
+    ranges: ClassVar[Mapping[str, Range]] = {"beta1": Range(0.5, 0.999), "beta2": Range(0.9, 0.999)}
 
     beta1: float = 0.99
     """Decay rate of the first moment."""
@@ -86,6 +88,7 @@ class AdamWIntervention(OptimizerIntervention):
     metadata: ClassVar[Metadata] = Metadata("Loshchilov & Hutter, arXiv:1711.05101")
     limits: ClassVar[Mapping[str, str]] = {"weight_decay": "at least 0", "half_life": "above 0"}
     exclusive: ClassVar[Sequence[tuple[str, str]]] = (("weight_decay", "half_life"),)
+    ranges: ClassVar[Mapping[str, Range]] = {"half_life": Range(Tasks(0.05), Tasks(20))}
 
     half_life: Time = Tasks(5)
     """Time in which decay alone halves a weight."""
@@ -138,6 +141,7 @@ class AdamOIntervention(OptimizerIntervention):
         "scale": "above 0",
     }
     exclusive: ClassVar[Sequence[tuple[str, str]]] = (("half_life", "isometry"),)
+    ranges: ClassVar[Mapping[str, Range]] = {"half_life": Range(Tasks(0.05), Tasks(20))}
 
     isometry: float = DEFAULT_ISOMETRY
     """Strength, the paper's lambda; 0.05 equals the authors' reinforcement-learning code at 0.1."""

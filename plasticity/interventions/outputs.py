@@ -17,6 +17,7 @@ from neoteny.plasticity.interventions.intervention import (
     as_samples,
     hidden_layers,
 )
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import Tasks, Time
 from neoteny.plasticity.sparse import as_tensor, first_samples
@@ -52,6 +53,7 @@ class L2ER(Intervention):
         "every": "from 1 to 1,000,000",
         "samples": "from 2 to 1,000,000",
     }
+    ranges: ClassVar[Mapping[str, Range]] = {"weight": Range(1e-4, 1.0), "decay": Range(1e-6, 0.01)}
 
     weight: float = 1e-2
     """Weight of the effective rank, its mean over a body's layers, subtracted from the loss."""
@@ -112,6 +114,7 @@ class CChain(Intervention):
         "half_life": "above 0",
         "after": "at least 0",
     }
+    ranges: ClassVar[Mapping[str, Range]] = {"weight": Range(0.1, 1000.0)}
 
     weight: float = 10.0
     """Weight of the divergence; with a target, only for the first `after` steps."""

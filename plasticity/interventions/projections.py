@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata, hidden_layers
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import Tasks, Time
@@ -34,6 +35,7 @@ class WeightClipping(Intervention):
         "Elsayed, Lan, Lyle, Mahmood, arXiv:2407.01704", cost="2 passes"
     )
     limits: ClassVar[Mapping[str, str]] = {"kappa": "above 0, or inf"}
+    ranges: ClassVar[Mapping[str, Range]] = {"kappa": Range(0.5, 10.0)}
 
     kappa: float = 5.0
     """Multiple of 1 / sqrt(inputs). Of an orthogonal initialisation with gain sqrt 2 it cuts 48 %
@@ -136,6 +138,7 @@ class NewtonSchulz(Timed):
         cost="30 products per layer and period",
     )
     limits: ClassVar[Mapping[str, str]] = {"steps": "from 1 to 1,000", "scale": "above 0"}
+    ranges: ClassVar[Mapping[str, Range]] = {"period": Range(Tasks(0.02), Tasks(2))}
 
     period: Time | None = Tasks(0.25)
     steps: int = 15

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata, hidden_layers
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.isometry import gram_deviation
 
@@ -83,6 +84,7 @@ class IsometryLoss(GramPenalty):
         "Rosseau, Müller, Nowé, ICML 2026, Eq. 16",
         cost="3 products per layer",
     )
+    ranges: ClassVar[Mapping[str, Range]] = {"weight": Range(1e-5, 1.0)}
 
     weight: float = 0.2
     """Weight of the summed penalty; 0.2 is the authors' value for the coupled form."""
@@ -101,6 +103,7 @@ class Parseval(GramPenalty):
         "Chung, Cherif, Meger, Precup, arXiv:2412.07224",
         cost="3 products per layer",
     )
+    ranges: ClassVar[Mapping[str, Range]] = {"weight": Range(1e-6, 0.1)}
 
     weight: float = 1e-3
     """Weight of a layer of 64 units; it falls with the square of the width."""
@@ -129,6 +132,7 @@ class L2(Intervention):
         dqn="weight=1e-4",
     )
     limits: ClassVar[Mapping[str, str]] = {"weight": "at least 0"}
+    ranges: ClassVar[Mapping[str, Range]] = {"weight": Range(1e-6, 0.1)}
 
     weight: float = 1e-3
     """Decay lambda of the penalty lambda / 2 times the squared norm."""
@@ -158,6 +162,7 @@ class L2Init(Penalty):
         state="initial parameters",
         cost="1 pass",
     )
+    ranges: ClassVar[Mapping[str, Range]] = {"weight": Range(1e-6, 0.1)}
 
     weight: float = 1e-3
     """Weight of the summed squared distance."""
@@ -195,6 +200,7 @@ class WassersteinInit(Penalty):
         state="initial weights, sorted",
         cost="1 sort per layer",
     )
+    ranges: ClassVar[Mapping[str, Range]] = {"weight": Range(1e-6, 0.1)}
 
     weight: float = 1e-3
     """Weight of the summed squared distance."""
@@ -235,6 +241,7 @@ class Spectral(Penalty):
         "exponent": "from 1 to 100",
         "iterations": "from 1 to 1,000",
     }
+    ranges: ClassVar[Mapping[str, Range]] = {"weight": Range(1e-6, 0.1)}
 
     weight: float = 1e-3
     """Weight of the summed penalties (sigma^k - 1)^2 and |bias|^2k."""

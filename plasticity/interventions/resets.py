@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
-from neoteny.plasticity.optimizer_settings import OptimizerSettings, Time
+from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.surgery import assign, hidden_layers, redraw, with_targets
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class HeadReset(Timed):
         "Nikishin et al., arXiv:2205.07802", needs_boundary=True
     )
     limits: ClassVar[Mapping[str, str]] = {"hidden": "from 0 to 1,000"}
+    ranges: ClassVar[Mapping[str, Range]] = {"period": Range(Tasks(0.1), Tasks(4))}
 
     hidden: int = 0
     """Hidden layers, counted from the last, that are drawn anew too."""

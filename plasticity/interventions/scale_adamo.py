@@ -12,8 +12,9 @@ from torch.optim import Optimizer
 
 from neoteny.plasticity.interventions.intervention import Metadata, hidden_layers
 from neoteny.plasticity.interventions.optimizers import AdamOIntervention
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
-from neoteny.plasticity.optimizer_settings import OptimizerSettings
+from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
@@ -42,6 +43,10 @@ class ScaleAdamO(AdamOIntervention):
         cost="2 products and 4 passes per layer",
     )
     limits: ClassVar[Mapping[str, str]] = {"weight": "at least 0"}
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "half_life": Range(Tasks(0.05), Tasks(20)),
+        "weight": Range(1e-4, 1.0),
+    }
 
     weight: float = 0.01
     """Weight of the penalty (log |alpha|)^2 on every scale."""

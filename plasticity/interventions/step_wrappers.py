@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neoteny.core.rng import gaussian, member_keys
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 
@@ -89,6 +90,10 @@ class UPGD(StepWrapper):
         "beta": "in [0, 1]",
     }
     exclusive: ClassVar[Sequence[tuple[str, str]]] = (("decay", "half_life"),)
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "half_life": Range(Tasks(0.05), Tasks(20)),
+        "sigma": Range(1e-3, 1.0),
+    }
 
     sigma: float = 0.1
     """Standard deviation of the noise, in units of the learning rate. The authors' 1e-3 adds some
@@ -176,6 +181,8 @@ class Trac(StepWrapper):
     limits: ClassVar[Mapping[str, str]] = {"initial_scale": "above 0", "eps": "above 0"}
 
     betas: ClassVar[tuple[float, ...]] = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
+    ranges: ClassVar[Mapping[str, Range]] = {"initial_scale": Range(1e-10, 1e-4)}
+
     initial_scale: float = 1e-8
     """Scale at which the tuners start."""
     eps: float = 1e-8

@@ -18,6 +18,7 @@ from neoteny.plasticity.interventions.intervention import (
     Metadata,
     as_samples,
 )
+from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
@@ -63,6 +64,10 @@ class ReDo(Timed):
         dqn="tau=0.1",
     )
     limits: ClassVar[Mapping[str, str]] = {"tau": "at least 0"}
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "period": Range(Tasks(0.02), Tasks(2)),
+        "tau": Range(0.002, 0.5),
+    }
 
     period: Time | None = Tasks(0.1)
     tau: float = 0.025
@@ -120,6 +125,7 @@ class ContinualBackprop(Intervention):
         "samples": "from 1 to 1,000,000",
         "decay": "in [0, 1)",
     }
+    ranges: ClassVar[Mapping[str, Range]] = {"lifetime": Range(Tasks(0.2), Tasks(40))}
 
     lifetime: Time = Tasks(4)
     """Time in which as many units are replaced as there are mature ones."""
@@ -269,6 +275,10 @@ class SNR(Timed):
         "samples": "from 1 to 1,000,000",
     }
     bins: ClassVar[int] = 48
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "rejection": Range(1e-3, 0.2),
+        "longest": Range(Tasks(0.02), Tasks(2)),
+    }
 
     period: Time | None = Tasks(0.02)
     rejection: float = 0.02

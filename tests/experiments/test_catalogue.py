@@ -76,9 +76,9 @@ def test_presets_are_listed_by_their_differences_alone():
 def test_markdown_has_a_row_for_each_and_a_column_for_each_fact():
     lines = printed("interventions", markdown=True).splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines]
-    assert rows[0] == ["name", "what it does", *catalogue.facts("none"), "defaults"]
+    assert rows[0] == ["name", "what it does", *catalogue.facts("none"), "defaults", "tuned in"]
     assert [row[0] for row in rows[2:]] == list(INTERVENTIONS)
-    assert {len(row) for row in rows} == {9}
+    assert {len(row) for row in rows} == {10}
 
 
 @pytest.mark.parametrize("name", sorted(INTERVENTIONS))

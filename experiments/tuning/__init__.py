@@ -1,0 +1,1 @@
+"""`tune`: equal budgets of trials per arm, on seeds that no evaluation uses."""

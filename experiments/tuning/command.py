@@ -1,0 +1,204 @@
+"""The command `tune`: trials in rounds, each an ordinary run in a folder of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from neoteny.core.errors import FrozenError, InputError, RunError
+from neoteny.experiments.config import RunConfig
+from neoteny.experiments.console import caution
+from neoteny.experiments.folders import has_checkpoint, storing, write_atomically
+from neoteny.experiments.interrupt import Stopped
+from neoteny.experiments.lock import FolderLock
+from neoteny.experiments.purposes import require_purpose
+from neoteny.experiments.run_streams import make_run_stream
+from neoteny.experiments.runner import run as train
+from neoteny.experiments.runs import read_runs
+from neoteny.experiments.store import check_startable
+from neoteny.experiments.tuning.config import TuneConfig
+from neoteny.experiments.tuning.drawing import draw_sweeps
+from neoteny.experiments.tuning.outcome import (
+    ArmTrials,
+    Trial,
+    peaks_table,
+    print_peaks,
+    trials_table,
+    tuned_text,
+)
+from neoteny.experiments.tuning.scores import Score, check_reference, failed, score
+from neoteny.experiments.tuning.search import (
+    Dimension,
+    Search,
+    dimensions,
+    require_optuna,
+    with_values,
+)
+from neoteny.experiments.tuning.tuned import FIRST_EVALUATION_SEED, TUNED
+
+__all__ = ["tune"]
+
+
+def tune(config: TuneConfig, console: Console) -> pd.DataFrame:
+    """Train the trials that are not finished yet, and write every arm at its peak.
+
+    Trials come in rounds, one of every arm, so that budgets are equal whenever it stops. The same
+    command goes on where it was stopped: values follow from the scores of the trials before.
+
+    Returns:
+        A row for each arm, see `peaks_table`.
+
+    Raises:
+        InputError: If the folder is in use or holds other runs, a range is wrong, or Optuna is not
+            installed.
+        RunError: If every trial of every arm failed.
+        Stopped: After a signal.
+    """
+    require_optuna()
+    FolderLock.require_free(config.folder)
+    require_purpose(config.folder, "tuning")
+    arms = _arms(config, console)
+    reference = config.reference()
+    for run in (reference, *(_trial_run(arm, 0, {}) for arm in arms)):
+        check_startable(run, resume=_goes_on(run))
+    with FolderLock(config.folder):
+        try:
+            _train(reference, console)
+            fresh = read_runs(reference.folder)
+            check_reference(fresh)
+            _search(arms, config, fresh, console)
+        except Stopped as error:
+            raise Stopped(f"{error}, or give the same command again") from None
+        return _write(arms, config, console)
+
+
+def _arms(config: TuneConfig, console: Console) -> list[ArmTrials]:
+    """The arms with what is searched in each, none of them trained yet."""
+    reference = config.reference()
+    stream = make_run_stream(reference)
+    try:
+        task_steps = reference.agent_settings.task_steps(stream)
+        size = config.hyper.steps_per_iteration
+        visits = 1 + len(list(stream.boundaries(-(-config.steps // size) * size)))
+    finally:
+        stream.close()
+    if visits < 3:
+        raise InputError(
+            f"steps {config.steps:,} are {visits} tasks, but what an arm keeps shows from the "
+            "third on: give more --steps or a shorter --task-steps"
+        )
+    found = []
+    for run in config.arms():
+        settings = run.hyper.optimizer_settings(task_steps)
+        searched = dimensions(run, config.ranges, settings)
+        found.append(ArmTrials(dataclasses.replace(run, purpose="tuning"), searched, []))
+        if not searched:
+            console.print(
+                f"{run.arm} has no setting with a range, so its default is its one trial; "
+                "--tune learning-rate=1e-4..1e-2 gives every arm one",
+                soft_wrap=True,
+            )
+        for dimension in searched:
+            at = "" if dimension.default is None else f", default {dimension.default:.3g}"
+            console.print(f"{run.arm}: {dimension.name} in {dimension.range}{at}", soft_wrap=True)
+    return found
+
+
+def _search(
+    arms: list[ArmTrials], config: TuneConfig, fresh: pd.DataFrame, console: Console
+) -> None:
+    searches = {
+        arm.run.arm: Search(arm.dimensions, config.sampler, config.sampler_seed)
+        for arm in arms
+        if arm.dimensions
+    }
+    for number in range(config.trials):
+        for arm in arms:
+            search = searches.get(arm.run.arm)
+            if number == 0:
+                run = _trial_run(arm, 0, {})
+                known = {d: d.default for d in arm.dimensions if d.default is not None}
+                found = _trial_score(run, config, fresh, console)
+                if search is not None:
+                    search.tell_default(found.objective.value)
+                arm.trials.append(Trial(0, run, known, found))
+            elif search is not None:
+                values = search.ask()
+                run = _trial_run(arm, number, values)
+                found = _trial_score(run, config, fresh, console)
+                search.tell(found.objective.value)
+                arm.trials.append(Trial(number, run, values, found))
+
+
+def _trial_run(arm: ArmTrials, number: int, values: dict[Dimension, float]) -> RunConfig:
+    """The run of a trial; its folder has the number, its configuration the values."""
+    folder = arm.run.folder / f"trial_{number:02d}"
+    return dataclasses.replace(with_values(arm.run, values), out=folder)
+
+
+def _trial_score(
+    run: RunConfig, config: TuneConfig, fresh: pd.DataFrame, console: Console
+) -> Score:
+    """Train what is missing of a trial and score it; one that diverges has the worst score."""
+    try:
+        _train(run, console)
+        return score(run.folder, fresh, config.objective)
+    except FrozenError as error:
+        caution(console, str(error))
+        return failed("non-finite gradients in all seeds")
+
+
+def _train(run: RunConfig, console: Console) -> None:
+    train(run, console, resume=_goes_on(run))
+
+
+def _goes_on(run: RunConfig) -> bool:
+    return not run.overwrite and has_checkpoint(run.folder)
+
+
+def _write(arms: list[ArmTrials], config: TuneConfig, console: Console) -> pd.DataFrame:
+    """Write trials.csv, tuned.csv, the figure and tuned.yaml, and print the peaks."""
+    for arm in arms:
+        for name, end in arm.at_edge.items():
+            values = next(d.range for d in arm.dimensions if d.name == name)
+            caution(
+                console,
+                f"{arm.run.arm} is best at the {end} edge of {name} in {values}, so its peak may "
+                f"lie beyond: widen the range by --tune {name}=LOW..HIGH, in another --out",
+            )
+    peaks, trials = peaks_table(arms), trials_table(arms)
+    texts = {
+        "trials.csv": trials.to_csv(index=False),
+        "tuned.csv": peaks.to_csv(index=False),
+        TUNED: tuned_text(arms, config),
+    }
+    paths = [config.folder / name for name in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        with storing(path):
+            write_atomically(path, text)
+    paths += _draw(arms, config)
+    print_peaks(arms, config, console)
+    for path in paths:
+        console.print(f"written {path}", soft_wrap=True)
+    if all(arm.best.score.failed for arm in arms):
+        raise RunError("every trial of every arm failed: lower --learning-rate or the strengths")
+    console.print(
+        f"a best of {config.trials} on its own seeds flatters: neoteny compare --tuned "
+        f"{config.folder / TUNED} --first-seed {FIRST_EVALUATION_SEED} with the same options "
+        "compares the arms on seeds that tuning has not seen",
+        soft_wrap=True,
+    )
+    return peaks
+
+
+def _draw(arms: list[ArmTrials], config: TuneConfig) -> list[Path]:
+    if not any(arm.dimensions for arm in arms):
+        return []
+    paths = [config.folder / name for name in ("sweep.png", "sweep-narrow.png")]
+    for path, narrow in zip(paths, (False, True), strict=True):
+        with storing(path):
+            draw_sweeps(arms, path, config.objective, narrow=narrow)
+    return paths
