@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from neoteny.experiments.answer import Ability, abilities
 from neoteny.experiments.arms import arms_of
@@ -58,7 +59,8 @@ def answer_figure(
         panel.set_ylim(len(found) - 0.5, -0.5)
         panel.set_xlim(*_limits(found))
         panel.xaxis.set_major_formatter("{x:g}")
-        panel.set_xlabel("share of the gain of networks that start each task afresh")
+        panel.xaxis.set_major_locator(MaxNLocator(5 if narrow else 9))
+        panel.set_xlabel("share of fresh networks' gain")
         if title and not narrow:
             panel.set_title(title, loc="left", color=INK, weight="bold")
         save(figure, path)
@@ -66,7 +68,8 @@ def answer_figure(
         "Gain of each arm as a share of that of networks that start each task afresh: rings in the "
         "first task, where nothing can be lost, filled points in the last third of the tasks. Bars "
         "are 95 % intervals over seeds"
-        f"{'' if _all_bounded(found) else ', missing where one is unbounded'}. At the dashed line "
+        f"{'' if _all_bounded(found) else ', missing where one is unbounded'}"
+        f"{_cut(found)}. At the dashed line "
         "an arm learns like new networks; left of the line at 0 it learns worse than an untrained "
         "one plays."
     )
@@ -87,6 +90,13 @@ def _limits(found: list[Ability]) -> tuple[float, float]:
     low, high = min(0.0, *known), max(1.0, *known)
     room = 0.04 * (high - low)
     return max(low, WIDEST[0]) - room, min(high, WIDEST[1]) + room
+
+
+def _cut(found: list[Ability]) -> str:
+    """The part of the caption on shares that the axis has no room for."""
+    known = [value for one in found for value in (*one.last, one.first.value)]
+    beyond = any(value < WIDEST[0] or value > WIDEST[1] for value in known)
+    return f", cut at {WIDEST[0]:g} and {WIDEST[1]:g}" if beyond else ""
 
 
 def _all_bounded(found: list[Ability]) -> bool:

@@ -159,8 +159,18 @@ def from_zero(*panels: Axes) -> None:
         panels[0].set_ylim(bottom=0)
 
 
-def legend(figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFrame) -> None:
-    """Title and arms above the panels on the left, an explanation on the right."""
+def legend(
+    figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFrame, how: str = ""
+) -> None:
+    """Title and arms above the panels on the left, an explanation on the right.
+
+    Args:
+        figure: The figure.
+        arms: Arms and their looks.
+        title: Name of the runs.
+        frame: Rows with the seeds of each arm.
+        how: The explanation; without one, that of means and t intervals.
+    """
     handles = [
         Line2D(*([], []), color=look.colour, ls=look.line, lw=2.2, marker=look.marker, label="arm")
         for look in arms.values()
@@ -183,14 +193,17 @@ def legend(figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFram
     )
     for text, at in zip(drawn.get_texts(), row_wise, strict=True):
         text.set_text(names[at])  # as a label, a name that begins with _ would be left out
-    seeds = frame.groupby("arm")["seed"].nunique()
-    how = _count(seeds)
-    if seeds.min() >= FEWEST_FOR_BAND:
-        how = f"mean and 95 % t interval over {how}"
-    elif seeds.max() > 1:
-        how = f"mean over {how}; thin: each seed"
     if figure.get_figwidth() > NARROW:  # the caption says it as well
-        figure.text(0.99, 0.99, how, ha="right", va="top", color=GREY, fontsize=9)
+        shown = how or _spread_in_short(frame)
+        figure.text(0.99, 0.99, shown, ha="right", va="top", color=GREY, fontsize=9)
+
+
+def _spread_in_short(frame: pd.DataFrame) -> str:
+    seeds = frame.groupby("arm")["seed"].nunique()
+    if seeds.min() >= FEWEST_FOR_BAND:
+        return f"mean and 95 % t interval over {_count(seeds)}"
+    thin = "; thin: each seed" if seeds.max() > 1 else ""
+    return f"mean over {_count(seeds)}{thin}"
 
 
 def legend_height(arms: dict[str, Look], width: float) -> float:

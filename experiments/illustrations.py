@@ -13,8 +13,9 @@ from neoteny.experiments.answer_figure import answer_figure
 from neoteny.experiments.figures import plasticity_figure, returns_figure
 from neoteny.experiments.folders import storing
 from neoteny.experiments.markup import Illustration
+from neoteny.experiments.visit_figures import gap_figure, heat_map_figure
 
-__all__ = ["illustrate"]
+__all__ = ["illustrate", "stored_sweep"]
 
 Draw = Callable[..., str | None]
 
@@ -35,7 +36,9 @@ def illustrate(
     """
     figures: tuple[tuple[str, str, Draw], ...] = (
         ("answer.png", "Share of fresh networks' gain", partial(answer_figure, visits)),
+        ("gap.png", "Gap over visits", partial(gap_figure, visits)),
         ("returns.png", "Returns", partial(returns_figure, frame, visits)),
+        ("cycles.png", "Tasks by cycle", partial(heat_map_figure, visits)),
         ("plasticity.png", "Diagnostics", partial(plasticity_figure, frame)),
     )
     return [
@@ -43,6 +46,15 @@ def illustrate(
         for name, heading, draw in figures
         for made in _drawn(root / name, heading, draw, title)
     ]
+
+
+def stored_sweep(root: Path) -> Illustration | None:
+    """The figure that `tune` has left in a folder, if it has."""
+    wide, narrow = (root / name for name in ("sweep.png", "sweep-narrow.png"))
+    if not wide.is_file():
+        return None
+    caption = "Sweeps of tune: strength against the score, on seeds that no other figure shows."
+    return Illustration(wide, caption, narrow.read_bytes() if narrow.is_file() else None, "Sweep")
 
 
 def _drawn(path: Path, heading: str, draw: Draw, title: str) -> Iterator[Illustration]:

@@ -18,7 +18,7 @@ __all__ = ["Illustration", "document", "figure", "numbers", "safe", "section", "
 CSS = """
 :root { color-scheme: light; }
 body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
-  color: #222; background: #fff; max-width: 66rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; }
+  color: #222; background: #fff; max-width: 70rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; }
 h1 { font-size: 1.7rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.6rem 0 .7rem; }
 .lead { color: #555; margin: .3rem 0 0; }
@@ -34,8 +34,8 @@ thead th { text-align: right; font-weight: 600; border-bottom: 1.5px solid #222;
 th, td { padding: .38rem .8rem .38rem 0; }
 td, tbody th { text-align: right; border-bottom: 1px solid #e6e6e6; white-space: nowrap; }
 th:first-child, tbody th { text-align: left; font-weight: 600; }
+tbody th { white-space: normal; min-width: 6.5rem; max-width: 14rem; overflow-wrap: anywhere; }
 table.text td, table.text th { text-align: left; white-space: normal; vertical-align: top; }
-table.text tbody th { white-space: nowrap; }
 .interval { display: block; color: #666; font-size: .92em; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; color: #555;
   font-size: .88rem; }
@@ -48,8 +48,8 @@ pre { background: #f6f6f6; padding: .8rem 1rem; overflow-x: auto; font-size: .84
 @media (max-width: 40rem) {
   body { padding: 1.2rem .9rem 3rem; font-size: 15px; }
   .scroll th:first-child { position: sticky; left: 0; background: #fff; padding-right: .6rem;
-    min-width: 6.5rem; max-width: 9rem; overflow-wrap: anywhere; white-space: normal; }
-  table.text th:first-child { position: static; max-width: 9rem; }
+    max-width: 9rem; }
+  table.text th:first-child { position: static; }
   table.text td { overflow-wrap: anywhere; }
   dl { display: block; }
   dd { margin: 0 0 .5rem; }

@@ -62,6 +62,8 @@ class Findings:
     """The members that were read."""
     illustrations: Sequence[Illustration]
     """The figures, which are embedded; the first is the one behind the answer, if any."""
+    sweep: Illustration | None = None
+    """The figure of `tune`, if its folder has one."""
     tables: Sequence[TextTable] = ()
     """Further tables, each with what its columns mean."""
 
@@ -88,11 +90,14 @@ def page(found: Findings) -> str:
         *((table.title[:1].upper() + table.title[1:], _table(table)) for table in found.tables),
         ("Cost", _costs(found.costs)),
         ("Failures", _failures(found)),
+        ("Sweep", figure(found.sweep) if found.sweep else ""),
         ("Commands", f"<pre>{_commands(found.runs)}</pre>"),
         ("Configuration", _configuration(_configs(found))),
         ("Versions and hardware", _environment(_configs(found))),
     ]
-    links = "".join(f'<a href="#{anchor(title)}">{safe(title)}</a> ' for title, _ in sections)
+    links = "".join(
+        f'<a href="#{anchor(title)}">{safe(title)}</a> ' for title, body in sections if body
+    )
     members = int(found.summary["seeds"].sum())
     head = f"""<h1>{safe(found.title)}</h1>
 <p class="lead">{_count(len(found.summary), "arm")}, {_count(members, "run")}</p>

@@ -19,7 +19,7 @@ from neoteny.experiments.continual_tables import continual_tables
 from neoteny.experiments.cost import costs
 from neoteny.experiments.failures import failures
 from neoteny.experiments.folders import storing, write_atomically
-from neoteny.experiments.illustrations import illustrate
+from neoteny.experiments.illustrations import illustrate, stored_sweep
 from neoteny.experiments.matrices import read_matrices
 from neoteny.experiments.page import Findings, page
 from neoteny.experiments.runs import Run, find_runs, frame_of, read_runs
@@ -98,7 +98,8 @@ def write_report(folder: Path | str) -> Report:
     html_path = root / "report.html"
     spent, failed = costs(frame, runs), failures(runs, frame, visits)
     texts = (*continual_tables(continual), *comparison_tables(comparisons))
-    found = Findings(title, table, sentence, spent, failed, runs, illustrations, texts)
+    sweep = stored_sweep(root)
+    found = Findings(title, table, sentence, spent, failed, runs, illustrations, sweep, texts)
     _write(html_path, page(found))
     files = (*(root / name for name in tables), *figures, html_path)
     return Report(table, comparisons, continual, texts, sentence, files)

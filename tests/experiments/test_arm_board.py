@@ -21,6 +21,9 @@ def reader(reported: SimpleNamespace) -> Reader:
     return Reader(reported.folder)
 
 
+FIGURES = ("answer", "gap", "returns", "cycles", "plasticity")
+
+
 def test_an_arm_is_the_mean_over_its_seeds_with_its_interval(
     reader: Reader, frame: pd.DataFrame
 ) -> None:
@@ -74,7 +77,7 @@ def test_figures_are_images(reader: Reader, reported: SimpleNamespace) -> None:
     found = reader.provider.read_blob_sequences(
         RequestContext(), experiment_id="", plugin_name="images", downsample=10
     )["arms"]
-    assert set(found) == {f"report/{name}" for name in ("answer", "returns", "plasticity")}
+    assert set(found) == {f"report/{name}" for name in FIGURES}
     for tag, (point,) in found.items():
         key = point.values[-1].blob_key
         content = reader.provider.read_blob(RequestContext(), blob_key=key)

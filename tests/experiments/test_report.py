@@ -1,3 +1,4 @@
+import base64
 import csv
 import html
 import io
@@ -167,7 +168,9 @@ def test_report_writes_everything_and_only_that(reported: SimpleNamespace) -> No
         "continual.csv",
         "comparisons.csv",
         "answer.png",
+        "gap.png",
         "returns.png",
+        "cycles.png",
         "plasticity.png",
         "report.html",
     ]
@@ -214,7 +217,7 @@ def test_page_is_whole_and_needs_nothing_else(reported: SimpleNamespace) -> None
     checker.feed((reported.folder / "report.html").read_text())
     assert checker.open == []
     images = [source for source in checker.sources if not source.startswith("#")]
-    assert len(images) == 3 * 2  # each figure for wide and for narrow screens
+    assert len(images) == 5 * 2  # each figure for wide and for narrow screens
     assert all(source.startswith("data:image/png;base64,") for source in images)
     assert {source[1:] for source in checker.sources if source.startswith("#")} == set(checker.ids)
     text = " ".join(checker.text)
@@ -235,6 +238,19 @@ def test_page_begins_with_who_keeps_the_ability_to_learn(reported: SimpleNamespa
     page = (reported.folder / "report.html").read_text()
     start = page.index(f'<p class="answer">{html.escape(sentence)}</p>\n<figure>')
     assert start < page.index("<figcaption>Gain of each arm as a share") < page.index("<h2")
+
+
+def test_the_page_has_the_sweep_of_a_folder_that_was_tuned(
+    tmp_path: Path, write_comparison: Callable[..., Path], undrawn: None
+) -> None:
+    folder = write_comparison(tmp_path / "out", ("ppo-none",), seeds=1, visits=2)
+    write_report(folder)
+    assert "Sweep" not in (folder / "report.html").read_text()
+    (folder / "sweep.png").write_bytes(b"picture")
+    write_report(folder)
+    page = (folder / "report.html").read_text()
+    assert '<h2 id="sweep">Sweep</h2>' in page
+    assert base64.b64encode(b"picture").decode() in page
 
 
 def test_columns_are_explained_below_the_table_if_they_are_there(
