@@ -68,6 +68,7 @@ class AgentSettings:
     precision: str = "fp32"
     """A name in `PRECISIONS`."""
     cuda_graphs: bool = False
+    check_graphs: int = 0
 
     def task_steps(self, stream: Any) -> float:
         """Environment steps of a task: the mean if they differ, the run if there is one task.

@@ -1,18 +1,21 @@
-"""An update recorded once and replayed: on a GPU, one launch instead of some two hundred.
+"""Steps recorded once and replayed: on a GPU, one launch instead of some two hundred.
 
-A small network's update takes a GPU less time than the host needs to start its kernels. A CUDA
-graph starts them all at once. What is recorded must run the same operations on the same memory
-every time, so its inputs are buffers that are filled anew before each replay.
+A small network's update takes a GPU less time than the host needs to start its kernels, and so does
+a step of environments. A CUDA graph starts them all at once. What is recorded must run the same
+operations on the same memory every time, so its inputs are buffers that are filled anew before each
+replay, and what the host decides is a key: another key, another recording.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Hashable, Mapping
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
-__all__ = ["CudaGraph", "Recorded", "Recorder"]
+__all__ = ["CudaGraph", "Recorded", "Recorder", "Recordings"]
 
 
 class Recorder(Protocol):
@@ -77,6 +80,11 @@ class Recorded:
         self._recorded = False
         self.replayed = False
 
+    @property
+    def ready(self) -> bool:
+        """True if the step has been recorded."""
+        return self._recorded
+
     def __call__(self) -> None:
         """Run the step once."""
         if self._left:
@@ -88,3 +96,128 @@ class Recorded:
             self._recorder.record(self._step)
             self._recorded = True
         self._recorder.replay()
+
+
+class Recordings:
+    """The recorded steps of an agent by their names, each with the key that it was recorded under.
+
+    A step that cannot be recorded is run one operation after the other from then on, with a
+    warning.
+
+    Args:
+        recorder: Makes recorders; None records nothing.
+        checks: Replays of each step to be checked: each is run again without the recording, from
+            the same memory, and must leave every tensor bit for bit the same.
+        memory: The memory that steps read and write, by its names, for checks.
+    """
+
+    def __init__(
+        self,
+        recorder: Callable[[], Recorder] | None,
+        checks: int = 0,
+        memory: Callable[[], dict[str, Tensor]] = dict,
+    ) -> None:
+        self._recorder = recorder
+        self._checks = checks
+        self._memory = memory
+        self._recorded: dict[str, tuple[Hashable, Recorded]] = {}
+        self._checked: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        """True if steps are recorded."""
+        return self._recorder is not None
+
+    def run(self, name: str, key: Hashable, step: Callable[[], None]) -> bool:
+        """Run a step once, replayed where it has been recorded under the key.
+
+        Args:
+            name: Name of the step.
+            key: Everything that decides which operations it runs and on which memory; None for
+                a step that cannot be recorded.
+            step: The step, see `Recorded`.
+
+        Returns:
+            True if it was replayed, so that no Python code of the step ran.
+
+        Raises:
+            RuntimeError: A checked replay left other numbers than the step does.
+        """
+        if self._recorder is None or key is None:
+            step()
+            return False
+        if name not in self._recorded or self._recorded[name][0] != key:
+            self._recorded[name] = key, Recorded(step, self._recorder())
+        recorded = self._recorded[name][1]
+        if recorded.ready and self._checked.get(name, 0) < self._checks:
+            self._checked[name] = self._checked.get(name, 0) + 1
+            self._check(name, recorded, step)
+            return False
+        try:
+            recorded()
+        except RuntimeError as error:
+            if recorded.ready:
+                raise
+            self._recorder = None
+            reason = str(error).partition("\n")[0]
+            warnings.warn(
+                f"no CUDA graph of {name} could be recorded ({reason}): "
+                "from here on its operations are launched one by one",
+                stacklevel=2,
+            )
+            step()
+            return False
+        return recorded.replayed
+
+    def forget(self) -> None:
+        """Record every step anew, as the tensors that they use are others."""
+        self._recorded.clear()
+
+    def _check(self, name: str, recorded: Recorded, step: Callable[[], None]) -> None:
+        """Replay, then run the step from the same memory, and compare."""
+        memory = self._memory()
+        before = {path: place.clone() for path, place in memory.items()}
+        recorded()
+        replayed = {path: place.clone() for path, place in memory.items()}
+        for path, place in memory.items():
+            place.copy_(before[path])
+        step()
+        kept = {place.data_ptr() for place in self._memory().values()}  # no tensor of one step
+        lasting = [path for path, place in memory.items() if place.data_ptr() in kept]
+        wrong = [path for path in lasting if not torch.equal(replayed[path], memory[path])]
+        if wrong:
+            raise RuntimeError(
+                f"the CUDA graph of {name} left other numbers than its operations do, first in "
+                f"{wrong[0]}: run without --cuda-graphs, and please report this"
+            )
+
+
+def reachable(*roots: object) -> dict[str, Tensor]:
+    """The memory that can be reached from objects through their attributes.
+
+    Args:
+        *roots: agents, environments and whatever they consist of, of this package or of torch.
+
+    Returns:
+        The bytes (n,) uint8 of each memory once, by the first path of attributes that leads to it.
+    """
+    found: dict[int, tuple[str, Tensor]] = {}
+    seen: set[int] = set()
+    waiting: list[tuple[str, object]] = [(type(root).__name__, root) for root in roots]
+    while waiting:
+        path, thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, Tensor):
+            storage = thing.untyped_storage()
+            if storage.nbytes():
+                raw = torch.empty(0, dtype=torch.uint8, device=thing.device).set_(storage)
+                found.setdefault(storage.data_ptr(), (path, raw))
+            waiting.append((f"{path}.grad", thing.grad if thing.is_leaf else None))
+        elif isinstance(thing, Mapping):
+            waiting += [(f"{path}.{key}", value) for key, value in thing.items()]
+        elif isinstance(thing, list | tuple):
+            waiting += [(f"{path}.{place}", value) for place, value in enumerate(thing)]
+        elif type(thing).__module__.startswith(("neoteny.", "torch.optim", "torch.nn")):
+            waiting += [(f"{path}.{name}", value) for name, value in vars(thing).items()]
+    return dict(found.values())

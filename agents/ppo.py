@@ -11,7 +11,7 @@ Source: Schulman et al., arXiv:1707.06347; details as in Huang et al., "The 37 i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,9 +20,9 @@ from torch import Tensor
 
 from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.distributions import action_distribution
-from neoteny.agents.graphs import CudaGraph, Recorded, Recorder
+from neoteny.agents.graphs import CudaGraph, Recorder, Recordings, reachable
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_loss, ppo_loss
-from neoteny.agents.rollout import Minibatch, Rollout, gae
+from neoteny.agents.rollout import Minibatch, Rollout
 from neoteny.agents.spaces import check_lanes, observation_shape
 from neoteny.core import rng
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
@@ -47,8 +47,10 @@ class PPO(Agent):
             in closed form; else run the plain modules under autograd, which give the same numbers
             up to round-off.
         precision: Type of the matrix products' factors, float32 or bfloat16.
-        recorder: Makes recorders of updates, if they run the same operations every time;
-            `None` runs them one operation after the other.
+        recorder: Makes recorders of the steps of rollouts, of advantages and of updates, where they
+            run the same operations every time; `None` runs them one operation after the other.
+        checks: Replays of each recorded step that are compared with its operations, see
+            `neoteny.agents.graphs.Recordings`.
         task_steps: Environment steps of a task, by which interventions are timed.
 
     Raises:
@@ -71,6 +73,7 @@ class PPO(Agent):
         fast: bool = True,
         precision: torch.dtype = torch.float32,
         recorder: Callable[[], Recorder] | None = None,
+        checks: int = 0,
         task_steps: float = TASK_STEPS,
     ) -> None:
         self.config = config
@@ -105,16 +108,18 @@ class PPO(Agent):
         self._epochs = torch.zeros((), dtype=torch.int64, device=self.device)
         self._obs: Tensor | None = None
         self._rollout: Rollout | None = None
-        self._advantage: Tensor | None = None
         self._minibatch: Minibatch | None = None
-        self._recorder = recorder
-        self._recorded: dict[bool, Recorded] = {}
+        self._time = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self._recordings = Recordings(recorder, checks, lambda: reachable(self, self._envs))
+        self._envs: Any = None
+        self._held: Hashable = None
 
     @classmethod
     def build(cls, settings: AgentSettings, stream: Any) -> PPO:
         """The agent of a run."""
         recorder = partial(CudaGraph, stream.device) if settings.cuda_graphs else None
-        return cls(stream, recorder=recorder, **settings.arguments(stream))
+        checks = settings.check_graphs
+        return cls(stream, recorder=recorder, checks=checks, **settings.arguments(stream))
 
     @property
     def network(self) -> Network:
@@ -136,11 +141,10 @@ class PPO(Agent):
 
         Both are centred; `value` is (M, B, 1), `policy` (M, B, outputs of its head).
         """
-        rollout, advantage = self._rollout, self._advantage
+        rollout = self._rollout
         assert rollout is not None
-        assert advantage is not None
-        returns = rollout.spread((advantage + rollout.value).flatten(1), count)
-        slope = rollout.spread(advantage.flatten(1), count)
+        returns = rollout.spread(rollout.returns.flatten(1), count)
+        slope = rollout.spread(rollout.advantage.flatten(1), count)
         action = rollout.spread(rollout.action.flatten(1, 2), count)
         outputs = self.network.branch("policy", rollout.spread(rollout.obs, count))
         gradient = self.policy.closed_form(outputs, action)[2]
@@ -199,51 +203,71 @@ class PPO(Agent):
             The rollout; its memory is overwritten by the next call.
         """
         rollout = self._prepare(envs)
-        obs = self._obs
-        assert obs is not None
-        for t in range(self.config.num_steps):
-            inputs = self.network.listed(self._by_member(obs))
-            if isinstance(inputs, SparseBatch):
-                rollout.sparse.append(inputs)  # listed once, read in every epoch
-            action, log_prob, value = self.act(inputs)
-            rollout.obs[t] = obs
-            rollout.action[t] = action
-            rollout.log_prob[t] = log_prob
-            rollout.value[t] = value
-            obs, reward, terminated, truncated, info = envs.step(self.policy.to_env(action))
-            truncated = truncated & ~terminated
-            rollout.reward[t] = self._by_member(reward)
-            rollout.terminated[t] = self._by_member(terminated)
-            rollout.truncated[t] = self._by_member(truncated)
-            if len(rollout.final_obs):
-                rollout.keep_final(t, info["final_obs"], truncated)
-        rollout.last_obs.copy_(obs)
+        steps = self.config.num_steps
+        if self._obs is not None and self._obs is not rollout.last_obs:
+            rollout.last_obs.copy_(self._obs)
+        if (key := self._rollout_key(envs, rollout)) is None:
+            obs = rollout.last_obs
+            for t in range(steps):
+                obs = self._play(envs, rollout, t, obs)
+            rollout.last_obs.copy_(obs)
+        else:
+            self._time.zero_()
+            for _ in range(steps):
+                envs.skip(self._recordings.run("a step of a rollout", key, self._play_recorded))
         self._obs = rollout.last_obs
         return rollout
+
+    def _play(self, envs: Any, rollout: Rollout, t: int | Tensor, obs: Tensor) -> Tensor:
+        """Step t of a rollout in every lane, from observations (L, *shape) to those that follow."""
+        inputs = self.network.listed(self._by_member(obs))
+        if isinstance(inputs, SparseBatch):
+            rollout.sparse.append(inputs)  # listed once, read in every epoch
+        action, log_prob, value = self.act(inputs)
+        rollout.write(t, obs=obs, action=action, log_prob=log_prob, value=value)
+        obs, reward, terminated, truncated, info = envs.step(self.policy.to_env(action))
+        truncated = truncated & ~terminated
+        ends = {"terminated": terminated, "truncated": truncated}
+        outcome = {"reward": reward, **ends}
+        rollout.write(t, **{name: self._by_member(lanes) for name, lanes in outcome.items()})
+        if len(rollout.final_obs):
+            rollout.keep_final(t, info["final_obs"], truncated)
+        return obs
+
+    @torch.no_grad()
+    def _play_recorded(self) -> None:
+        """The next step of the rollout, on memory that stays where it is."""
+        rollout = self._rollout
+        assert rollout is not None
+        obs = self._play(self._envs, rollout, self._time, rollout.last_obs)
+        rollout.last_obs.copy_(obs)
+        self._time += 1
+
+    def _rollout_key(self, envs: Any, rollout: Rollout) -> Hashable:
+        """What the operations of a step depend on, None if they differ within the rollout."""
+        steady = envs.steady(self.config.num_steps) if self._recordings else None
+        if steady is None:
+            return None
+        key = steady, self._memory_key(rollout)
+        if key != self._held:
+            envs.hold_memory()
+            self._envs, self._held = envs, key
+        return key
+
+    def _memory_key(self, rollout: Rollout) -> Hashable:
+        """Where the tensors lie that may be replaced by others."""
+        memory = rollout.final_obs, *self.network.parameters()
+        return len(rollout.final_obs), *(tensor.data_ptr() for tensor in memory)
 
     @torch.no_grad()
     def advantages(self, rollout: Rollout) -> Tensor:
         """Advantages (T, M, N), bootstrapped through truncation from the final observations."""
-        last_value = self.network.branch("value", self._by_member(rollout.last_obs)).squeeze(-1)
-        next_value = torch.cat([rollout.value[1:], last_value.unsqueeze(0)])
-        if len(rollout.final_obs):
-            final_value = torch.stack(
-                [
-                    self.network.branch("value", self._by_member(obs)).squeeze(-1)
-                    for obs in rollout.final_obs
-                ]
-            )  # (S, M, N)
-            slot = rollout.slot.view_as(rollout.value).clamp(max=len(final_value) - 1)
-            next_value = torch.where(rollout.truncated, final_value.gather(0, slot), next_value)
-        return gae(
-            rollout.reward,
-            rollout.value,
-            next_value,
-            rollout.terminated,
-            rollout.terminated | rollout.truncated,
-            self.config.gamma,
-            self.config.gae_lambda,
-        )
+        config = self.config
+        return rollout.advantages(self._value, config.gamma, config.gae_lambda)
+
+    def _value(self, obs: Tensor) -> Tensor:
+        """Values (M, N) of observations (L, *shape)."""
+        return self.network.branch("value", self._by_member(obs)).squeeze(-1)
 
     def learn(self, rollout: Rollout) -> dict[str, Tensor]:
         """Run the epochs of minibatch updates.
@@ -253,9 +277,6 @@ class PPO(Agent):
             the explained variance of the values that the rollout was collected with.
         """
         config = self.config
-        advantage = self.advantages(rollout)
-        self._advantage = advantage
-        returns = advantage + rollout.value
         if self._minibatch is None:
             count = len(self.statistics) + 1 + len(self.network.named_branch_parameters())
             self._minibatch = Minibatch.allocate(
@@ -264,12 +285,7 @@ class PPO(Agent):
         minibatch = self._minibatch
         if rollout.sparse:
             minibatch.obs = SparseBatch.join(rollout.sparse)
-        action = self.policy.split(rollout.action)
-        torch.stack(
-            [rollout.log_prob, rollout.value, advantage, returns, *action],
-            dim=-1,
-            out=minibatch.fields.view(*rollout.value.shape, -1),
-        )
+        self._recordings.run("advantages", self._memory_key(rollout), self._fill)
         minibatch.totals.zero_()
         for _ in range(config.num_epochs):
             for rows in torch.split(self._shuffle(), config.minibatch_size, dim=1):
@@ -280,22 +296,33 @@ class PPO(Agent):
         groups = "network", *self.network.named_branch_parameters()
         names += [f"losses/gradient_norm/{name}" for name in groups]
         metrics = dict(zip(names, totals, strict=True))
-        metrics["losses/explained_variance"] = explained_variance(rollout.value, returns)
+        metrics["losses/explained_variance"] = explained_variance(rollout.value, rollout.returns)
         if (log_std := self.network.branches["policy"].log_std) is not None:
             metrics["losses/std"] = log_std.detach().exp().mean(1)
         return metrics
 
+    @torch.no_grad()
+    def _fill(self) -> None:
+        """Fill the memory that minibatches are drawn from."""
+        rollout, minibatch = self._rollout, self._minibatch
+        assert rollout is not None
+        assert minibatch is not None
+        advantage = rollout.advantage.copy_(self.advantages(rollout))
+        returns = torch.add(advantage, rollout.value, out=rollout.returns)
+        action = self.policy.split(rollout.action)
+        torch.stack(
+            [rollout.log_prob, rollout.value, advantage, returns, *action],
+            dim=-1,
+            out=minibatch.fields.view(*rollout.value.shape, -1),
+        )
+
     def _step(self) -> None:
         """One gradient step on the minibatch's rows, replayed where it has been recorded."""
-        if self._recorder is None or not self.learner.static:
-            self._update()
-            return
         frozen = self.learner.any_frozen  # from the first frozen member on, updates do more
-        if frozen not in self._recorded:
-            self._recorded = {frozen: Recorded(self._update, self._recorder())}
-        recorded = self._recorded[frozen]
-        recorded()
-        self.learner.updates += recorded.replayed
+        key = (frozen,) if self.learner.static else None
+        before = self.learner.updates
+        self._recordings.run("an update", key, self._update)
+        self.learner.updates = before + 1
 
     def _update(self) -> None:
         """One gradient step on the minibatch's rows, adding the statistics to its totals."""
@@ -341,7 +368,7 @@ class PPO(Agent):
         self.learner.load_state_dict(state["learner"])
         self._clock.copy_(state["clock"])
         self._epochs.copy_(state["epochs"])
-        self._recorded = {}  # loading gave the optimiser new tensors
+        self._recordings.forget()  # loading gave the optimiser new tensors
         obs = state["obs"]
         self._obs = None if obs is None else obs.to(self.device)
 

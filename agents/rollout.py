@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -72,6 +73,10 @@ class Rollout:
     """(T, M, N) float."""
     reward: Tensor
     """(T, M, N) float."""
+    advantage: Tensor
+    """(T, M, N) float, as is the next filled in when the rollout is learnt from."""
+    returns: Tensor
+    """(T, M, N) float, advantages plus values."""
     terminated: Tensor
     """(T, M, N) bool."""
     truncated: Tensor
@@ -82,6 +87,8 @@ class Rollout:
     """(S, L, *shape)."""
     slot: Tensor
     """(T, L) int64, the lane's number of truncations before this step."""
+    truncations: Tensor
+    """(L,) int64, the lane's number of truncations so far."""
     sparse: list[SparseBatch] = field(default_factory=list)
     """The observations' ones, step after step, where the network takes them so; else empty."""
 
@@ -105,11 +112,14 @@ class Rollout:
             log_prob=of_type(torch.float32),
             value=of_type(torch.float32),
             reward=of_type(torch.float32),
+            advantage=of_type(torch.float32),
+            returns=of_type(torch.float32),
             terminated=of_type(torch.bool),
             truncated=of_type(torch.bool),
             last_obs=obs.clone(),
             final_obs=obs.new_zeros(0, *obs.shape),
             slot=torch.zeros(steps, len(obs), dtype=torch.int64, device=obs.device),
+            truncations=torch.zeros(len(obs), dtype=torch.int64, device=obs.device),
         )
 
     @property
@@ -126,7 +136,7 @@ class Rollout:
         """Make room for `slots` final observations a lane; the other memory is reused as it is."""
         if slots != len(self.final_obs):
             self.final_obs = self.last_obs.new_zeros(slots, *self.last_obs.shape)
-        self.slot[0].zero_()
+        self.truncations.zero_()
         self.sparse.clear()
 
     def spread(self, values: Tensor, most: int) -> Tensor:
@@ -147,14 +157,45 @@ class Rollout:
         few = few.view(steps, self.members, lanes, *few.shape[2:])[:, :, :: lanes // per_step]
         return few[:, :, :per_step].transpose(0, 1).flatten(1, 2)
 
-    def keep_final(self, t: int, final_obs: Tensor, truncated: Tensor) -> None:
+    def advantages(
+        self, value: Callable[[Tensor], Tensor], gamma: float, gae_lambda: float
+    ) -> Tensor:
+        """Advantages (T, M, N), bootstrapped through truncation from the final observations.
+
+        Args:
+            value: gives values (M, N) of observations (L, *shape).
+            gamma: discount per step.
+            gae_lambda: decay of the trace.
+        """
+        next_value = torch.cat([self.value[1:], value(self.last_obs).unsqueeze(0)])
+        if len(self.final_obs):
+            final_value = torch.stack([value(obs) for obs in self.final_obs])  # (S, M, N)
+            slot = self.slot.view_as(self.value).clamp(max=len(final_value) - 1)
+            next_value = torch.where(self.truncated, final_value.gather(0, slot), next_value)
+        done = self.terminated | self.truncated
+        return gae(self.reward, self.value, next_value, self.terminated, done, gamma, gae_lambda)
+
+    def write(self, t: int | Tensor, **fields: Tensor) -> None:
+        """Store what is known of step t.
+
+        Args:
+            t: number of the step, as a tensor (1,) where the step is recorded for replay.
+            **fields: fields of the rollout, each without its axis T.
+        """
+        for name, value in fields.items():
+            memory: Tensor = getattr(self, name)
+            if isinstance(t, int):
+                memory[t] = value
+            else:
+                memory.index_copy_(0, t, value.to(memory.dtype).view(1, *memory.shape[1:]))
+
+    def keep_final(self, t: int | Tensor, final_obs: Tensor, truncated: Tensor) -> None:
         """Keep the final observations (L, *shape) of the lanes that step t truncated (L,)."""
-        slots = len(self.final_obs)
-        if t + 1 < self.steps:
-            torch.add(self.slot[t], truncated, out=self.slot[t + 1])
-        for index in range(slots):
-            hit = truncated & (self.slot[t] == index)
+        self.write(t, slot=self.truncations)
+        for index in range(len(self.final_obs)):
+            hit = truncated & (self.truncations == index)
             _overwrite(self.final_obs[index], final_obs.to(self.final_obs.dtype), hit)
+        self.truncations += truncated
 
 
 def _overwrite(kept: Tensor, new: Tensor, hit: Tensor) -> None:

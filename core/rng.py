@@ -113,10 +113,12 @@ class WordsAhead:
         self._words: Sequence[Tensor] = ()
         self._step: Tensor | None = None
         self._place = 0
+        self.ahead = True
+        """False if each step computes its own words, as one that is recorded must."""
 
     def at(self, step: Tensor) -> Tensor:
         """Words (S, L) of the lanes' steps (L,), as `bits` gives them."""
-        if torch.compiler.is_compiling():
+        if not self.ahead or torch.compiler.is_compiling():
             return bits(self._keys, step, self._slots)
         known = step is self._step
         if not known or self._place == len(self._words):

@@ -1,18 +1,17 @@
 """TensorEnv: a batch of environments whose state is a flat dict of tensors on one device."""
 
-import copy
+import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,33 +27,11 @@ from neoteny.envs.arguments import (
     resolve_device,
     step_limit,
 )
+from neoteny.envs.limited import LimitedVectorEnv
+from neoteny.envs.memory import FixedMemory
 
 State = dict[str, Tensor]
-
-
-class LimitedVectorEnv(VectorEnv[Any, Any, Any]):
-    """A vector environment whose `spec` tells the limit of steps that holds.
-
-    Attributes:
-        max_steps: episodes are truncated after this many steps; None for no limit.
-        switch_together: True if the tasks of all members switch at the same steps, as where there
-            is but one task.
-    """
-
-    max_steps: int | None = None
-    switch_together: bool = True
-    _spec: EnvSpec | None = None
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """Gymnasium's specification, with the limit in force as `max_episode_steps`."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = copy.deepcopy(spec)
-        if self._spec is not None:
-            self._spec.max_episode_steps = self.max_steps
+_VERSIONS = itertools.count()
 
 
 class TensorEnv(LimitedVectorEnv):
@@ -96,6 +73,8 @@ class TensorEnv(LimitedVectorEnv):
     }
     #: Random words a step needs, for the transition and the reset together.
     slots: int = 0
+    state: State
+    _memory: FixedMemory | None
 
     def __init__(
         self,
@@ -121,7 +100,6 @@ class TensorEnv(LimitedVectorEnv):
         self.action_space = batch_space(single_action_space, self.num_envs)
         continuous = isinstance(single_action_space, Box)
         self._action_type = torch.float32 if continuous else torch.int64
-        self.state: State = {}
         self._seed(seed)
 
     @abstractmethod
@@ -174,7 +152,6 @@ class TensorEnv(LimitedVectorEnv):
             raise InputError(f"reset got options {sorted(options)}, but it takes only reset_mask")
         if seed is not None:
             self._seed(seed)
-            self.state = {}
         if not self.state:
             zero = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
             self.state = {"t_env": zero, "elapsed": zero} | self._full(self._persistent())
@@ -184,11 +161,11 @@ class TensorEnv(LimitedVectorEnv):
             mask = lane_mask(mask, self.num_envs, self.device)
             elapsed = self.state["elapsed"].masked_fill(mask, 0)
             restarted = self._restart(mask, self.state, self._draw(t_env))
-            self.state = self.state | restarted | {"t_env": t_env + mask, "elapsed": elapsed}
+            self._keep(self.state | restarted | {"t_env": t_env + mask, "elapsed": elapsed})
             return self._observe(self.state), {}
         fresh = self._full(self._initial(self._draw(t_env)))
         counters = {"t_env": t_env + 1, "elapsed": torch.zeros_like(t_env)}
-        self.state = self.state | fresh | counters
+        self._keep(self.state | fresh | counters)
         return self._observe(self.state), {}
 
     def step(self, actions: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
@@ -208,9 +185,32 @@ class TensorEnv(LimitedVectorEnv):
             ResetNeeded: before the first `reset`.
         """
         actions = self._checked(actions)
-        self.state, after, reward, terminated, truncated = self._advance(self.state, actions)
+        new, after, reward, terminated, truncated = self._advance(self.state, actions)
         info = {"final_obs": self._observe(after)} if self.final_observations else {}
+        if self._memory is not None:
+            reward, terminated = map(self._memory.apart, (reward, terminated))
+            info = {name: self._memory.apart(value) for name, value in info.items()}
+        self._keep(new)
         return self._observe(self.state), reward, terminated, truncated, info
+
+    def _keep(self, new: State) -> None:
+        self.state = new if self._memory is None else self._memory.write(new)
+
+    def hold_memory(self) -> None:
+        """From now on write each state over the last, so that a step can be recorded."""
+        self._words.ahead = False
+        self._memory = FixedMemory(self.state)
+        self.state = self._memory.state
+
+    def steady(self, horizon: int) -> Hashable:
+        """What the host decides of the next `horizon` steps, or None if it changes within them.
+
+        While it is equal, steps are the same operations; after `hold_memory` on the same memory.
+        """
+        return id(self), self._version, self.max_steps, self.final_observations
+
+    def skip(self, steps: int) -> None:
+        """Count steps that were replayed, at which no code of this class ran."""
 
     def _checked(self, actions: Any) -> Tensor:
         """Actions (L, *action) of the right shape and type."""
@@ -262,6 +262,9 @@ class TensorEnv(LimitedVectorEnv):
         }
 
     def _seed(self, seed: int | Sequence[int | None] | None) -> None:
+        """Begin anew with other seeds, with a state of its own at the next reset."""
+        self.state, self._memory = {}, None
+        self._version = next(_VERSIONS)
         self.seeds = member_seeds(seed, self.members)
         keys = rng.lane_keys(self.seeds, self.lanes, "env", self.device)
         self._words = rng.WordsAhead(keys, self.slots)

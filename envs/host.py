@@ -22,8 +22,8 @@ from neoteny.envs.arguments import (
     resolve_device,
     step_limit,
 )
-from neoteny.envs.base import LimitedVectorEnv
 from neoteny.envs.host_single import Place, Replayable, host_ids, is_host_id, make_single, nearest
+from neoteny.envs.limited import LimitedVectorEnv
 from neoteny.envs.truncation_bound import TruncationBound
 from neoteny.envs.workers import Workers
 

@@ -24,8 +24,8 @@ FOLLOWS = ("arm", "named", "intervention", "intervention_settings", "strengths",
 NEUTRAL = (
     *("seeds", "first_seed", "steps", "boundaries", "preset", "device", "threads", "fast"),
     *("stream",),  # a path; what it holds is in stream_definition
-    *("cuda_graphs", "diagnose_every", "diagnose_switches", "eval_episodes", "checkpoint_minutes"),
-    *("evaluate_tasks", "evaluate_every"),
+    *("cuda_graphs", "check_graphs", "diagnose_every", "diagnose_switches", "eval_episodes"),
+    *("checkpoint_minutes", "evaluate_tasks", "evaluate_every"),
     *("env_timeout", "wandb"),
     *("dense", "compile"),  # what `fast` was in files of earlier runs
 )

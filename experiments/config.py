@@ -74,8 +74,11 @@ class TrainConfig:
     observations by their ones; `--no-fast` runs the plain modules under autograd, which give the
     same numbers up to round-off."""
     cuda_graphs: bool = False
-    """Record an update once and replay it as a CUDA graph, for the agents and interventions whose
-    updates are all alike. Off until its speed has been measured on a GPU."""
+    """Record a step of a rollout and an update once and replay them as CUDA graphs, where they are
+    all alike. Off until its speed has been measured on a GPU."""
+    check_graphs: int = 0
+    """Replays of each CUDA graph that are compared, bit for bit, with the operations that it
+    stands for; the run ends at the first that differs."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the matrix products' factors; weights and moments are float32 in either."""
     threads: int | None = None
@@ -109,7 +112,9 @@ class TrainConfig:
 
     limits: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("steps", "task_steps"), "at least 1"),
-        **dict.fromkeys(("first_seed", "diagnose_every", "evaluate_every"), "at least 0"),
+        **dict.fromkeys(
+            ("first_seed", "diagnose_every", "evaluate_every", "check_graphs"), "at least 0"
+        ),
         "checkpoint_minutes": "at least 0",
         "seeds": "from 1 to 10,000",
         **dict.fromkeys(("eval_episodes", "evaluate_tasks"), "from 0 to 100,000"),
@@ -144,6 +149,8 @@ class TrainConfig:
             raise InputError(f"cuda_graphs need a GPU, but device is {self.device}: leave them out")
         if self.cuda_graphs and not cls.records:
             raise InputError(f"cuda_graphs serve the agent ppo, not {self.agent}: leave them out")
+        if self.check_graphs and not self.cuda_graphs:
+            raise InputError("check_graphs needs recorded graphs: give --cuda-graphs as well")
         _ = self.options
 
     @property
@@ -231,6 +238,7 @@ class RunConfig(TrainConfig):
             self.fast,
             self.precision,
             self.cuda_graphs,
+            self.check_graphs,
         )
 
     @property

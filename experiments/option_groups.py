@@ -31,7 +31,7 @@ GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "device": (
         "Device and speed.",
-        ("device", "threads", "precision", "fast", "cuda_graphs"),
+        ("device", "threads", "precision", "fast", "cuda_graphs", "check_graphs"),
     ),
     "code": (
         "Code of your own, and runs that go on.",

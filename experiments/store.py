@@ -26,7 +26,7 @@ __all__ = ["Store", "check_startable", "read_checkpoint"]
 
 RESUMABLE_WITH = (
     *("steps", "device", "threads", "checkpoint_minutes", "wandb"),
-    *("fast", "cuda_graphs", "env_timeout"),
+    *("fast", "cuda_graphs", "check_graphs", "env_timeout"),
     *("diagnose_every", "eval_episodes", "evaluate_tasks", "evaluate_every", "plugin", "stream"),
     *("dense", "compile"),  # what `fast` was in files of earlier runs
 )

@@ -1,7 +1,7 @@
 """The operations of schedules and changes, for NumPy arrays, tensors and numbers alike."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -14,6 +14,7 @@ Array: TypeAlias = AnyArray | Tensor
 Value: TypeAlias = Array | int | float
 """A number, or an array of them."""
 ValueT = TypeVar("ValueT", bound=Value)
+CopyT = TypeVar("CopyT", bound=Value | None)
 
 
 class Table:
@@ -191,3 +192,24 @@ def take_along(x: Array, index: Value, axis: int) -> Array:
     if isinstance(x, Tensor):
         return torch.take_along_dim(x, index, axis)  # type: ignore[arg-type]
     return np.take_along_axis(x, index, axis)  # type: ignore[arg-type]
+
+
+def copied(x: CopyT) -> CopyT:
+    """An array of its own with the same numbers; numbers and None as they are."""
+    if isinstance(x, Tensor):
+        return x.clone()  # type: ignore[return-value]
+    return x.copy() if isinstance(x, np.ndarray) else x
+
+
+def final_observation(obs: Array, info: Mapping[str, Any]) -> Array | None:
+    """(L, *obs) observations before autoreset; None when the environment was told to skip them.
+
+    Gymnasium gives an object array with entries only where an episode ended.
+    """
+    if isinstance(obs, Tensor):
+        kept: Tensor | None = info.get("final_obs")
+        return kept
+    final = obs.copy()
+    for lane in np.flatnonzero(info.get("_final_obs", ())):
+        final[lane] = info["final_obs"][lane]
+    return final

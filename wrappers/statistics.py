@@ -1,6 +1,6 @@
 """Episode statistics kept on the device, copied to the host only when somebody asks."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -76,6 +76,15 @@ class EpisodeStatistics(MemberWrapper):
         self._running.masked_fill_(ended, 0.0)
         self._count += 1
         return obs, reward, terminated, truncated, info
+
+    def steady(self, horizon: int) -> Hashable:
+        """What the host decides of the next `horizon` steps of the environment."""
+        return self._below.steady(horizon)
+
+    def skip(self, steps: int) -> None:
+        """Count steps that were replayed."""
+        super().skip(steps)
+        self._count += steps
 
     def collect(self) -> dict[str, Tensor]:
         """Results of the time since the last call.

@@ -1,6 +1,6 @@
 """TaskSwitch: environments of different kinds, played one after another by each member."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from neoteny.wrappers.aliases import AnyVectorEnv, Content, Info, Picture, Reset
 from neoteny.wrappers.arrays import Array, filled
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.schedules import Schedule
+from neoteny.wrappers.taskswitch_checks import checked_orders, checked_tables, shared
 
 Make = Callable[..., AnyVectorEnv]
 
@@ -94,13 +95,13 @@ class TaskSwitch(VectorEnv[Tensor, Array, Tensor]):
         self.ids = list(ids)
         self.options = [{**options, **own} for own in task_options or [{}] * len(self.ids)]
         self.task_names = list(task_names or ids)
-        self.schedule = _shared(schedule, members)
+        self.schedule = shared(schedule, members)
         self._make = make or envs.make
-        self._orders = _checked_orders(channel_orders, members)
+        self._orders = checked_orders(channel_orders, members)
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"]}
         self.render_mode = self.options[0].get("render_mode")
         self.render_lanes: Sequence[int] = range(self.num_envs)
-        self._tables = _checked_tables(action_tables, len(self.ids))
+        self._tables = checked_tables(action_tables, len(self.ids))
         self._set_spaces(device)
         self._skip_final = False
         self._next: int | None = None
@@ -143,6 +144,22 @@ class TaskSwitch(VectorEnv[Tensor, Array, Tensor]):
         """Most truncations one lane can see within its next `horizon` steps."""
         natural: int = max(play.env.max_truncations(horizon) for play in self._plays)
         return min(horizon, natural + self.schedule.most_switches(self.steps, self.lanes, horizon))
+
+    def steady(self, horizon: int) -> Hashable:
+        """What the host decides of the next `horizon` steps, None if a switch may fall there."""
+        if self._next is not None and self.steps + horizon * self.lanes >= self._next:
+            return None
+        parts = tuple(play.env.steady(horizon) for play in self._plays)
+        return None if None in parts else parts
+
+    def hold_memory(self) -> None:
+        """Write each state over the last, see `TensorEnv.hold_memory`."""
+        for play in self._plays:
+            play.env.hold_memory()
+
+    def skip(self, steps: int) -> None:
+        """Count steps that were replayed."""
+        self.steps += steps * self.lanes
 
     @property
     def switch_together(self) -> bool:
@@ -314,36 +331,3 @@ class TaskSwitch(VectorEnv[Tensor, Array, Tensor]):
         """Close the environments in play."""
         for play in self._plays:
             play.env.close()
-
-
-def _shared(schedule: Schedule | MemberSchedules, members: int) -> MemberSchedules:
-    if isinstance(schedule, Schedule):
-        schedule = MemberSchedules(schedule, members)
-    if len(schedule) != members:
-        raise InputError(f"{len(schedule)} schedules for {members} members; give one each")
-    if schedule.gradual or schedule.delayed or schedule.waits:
-        raise InputError(
-            f"{schedule.members[0]} cannot switch environments: all lanes must switch at once, at "
-            "steps known beforehand; use Periodic, At, Cyclic, RandomOrder or Poisson"
-        )
-    if not schedule.switch_together:
-        raise InputError(f"{schedule}: members must switch together; give equal periods or steps")
-    return schedule
-
-
-def _checked_tables(tables: Sequence[Sequence[int]] | None, ids: int) -> Tensor | None:
-    if tables is None:
-        return None
-    if len(tables) != ids or len({len(table) for table in tables}) != 1:
-        raise InputError(f"action_tables {tables}: give {ids} tables of one length, one an id")
-    return torch.tensor([list(table) for table in tables])
-
-
-def _checked_orders(
-    orders: npt.NDArray[np.int64] | None, members: int
-) -> npt.NDArray[np.int64] | None:
-    if orders is not None and (orders.ndim != 3 or len(orders) != members):
-        raise InputError(
-            f"channel_orders has shape {orders.shape}; give (members={members}, visits, channels)"
-        )
-    return orders

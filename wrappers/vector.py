@@ -1,7 +1,7 @@
 """The adapter that puts a schedule and changes around a vector environment."""
 
-from collections.abc import Sequence
-from typing import TypeVar
+import itertools
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,15 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.wrappers.aliases import AnyVectorEnv, Info, ResetOptions, State
-from neoteny.wrappers.arrays import Array, Value, ValueT, filled, where
+from neoteny.wrappers.arrays import (
+    Array,
+    Value,
+    ValueT,
+    copied,
+    filled,
+    final_observation,
+    where,
+)
 from neoteny.wrappers.change_base import Change
 from neoteny.wrappers.compose import (
     ComposedChanges,
@@ -24,7 +32,7 @@ from neoteny.wrappers.member_schedules import MemberSchedules, ReturnMonitor
 from neoteny.wrappers.schedules import Schedule
 from neoteny.wrappers.vector_base import MemberWrapper
 
-CopyT = TypeVar("CopyT", bound=Value | None)
+_VERSIONS = itertools.count()
 
 
 class NonStationaryVector(MemberWrapper):
@@ -123,6 +131,24 @@ class NonStationaryVector(MemberWrapper):
         switches = self._schedule.most_switches(self._steps, self.lanes, horizon)
         return min(horizon, natural + switches)
 
+    def steady(self, horizon: int) -> Hashable:
+        """What the host decides of the next `horizon` steps, None if a switch may fall there.
+
+        Tasks that lanes begin on their own, drifts and random changes are decided at every step.
+        """
+        schedule, composed = self._schedule, self.composed
+        irregular = self._latches or schedule.gradual or schedule.delayed or schedule.waits
+        if irregular or composed.random or any(change.remembers for change in composed.changes):
+            return None
+        switches = self._next is not None and self._steps + horizon * self.lanes >= self._next
+        below = None if switches and not self._hold else self._below.steady(horizon)
+        return None if below is None else (self._version, below)
+
+    def skip(self, steps: int) -> None:
+        """Count steps that were replayed."""
+        super().skip(steps)
+        self._steps += steps * self.lanes
+
     def seek(self, steps: int, schedule: MemberSchedules | None = None, hold: bool = False) -> None:
         """Go to another place in the stream, see `MemberWrapper.seek`; call `reset` next."""
         if hasattr(self.env, "seek"):
@@ -144,6 +170,7 @@ class NonStationaryVector(MemberWrapper):
 
     def _set_tasks(self) -> None:
         """Read the tasks of this step from the schedule."""
+        self._version = next(_VERSIONS)
         schedule, steps = self._schedule, self._steps
         tasks = schedule.tasks(steps)
         self._next = schedule.next_check(steps, self.lanes)
@@ -249,7 +276,7 @@ class NonStationaryVector(MemberWrapper):
         if self._lane_task is not None:
             info["lane_task"] = self._lane_task.reshape(-1)
         self._steps += self.lanes
-        final = _final_observation(obs, info)
+        final = final_observation(obs, info)
         if final is not None:
             info["final_obs"] = self._observe(final)
         self._schedule = self._monitor.look(reward, done, self._steps)
@@ -305,9 +332,9 @@ class NonStationaryVector(MemberWrapper):
         """A copy of everything needed to go on exactly from here."""
         own = {
             "steps": self._steps,
-            "lane_task": _copied(self._lane_task),
-            "lane_force": _copied(self._lane_force),
-            "memory": None if self._memory is None else [_copied(x) for x in self._memory],
+            "lane_task": copied(self._lane_task),
+            "lane_force": copied(self._lane_force),
+            "memory": None if self._memory is None else [copied(x) for x in self._memory],
             "judge": self._monitor.state_dict(),  # the name that stored runs have
         }
         return {**super().state_dict(), **own}
@@ -326,23 +353,4 @@ class NonStationaryVector(MemberWrapper):
         super().load_state_dict(state)
 
     def _placed(self, x: ValueT) -> ValueT:
-        return _copied(x.to(self.device) if isinstance(x, Tensor) else x)  # type: ignore[return-value]
-
-
-def _copied(x: CopyT) -> CopyT:
-    if isinstance(x, Tensor):
-        return x.clone()  # type: ignore[return-value]
-    return x.copy() if isinstance(x, np.ndarray) else x
-
-
-def _final_observation(obs: Array, info: Info) -> Array | None:
-    """(L, *obs) observations before autoreset; None when the environment was told to skip them.
-
-    Gymnasium gives an object array with entries only where an episode ended.
-    """
-    if isinstance(obs, Tensor):
-        return info.get("final_obs")
-    final = obs.copy()
-    for lane in np.flatnonzero(info.get("_final_obs", ())):
-        final[lane] = info["final_obs"][lane]
-    return final
+        return copied(x.to(self.device) if isinstance(x, Tensor) else x)  # type: ignore[return-value]

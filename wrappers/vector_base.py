@@ -1,6 +1,6 @@
 """The base class of all vector wrappers, and the wrapper that checks actions."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -37,6 +37,9 @@ class MemberEnv(Protocol):
     def max_truncations(self, horizon: int) -> int:
         """Most truncations one lane can see within its next `horizon` steps."""
 
+    def steady(self, horizon: int) -> Hashable:
+        """What the host decides of the next `horizon` steps, None if it changes within them."""
+
 
 class OneMember(VectorWrapper):
     """A vector environment of Gymnasium as a `MemberEnv`: one member, NumPy arrays, no switch."""
@@ -53,6 +56,9 @@ class OneMember(VectorWrapper):
     def max_truncations(self, horizon: int) -> int:
         """As many as there are steps, as nothing is known of it."""
         return horizon
+
+    def steady(self, horizon: int) -> None:
+        """None: it is stepped by the host."""
 
 
 class MemberWrapper(VectorWrapper):
@@ -167,6 +173,21 @@ class MemberWrapper(VectorWrapper):
         """Most truncations one lane can see within its next `horizon` steps."""
         return min(horizon, self._below.max_truncations(horizon))
 
+    def steady(self, horizon: int) -> Hashable:
+        """What the host decides of the next `horizon` steps, see `TensorEnv.steady`.
+
+        None, as nothing is known of a wrapper that does not say otherwise.
+        """
+        return None
+
+    def hold_memory(self) -> None:
+        """Write each state of the environment over the last, see `TensorEnv.hold_memory`."""
+        self.env.hold_memory()  # type: ignore[attr-defined]
+
+    def skip(self, steps: int) -> None:
+        """Count steps that were replayed, at which no code of this class ran."""
+        self.env.skip(steps)  # type: ignore[attr-defined]
+
     def state_dict(self) -> State:
         """A copy of everything needed to go on exactly from here."""
         return {"env": self.env.state_dict()}  # type: ignore[attr-defined]
@@ -182,7 +203,7 @@ def _with_members(env: AnyVectorEnv) -> AnyVectorEnv:
         return env
     if hasattr(env, "device"):
         needed = ("members", "switch_together", "final_observations", "render_lanes")
-        lacks = [name for name in (*needed, "max_truncations") if not hasattr(env, name)]
+        lacks = [name for name in (*needed, "max_truncations", "steady") if not hasattr(env, name)]
         raise InputError(
             f"{env} is on a device, but lacks {', '.join(lacks)}: derive it from"
             " neoteny.envs.TensorEnv, or from neoteny.wrappers.vector_base.MemberWrapper"

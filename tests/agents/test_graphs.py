@@ -1,5 +1,7 @@
 """A CUDA graph is a list of operations on fixed memory; so is the tape below, on any device."""
 
+import sys
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -7,8 +9,10 @@ from torch.utils._pytree import tree_leaves
 
 from neoteny import envs
 from neoteny.agents import PPO, NetworkSpec, PPOConfig
-from neoteny.agents.graphs import CudaGraph, Recorded
+from neoteny.agents.graphs import CudaGraph, Recorded, reachable
 from neoteny.plasticity.interventions import INTERVENTIONS, make_interventions
+from neoteny.wrappers import EpisodeStatistics
+from neoteny.wrappers.streams import StreamContext, build_stream
 
 CONFIG = PPOConfig(num_envs=16, num_steps=8, num_epochs=2, num_minibatches=4)
 USUAL = ("none", "adamo", "layer_norm", "l2_init", "muon", "spectral")
@@ -21,16 +25,18 @@ class Tape(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.operations = []
+        self.roots = ()
 
     def warm_up(self, step):
         step()
 
     def record(self, step):
-        memory = [t.clone() for t in self.tracked]
+        tracked = reachable(*self.roots)
+        memory = {path: place.clone() for path, place in tracked.items()}
         with self:
             step()
-        for tensor, before in zip(self.tracked, memory, strict=True):
-            tensor.copy_(before)  # capturing runs nothing
+        for path, place in tracked.items():
+            place.copy_(memory[path])  # capturing runs nothing
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -45,16 +51,30 @@ class Tape(TorchDispatchMode):
                     old.copy_(new)
 
 
+class Tapes:
+    """Makes tapes."""
+
+    def __init__(self, kind=Tape):
+        self.kind = kind
+        self.made = []
+        self.roots = ()
+
+    def __call__(self):
+        self.made.append(self.kind())
+        self.made[-1].roots = self.roots
+        return self.made[-1]
+
+
 @pytest.fixture(autouse=True)
 def graphs_cannot_hold_lists_of_ones(as_on_cuda):
     """Their lengths differ from update to update."""
 
 
-def agent(intervention, recorder=None, name="MinAtar-Breakout"):
+def agent(intervention, recorder=None, name="MinAtar-Breakout", checks=0):
     env = envs.make(name, CONFIG.num_envs, members=2)
     spec = NetworkSpec((16, 16))
     made = make_interventions([intervention])
-    return PPO(env, CONFIG, spec, made, (0, 1), recorder=recorder), env
+    return PPO(env, CONFIG, spec, made, (0, 1), recorder=recorder, checks=checks), env
 
 
 def everything(ppo):
@@ -79,16 +99,12 @@ def train(ppo, env, iterations):
 )
 def test_replayed_updates_equal_executed_ones(intervention, name):
     plain, plain_env = agent(intervention, name=name)
-    tape = Tape()
-    recorded, env = agent(intervention, lambda: tape, name)
-
-    class Tracked:
-        def __iter__(self):
-            return iter([p.data for p in everything(recorded)] + [recorded._minibatch.totals])
-
-    tape.tracked = Tracked()
+    tapes = Tapes()
+    recorded, env = agent(intervention, tapes, name)
+    tapes.roots = recorded, env
     expected, found = train(plain, plain_env, 3), train(recorded, env, 3)
-    assert tape.operations, "nothing was recorded"
+    assert len(tapes.made) == 3, "a step of a rollout, advantages and an update"
+    assert sum(bool(tape.operations) for tape in tapes.made) >= 2, "nothing was recorded"
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a, b)
     for a, b in zip(everything(recorded), everything(plain), strict=True):
@@ -119,9 +135,80 @@ def test_a_step_is_warmed_up_recorded_and_replayed():
 
 
 def test_updates_that_differ_from_each_other_are_not_recorded():
-    ppo, env = agent("redo", lambda: pytest.fail("a recorder was asked for"))
+    tapes = Tapes()
+    ppo, env = agent("redo", tapes)
+    tapes.roots = ppo, env
     assert not ppo.learner.static
     train(ppo, env, 1)
+    assert len(tapes.made) == 2, "a step of a rollout and advantages"
+
+
+def watched(ppo):
+    """Names of the steps that are recorded, as they come to be so."""
+    names, make = [], ppo._recordings._recorder
+
+    def recorder():
+        names.append(sys._getframe(1).f_locals["name"])
+        return make()
+
+    ppo._recordings._recorder = recorder
+    return names
+
+
+def rows(ppo, env, iterations):
+    """Everything that rollouts hold, iteration by iteration."""
+    found = []
+    for _ in range(iterations):
+        rollout = ppo.collect(env)
+        found += [value.clone() for value in vars(rollout).values() if torch.is_tensor(value)]
+        ppo.learn(rollout)
+        found += env.collect().values()
+    return found
+
+
+# Stream, steps a task, options, and the tasks of which a whole rollout is played in 768 steps
+STREAMS = {
+    "features permuted": ("minatar-permute", 256, {"over": "features"}, 3),
+    "rewards flipped": ("minatar-reward-flip", 256, {}, 3),
+    "games in turn": ("minatar-continual", 384, {}, 2),
+    "variables permuted": ("cartpole-permute", 256, {}, 3),
+    "goals": ("minigrid-goal-flip", 256, {}, 3),
+    "one task": ("MinAtar-Seaquest", None, {}, 1),
+    "latched": ("minatar-permute", 256, {"on_switch": "latch"}, 0),
+    "drifting": ("cartpole-drift", 256, {}, 0),
+}
+
+
+def streamed(name, recorder=None):
+    env, task_steps, options, _ = STREAMS[name]
+    context = StreamContext(16, torch.device("cpu"), (3, 8), task_steps, 128, None, 768)
+    stream = EpisodeStatistics(build_stream(env, context, options))
+    spec = NetworkSpec((16, 16))
+    return PPO(
+        stream, CONFIG, spec, make_interventions(["adamo"]), (3, 8), recorder=recorder
+    ), stream
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("games in turn", "goals") else pytest.mark.slow)
+        for name in STREAMS
+    ],
+)
+def test_replayed_rollouts_equal_played_ones_across_switches(name):
+    plain, plain_env = streamed(name)
+    tapes = Tapes()
+    recorded, env = streamed(name, tapes)
+    tapes.roots = recorded, env
+    names = watched(recorded)
+    expected, found = rows(plain, plain_env, 6), rows(recorded, env, 6)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+    assert env.steps == plain_env.steps == 768
+    for a, b in zip(everything(recorded), everything(plain), strict=True):
+        assert torch.equal(a, b)
+    assert names.count("a step of a rollout") == STREAMS[name][3]
 
 
 @pytest.mark.gpu
@@ -135,3 +222,42 @@ def test_cuda_graphs_equal_executed_updates(intervention):
         found.append([*train(ppo, env, 3), *ppo.network.parameters()])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_graph_that_differs_from_its_operations_ends_a_checked_run():
+    class Wrong(Tape):
+        def replay(self):
+            super().replay()
+            next(self.roots[0].network.parameters()).data[0, 0] += 1e-6
+
+    tapes = Tapes(Wrong)
+    ppo, env = agent("adamo", tapes, checks=4)
+    tapes.roots = ppo, env
+    with pytest.raises(RuntimeError, match=r"graph of a step .* left other numbers .*PPO\.learner"):
+        train(ppo, env, 2)
+
+
+def test_checked_graphs_change_nothing():
+    plain, plain_env = agent("adamo")
+    tapes = Tapes()
+    ppo, env = agent("adamo", tapes, checks=3)
+    tapes.roots = ppo, env
+    for a, b in zip(train(ppo, env, 3), train(plain, plain_env, 3), strict=True):
+        assert torch.equal(a, b)
+    assert ppo.learner.updates == plain.learner.updates
+
+
+def test_a_recording_that_fails_is_said_once_and_changes_nothing():
+    class Failing(Tape):
+        def record(self, step):
+            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    plain, plain_env = agent("adamo")
+    ppo, env = agent("adamo", Failing)
+    with pytest.warns(
+        UserWarning, match="no CUDA graph of a step of a rollout .*capturing"
+    ) as said:
+        found = train(ppo, env, 2)
+    assert len(said) == 1
+    for a, b in zip(found, train(plain, plain_env, 2), strict=True):
+        assert torch.equal(a, b)
