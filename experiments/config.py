@@ -18,7 +18,7 @@ from neoteny.core.errors import InputError
 from neoteny.core.names import with_article
 from neoteny.core.options import Text, check_fields
 from neoteny.experiments.crossing import CROSSED, LABELLED, VARIED, arm_name, names_of, read_axes
-from neoteny.experiments.devices import check_device
+from neoteny.experiments.devices import check_device, check_graphs
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.option_groups import GROUPS
 from neoteny.experiments.presets import PRESETS, preset_values
@@ -145,12 +145,8 @@ class TrainConfig:
             )
         if self.evaluate_every and not self.evaluate_tasks:
             raise InputError("evaluate_every is for evaluate_tasks, which is 0: raise that as well")
-        if self.cuda_graphs and not self.device.startswith("cuda"):
-            raise InputError(f"cuda_graphs need a GPU, but device is {self.device}: leave them out")
-        if self.cuda_graphs and not cls.records:
-            raise InputError(f"cuda_graphs serve the agent ppo, not {self.agent}: leave them out")
-        if self.check_graphs and not self.cuda_graphs:
-            raise InputError("check_graphs needs recorded graphs: give --cuda-graphs as well")
+        if self.cuda_graphs or self.check_graphs:
+            check_graphs(self.device, cls, self.cuda_graphs)
         _ = self.options
 
     @property

@@ -1,12 +1,13 @@
-"""The device of a run."""
+"""Checks of the options of the device."""
 
 from __future__ import annotations
 
 import torch
 
+from neoteny.agents.agent import Agent
 from neoteny.core.errors import InputError
 
-__all__ = ["check_device"]
+__all__ = ["check_device", "check_graphs"]
 
 
 def check_device(name: str) -> None:
@@ -26,3 +27,22 @@ def check_device(name: str) -> None:
         raise InputError(f"device is {name}, but this torch sees no CUDA: use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= count:
         raise InputError(f"device is {name}, but the last one is cuda:{count - 1}: use that")
+
+
+def check_graphs(device: str, agent: type[Agent], recorded: bool) -> None:
+    """Refuse CUDA graphs where there are none.
+
+    Args:
+        device: Its name.
+        agent: The class of the agent.
+        recorded: False if graphs are to be checked that nobody asked for.
+
+    Raises:
+        InputError: Naming the option.
+    """
+    if not recorded:
+        raise InputError("check_graphs needs recorded graphs: give --cuda-graphs as well")
+    if not device.startswith("cuda"):
+        raise InputError(f"cuda_graphs need a GPU, but device is {device}: leave them out")
+    if not agent.records:
+        raise InputError(f"cuda_graphs serve the agent ppo, not {agent.name}: leave them out")

@@ -283,7 +283,7 @@ def test_recent_targets_are_those_of_the_recent_observations(ladder, make_agent)
     torch.testing.assert_close(targets["value"], sign - sign.mean(1, keepdim=True))
     rollout = agent.collect(env)  # with the present policy, so that its probabilities are known
     advantage = agent.advantages(rollout)
-    agent._advantage = advantage
+    agent._rollout.advantage = advantage
     found = agent.recent_targets(10_000)["policy"]
     obs, action = (rollout.spread(x, 10_000) for x in (rollout.obs, rollout.action.flatten(1)))
     times = np.linspace(0, 15, 8).astype(int)
