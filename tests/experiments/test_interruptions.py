@@ -14,14 +14,19 @@ FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minib
 FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-every", "2"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
-    ("step", "left"),
+    ("step", "left", "number"),
     [
-        ("neoteny.experiments.cli.run_defaults", []),
-        ("neoteny.experiments.runner.check_startable", []),
-        ("neoteny.experiments.report.visit_values", ["ppo-none"]),
-        ("neoteny.experiments.report.illustrate", ["ppo-none", "summary.csv", "visits.csv"]),
+        ("neoteny.experiments.cli.run_defaults", [], signal.SIGINT),
+        ("neoteny.experiments.cli.run_defaults", [], signal.SIGTERM),
+        ("neoteny.experiments.cli.run_defaults", [], signal.SIGHUP),
+        ("neoteny.experiments.runner.check_startable", [], signal.SIGTERM),
+        ("neoteny.experiments.report.visit_values", ["ppo-none"], signal.SIGHUP),
+        (
+            "neoteny.experiments.report.illustrate",
+            ["ppo-none", "summary.csv", "visits.csv"],
+            signal.SIGINT,
+        ),
     ],
 )
 def test_a_signal_outside_of_training_is_one_line(

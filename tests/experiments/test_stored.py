@@ -107,7 +107,7 @@ def test_a_python_stream_with_code_of_its_own_has_to_be_named(here, capsys):
 
 
 def test_a_run_can_move_and_is_looked_at_without_its_file(
-    here, tmp_path_factory, monkeypatch, capsys
+    here, tmp_path_factory, monkeypatch, capsys, undrawn
 ):
     """From another folder, by another path, its stream's file gone; figures land beside the run."""
     file = here / "mine.yaml"

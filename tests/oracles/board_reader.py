@@ -7,6 +7,7 @@ from pathlib import Path
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
+from tensorboard.data.provider import RunTagFilter
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 from tensorboard.plugins.hparams import api_pb2, get_experiment, list_session_groups
@@ -27,8 +28,13 @@ class Reader:
         self.asked = {"experiment_id": ""}
 
     def scalars(self, run: str, tag: str) -> list[tuple[int, float]]:
+        only = RunTagFilter(runs=[run], tags=[tag])
         found = self.provider.read_scalars(
-            RequestContext(), **self.asked, plugin_name="scalars", downsample=1000
+            RequestContext(),
+            **self.asked,
+            plugin_name="scalars",
+            downsample=1000,
+            run_tag_filter=only,
         )
         return [(point.step, point.value) for point in found[run][tag]]
 
