@@ -24,7 +24,7 @@ FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-e
         ("neoteny.experiments.report.visit_values", ["ppo-none"], signal.SIGHUP),
         (
             "neoteny.experiments.report.illustrate",
-            ["ppo-none", "summary.csv", "visits.csv"],
+            ["continual.csv", "ppo-none", "summary.csv", "visits.csv"],
             signal.SIGINT,
         ),
     ],
@@ -86,7 +86,7 @@ def test_a_signal_during_evaluation_waits_for_the_iteration(tmp_path, monkeypatc
         signal.raise_signal(signal.SIGTERM)
         return torch.zeros(1)
 
-    monkeypatch.setattr("neoteny.experiments.runner.evaluate", measured)
+    monkeypatch.setattr("neoteny.experiments.task_evaluation.evaluate", measured)
     out = tmp_path / "run"
     assert main(["run", *FAST, "--eval-episodes", "1", "--out", str(out)]) == 130
     said = capsys.readouterr().err
