@@ -22,7 +22,7 @@ from neoteny.core.registry import Registry, first_line
 from neoteny.envs.datasets import DATASETS
 from neoteny.experiments import catalogue
 from neoteny.experiments.presets import PRESETS
-from neoteny.experiments.reproductions import REPRODUCTIONS
+from neoteny.experiments.reproductions import REPRODUCTIONS, TIERS
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.diagnostics import DIAGNOSTICS
 from neoteny.plasticity.interventions import INTERVENTIONS
@@ -94,7 +94,12 @@ def print_listing(
     if what == "interventions" and markdown:
         table = catalogue.interventions()
     else:
-        tables = {"envs": _environments, "streams": _streams, "presets": _presets}
+        tables = {
+            "envs": _environments,
+            "streams": _streams,
+            "presets": _presets,
+            "reproductions": _reproductions,
+        }
         table = tables.get(what, partial(_names, things, what))()
     if markdown:
         console.print(as_markdown(table), soft_wrap=True)
@@ -202,6 +207,16 @@ def _presets() -> Table:
     table = Table("name", "what it is", "what differs from the defaults", title="presets")
     for name, values in PRESETS.items():
         table.add_row(name, PRESETS.line(name), "; ".join(_differences(values)))
+    return table
+
+
+def _reproductions() -> Table:
+    """A row a claim, with the time that each tier takes on one core."""
+    table = Table(
+        Column("name", no_wrap=True), "what the paper claims", *TIERS, title="reproductions"
+    )
+    for name, each in REPRODUCTIONS.items():
+        table.add_row(name, each.claim, *map(each.cost, TIERS))
     return table
 
 

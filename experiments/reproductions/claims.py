@@ -39,6 +39,7 @@ RELU_ARMS: Mapping[str, Any] = {
 LIKE_PAPER = "adamo:half_life=0.25tasks"
 """The paper's pull beside a task: a quarter of one, whatever its length."""
 RECIPE = "muon:first_layer=true"
+"""Muon on every hidden matrix; heads stay under Adam."""
 
 
 def _both_forms(*strengths: float) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def _recipe(pull: str) -> tuple[dict[str, Any], ...]:
     compensated = {"gain": "activation", "residual": True}
     return (
         {"name": "recipe", "interventions": (RECIPE, "none"), **compensated},
-        {"interventions": ("none", "muon:first_layer=true,momentum=0.9", "fresh")},
+        {"interventions": ("none", RECIPE, "fresh")},
         _isometric(pull),
     )
 

@@ -26,6 +26,7 @@ from neoteny.experiments.reproductions.reproduction import (
     Evidence,
     Reproduction,
     Tier,
+    duration,
 )
 
 __all__ = ["ReproduceConfig", "reproduce"]
@@ -189,14 +190,6 @@ def _range(values: Iterable[int]) -> str:
         return "-"
     ends = f"{found[0]:,}", f"{found[-1]:,}"
     return " to ".join(dict.fromkeys(ends))
-
-
-def duration(minutes: float) -> str:
-    """Minutes in the unit that people would use."""
-    for limit, divisor, unit in ((120, 1, "minutes"), (48 * 60, 60, "hours")):
-        if minutes < limit:
-            return f"{max(minutes / divisor, 1):.0f} {unit}"
-    return f"{minutes / 60 / 24:,.0f} days"
 
 
 def _print_sentences(outcomes: list[Outcome], console: Console) -> None:

@@ -77,12 +77,12 @@ def _sentence(rows: dict[str, Estimate], table: pd.DataFrame, seeds: int) -> str
 def _draw(path: Path, narrow: bool, kept: Kept, rows: dict[str, Estimate]) -> str:
     with style():
         figure, (left, right) = panels(narrow, 3, 2)
-        draw_visits(left, kept.visits, "mean return of a task")
+        draw_visits(left, kept.visits, f"mean {kept.unit} of a task")
         left.legend(frameon=False, fontsize=8)
         draw_estimates(right, rows, "decoupled minus coupled,\nof a fresh network's gain")
         save(figure, path)
     return (
-        "Curves: mean return of each task. Differences: what AdamO keeps more than the penalty in "
-        "the loss, late in the stream, at the same strength. Bars and bands are 95 % intervals "
-        "over seeds."
+        f"Curves: mean {kept.unit} of each task. Differences: what AdamO keeps more than the "
+        "penalty in the loss, late in the stream, at the same strength. Bars, and bands from four "
+        "seeds on, are 95 % intervals over seeds."
     )

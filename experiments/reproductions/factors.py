@@ -93,7 +93,7 @@ def _cell(run: RunConfig) -> str:
 def _draw(path: Path, narrow: bool, shares: dict[str, Estimate], rows: dict[str, Estimate]) -> str:
     with style():
         figure, (left, right) = panels(narrow, 1, 1)
-        draw_estimates(left, shares, "gain late in the stream, of a fresh network's", line=1)
+        draw_estimates(left, shares, "gain late in the stream,\nof a fresh network's", line=1)
         draw_estimates(right, rows, "difference that it makes")
         save(figure, path)
     return (

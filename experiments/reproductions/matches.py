@@ -35,7 +35,7 @@ def analyse(evidence: Evidence) -> Finding:
 def matching(
     runs: Mapping[str, RunConfig], interventions: str, activation: str = "groupsort"
 ) -> str:
-    """The arm with these interventions, joined by ``+``; of several that with the activation."""
+    """The arm with these interventions, joined by ``+``; of several the first of an activation."""
     found = [arm for arm, run in runs.items() if "+".join(run.intervention) == interventions]
     return sorted(found, key=lambda arm: runs[arm].network.activation != activation)[0]
 
@@ -92,6 +92,6 @@ def _draw(path: Path, narrow: bool, kept: Kept, ours: str, rows: Mapping[str, Es
         save(figure, path)
     return (
         f"Curves: mean {kept.unit} of each task. Differences: what {names[ours]} keeps more than "
-        "each other arm in the last third of the tasks. Bands and bars are 95 % intervals over "
-        "seeds, not corrected for the number of arms."
+        "each other arm in the last third of the tasks. Bars, and bands from four seeds on, are "
+        "95 % intervals over seeds, not corrected for the number of arms."
     )

@@ -24,6 +24,7 @@ __all__ = [
     "Finding",
     "Plan",
     "Reproduction",
+    "duration",
     "imported_on_use",
 ]
 
@@ -177,10 +178,22 @@ class Reproduction:
         ]
         return plan.minutes + sum(seconds) / 60
 
+    def cost(self, tier: str) -> str:
+        """Time that a tier takes on one core, in words."""
+        return duration(self.minutes(tier, self.configs(tier, Path())))
+
     def missing(self, tier: str) -> Sequence[str]:
         """The data sets that a tier needs files of."""
         found = (each.data_set for each in self.plans[tier].comparisons.values())
         return sorted({name for name in found if name is not None})
+
+
+def duration(minutes: float) -> str:
+    """Minutes in the unit that people would use."""
+    for limit, divisor, unit in ((120, 1, "minutes"), (48 * 60, 60, "hours")):
+        if minutes < limit:
+            return f"{max(minutes / divisor, 1):.0f} {unit}"
+    return f"{minutes / 60 / 24:,.0f} days"
 
 
 REPRODUCTIONS: Registry[Reproduction] = Registry("reproduction")

@@ -76,11 +76,11 @@ def _sentence(
     factor = {arm: shown(Estimate(*map(float, np.exp(each)))) for arm, each in growth.items()}
     rho, p, runs = relation
     tie = (
-        "runs with a worse condition keep less"
+        "those with a worse condition keep less"
         if rho < 0 and p < 0.05
-        else "runs with a worse condition keep more"
+        else "those with a worse condition keep more"
         if rho > 0 and p < 0.05
-        else "the condition does not tell which runs keep more"
+        else "the condition does not tell which keep more"
     )
     ahead = kept.contrast([ours], [plain])
     return (

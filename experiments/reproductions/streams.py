@@ -26,7 +26,7 @@ DIGITS, IMAGES, BREAKOUT, GAMES, PAPER = 60_000, 9_000, 24_000, 24_000, 70_000
 """Steps a second of all members together, on one core of a Xeon with AVX-512."""
 
 
-def digits(*arms: Options, seeds: int = 3, tasks: int = 10, **settings: Any) -> Plan:
+def digits(*arms: Options, seeds: int = 3, tasks: int = 8, **settings: Any) -> Plan:
     """Digits in tasks of 150 minibatches.
 
     Args:
@@ -41,7 +41,8 @@ def digits(*arms: Options, seeds: int = 3, tasks: int = 10, **settings: Any) -> 
         "task_steps": 19_200,
         "steps": tasks * 19_200,
         "seeds": seeds,
-        "diagnose_every": 3,  # iterations, a task
+        "updates_per_iteration": 10,  # its first row says what an untrained network can do
+        "diagnose_every": 15,  # iterations, a task
         "threads": 1,
     }
     return _plan(shared, arms, DIGITS, settings)

@@ -91,8 +91,8 @@ def test_one_arm_is_set_beside_all_others(name, worth, noise, words, tmp_path):
     ours = REPRODUCTIONS[name].plans["preview"].settings["ours"]
 
     def gain(run):
-        isometric = run.network.activation == "groupsort" or name == "without-penalty"
-        return 2 + worth * ("+".join(run.intervention) == ours and isometric)
+        own = run.network.residual or run.network.activation == "groupsort"
+        return 2 + worth * ("+".join(run.intervention) == ours and own)
 
     finding = found(name, gain, tmp_path, noise=noise)
     sentence = finding.sentence
@@ -117,9 +117,9 @@ def test_depths_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("growth", "grown", "tie"),
     [
-        (1.0, "grows under Adam with ReLU", "runs with a worse condition keep less"),
-        (-1.0, "falls under Adam with ReLU", "runs with a worse condition keep more"),
-        (0.0, "is not shown to change under Adam with ReLU", "does not tell which runs keep more"),
+        (1.0, "grows under Adam with ReLU", "those with a worse condition keep less"),
+        (-1.0, "falls under Adam with ReLU", "those with a worse condition keep more"),
+        (0.0, "is not shown to change under Adam with ReLU", "does not tell which keep more"),
     ],
 )
 def test_spectra_say_where_the_condition_grows_and_what_it_tells(growth, grown, tie, tmp_path):

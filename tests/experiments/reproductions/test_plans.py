@@ -2,8 +2,9 @@
 
 import pytest
 
+from neoteny.experiments.main import main
 from neoteny.experiments.reproductions import REPRODUCTIONS, TIERS
-from neoteny.experiments.reproductions.command import duration
+from neoteny.experiments.reproductions.reproduction import duration
 
 NAMES = tuple(REPRODUCTIONS)
 
@@ -42,3 +43,12 @@ def test_another_first_seed_moves_all_members(tmp_path):
 )
 def test_durations_have_the_unit_that_people_use(minutes, text):
     assert duration(minutes) == text
+
+
+def test_the_list_has_claims_and_costs(capsys):
+    assert main(["list", "reproductions", "--markdown"]) == 0
+    rows = dict(line.split(" | ", 1) for line in capsys.readouterr().out.splitlines())
+    assert len(rows) == len(REPRODUCTIONS) + 2
+    assert rows["| factors"].startswith("GroupSort layers without biases")
+    assert rows["| factors"].count("minutes") == 2
+    assert "days" in rows["| factors"]
