@@ -51,7 +51,7 @@ def test_a_single_environment_ends_when_gymnasium_is_told(id):
 
 
 @pytest.mark.parametrize("id", SINGLE)
-@pytest.mark.parametrize("numpy", [True, False])
+@pytest.mark.parametrize("numpy", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_vector_environment_ends_when_gymnasium_is_told(id, numpy):
     registered, action = SINGLE[id]
     action = torch.as_tensor(action)[None]

@@ -8,7 +8,7 @@ from hypothesis import settings
 from reliability.children import Command
 from reliability.processes import RUNS, Make, Whole
 
-CASES = int(os.environ.get("FUZZ_CASES", "10"))
+CASES = int(os.environ.get("FUZZ_CASES", "6"))
 """Fuzzed inputs a test; always the same ones for the same number."""
 
 settings.register_profile(
