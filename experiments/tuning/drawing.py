@@ -61,7 +61,7 @@ def draw_sweeps(
             _draw(panel, arm, dimension, objective)
             for other in plain:
                 _level(panel, other)
-            panel.set_title(f"{names[arm.run.arm]}: {dimension.name}", loc="left", color=INK)
+            panel.set_title(names[arm.run.arm], loc="left", color=INK)
         for row in panels.reshape(rows, columns):
             row[0].set_ylabel("share of fresh" if objective == "share" else objective)
         figure.legend(
