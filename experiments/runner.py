@@ -25,6 +25,7 @@ from neoteny.experiments.memory import MEMORY, SPEED, forget_peak_memory, peak_m
 from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.run_streams import make_run_stream
+from neoteny.experiments.sizes import memory_errors
 from neoteny.experiments.store import Store, check_startable
 from neoteny.experiments.task_evaluation import TaskEvaluation
 from neoteny.experiments.tracking import require_wandb, wandb_run
@@ -59,11 +60,12 @@ def run(config: RunConfig, console: Console, *, resume: bool = False) -> Runner:
         torch.set_num_threads(config.threads)
     torch.set_flush_denormal(True)  # second moments of dead units decay below 1e-38
     check_startable(config, resume=resume)
-    runner = Runner(config, console)
-    try:
-        runner.train(resumed=resume)
-    finally:
-        runner.envs.close()
+    with memory_errors(config):
+        runner = Runner(config, console)
+        try:
+            runner.train(resumed=resume)
+        finally:
+            runner.envs.close()
     return runner
 
 

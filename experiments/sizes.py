@@ -1,19 +1,24 @@
-"""Least memory of a run, compared with the machine's before anything is built."""
+"""Least memory of a run, compared with the machine's before anything is built, and its end."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 
 from neoteny.agents.agent import AGENTS
 from neoteny.core.available_memory import require_memory
+from neoteny.core.errors import RunError
 from neoteny.envs.arguments import LANE
 from neoteny.experiments.config import RunConfig
+from neoteny.experiments.folders import has_checkpoint
 
-__all__ = ["require_room", "require_room_to_record"]
+__all__ = ["memory_errors", "require_room", "require_room_to_record"]
 
 COPIES = 4 * 4
 """Bytes of a weight, its gradient and two moments."""
@@ -59,3 +64,28 @@ def require_room_to_record(config: RunConfig, stream: Any) -> None:
     else:
         kept = config.seeds * hyper.steps_per_iteration * size
         require_memory("a rollout", kept, device, "num_envs, num_steps or seeds")
+
+
+@contextmanager
+def memory_errors(config: RunConfig) -> Iterator[None]:
+    """Turn the end of the memory into one line that names the options to lower.
+
+    Args:
+        config: The run that is built or trained inside.
+
+    Raises:
+        RunError: Where torch or Python could get no more memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        refused = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not refused and "can't allocate memory" not in str(error):  # torch's words on a CPU
+            raise
+        names = ["seeds", "hidden"]
+        for name in ("num_envs", "num_steps", "replay_size"):
+            names += [name] * hasattr(config.hyper, name)
+        kept = f"; the last checkpoint is whole, in {config.folder}" * has_checkpoint(config.folder)
+        raise RunError(
+            f"out of memory on {config.device}: lower {', '.join(names[:-1])} or {names[-1]}{kept}"
+        ) from error
