@@ -87,7 +87,7 @@ def _draw(path: Path, narrow: bool, kept: Kept, ours: str, rows: Mapping[str, Es
         draw_estimates(
             right,
             {names[arm]: each for arm, each in rows.items()},
-            f"{names[ours]} minus these,\nof a fresh network's gain",
+            f"{names[ours]}\nminus these, of a fresh network's gain",
         )
         save(figure, path)
     return (
