@@ -94,7 +94,6 @@ def result_content(name: str, visits: pd.DataFrame, runs: Sequence[Run]) -> dict
     """
     arms = arms_of(visits)
     firsts = {run.arm: run.config for run in reversed(runs)}
-    counted = visits[visits["complete"].astype(bool)]
     first = firsts[arms[0].name]
     known = first.get("versions", {})
     oracles = {arm.name: oracle_of(arm, arms) for arm in arms}
@@ -129,9 +128,9 @@ def result_content(name: str, visits: pd.DataFrame, runs: Sequence[Run]) -> dict
             {
                 "arm": str(arm),
                 "seed": int(str(seed)),
-                "visits": [_visit(visit) for visit in mine.to_dict("records")],
+                "visits": [_visit(row) for row in mine.to_dict("records") if row["complete"]],
             }
-            for (arm, seed), mine in counted.groupby(["arm", "seed"], sort=False)
+            for (arm, seed), mine in visits.groupby(["arm", "seed"], sort=False)
         ],
     }
 

@@ -41,12 +41,14 @@ class LeaderboardConfig:
     folder: tyro.conf.Positional[Path]
     """Folder of result files (*.json, as `export` writes them), one's own and others'."""
     out: Path
-    """HTML file to write."""
+    """Page to write; its ending must be .html."""
     by: By = "score"
     """Rank by the score, or by the gap to fresh networks."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.out.suffix not in (".html", ".htm"):  # a result file is easily named by mistake
+            raise InputError(f"--out is {self.out}: the ending of the page must be .html")
 
 
 def leaderboard(config: LeaderboardConfig, console: Console) -> list[Board]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -57,14 +58,10 @@ class _Entry:
     name: str
     role: str
     suite: str
+    seeds: set[int] = field(default_factory=set)
     sources: list[str] = field(default_factory=list)
     visits: list[pd.DataFrame] = field(default_factory=list)
     pairs: list[pd.DataFrame] = field(default_factory=list)
-
-    @property
-    def seeds(self) -> set[int]:
-        """Seeds of all its runs."""
-        return {int(seed) for part in self.visits for seed in part["seed"]}
 
 
 def rank(results: Mapping[str, Mapping[str, Any]], by: By = "score") -> list[Board]:
@@ -84,6 +81,7 @@ def rank(results: Mapping[str, Mapping[str, Any]], by: By = "score") -> list[Boa
     for name, content in sorted(results.items()):
         protocol = {
             **{key: content["protocol"].get(key) for key in PROTOCOL[:-1]},
+            **{key: int(content["protocol"][key]) for key in ("steps", "visits")},  # 2e6 is 2000000
             "tasks": sorted(task["name"] for task in content["tasks"]),
         }
         key = json.dumps(protocol, sort_keys=True)
@@ -121,18 +119,19 @@ def _add(
     suite = content["suite"]
     for name, about in arms.items():
         mine = table[table["arm"] == name]
-        if mine.empty:
+        seeds = {int(run["seed"]) for run in content["runs"] if run["arm"] == name}
+        if not seeds:
             continue
         settings = about.get("settings") or {}
         key = (name, suite["name"], json.dumps(settings, sort_keys=True, default=str))
         known = entries.setdefault(key, [])
-        seeds = set(map(int, mine["seed"]))
         free = [entry for entry in known if settings and not entry.seeds & seeds]
         if free:
             entry = free[0]
         else:
             entry = _Entry(name, about.get("role", ""), f"{suite['name']} {suite['version']}")
             known.append(entry)
+        entry.seeds |= seeds
         entry.sources.append(source)
         entry.visits.append(mine)
         if oracle := about.get("oracle"):
@@ -172,14 +171,14 @@ def _standing(entry: _Entry, protocol: Mapping[str, Any]) -> Standing:
     visits = pd.concat(entry.visits, ignore_index=True)
     scored = visits[visits["value"].notna()]
     pairs = pd.concat(entry.pairs, ignore_index=True) if entry.pairs else None
-    counts = visits.groupby("seed").size()
+    counts = Counter(map(int, visits["seed"]))
     return Standing(
         entry.name,
         entry.role,
         mean_over_tasks(run_matrix(scored).to_numpy(np.float64)),
         pooled_gap(pairs) if pairs is not None else Estimate(np.nan, np.nan, np.nan),
         tuple(sorted(entry.seeds)),
-        int((counts < protocol["visits"]).sum()),
+        sum(counts[seed] < protocol["visits"] for seed in entry.seeds),
         len(visits) - len(scored),
         entry.suite,
         tuple(entry.sources),

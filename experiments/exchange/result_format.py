@@ -7,12 +7,12 @@ and tasks that are there, once each, and arms oracles that start afresh.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from neoteny.core.errors import InputError
 from neoteny.core.text import read_text, shortened, visible
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "VERSION", "check_results", "read_results", "schema"]
 
 FORMAT, VERSION = "neoteny-results", 1
+_LARGEST = 1e100
 
 
 def schema() -> dict[str, Any]:
@@ -45,13 +46,10 @@ def read_results(path: Path) -> dict[str, Any]:
     Raises:
         InputError: It is no result file, or a field of it is wrong: names the field.
     """
-
-    def refuse(constant: str) -> NoReturn:
-        raise InputError(f"{path}: {constant} is no number of JSON; write null for what is missing")
-
+    text = read_text(path)
     try:
-        content = json.loads(read_text(path), parse_constant=refuse)
-    except (json.JSONDecodeError, RecursionError) as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: 4,300 digits and more, too
         raise InputError(f"{path} is no JSON ({error}); write it by a JSON library") from None
     check_results(content, str(path))
     found: dict[str, Any] = content
@@ -68,11 +66,29 @@ def check_results(content: Any, where: str) -> None:
     Raises:
         InputError: Naming the first field that is wrong, and what is wrong with it.
     """
+    for path, number in _too_large(content):
+        raise InputError(
+            f"{where}, {_field(path)}: is {shortened(str(number), 20)}, but must be a finite "
+            "number; write null for what is missing"
+        )
     error = next(iter(sorted(_validator().iter_errors(content), key=_depth)), None)
     if error is not None:
         raise InputError(f"{where}, {_field(error.absolute_path)}: {_reason(error)}")
     for field, reason in _inconsistent(content):
         raise InputError(f"{where}, {field}: {reason}")
+
+
+def _too_large(content: Any) -> Iterator[tuple[tuple[str | int, ...], int | float]]:
+    """Places of numbers that are NaN, infinite, or too large to square."""
+    left: deque[tuple[tuple[str | int, ...], Any]] = deque([((), content)])
+    while left:
+        path, found = left.popleft()
+        if isinstance(found, dict):
+            left.extend(((*path, name), inner) for name, inner in found.items())
+        elif isinstance(found, list):
+            left.extend(((*path, place), inner) for place, inner in enumerate(found))
+        elif isinstance(found, int | float) and not abs(found) < _LARGEST:
+            yield path, found
 
 
 @cache
@@ -105,6 +121,7 @@ def _reason(error: ValidationError) -> str:
         "minimum": "must be at least {0}",
         "minItems": "must not be empty",
         "minLength": "must not be empty",
+        "pattern": "must not be blank",
     }
     rule, value = str(error.validator), error.validator_value
     if rule not in wanted:  # such as a missing field, which the message names
@@ -139,7 +156,25 @@ def _inconsistent(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
             if visit["task"] not in tasks:
                 name = f"runs[{place}].visits[{number}].task"
                 yield name, f"is {_quoted(visit['task'])}, which is not among the tasks"
+    yield from _misaligned(content["runs"], arms)
     yield from _twice("runs", [f"{run['arm']}, seed {run['seed']}" for run in content["runs"]])
+
+
+def _misaligned(
+    runs: list[dict[str, Any]], arms: dict[str, dict[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    """Visits of another task than the oracle's of the same seed, with which they are paired."""
+    played = {(run["arm"], run["seed"]): [visit["task"] for visit in run["visits"]] for run in runs}
+    for place, run in enumerate(runs):
+        oracle = arms.get(run["arm"], {}).get("oracle")
+        fresh = played.get((oracle, run["seed"]), [])
+        for number, (visit, task) in enumerate(zip(run["visits"], fresh, strict=False)):
+            if visit["task"] != task:
+                yield (
+                    f"runs[{place}].visits[{number}].task",
+                    f"is {_quoted(visit['task'])}, but the same visit of the oracle, with seed "
+                    f"{run['seed']}, is of {_quoted(task)}",
+                )
 
 
 def _twice(field: str, names: list[str]) -> Iterator[tuple[str, str]]:

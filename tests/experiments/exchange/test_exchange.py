@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import math
 import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -18,7 +19,12 @@ from rich.console import Console
 from neoteny.core.errors import InputError
 from neoteny.experiments.exchange import result_format
 from neoteny.experiments.exchange.export import ExportConfig, export
-from neoteny.experiments.exchange.leaderboard import LeaderboardConfig, leaderboard, read_folder
+from neoteny.experiments.exchange.leaderboard import (
+    LeaderboardConfig,
+    leaderboard,
+    leaderboard_page,
+    read_folder,
+)
 from neoteny.experiments.exchange.ranking import rank
 from neoteny.experiments.exchange.result_format import check_results, read_results, schema
 from neoteny.experiments.main import main
@@ -100,6 +106,22 @@ def test_the_schema_is_a_schema_and_the_examples_are_of_it() -> None:
             lambda c: c["protocol"].update(visits=1),
             "runs[0].visits: are 2, but protocol.visits is 1",
         ),
+        (lambda c: c["arms"][0].update(name=" "), 'arms[0].name: is " ", but must not be blank'),
+        (
+            lambda c: c["arms"][0].update(oracel="new"),
+            "arms[0]: Additional properties are not allowed ('oracel' was unexpected)",
+        ),
+        (
+            lambda c: c["runs"][0]["visits"].reverse(),
+            "runs[0].visits[0].task: is 'b', but the same visit of the oracle, with seed 0, is of",
+        ),
+        *(
+            (
+                lambda c, number=number: c["runs"][0]["visits"][1].update(score=number),
+                "runs[0].visits[1].score: is ",
+            )
+            for number in (math.nan, -math.inf, 10**400)
+        ),
     ],
 )
 def test_a_malformed_file_is_refused_with_the_name_of_the_field(
@@ -117,7 +139,7 @@ def test_a_malformed_file_is_refused_with_the_name_of_the_field(
 
 def test_files_that_are_no_json_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.json"
-    for text, reason in (("{", "is no JSON"), ('{"a": NaN}', "NaN is no number of JSON")):
+    for text, reason in (("{", "is no JSON"), ("1" * 5000, "is no JSON"), ("\0", "is no JSON")):
         path.write_text(text)
         with pytest.raises(InputError, match=reason):
             read_results(path)
@@ -134,6 +156,40 @@ def test_scores_gaps_and_places_by_hand() -> None:
     assert sgd.gap.value == pytest.approx(2 / (2 + 3 + 1))
     assert (sgd.gap.low, sgd.gap.high) != (sgd.gap.value, sgd.gap.value)
     assert np.isnan(new.gap.value)
+
+
+def test_runs_that_ended_in_their_first_visit_are_counted() -> None:
+    cut = _changed(lambda c: c["runs"][0].update(visits=[]))
+    sgd = rank({"a.json": cut})[0].standings[0]
+    assert (sgd.seeds, sgd.unfinished) == ((0, 1, 2), 1)
+    none = _changed(lambda c: [run.update(visits=[]) for run in c["runs"]])
+    (board,) = rank({"a.json": none})
+    assert [one.unfinished for one in board.standings] == [3, 3]
+    assert "unfinished" in leaderboard_page([board], {"a.json": none})
+
+
+def test_steps_as_floats_are_of_the_same_protocol() -> None:
+    floats = _changed(lambda c: c["protocol"].update(steps=200.0, visits=2.0))
+    (board,) = rank({"a.json": FOREIGN, "b.json": floats})
+    assert len(board.standings) == 4
+
+
+def test_names_of_others_are_text_on_the_page(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    content = _changed(lambda c: c["suite"].update(name=evil, source="javascript:alert(2)"))
+    content["name"] = content["arms"][0]["name"] = evil
+    for run in content["runs"]:
+        run["arm"] = evil if run["arm"] == "sgd" else run["arm"]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    leaderboard(LeaderboardConfig(tmp_path, tmp_path / "page.html"), _quiet())
+    page = (tmp_path / "page.html").read_text()
+    _Sources().feed(page)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_a_page_does_not_replace_a_result_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ours\.json: the ending of the page must be \.html"):
+        LeaderboardConfig(tmp_path, tmp_path / "ours.json")
 
 
 def test_runs_of_one_arm_with_other_seeds_are_merged() -> None:
