@@ -12,7 +12,8 @@ Source: Mnih et al., Nature 518 (2015); double Q-learning, van Hasselt et al., a
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from neoteny.agents.dqn_loss import (
     td_loss,
     td_target,
 )
+from neoteny.agents.graphs import CudaGraph, Recorder, Recordings, filled, reachable
 from neoteny.agents.replay import Batch, floats, unpack
 from neoteny.agents.replay_policies import Replay, check_switches, make_replay
 from neoteny.agents.spaces import action_count, check_lanes, observation_shape
@@ -51,6 +53,10 @@ class DQN(Agent):
         fast: Compute a network and its gradient as one batched operation; else run the plain
             modules under autograd, which give the same numbers up to round-off.
         precision: Type of the matrix products' factors, float32 or bfloat16.
+        recorder: Makes recorders of steps and of updates, where they run the same operations every
+            time; `None` runs them one operation after the other.
+        checks: Replays of each recorded step that are compared with its operations, see
+            `neoteny.agents.graphs.Recordings`.
         task_steps: Environment steps of a task, by which interventions are timed.
 
     Raises:
@@ -61,6 +67,7 @@ class DQN(Agent):
     name = "dqn"
     config_class = DQNConfig
     learner: Learner
+    records = True
     statistics = ("td_loss", "td_error", "q_value", "target")
 
     def __init__(
@@ -72,6 +79,8 @@ class DQN(Agent):
         seeds: Sequence[int],
         fast: bool = True,
         precision: torch.dtype = torch.float32,
+        recorder: Callable[[], Recorder] | None = None,
+        checks: int = 0,
         task_steps: float = TASK_STEPS,
     ) -> None:
         self.actions = action_count(envs.single_action_space)
@@ -108,11 +117,20 @@ class DQN(Agent):
         self.began = 0
         """Step at which the exploration schedule began."""
         self.replay: Replay | None = None
+        self._totals = torch.zeros(len(self.statistics) + 1, self.members, device=self.device)
+        self._recordings = Recordings(recorder, checks, lambda: reachable(self, self._envs))
+        self._envs: Any = None
+        self._held: Hashable = None
+        self._inputs: tuple[Tensor, ...] = ()
+        self._outcome: tuple[Tensor, ...] = ()
+        self._batch: tuple[Tensor, ...] = ()
 
     @classmethod
     def build(cls, settings: AgentSettings, stream: Any) -> DQN:
         """The agent of a run."""
-        return cls(stream, **settings.arguments(stream))
+        recorder = partial(CudaGraph, stream.device) if settings.cuda_graphs else None
+        checks = settings.check_graphs
+        return cls(stream, recorder=recorder, checks=checks, **settings.arguments(stream))
 
     @property
     def network(self) -> Network:
@@ -162,19 +180,19 @@ class DQN(Agent):
         uniform, epsilon = self._exploration()
         explores, random = explorations(uniform, epsilon.unsqueeze(1), self.actions)
         words = self._words()
-        totals = torch.zeros(len(self.statistics) + 1, self.members, device=self.device)
+        self._totals.zero_()
         before = self.learner.updates
+        key = self._steps_key(envs)
         obs = replay.observation
         for explore_here, anything in zip(explores.unbind(), random.unbind(), strict=True):
-            action = torch.where(explore_here, anything, self.greedy(obs)).flatten()
-            new, reward, terminated, truncated, info = envs.step(action)
-            replay.add(action, reward, terminated, truncated, new, info.get("final_obs"))
-            obs = new.view(self.members, -1, *self.observation_shape)
+            outcome = self._play(envs, key, (explore_here, anything, obs))
+            replay.add(*outcome[:5], outcome[5] if len(outcome) > 5 else None)
+            obs = outcome[4].view(self.members, -1, *self.observation_shape)
             self.step += config.num_envs
             for _ in range(self._due()):
-                totals += self._update(replay.sample(words[self.learner.updates - before]))
+                self._learn(replay.sample(words[self.learner.updates - before]))
         updates = self.learner.updates - before
-        means = totals / updates if updates else totals.fill_(torch.nan)
+        means = self._totals / (updates or torch.nan)
         names = [f"losses/{name}" for name in (*self.statistics, "gradient_norm/network")]
         return dict(zip(names, means, strict=True)) | {
             "charts/epsilon": epsilon[-1].mean(),
@@ -182,6 +200,55 @@ class DQN(Agent):
             "replay/size": float(replay.size),
             "replay/old_share": replay.old_share(),
         }
+
+    def _steps_key(self, envs: Any) -> Hashable:
+        """What the operations of a step depend on, None if they differ within the iteration."""
+        steady = envs.steady(self.config.num_steps) if self._recordings else None
+        if steady is None:
+            return None
+        key = steady, *(parameter.data_ptr() for parameter in self.network.parameters())
+        if key != self._held:
+            envs.hold_memory()
+            self._envs, self._held = envs, key
+        return key
+
+    def _play(self, envs: Any, key: Hashable, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A step of every lane, replayed where it has been recorded; arguments of `Replay.add`."""
+        if key is None:
+            return self._move(envs, *inputs)
+        self._inputs = filled(self._inputs, inputs)
+        envs.skip(self._recordings.run("a step of environments", key, self._move_recorded))
+        return self._outcome
+
+    def _move(
+        self, envs: Any, explores: Tensor, anything: Tensor, obs: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Act on observations (M, N, *shape): action, reward, ends and observations (L, ...)."""
+        action = torch.where(explores, anything, self.greedy(obs)).flatten()
+        new, reward, terminated, truncated, info = envs.step(action)
+        final = (info["final_obs"],) if "final_obs" in info else ()
+        return action, reward, terminated, truncated, new, *final
+
+    def _move_recorded(self) -> None:
+        """A step from inputs to an outcome that stay where they are."""
+        self._outcome = filled(self._outcome, self._move(self._envs, *self._inputs))
+
+    def _learn(self, batch: Batch) -> None:
+        """One gradient step, replayed where it has been recorded."""
+        before = self.learner.updates
+        if not self._recordings or not self.learner.static:
+            self._totals += self._update(batch)
+        else:
+            self._batch = filled(self._batch, tuple(vars(batch).values()))
+            key = (self.learner.any_frozen,)
+            self._recordings.run("an update", key, self._update_recorded)
+        self.learner.updates = before + 1
+        if self.learner.updates % self.config.target_updates == 0:
+            self._follow()
+
+    def _update_recorded(self) -> None:
+        """One gradient step on a batch that stays where it is."""
+        self._totals += self._update(Batch(*self._batch))
 
     def _exploration(self) -> tuple[Tensor, Tensor]:
         """Random numbers (T, M, N) of the coming steps and their epsilon (T, N)."""
@@ -218,8 +285,6 @@ class DQN(Agent):
         values = self.values(self.network, obs)
         loss, statistics = td_loss(values, batch.action, target, self.config.loss)
         norm = self.learner.update(loss, obs)
-        if self.learner.updates % self.config.target_updates == 0:
-            self._follow()
         return torch.cat([statistics, norm.unsqueeze(0)])
 
     @torch.no_grad()
@@ -273,6 +338,7 @@ class DQN(Agent):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.learner.load_state_dict(state["learner"])
+        self._recordings.forget()  # loading gave the optimiser new tensors
         self.target.load_state_dict(state["target"])
         self.step, self.began = state["step"], state["began"]
         self.replay = None

@@ -9,13 +9,13 @@ replay, and what the host decides is a key: another key, another recording.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["CudaGraph", "Recorded", "Recorder", "Recordings"]
+__all__ = ["CudaGraph", "Recorded", "Recorder", "Recordings", "filled", "reachable"]
 
 
 class Recorder(Protocol):
@@ -189,6 +189,23 @@ class Recordings:
                 f"the CUDA graph of {name} left other numbers than its operations do, first in "
                 f"{wrong[0]}: run without --cuda-graphs, and please report this"
             )
+
+
+def filled(kept: Sequence[Tensor], new: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Tensors that stay where they are, with the numbers of others.
+
+    Args:
+        kept: Those of the last call, or none.
+        new: As many, of the same shapes; else they take the place of the old ones.
+
+    Returns:
+        The tensors that are kept.
+    """
+    if [tensor.shape for tensor in kept] != [tensor.shape for tensor in new]:
+        return tuple(tensor.clone() for tensor in new)
+    for memory, tensor in zip(kept, new, strict=True):
+        memory.copy_(tensor)
+    return tuple(kept)
 
 
 def reachable(*roots: object) -> dict[str, Tensor]:

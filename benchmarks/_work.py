@@ -105,6 +105,8 @@ class DQNTraining:
     """Environment steps of one member for each gradient step."""
     members: int = 1
     device: str = "cpu"
+    graphs: bool = False
+    """Replay steps and updates as CUDA graphs."""
 
     @property
     def dqn(self) -> DQNConfig:
@@ -131,7 +133,9 @@ class DQNTraining:
         )
         env = EpisodeStatistics(stream)
         interventions = make_interventions(["none"])
-        return env, DQN(env, self.dqn, NetworkSpec(self.hidden), interventions, range(self.members))
+        recorder = (lambda: CudaGraph(torch.device(self.device))) if self.graphs else None
+        spec, seeds = NetworkSpec(self.hidden), range(self.members)
+        return env, DQN(env, self.dqn, spec, interventions, seeds, recorder=recorder)
 
     def iteration(self) -> Callable[[], int]:
         """A function that plays and learns once."""

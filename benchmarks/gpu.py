@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,6 +35,8 @@ from _measure import local, prepare, synchronize
 from _peer import Peer
 from _publish import Report, publish
 from _work import DQNTraining, Training, stepping
+
+from neoteny import envs
 
 ROOT = Path(__file__).resolve().parent.parent
 GRAPHS = "cuda-graphs"
@@ -115,11 +118,11 @@ def training(config: Config, **options: Any) -> Training:
     return Training(width, depth, lanes, steps, device=config.device, **options)
 
 
-def dqn_training(config: Config, members: int = 1) -> DQNTraining:
+def dqn_training(config: Config, members: int = 1, graphs: bool = False) -> DQNTraining:
     """DQN's work."""
     hidden = (size(config, 64, 8),) * 2
     # Beyond its first steps, which fill the replay buffer without updates
-    return DQNTraining(hidden, 128, size(config, 64, 34), 128, members, config.device)
+    return DQNTraining(hidden, 128, size(config, 64, 34), 128, members, config.device, graphs)
 
 
 def graphs(config: Config) -> Iterator[Row]:
@@ -160,10 +163,12 @@ def ppo(config: Config) -> Iterator[Row]:
 
 
 def dqn(config: Config) -> Iterator[Row]:
-    """DQN with 1 and 8 members."""
+    """DQN with 1 and 8 members, operation by operation and by graphs."""
+    ways = {"eager": False} | ({GRAPHS: True} if torch.device(config.device).type == "cuda" else {})
     for members in (1, 8):
-        work = dqn_training(config, members).iteration()
-        yield f"DQN, {members} members", rate(config, work, 2), "env steps/s"
+        for way, graphs in ways.items():
+            work = dqn_training(config, members, graphs).iteration()
+            yield f"DQN, {members} members, {way}", rate(config, work, 4), "env steps/s"
 
 
 def adamo(config: Config) -> Iterator[Row]:
@@ -233,6 +238,29 @@ def rejax(config: Config) -> Iterator[Row]:
     yield "rejax, 1 member, first call", first.seconds, "s"
 
 
+def compiled(config: Config) -> Iterator[Row]:
+    """A step of environments by torch.compile beside the plain one; only on a GPU, for its time."""
+    if torch.device(config.device).type != "cuda":
+        return
+    for lanes in (2_048, 65_536):
+        for way in ("eager", "compiled"):
+            env = envs.make("MinAtar-Breakout-v1", lanes, device=config.device)
+            advance = torch.compile(env._advance) if way == "compiled" else env._advance
+            env.reset()
+            actions = torch.zeros(lanes, dtype=torch.int64, device=env.device)
+
+            yield (
+                f"Breakout, {lanes:,} lanes, {way}",
+                rate(config, partial(_advanced, env, advance, actions)),
+                "env steps/s",
+            )
+
+
+def _advanced(env: envs.TensorEnv, advance: Callable[..., Any], actions: torch.Tensor) -> int:
+    env.state = advance(env.state, actions)[0]
+    return len(actions)
+
+
 def protocol(config: Config) -> Iterator[Row]:
     """The paper's continual protocol by the command line, recording included; its whole cost."""
     folder = Path(tempfile.mkdtemp()) / "protocol"
@@ -271,6 +299,7 @@ PARTS: dict[str, tuple[float, Callable[[Config], Iterator[Row]]]] = {
     "adamo": (40, adamo),
     "dqn": (30, dqn),
     "protocol": (60, protocol),
+    "compiled": (80, compiled),
 }
 """Every part: its time limit in seconds, and what it measures. The first are needed most."""
 

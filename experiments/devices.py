@@ -45,4 +45,4 @@ def check_graphs(device: str, agent: type[Agent], recorded: bool) -> None:
     if not device.startswith("cuda"):
         raise InputError(f"cuda_graphs need a GPU, but device is {device}: leave them out")
     if not agent.records:
-        raise InputError(f"cuda_graphs serve the agent ppo, not {agent.name}: leave them out")
+        raise InputError(f"cuda_graphs serve ppo and dqn, not {agent.name}: leave them out")

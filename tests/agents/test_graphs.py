@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from neoteny import envs
-from neoteny.agents import PPO, NetworkSpec, PPOConfig
+from neoteny.agents import DQN, PPO, DQNConfig, NetworkSpec, PPOConfig
 from neoteny.agents.graphs import CudaGraph, Recorded, reachable
 from neoteny.plasticity.interventions import INTERVENTIONS, make_interventions
 from neoteny.wrappers import EpisodeStatistics
@@ -222,6 +222,57 @@ def test_cuda_graphs_equal_executed_updates(intervention):
         found.append([*train(ppo, env, 3), *ppo.network.parameters()])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+DQN_CONFIG = DQNConfig(
+    num_envs=16,
+    num_steps=16,
+    batch_size=8,
+    train_frequency=32,
+    learning_starts=64,
+    replay_size=1_024,
+    target_frequency=64,
+    n_steps=2,
+)
+
+
+def deep_q(name, intervention, recorder=None):
+    env, task_steps, options, _ = STREAMS[name]
+    task_steps = task_steps and 512
+    context = StreamContext(16, torch.device("cpu"), (3, 8), task_steps, 256, None, 1_024)
+    stream = EpisodeStatistics(build_stream(env, context, options))
+    made = make_interventions([intervention], "dqn")
+    spec = NetworkSpec((16, 16))
+    return DQN(stream, DQN_CONFIG, spec, made, (3, 8), recorder=recorder), stream
+
+
+@pytest.mark.parametrize(
+    ("name", "intervention"),
+    [
+        ("one task", "adamo"),
+        pytest.param("games in turn", "none", marks=pytest.mark.slow),
+        pytest.param("variables permuted", "layer_norm", marks=pytest.mark.slow),
+        pytest.param("goals", "redo", marks=pytest.mark.slow),
+    ],
+)
+def test_replayed_dqn_equals_an_executed_one(name, intervention):
+    plain, plain_env = deep_q(name, intervention)
+    tapes = Tapes()
+    recorded, env = deep_q(name, intervention, tapes)
+    tapes.roots = recorded, env
+    names = watched(recorded)
+    for _ in range(4):
+        found, expected = recorded.iterate(env), plain.iterate(plain_env)
+        found |= env.collect()
+        for metric, value in (expected | plain_env.collect()).items():
+            ours, others = torch.as_tensor(found[metric]), torch.as_tensor(value)
+            torch.testing.assert_close(ours, others, rtol=0, atol=0, equal_nan=True, msg=metric)
+    for a, b in zip(everything(recorded), everything(plain), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(recorded.target.parameters(), plain.target.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert "a step of environments" in names
+    assert ("an update" in names) == recorded.learner.static
 
 
 def test_a_graph_that_differs_from_its_operations_ends_a_checked_run():
