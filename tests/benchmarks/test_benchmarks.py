@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rehearsal import DEVICE, rehearsal
 
 from neoteny.envs import make, registered
 from neoteny.envs.minatar import GAMES
@@ -198,6 +199,23 @@ def test_a_gpu_sitting_writes_each_part_as_it_ends_and_notes_what_fails(load, tm
     assert "torch: " in (tmp_path / "gpu.md").read_text()
     with pytest.raises(ValueError, match="parts has 'speed': give some of waits, graphs"):
         gpu.main(gpu.Config("cpu", ("speed",), tmp_path))
+
+
+# Protocol and tests are processes of their own, which know no pretended device
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["waits", "graphs", "stepped", "ppo", "dqn", "adamo", "launches"])
+def test_a_gpu_sitting_is_rehearsed_on_the_pretended_device(load, tmp_path, part):
+    gpu = load("gpu")
+    config = gpu.Config(str(DEVICE), (), tmp_path, quick=True)
+    with rehearsal() as notes:
+        rows = list(gpu.PARTS[part][1](config))
+    assert rows
+    assert all(np.isfinite(value) for _, value, _ in rows)
+    # Copies that are meant to be: of weights to be compared, of tables and strengths at the start
+    expected = {"graphs": ["gpu.py"], "stepped": ["asterix.py"], "adamo": ["adamo_checks.py"]}
+    assert {note.rpartition(" at ")[2].partition(":")[0] for note in notes.waits} <= {
+        *expected.get(part, [])
+    }
 
 
 @pytest.mark.slow
