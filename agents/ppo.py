@@ -22,7 +22,7 @@ from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.distributions import action_distribution
 from neoteny.agents.graphs import CudaGraph, Recorder, Recordings, reachable
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_loss, ppo_loss
-from neoteny.agents.rollout import Minibatch, Rollout
+from neoteny.agents.rollout import Minibatch, Rollout, Shuffle, recent_targets
 from neoteny.agents.spaces import check_lanes, observation_shape
 from neoteny.core import rng
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention
@@ -99,13 +99,9 @@ class PPO(Agent):
             max_grad_norm=config.max_grad_norm,
             device=self.device,
         )
-        batch = config.steps_per_iteration
         self._policy_keys = rng.lane_keys(seeds, config.num_envs, "policy", self.device)
-        self._batch_keys = rng.lane_keys(seeds, batch, "minibatch", self.device).view(-1, batch)
-        rows = torch.arange(batch * self.members, device=self.device)
-        self._rows = rows.view(-1, self.members, config.num_envs).transpose(0, 1).flatten(1)
+        self._shuffle = Shuffle(seeds, config.num_steps, config.num_envs, self.device)
         self._clock = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._epochs = torch.zeros((), dtype=torch.int64, device=self.device)
         self._obs: Tensor | None = None
         self._rollout: Rollout | None = None
         self._minibatch: Minibatch | None = None
@@ -137,29 +133,15 @@ class PPO(Agent):
 
     @torch.no_grad()
     def recent_targets(self, count: int) -> dict[str, Tensor]:
-        """Returns, and the policy's outputs' gradient of its log-probabilities times advantage.
-
-        Both are centred; `value` is (M, B, 1), `policy` (M, B, outputs of its head).
-        """
-        rollout = self._rollout
-        assert rollout is not None
-        returns = rollout.spread(rollout.returns.flatten(1), count)
-        slope = rollout.spread(rollout.advantage.flatten(1), count)
-        action = rollout.spread(rollout.action.flatten(1, 2), count)
-        outputs = self.network.branch("policy", rollout.spread(rollout.obs, count))
-        gradient = self.policy.closed_form(outputs, action)[2]
-        slope = slope - slope.mean(1, keepdim=True)
-        return {
-            "policy": -gradient(slope, 0.0)[..., : self.policy.size],
-            "value": (returns - returns.mean(1, keepdim=True)).unsqueeze(-1),
-        }
+        """See :func:`neoteny.agents.rollout.recent_targets`."""
+        assert self._rollout is not None
+        return recent_targets(self._rollout, self.policy, self.network, count)
 
     def play(self, obs: Tensor, keys: Tensor, step: int) -> Tensor:
         """Sample from the policy."""
         uniform = self.policy.draw(keys, step, self.members)
-        return self.policy.to_env(
-            self.policy.sample(self.network.branch("policy", obs), uniform)[0]
-        )
+        action = self.policy.sample(self.network.branch("policy", obs), uniform)[0]
+        return self.policy.to_env(action)
 
     def play_best(self, obs: Tensor) -> Tensor:
         """The most probable actions."""
@@ -186,9 +168,8 @@ class PPO(Agent):
         envs.final_observations = slots > 0
         if self._rollout is None:
             lead = self.config.num_steps, self.members, self.config.num_envs
-            self._rollout = Rollout.allocate(
-                self.policy.allocate(*lead, device=self.device), self._obs
-            )
+            actions = self.policy.allocate(*lead, device=self.device)
+            self._rollout = Rollout.allocate(actions, self._obs)
         self._rollout.begin(slots)
         return self._rollout
 
@@ -307,14 +288,9 @@ class PPO(Agent):
         rollout, minibatch = self._rollout, self._minibatch
         assert rollout is not None
         assert minibatch is not None
-        advantage = rollout.advantage.copy_(self.advantages(rollout))
-        returns = torch.add(advantage, rollout.value, out=rollout.returns)
-        action = self.policy.split(rollout.action)
-        torch.stack(
-            [rollout.log_prob, rollout.value, advantage, returns, *action],
-            dim=-1,
-            out=minibatch.fields.view(*rollout.value.shape, -1),
-        )
+        rollout.advantage.copy_(self.advantages(rollout))
+        torch.add(rollout.advantage, rollout.value, out=rollout.returns)
+        minibatch.fill(rollout, self.policy.split(rollout.action))
 
     def _step(self) -> None:
         """One gradient step on the minibatch's rows, replayed where it has been recorded."""
@@ -348,18 +324,12 @@ class PPO(Agent):
         norms = torch.stack([norm, *self.learner.branch_norms.values()])
         minibatch.totals += torch.cat([statistics, norms])
 
-    def _shuffle(self) -> Tensor:
-        """A random order of each member's samples, (M, T N), as rows of the rollout (T M N)."""
-        order = rng.bits(self._batch_keys, self._epochs, 0).argsort(dim=1, stable=True)
-        self._epochs += 1
-        return self._rows.gather(1, order)
-
     def state_dict(self) -> dict[str, Any]:
         """Everything a bit-exact resume needs, the learner included."""
         return {
             "learner": self.learner.state_dict(),
             "clock": self._clock,
-            "epochs": self._epochs,
+            "epochs": self._shuffle.epochs,
             "obs": self._obs,
         }
 
@@ -367,7 +337,7 @@ class PPO(Agent):
         """Restore what :meth:`state_dict` returned."""
         self.learner.load_state_dict(state["learner"])
         self._clock.copy_(state["clock"])
-        self._epochs.copy_(state["epochs"])
+        self._shuffle.epochs.copy_(state["epochs"])
         self._recordings.forget()  # loading gave the optimiser new tensors
         obs = state["obs"]
         self._obs = None if obs is None else obs.to(self.device)

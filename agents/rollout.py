@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from neoteny.agents.distributions import ActionDistribution
 from neoteny.agents.spaces import stored_type
-from neoteny.plasticity.networks import Observations
+from neoteny.core import rng
+from neoteny.plasticity.networks import Network, Observations
 from neoteny.plasticity.sparse import SparseBatch
 
-__all__ = ["Minibatch", "Rollout", "gae"]
+__all__ = ["Minibatch", "Rollout", "Shuffle", "gae", "recent_targets"]
 
 
 def gae(
@@ -232,3 +234,61 @@ class Minibatch:
             rows=rollout.slot.new_empty(members, size),
             totals=like.new_zeros(statistics, members),
         )
+
+    def fill(self, rollout: Rollout, action: Sequence[Tensor]) -> None:
+        """Copy what a rollout's samples hold.
+
+        Args:
+            rollout: A rollout with its advantages and returns.
+            action: Its actions' components, each (T, M, N) float.
+        """
+        torch.stack(
+            [rollout.log_prob, rollout.value, rollout.advantage, rollout.returns, *action],
+            dim=-1,
+            out=self.fields.view(*rollout.value.shape, -1),
+        )
+
+
+class Shuffle:
+    """Random orders of the samples of a rollout, one for each epoch.
+
+    Args:
+        seeds: One seed per member.
+        steps: Steps T of a rollout.
+        lanes: Lanes N of a member.
+        device: Device of the orders.
+    """
+
+    def __init__(self, seeds: Sequence[int], steps: int, lanes: int, device: torch.device) -> None:
+        members, batch = len(seeds), steps * lanes
+        self.epochs = torch.zeros((), dtype=torch.int64, device=device)
+        self._keys = rng.lane_keys(seeds, batch, "minibatch", device).view(-1, batch)
+        rows = torch.arange(batch * members, device=device)
+        self._rows = rows.view(-1, members, lanes).transpose(0, 1).flatten(1)
+
+    def __call__(self) -> Tensor:
+        """A random order of each member's samples, (M, T N), as rows of the rollout (T M N)."""
+        order = rng.bits(self._keys, self.epochs, 0).argsort(dim=1, stable=True)
+        self.epochs += 1
+        return self._rows.gather(1, order)
+
+
+@torch.no_grad()
+def recent_targets(
+    rollout: Rollout, policy: ActionDistribution, network: Network, count: int
+) -> dict[str, Tensor]:
+    """Returns, and the policy's outputs' gradient of its log-probabilities times advantage.
+
+    Both are centred; `value` is (M, B, 1), `policy` (M, B, outputs of its head), with B at most
+    `count`.
+    """
+    returns = rollout.spread(rollout.returns.flatten(1), count)
+    slope = rollout.spread(rollout.advantage.flatten(1), count)
+    action = rollout.spread(rollout.action.flatten(1, 2), count)
+    outputs = network.branch("policy", rollout.spread(rollout.obs, count))
+    gradient = policy.closed_form(outputs, action)[2]
+    slope = slope - slope.mean(1, keepdim=True)
+    return {
+        "policy": -gradient(slope, 0.0)[..., : policy.size],
+        "value": (returns - returns.mean(1, keepdim=True)).unsqueeze(-1),
+    }

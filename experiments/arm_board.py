@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -68,7 +69,7 @@ def write_arms(
     for arm, name in zip(arms, names, strict=True):
         mine = frame[frame["arm"] == arm.name]
         config = next(run.config for run in runs if run.arm == arm.name)
-        with _events(root / name) as events:
+        with _events(root / os.fsdecode(name.encode())) as events:  # in locales without UTF-8, too
             events.summary(0, session_of(config))
             _write_curves(events, _curves(mine, edges, switches))
             _write_gaps(events, paired_visits(countable_visits(visits), arm, oracle_of(arm, arms)))

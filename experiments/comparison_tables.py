@@ -7,7 +7,8 @@ import pandas as pd
 
 from neoteny.experiments.arms import labels
 from neoteny.experiments.comparisons import BEST, NONE
-from neoteny.experiments.tables import BLANK, TextTable, with_interval, without_blanks
+from neoteny.experiments.number_texts import BLANK, with_interval
+from neoteny.experiments.tables import TextTable, without_blanks
 from neoteny.experiments.visits import SCALES
 
 __all__ = ["MEANINGS", "comparison_tables", "readable_comparisons"]

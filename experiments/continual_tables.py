@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from neoteny.experiments.arms import labels
-from neoteny.experiments.tables import TextTable, with_interval, without_blanks
+from neoteny.experiments.number_texts import with_interval
+from neoteny.experiments.tables import TextTable, without_blanks
 
 __all__ = ["MEANINGS", "continual_tables", "readable_continual"]
 

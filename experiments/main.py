@@ -7,6 +7,7 @@ import sys
 try:
     from collections.abc import Sequence
     from importlib import import_module
+    from importlib.metadata import version
     from typing import Any
 
     from neoteny.core.errors import InputError, RunError
@@ -95,10 +96,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str], program: str) -> int:
     try:
         console = open_console()
+        if arguments == ["--version"]:
+            console.print(f"neoteny {version('neoteny')} (torch {version('torch')})")
+            return 0
         choose(
             {name: about for name, (_, _, about) in COMMANDS.items()},
             arguments,
-            "Train agents in changing worlds; compare what keeps them plastic.",
+            "Train agents in changing worlds; compare what keeps them plastic. See also --version.",
             program,
         )
         kind, act = (_find(place) for place in COMMANDS[arguments[0]][:2])

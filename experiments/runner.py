@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,6 +15,7 @@ from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import FrozenError, InputError
 from neoteny.core.registry import load_entry_points
 from neoteny.core.text import visible
+from neoteny.experiments.announcements import announce, strengths
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
 from neoteny.experiments.costly_diagnostics import CostlyDiagnostics
@@ -30,7 +30,6 @@ from neoteny.experiments.store import Store, check_startable
 from neoteny.experiments.task_evaluation import TaskEvaluation
 from neoteny.experiments.tracking import require_wandb, wandb_run
 from neoteny.plasticity.diagnostics import change_between, diagnose, weight_spectra
-from neoteny.plasticity.interventions.timing import how_often, inert
 
 __all__ = ["Runner", "run"]
 
@@ -98,19 +97,6 @@ class Runner:
         """True if an intervention is told of task switches."""
         return any(i.needs_boundaries for i in self.agent.learner.interventions)
 
-    def strengths(self) -> dict[str, float]:
-        """Effective strengths per update and their half-lives in environment steps."""
-        found: dict[str, float] = {}
-        for intervention in self.agent.learner.interventions:
-            rates = intervention.strength(self.agent.learner.settings)
-            for name, value in rates.items():
-                found[f"{intervention.name}/{name}"] = value
-            if rate := rates.get("decay_rate"):
-                updates = math.log(2) / rate
-                steps = updates / self.config.hyper.updates_per_step
-                found[f"{intervention.name}/half_life_steps"] = steps
-        return found
-
     def description(self) -> dict[str, Any]:
         """Content of `config.json`: the configuration and values that follow from it."""
         return self.config.to_dict() | {
@@ -123,7 +109,7 @@ class Runner:
                 intervention.name: intervention.settings
                 for intervention in self.agent.learner.interventions
             },
-            "strengths": self.strengths(),
+            "strengths": strengths(self.config, self.agent),
         }
 
     def train(self, *, resumed: bool = False) -> None:
@@ -153,7 +139,7 @@ class Runner:
             if self.iteration == self.iterations:
                 self.console.print(f"{self.config.arm}: all {self.total:,} steps are done")
                 return
-            self._announce()
+            announce(self.config, self.agent, self.console)
             store.open()
             with ExitStack() as following:
                 if self.config.wandb:
@@ -187,34 +173,6 @@ class Runner:
                 f"{self.config.arm} stopped at step {self.step:,}: all its members have "
                 "non-finite gradients; lower its learning rate or its interventions' strengths"
             )
-
-    def _announce(self) -> None:
-        """Print what was rounded and how often interventions act in a task; warn of those idle."""
-        learner = self.agent.learner
-        for text in self._rounded():
-            self.console.print(f"{self.config.arm}: {text}", soft_wrap=True)
-        for intervention in learner.interventions:
-            name, settings = intervention.name, learner.settings
-            if text := how_often(intervention, settings):
-                self.console.print(f"{self.config.arm}: {name} acts {text}", soft_wrap=True)
-            if reason := inert(intervention, settings):
-                task = f"a task has {settings.task_steps:,.0f} environment steps"
-                caution(self.console, f"{name} {reason}" + f"; {task}" * bool(intervention.hooks))
-            if self.config.reset_optimizer and intervention.resets_as_all_do:
-                caution(
-                    self.console,
-                    f"every arm forgets its moments at task switches, so {name} adds nothing: "
-                    f"use --no-reset-optimizer or {name}:period=STEPS",
-                )
-
-    def _rounded(self) -> Iterator[str]:
-        """Counts of steps that are rounded up to whole iterations."""
-        size = self.per_iteration
-        for name, steps in (("steps", self.config.steps), ("task_steps", self.config.task_steps)):
-            if steps is not None and steps % size:
-                played = math.ceil(steps / size) * size
-                option = name.replace("_", "-")
-                yield f"--{option} {steps:,} is rounded up to {played:,}, iterations of {size:,}"
 
     def _iterate(self, recorder: Recorder) -> dict[str, list[float]]:
         """One iteration: pass on a task switch that the last one ended with, learn and record."""

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 from rich import box
 from rich.console import Console
@@ -14,12 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from neoteny.experiments.arms import labels
+from neoteny.experiments.number_texts import (
+    BLANK,
+    counted_text,
+    duration_text,
+    number_texts,
+    with_interval,
+)
 from neoteny.experiments.runs import display_names
 from neoteny.experiments.summary import PER_TASK
 from neoteny.experiments.visits import SCALES
-
-BLANK = "-"
-"""Text in the place of a number that does not exist."""
 
 
 class TextTable(NamedTuple):
@@ -173,11 +176,11 @@ def readable_costs(costs: pd.DataFrame) -> pd.DataFrame:
     columns = {
         "arm": list(labels(costs["arm"].tolist()).values()),
         "runs at once": costs["members"].astype(str).tolist(),
-        "time in all": [_duration(value) for value in costs["seconds"]],
-        "time a run": [_duration(value) for value in costs["seconds_per_run"]],
-        "steps a second": [_counted(value) for value in costs["steps_per_second"]],
+        "time in all": [duration_text(value) for value in costs["seconds"]],
+        "time a run": [duration_text(value) for value in costs["seconds_per_run"]],
+        "steps a second": [counted_text(value) for value in costs["steps_per_second"]],
         "time a step / none": number_texts(costs["relative"]),
-        "peak memory, MiB": [_counted(value) for value in costs["memory"]],
+        "peak memory, MiB": [counted_text(value) for value in costs["memory"]],
     }
     return without_blanks(columns)
 
@@ -311,43 +314,3 @@ def without_blanks(columns: dict[str, list[str]]) -> pd.DataFrame:
     return pd.DataFrame(
         {name: texts for name, texts in columns.items() if any(text != BLANK for text in texts)}
     )
-
-
-def number_texts(column: pd.Series, sign: str = "") -> list[str]:
-    """Numbers as texts, with three figures or so; ``"+"`` as a sign shows it always."""
-    return [_number(value, sign) for value in column]
-
-
-def _number(value: float, sign: str = "", digits: int = 2) -> str:
-    if not np.isfinite(value):
-        return BLANK
-    digits = 1 if abs(value) >= 10 else digits
-    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no negative zero
-
-
-def _counted(value: float) -> str:
-    return f"{value:,.0f}" if np.isfinite(value) else BLANK
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as text, with two digits at least."""
-    if not np.isfinite(seconds):
-        return BLANK
-    if seconds < 100:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.3g} min" if minutes < 100 else f"{minutes / 60:.3g} h"
-
-
-def with_interval(table: pd.DataFrame, name: str, sign: str = "", digits: int = 2) -> list[str]:
-    """Numbers of a column as texts, with those of ``_low`` and ``_high`` in brackets if known."""
-    ends = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
-    return [
-        _number(middle, sign, digits)
-        + (
-            f" [{_number(low, sign, digits)}, {_number(high, sign, digits)}]"
-            if np.isfinite(low)
-            else ""
-        )
-        for middle, low, high in ends
-    ]

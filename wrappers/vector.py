@@ -10,15 +10,7 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.wrappers.aliases import AnyVectorEnv, Info, ResetOptions, State
-from neoteny.wrappers.arrays import (
-    Array,
-    Value,
-    ValueT,
-    copied,
-    filled,
-    final_observation,
-    where,
-)
+from neoteny.wrappers.arrays import Array, Value, ValueT, copied, filled, final_observation, where
 from neoteny.wrappers.change_base import Change
 from neoteny.wrappers.compose import (
     ComposedChanges,

@@ -20,7 +20,8 @@ from neoteny.experiments.exchange.result_format import read_results
 from neoteny.experiments.folders import storing, write_atomically
 from neoteny.experiments.markup import document, numbers, safe, section
 from neoteny.experiments.metrics import Estimate
-from neoteny.experiments.tables import BLANK, print_texts, without_blanks
+from neoteny.experiments.number_texts import BLANK
+from neoteny.experiments.tables import print_texts, without_blanks
 from neoteny.experiments.visits import RELATIVE, SCALES
 
 __all__ = ["LeaderboardConfig", "leaderboard", "leaderboard_page", "read_folder"]

@@ -13,11 +13,7 @@ from torch import Tensor
 from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS, Activation
 from neoteny.plasticity.diagnostics.units import dormant_mask
-from neoteny.plasticity.interventions.intervention import (
-    Intervention,
-    Metadata,
-    as_samples,
-)
+from neoteny.plasticity.interventions.intervention import Intervention, Metadata, as_samples
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.interventions.traits import Trait

@@ -9,7 +9,9 @@ from dataclasses import fields
 from importlib.machinery import ModuleSpec
 
 import pytest
+import torch
 
+import neoteny
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.experiments.main import COMMANDS, _find, main
 
@@ -67,6 +69,11 @@ def test_help_names_the_program_as_it_was_called(spec, called, shown, monkeypatc
     with pytest.raises(SystemExit):
         main()
     assert capsys.readouterr().out.startswith(f"usage: {shown} report ")
+
+
+def test_the_version_is_that_of_the_package_and_of_torch(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"neoteny {neoteny.__version__} (torch {torch.__version__})\n"
 
 
 def test_help_says_of_each_command_what_its_own_help_says():
