@@ -272,11 +272,9 @@ CLAIMS = (
         "Isometric networks learn at depths at which ReLU networks under Adam do not.",
         "the authors' studies of depth, 2 to 64 layers",
         {
-            "preview": digits(*_depths(WEAK, 2, 8, 32), seeds=2, tasks=4),
-            "laptop": digits(*_depths(WEAK, 2, 4, 8, 16, 32, 64), seeds=5, tasks=20),
-            "full": paper(
-                *_depths(PULL, 2, 4, 8, 16, 32, 64, hidden=(256,)),
-            ),
+            "preview": digits(*_depths(WEAK, 2, 8, 32), seeds=2, tasks=4, rate=33_000),
+            "laptop": digits(*_depths(WEAK, 2, 4, 8, 16, 32, 64), seeds=5, tasks=20, rate=26_000),
+            "full": paper(*_depths(PULL, 2, 4, 8, 16, 32, 64, hidden=(256,)), rate=600),
         },
         imported_on_use("depth:analyse"),
     ),

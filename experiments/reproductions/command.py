@@ -20,6 +20,7 @@ from neoteny.envs.datasets import load_dataset
 from neoteny.experiments.cli import train_arms
 from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.console import caution
+from neoteny.experiments.folders import storing
 from neoteny.experiments.reproductions.pages import Outcome, write_index, write_page
 from neoteny.experiments.reproductions.reproduction import (
     REPRODUCTIONS,
@@ -90,6 +91,7 @@ def reproduce(config: ReproduceConfig, console: Console) -> list[Outcome]:
 
     Raises:
         InputError: If a data set of one that was named is not there, or a folder holds other runs.
+        RunError: If a folder cannot be made, before anything is trained.
         Stopped: After a signal; the same command goes on.
     """
     chosen = [each for each in config.chosen if _has_data(each, config, console)]
@@ -97,6 +99,9 @@ def reproduce(config: ReproduceConfig, console: Console) -> list[Outcome]:
     _print_plan(config, work, console)
     if config.dry_run:
         return []
+    for each in chosen:
+        with storing(config.folder(each)):
+            config.folder(each).mkdir(parents=True, exist_ok=True)
     outcomes = []
     for each, comparisons in work.items():
         outcome = _carry_out(each, comparisons, config, console)

@@ -9,7 +9,12 @@ import pandas as pd
 
 from neoteny.experiments.drawing import save, style
 from neoteny.experiments.metrics import Estimate
-from neoteny.experiments.reproductions.drawing import draw_estimates, draw_visits, panels
+from neoteny.experiments.reproductions.drawing import (
+    draw_estimates,
+    draw_legend,
+    draw_visits,
+    panels,
+)
 from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 
@@ -78,7 +83,7 @@ def _draw(path: Path, narrow: bool, kept: Kept, rows: dict[str, Estimate]) -> st
     with style():
         figure, (left, right) = panels(narrow, 3, 2)
         draw_visits(left, kept.visits, f"mean {kept.unit} of a task")
-        left.legend(frameon=False, fontsize=8)
+        draw_legend(figure, left)
         draw_estimates(right, rows, "decoupled minus coupled,\nof a fresh network's gain")
         save(figure, path)
     return (

@@ -52,7 +52,7 @@ def sentence_of(rows: Rows, seeds: int) -> str:
         f"{start} at {', '.join(groups[word])}"
         for word, start in (
             ("more", "more than ReLU under Adam"),
-            ("less", "less than it"),
+            ("less", "less than ReLU under Adam"),
             ("open", "the difference is left open"),
         )
         if groups[word]

@@ -22,7 +22,7 @@ from neoteny.experiments.drawing import (
 )
 from neoteny.experiments.metrics import Estimate, mean_curve
 
-__all__ = ["draw_estimates", "draw_visits", "panels", "quiet"]
+__all__ = ["draw_estimates", "draw_legend", "draw_visits", "panels", "quiet"]
 
 
 def panels(
@@ -102,6 +102,17 @@ def draw_estimates(panel: Axes, rows: Mapping[str, Estimate], label: str, line: 
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.set_xlabel(label)
     panel.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def draw_legend(figure: Figure, panel: Axes) -> None:
+    """Name the curves of a panel above all panels, where no curve is hidden."""
+    figure.legend(
+        *panel.get_legend_handles_labels(),
+        loc="outside upper left",
+        ncols=max(1, int(figure.get_figwidth() // 3.4)),
+        frameon=False,
+        fontsize=8,
+    )
 
 
 def quiet(panel: Axes) -> None:

@@ -10,7 +10,12 @@ import pandas as pd
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.drawing import save, style
 from neoteny.experiments.metrics import Estimate
-from neoteny.experiments.reproductions.drawing import draw_estimates, draw_visits, panels
+from neoteny.experiments.reproductions.drawing import (
+    draw_estimates,
+    draw_legend,
+    draw_visits,
+    panels,
+)
 from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 
@@ -83,7 +88,7 @@ def _draw(path: Path, narrow: bool, kept: Kept, ours: str, rows: Mapping[str, Es
     with style():
         figure, (left, right) = panels(narrow, 3, 2, height=max(3.4, 1.2 + 0.3 * len(rows)))
         draw_visits(left, kept.visits, f"mean {kept.unit} of a task", [*arms, *fresh])
-        left.legend(frameon=False, fontsize=8)
+        draw_legend(figure, left)
         draw_estimates(
             right,
             {names[arm]: each for arm, each in rows.items()},

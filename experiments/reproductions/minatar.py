@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.image import AxesImage
 
 from neoteny.experiments.arms import arms_of
-from neoteny.experiments.drawing import GREY, Look, looks, save, style
+from neoteny.experiments.drawing import GREY, INK, Look, looks, save, style
 from neoteny.experiments.metrics import Estimate, mean_of_runs
-from neoteny.experiments.reproductions.drawing import draw_estimates, panels, quiet
+from neoteny.experiments.reproductions.drawing import draw_estimates, draw_legend, panels, quiet
 from neoteny.experiments.reproductions.evidence import Kept, kept_of
 from neoteny.experiments.reproductions.matches import contrasts, matching, sentence_of, tabled
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
@@ -72,9 +74,11 @@ def _draw(path: Path, narrow: bool, kept: Kept, arms: Sequence[str]) -> str:
         _lines(share, relative, found, "score, of the first cycle's")
         rows = {found[arm].label: each for arm, each in changes(visits).items()}
         draw_estimates(change, rows, "last minus first cycle")
-        _heat(first, visits, arms[0], found)
-        _heat(second, visits, next(iter(found)), found)
-        curves.legend(frameon=False, fontsize=7)
+        shades = Normalize(visits["value"].min(), visits["value"].max())
+        _heat(first, visits, arms[0], found, shades)
+        image = _heat(second, visits, next(iter(found)), found, shades)
+        figure.colorbar(image, ax=second, label="score")
+        draw_legend(figure, curves)
         save(figure, path)
     return (
         "Scores have 0 at random actions and 1 at an agent trained on one game alone. By cycle: "
@@ -100,10 +104,12 @@ def _lines(panel: Axes, table: pd.DataFrame, found: dict[str, Look], label: str)
     panel.set_xticks(range(1, table.shape[1] + 1, max(1, table.shape[1] // 5)))
 
 
-def _heat(panel: Axes, visits: pd.DataFrame, arm: str, found: dict[str, Look]) -> None:
+def _heat(
+    panel: Axes, visits: pd.DataFrame, arm: str, found: dict[str, Look], shades: Normalize
+) -> AxesImage:
     table = visits[visits["arm"] == arm].pivot_table("value", "task_name", "cycle", "mean")
     shown = display_names(table.index)
-    panel.imshow(table, aspect="auto", cmap="viridis")
+    image = panel.imshow(table, aspect="auto", cmap="viridis", norm=shades)
     panel.set_yticks(range(len(table)), [shown[name] for name in table.index])
     panel.set_xticks(range(table.shape[1]), list(map(str, table.columns.to_numpy() + 1)))
     panel.tick_params(color=GREY, length=3)
@@ -111,4 +117,6 @@ def _heat(panel: Axes, visits: pd.DataFrame, arm: str, found: dict[str, Look]) -
     panel.set_title(found[arm].label, loc="left")
     for (row, column), value in np.ndenumerate(table.to_numpy()):
         if table.shape[1] <= 6:
-            panel.text(column, row, f"{value:.2f}", ha="center", va="center", color="white", size=7)
+            ink = INK if shades(value) > 0.6 else "white"
+            panel.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, size=7)
+    return image

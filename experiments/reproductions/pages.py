@@ -42,7 +42,7 @@ def write_page(
     """Write table.csv, figure.png and index.html.
 
     Args:
-        folder: Made where it is missing.
+        folder: An existing one.
         reproduction: Claim and version.
         tier: The one that was run.
         evidence: What was trained.
@@ -53,8 +53,6 @@ def write_page(
     """
     outcome = Outcome(reproduction, finding, folder, _minutes(evidence))
     page, table, figure = outcome.files
-    with storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     with storing(table):
         write_atomically(table, finding.table.to_csv(index=False))
     with storing(figure):

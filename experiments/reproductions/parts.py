@@ -41,13 +41,18 @@ def analyse(evidence: Evidence) -> Finding:
     best = ", ".join(short[arm] for arm, found in others.items() if len(found) == most)
     ahead = kept.contrast([ours], [matching(evidence.runs, "none", "relu")])
     counts = ", ".join(f"{short[arm]} {len(found)}" for arm, found in others.items())
-    gain = verdict(ahead, "more", "less", "no clear difference")
+    gain = verdict(
+        ahead,
+        "it keeps more of the ability to learn than Adam with ReLU",
+        "it keeps less of the ability to learn than Adam with ReLU",
+        "the data leave open if it keeps more of the ability to learn than Adam with ReLU",
+    )
     sentence = (
         f"{short[ours]} keeps {len(parts[ours])} of {len(SPECTRUM)} parts of the spectra of "
         f"weights and Jacobians within a factor of 2 of the young network's "
         f"({_listed(parts[ours])}), {word} the best of the others, {best}, with {most} (of the "
-        f"others {counts}); of a fresh network's gain it keeps {shown(ahead, '+')} beside Adam: "
-        f"{gain} ({kept.seeds} seeds, 95 % intervals)."
+        f"others {counts}); {gain} ({shown(ahead, '+')} of a fresh network's gain; "
+        f"{kept.seeds} seeds, 95 % intervals)."
     )
 
     def draw(path: Path, *, narrow: bool) -> str:

@@ -192,7 +192,8 @@ def duration(minutes: float) -> str:
     """Minutes in the unit that people would use."""
     for limit, divisor, unit in ((120, 1, "minutes"), (48 * 60, 60, "hours")):
         if minutes < limit:
-            return f"{max(minutes / divisor, 1):.0f} {unit}"
+            number = f"{max(minutes / divisor, 1):.0f}"
+            return f"{number} {unit.removesuffix('s') if number == '1' else unit}"
     return f"{minutes / 60 / 24:,.0f} days"
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neoteny.experiments.drawing import PALETTE, save, style
 from neoteny.experiments.metrics import Array, Estimate, mean_curve, mean_of_runs
-from neoteny.experiments.reproductions.drawing import panels, quiet
+from neoteny.experiments.reproductions.drawing import draw_legend, panels, quiet
 from neoteny.experiments.reproductions.evidence import shown, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.plasticity import AdamO
@@ -119,7 +119,9 @@ def sentence_of(
         if ours.value == other.value:
             parts.append(f"{death}: {ours.value:.0%} under both")
             continue
-        word = verdict(ahead[death], "more than", "less than", "with L2's place left open beside")
+        word = verdict(
+            ahead[death], "more than", "less than", "which leaves open if it is more than"
+        )
         parts.append(f"{death}: {shown(ours)}, {word} L2's {shown(other)}")
     plain = max(each.value for (_, arm), each in revived.items() if arm == "Adam")
     return (
@@ -134,7 +136,7 @@ def _draw(path: Path, narrow: bool, found: Curves, steps: int) -> str:
         figure, places = panels(narrow, 1, 1, 1, height=2.8)
         for panel, death in zip(places, BIASES, strict=True):
             quiet(panel)
-            for arm, line, colour in zip(ARMS, ("-", "--", "-"), PALETTE, strict=False):
+            for arm, line, colour in zip(ARMS, (":", "--", "-"), PALETTE, strict=False):
                 middle, low, high = mean_curve(found[death, arm])
                 panel.plot(x, middle, ls=line, color=colour, label=arm)
                 panel.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
@@ -142,7 +144,7 @@ def _draw(path: Path, narrow: bool, found: Curves, steps: int) -> str:
             panel.set_xlabel("updates")
             panel.set_ylim(-0.03, 1.03)
         places[0].set_ylabel("dead units, of the dead half")
-        places[-1].legend(frameon=False)
+        draw_legend(figure, places[-1])
         save(figure, path)
     return (
         "Share of the units that began dead and are so still, for three kinds of death. Bands are "

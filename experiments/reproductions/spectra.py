@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from scipy import stats
 
 from neoteny.experiments.arms import arms_of
 from neoteny.experiments.drawing import looks, save, style
 from neoteny.experiments.lens import lens_table
 from neoteny.experiments.metrics import Estimate
-from neoteny.experiments.reproductions.drawing import panels, quiet
+from neoteny.experiments.reproductions.drawing import draw_legend, panels, quiet
 from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
 from neoteny.experiments.reproductions.matches import matching
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
@@ -20,7 +21,10 @@ from neoteny.experiments.switches import LAST, by_branch, switch_values
 
 __all__ = ["analyse"]
 
-SHOWN = {"kernel_condition": "condition of the tangent kernel", "jacobian_log_spread": "J spread"}
+SHOWN = {
+    "kernel_condition": "condition of the tangent kernel",
+    "jacobian_log_spread": "spread of Jacobians",
+}
 """Diagnostics, and their names in figures."""
 
 
@@ -83,12 +87,18 @@ def _sentence(
         else "the condition does not tell which keep more"
     )
     ahead = kept.contrast([ours], [plain])
+    kind = verdict(
+        ahead,
+        "which keeps more of the ability to learn",
+        "which keeps less of the ability to learn",
+        "which leaves open if it keeps more of the ability to learn",
+    )
     return (
         f"From the first task to the last third, the condition of the tangent kernel "
         f"{words[plain]} under Adam with ReLU (factor {factor[plain]}) and {words[ours]} under "
-        f"{kept.labels[ours]} (factor {factor[ours]}), which keeps {shown(ahead, '+')} more of a "
-        f"fresh network's gain; over {runs} runs {tie} (rank correlation {rho:+.2f}, "
-        f"p = {p:.2g})."
+        f"{kept.labels[ours]} (factor {factor[ours]}), {kind} "
+        f"({shown(ahead, '+')} of a fresh network's gain; {kept.seeds} seeds, 95 % intervals); "
+        f"over the {runs} runs of all arms {tie} (rank correlation {rho:+.2f}, p = {p:.2g})."
     )
 
 
@@ -101,12 +111,22 @@ def _draw(path: Path, narrow: bool, kept: Kept, values: pd.DataFrame) -> str:
             for arm, look in looks(arms_of(kept.visits)).items():
                 runs = mine[mine["arm"] == arm].groupby(["visit", "seed"])["value"].median()
                 line = runs.groupby("visit").median()
-                panel.plot(line.index + 1, line, color=look.colour, ls=look.line, label=look.label)
+                panel.plot(
+                    *(line.index + 1, line),
+                    color=look.colour,
+                    ls=look.line,
+                    marker=look.marker,
+                    ms=4,
+                    label=look.label,
+                )
             panel.set_xlabel("task")
             panel.set_title(label, loc="left")
             if name == "kernel_condition":
                 panel.set_yscale("log")
-        places[-1].legend(frameon=False, fontsize=8)
+                panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+                panel.yaxis.set_minor_formatter(NullFormatter())
+        draw_legend(figure, places[-1])
         save(figure, path)
     return (
         "At the end of each task: condition number of the empirical tangent kernel, and spread of "

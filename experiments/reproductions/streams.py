@@ -26,13 +26,16 @@ DIGITS, IMAGES, BREAKOUT, GAMES, PAPER = 60_000, 9_000, 24_000, 24_000, 70_000
 """Steps a second of all members together, on one core of a Xeon with AVX-512."""
 
 
-def digits(*arms: Options, seeds: int = 3, tasks: int = 8, **settings: Any) -> Plan:
+def digits(
+    *arms: Options, seeds: int = 3, tasks: int = 8, rate: float = DIGITS, **settings: Any
+) -> Plan:
     """Digits in tasks of 150 minibatches.
 
     Args:
         *arms: What differs between comparisons; `name` is the folder's.
         seeds: Members.
         tasks: Tasks.
+        rate: Steps a second of all members on one core, of deeper networks less.
         **settings: What the analysis needs to know.
     """
     shared = {
@@ -45,7 +48,7 @@ def digits(*arms: Options, seeds: int = 3, tasks: int = 8, **settings: Any) -> P
         "diagnose_every": 15,  # iterations, a task
         "threads": 1,
     }
-    return _plan(shared, arms, DIGITS, settings)
+    return _plan(shared, arms, rate, settings)
 
 
 def images(*arms: Options, seeds: int, tasks: int, samples: int, **settings: Any) -> Plan:
@@ -92,7 +95,7 @@ def games(*arms: Options, seeds: int, cycles: int, task_steps: int, **settings: 
     return _plan(shared, arms, GAMES, settings)
 
 
-def paper(*arms: Options, **settings: Any) -> Plan:
+def paper(*arms: Options, rate: float = PAPER, **settings: Any) -> Plan:
     """The paper's stream: 20 cycles through four games, eight seeds; arguments as of `digits`."""
     shared = {
         "preset": "paper",
@@ -101,7 +104,7 @@ def paper(*arms: Options, **settings: Any) -> Plan:
         "seeds": 8,
         "steps": 80 * 15_204_352,  # whole iterations
     }
-    return _plan(shared, arms, PAPER, settings, first_seed=26)
+    return _plan(shared, arms, rate, settings, first_seed=26)
 
 
 def _plan(

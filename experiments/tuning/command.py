@@ -29,7 +29,7 @@ from neoteny.experiments.tuning.outcome import (
     trials_table,
     tuned_text,
 )
-from neoteny.experiments.tuning.scores import Score, check_reference, failed, score
+from neoteny.experiments.tuning.scores import FEW_EPISODES, Score, check_reference, failed, score
 from neoteny.experiments.tuning.search import (
     Dimension,
     Search,
@@ -184,7 +184,7 @@ def _write(arms: list[ArmTrials], config: TuneConfig, console: Console) -> pd.Da
     for path in paths:
         console.print(f"written {path}", soft_wrap=True)
     if all(arm.best.score.failed for arm in arms):
-        raise RunError("every trial of every arm failed: lower --learning-rate or the strengths")
+        raise RunError(_all_failed(arms))
     console.print(
         f"a best of {config.trials} on its own seeds flatters: neoteny compare --tuned "
         f"{config.folder / TUNED} --first-seed {FIRST_EVALUATION_SEED} with the same options "
@@ -192,6 +192,17 @@ def _write(arms: list[ArmTrials], config: TuneConfig, console: Console) -> pd.Da
         soft_wrap=True,
     )
     return peaks
+
+
+def _all_failed(arms: list[ArmTrials]) -> str:
+    """The message if no trial is left, with the failures' kinds and what to change for them."""
+    failures = sorted({trial.score.failure for arm in arms for trial in arm.trials})
+    fix = (
+        "give longer tasks by --task-steps"
+        if failures == [FEW_EPISODES]
+        else "lower --learning-rate or the strengths"
+    )
+    return f"every trial of every arm failed ({'; '.join(failures)}): {fix}"
 
 
 def _draw(arms: list[ArmTrials], config: TuneConfig) -> list[Path]:

@@ -19,9 +19,11 @@ from neoteny.experiments.runs import read_runs
 from neoteny.experiments.summary import countable_visits, paired_visits
 from neoteny.experiments.visits import visit_values
 
-__all__ = ["OBJECTIVES", "Objective", "Score", "check_reference", "failed", "score"]
+__all__ = ["FEW_EPISODES", "OBJECTIVES", "Objective", "Score", "check_reference", "failed", "score"]
 
 Objective = Literal["share", "online"]
+
+FEW_EPISODES = "too few episodes ended"
 
 OBJECTIVES: Mapping[str, str] = {
     "share": "share of fresh networks' gain, last third of the tasks",
@@ -71,7 +73,7 @@ def score(folder: Path, reference: pd.DataFrame, objective: Objective) -> Score:
     visits = countable_visits(visits)
     beside = ability(visits, mine, fresh)
     if beside is None or not math.isfinite(beside.last.value):
-        return failed("too few episodes ended")
+        return failed(FEW_EPISODES)
     if objective == "share":
         found, seeds = beside.last, _shares(last_third(paired_visits(visits, mine, fresh)))
     else:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from claims import frame_of_gains
 
+from neoteny.experiments.drawing import save
 from neoteny.experiments.metrics import Estimate
-from neoteny.experiments.reproductions import REPRODUCTIONS
+from neoteny.experiments.reproductions import REPRODUCTIONS, spectra
 from neoteny.experiments.reproductions.parts import SPECTRUM
 from neoteny.experiments.reproductions.reproduction import Evidence
 from neoteny.experiments.reproductions.revival import ARMS, BIASES, sentence_of
@@ -110,7 +111,9 @@ def test_depths_are_told_apart(tmp_path):
         return 2 + worth[len(run.network.widths)] * (run.intervention != ("none",))
 
     sentence = found("depth", gain, tmp_path, noise=0.1).sentence
-    assert re.search(r"more than ReLU under Adam at 8 \(.*; less than it at 2 \(", sentence)
+    assert re.search(
+        r"more than ReLU under Adam at 8 \(.*; less than ReLU under Adam at 2 \(", sentence
+    )
     assert re.search(r"left open at 32 \(", sentence)
 
 
@@ -140,6 +143,38 @@ def test_spectra_say_where_the_condition_grows_and_what_it_tells(growth, grown, 
     assert grown in sentence
     assert tie in sentence
     assert "is not shown to change under adamo" in sentence
+    assert "keeps more of the ability to learn (+" in sentence
+
+
+def test_spectra_leave_open_what_the_interval_does_not_decide(tmp_path):
+    def kernel(arm, seed, visit, row):
+        return {
+            "plasticity/logits/network/kernel_condition": 100.0 + seed,
+            "plasticity/logits/layer0/jacobian_log_spread": 0.5,
+        }
+
+    sentence = found("spectra", lambda run: 2.0, tmp_path, noise=1.0, more=kernel).sentence
+    assert "which leaves open if it keeps more" in sentence
+
+
+def test_conditions_have_plain_numbers_on_their_axis(tmp_path, monkeypatch):
+    texts = []
+
+    def kernel(arm, seed, visit, row):
+        return {
+            "plasticity/logits/network/kernel_condition": (100.0 + seed) * 4**visit,
+            "plasticity/logits/layer0/jacobian_log_spread": 0.5,
+        }
+
+    def read(figure, path):
+        figure.canvas.draw()
+        texts.extend(label.get_text() for label in figure.axes[0].get_yticklabels())
+        save(figure, path)
+
+    monkeypatch.setattr(spectra, "save", read)
+    found("spectra", lambda run: 2.0, tmp_path, more=kernel)
+    assert "1,000" in texts
+    assert not any("$" in text for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +186,7 @@ def test_spectra_say_where_the_condition_grows_and_what_it_tells(growth, grown, 
     ],
 )
 def test_the_lens_counts_the_parts_that_are_kept(lost, words, tmp_path):
-    def spectra(arm, seed, visit, row):
+    def parts(arm, seed, visit, row):
         arm = arm.removeprefix("classifier-")
         ours = arm.startswith("adamo-half_life=5tasks-groupsort")
         loses = arm.startswith(lost) and not (ours and lost == ("",))
@@ -161,9 +196,9 @@ def test_the_lens_counts_the_parts_that_are_kept(lost, words, tmp_path):
             for name in SPECTRUM
         }
 
-    finding = found("lens", lambda run: 2.0, tmp_path, more=spectra)
+    finding = found("lens", lambda run: 2.0, tmp_path, more=parts)
     assert words in finding.sentence
-    assert "no clear difference" in finding.sentence
+    assert "leave open if it keeps more" in finding.sentence
 
 
 def test_revival_in_small_says_who_revives_what(tmp_path):
@@ -189,4 +224,4 @@ def test_sentences_on_revival_follow_the_intervals():
 
     assert "more than L2's" in sentence(Estimate(0.1, 0.05, 0.15))
     assert "less than L2's" in sentence(Estimate(-0.1, -0.15, -0.05))
-    assert "left open" in sentence(Estimate(0.1, -0.1, 0.3))
+    assert "leaves open if it is more than L2's" in sentence(Estimate(0.1, -0.1, 0.3))

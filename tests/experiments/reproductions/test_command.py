@@ -8,7 +8,7 @@ import pytest
 
 from neoteny.experiments import cli
 from neoteny.experiments.main import main
-from neoteny.experiments.reproductions import REPRODUCTIONS
+from neoteny.experiments.reproductions import REPRODUCTIONS, revival
 from neoteny.experiments.reproductions.reproduction import Comparison, Finding, Plan
 
 TINY = {
@@ -57,7 +57,7 @@ def test_one_that_was_cut_short_goes_on_and_is_analysed_again(tiny, tmp_path, mo
     sentence = re.search(r"<strong>(.*?)</strong>", page)[1]
     printed = capsys.readouterr().out
     assert sentence.split(" (")[0] in " ".join(printed.split())
-    assert "1 minutes in all" in printed
+    assert "1 minute in all" in printed
     assert tiny.claim in page
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.csv")}
     assert len(before) == 8
@@ -69,7 +69,14 @@ def test_one_that_was_cut_short_goes_on_and_is_analysed_again(tiny, tmp_path, mo
 def test_a_dry_run_writes_nothing(tiny, tmp_path, capsys):
     assert main(["reproduce", "tiny", "--out", str(tmp_path / "out"), "--dry-run"]) == 0
     assert not (tmp_path / "out").exists()
-    assert re.search(r"tiny +4 +2 +768 +6,144 +1 minutes", capsys.readouterr().out)
+    assert re.search(r"tiny +4 +2 +768 +6,144 +1 minute ", capsys.readouterr().out)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(revival, "curves", lambda *_: pytest.fail("worked before it was refused"))
+    assert main(["reproduce", "revival", "--out", str(tmp_path / "file")]) == 1
+    assert "cannot write" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

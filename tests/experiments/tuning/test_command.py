@@ -20,7 +20,7 @@ from neoteny.experiments.runs import read_runs
 from neoteny.experiments.switches import read_streams
 from neoteny.experiments.tuning import command
 from neoteny.experiments.tuning.config import TuneConfig
-from neoteny.experiments.tuning.scores import Score, failed
+from neoteny.experiments.tuning.scores import FEW_EPISODES, Score, failed
 from neoteny.experiments.tuning.search import with_values
 
 pytest.importorskip("optuna")
@@ -128,6 +128,17 @@ def test_the_learning_rate_gives_the_baseline_a_budget(tmp_path, console, traine
     assert all(1e-4 <= rate <= 1e-2 for rate in rates)
     assert len(set(rates)) == 4
     assert trained[-1].arm == f"ppo-none-lr{rates[-1]:g}"
+
+
+@pytest.mark.parametrize(
+    ("failure", "fix"), [(FEW_EPISODES, "longer tasks"), ("non-finite gradients", "learning-rate")]
+)
+def test_a_search_without_a_trial_left_says_why(
+    failure, fix, tmp_path, console, trained, monkeypatch
+):
+    monkeypatch.setattr(command, "score", lambda *_: failed(failure))
+    with pytest.raises(RunError, match=f"failed \\({failure}\\): .*{fix}"):
+        command.tune(config(tmp_path), console)
 
 
 def test_failures_have_the_worst_score_and_are_counted(tmp_path, console, trained, monkeypatch):
