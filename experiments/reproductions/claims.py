@@ -162,6 +162,7 @@ CLAIMS = (
             ),
         },
         imported_on_use("spectra:analyse"),
+        version=2,
     ),
     Reproduction(
         "lens",
