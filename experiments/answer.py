@@ -76,14 +76,15 @@ def answer(visits: pd.DataFrame) -> str:
     short = labels(list(visits["arm"].unique()))
     seeds = sorted({one.seeds for one in found})
     counted = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
+    sure = f"{counted} seeds, 95 % intervals" if seeds[-1] > 1 else "1 seed, without intervals"
     parts = [
         f"{short[one.arm]} {one.verdict} ({_shown(one.last)} of their gain, after "
         f"{one.first.value:.2f} in the first task)"
         for one in found
     ]
     return (
-        f"In the last third of the tasks, beside networks that start each task afresh ({counted} "
-        f"seeds, 95 % intervals): {'; '.join([*parts, *_comparison(found, short)])}."
+        f"In the last third of the tasks, beside networks that start each task afresh ({sure}): "
+        f"{'; '.join([*parts, *_comparison(found, short)])}."
     )
 
 

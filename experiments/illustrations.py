@@ -13,9 +13,10 @@ from neoteny.experiments.answer_figure import answer_figure
 from neoteny.experiments.figures import plasticity_figure, returns_figure
 from neoteny.experiments.folders import storing
 from neoteny.experiments.markup import Illustration
+from neoteny.experiments.profile_figure import profile_figure, profiles
 from neoteny.experiments.visit_figures import gap_figure, heat_map_figure
 
-__all__ = ["illustrate", "stored_sweep"]
+__all__ = ["illustrate", "illustrated_profiles", "stored_sweep"]
 
 Draw = Callable[..., str | None]
 
@@ -46,6 +47,12 @@ def illustrate(
         for name, heading, draw in figures
         for made in _drawn(root / name, heading, draw, title)
     ]
+
+
+def illustrated_profiles(root: Path, visits: pd.DataFrame, title: str) -> Illustration | None:
+    """Draw the performance profiles of a comparison into its folder, where there are any."""
+    draw = partial(profile_figure, visits, profiles(visits))
+    return next(_drawn(root / "profile.png", "Performance profiles", draw, title), None)
 
 
 def stored_sweep(root: Path) -> Illustration | None:

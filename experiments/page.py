@@ -62,6 +62,8 @@ class Findings:
     """The members that were read."""
     illustrations: Sequence[Illustration]
     """The figures, which are embedded; the first is the one behind the answer, if any."""
+    profiles: Illustration | None = None
+    """The figure of performance profiles, if any."""
     sweep: Illustration | None = None
     """The figure of `tune`, if its folder has one."""
     tables: Sequence[TextTable] = ()
@@ -88,6 +90,7 @@ def page(found: Findings) -> str:
             for title, texts in tables_per_task(found.summary)
         ),
         *((table.title[:1].upper() + table.title[1:], _table(table)) for table in found.tables),
+        ("Performance profiles", figure(found.profiles) if found.profiles else ""),
         ("Cost", _costs(found.costs)),
         ("Failures", _failures(found)),
         ("Sweep", figure(found.sweep) if found.sweep else ""),

@@ -19,7 +19,7 @@ from neoteny.experiments.continual_tables import continual_tables
 from neoteny.experiments.cost import costs
 from neoteny.experiments.failures import failures
 from neoteny.experiments.folders import storing, write_atomically
-from neoteny.experiments.illustrations import illustrate, stored_sweep
+from neoteny.experiments.illustrations import illustrate, illustrated_profiles, stored_sweep
 from neoteny.experiments.matrices import read_matrices
 from neoteny.experiments.page import Findings, page
 from neoteny.experiments.runs import Run, find_runs, frame_of, read_runs
@@ -93,13 +93,15 @@ def write_report(folder: Path | str) -> Report:
     for name, content in tables.items():
         _write(root / name, content.to_csv(index=False))
     illustrations = illustrate(root, frame, visits, title)
-    figures = [illustration.path for illustration in illustrations]
+    profiles = illustrated_profiles(root, visits, title)
+    drawn = [*illustrations, *([profiles] if profiles else [])]
+    figures = [illustration.path for illustration in drawn]
     write_arms(root, runs, frame, visits, figures)
     html_path = root / "report.html"
     spent, failed = costs(frame, runs), failures(runs, frame, visits)
     texts = (*continual_tables(continual), *comparison_tables(comparisons))
-    sweep = stored_sweep(root)
-    found = Findings(title, table, sentence, spent, failed, runs, illustrations, sweep, texts)
+    shown = (illustrations, profiles, stored_sweep(root))
+    found = Findings(title, table, sentence, spent, failed, runs, *shown, texts)
     _write(html_path, page(found))
     files = (*(root / name for name in tables), *figures, html_path)
     return Report(table, comparisons, continual, texts, sentence, files)

@@ -76,6 +76,7 @@ def registries():
 def undrawn(monkeypatch):
     """Reports come without figures, which take most of their time."""
     monkeypatch.setattr("neoteny.experiments.report.illustrate", lambda *_: [])
+    monkeypatch.setattr("neoteny.experiments.report.illustrated_profiles", lambda *_: None)
 
 
 @pytest.fixture

@@ -106,3 +106,8 @@ def test_unfinished_visits_do_not_count():
     table.loc[table["visit"] == 8, ["complete", "gain"]] = [False, 100.0]
     (one,) = abilities(table)
     assert one.last.value == pytest.approx((0.5 + 0.075) / 2)
+
+
+def test_one_seed_has_no_intervals():
+    sentence = answer(visits_of({"none": falling(0.5, seeds=1)}))
+    assert "(1 seed, without intervals): none leaves it open (0.25 of their gain" in sentence

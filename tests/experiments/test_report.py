@@ -172,6 +172,7 @@ def test_report_writes_everything_and_only_that(reported: SimpleNamespace) -> No
         "returns.png",
         "cycles.png",
         "plasticity.png",
+        "profile.png",
         "report.html",
     ]
     after = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}

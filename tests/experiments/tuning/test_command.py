@@ -1,8 +1,10 @@
 """Tuning as a whole: budgets, folders, taking up again, and the comparison that follows."""
 
+import base64
 import dataclasses
 import json
 import math
+import shutil
 
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ from neoteny.experiments.console import PlainConsole
 from neoteny.experiments.interrupt import Stopped
 from neoteny.experiments.metrics import Estimate
 from neoteny.experiments.network_options import NetworkOptions
+from neoteny.experiments.report import write_report
 from neoteny.experiments.runs import read_runs
 from neoteny.experiments.switches import read_streams
 from neoteny.experiments.tuning import command
@@ -218,6 +221,17 @@ def tuned(tmp_path_factory):
         patch.setattr(command, "score", score)
         command.tune(config(folder, **options), PlainConsole(quiet=True))
     return folder / "tune"
+
+
+def test_the_page_of_a_tuned_folder_has_its_sweep(tuned, tmp_path, undrawn):
+    folder = tmp_path / "copy"
+    shutil.copytree(tuned, folder)
+    write_report(folder)
+    page = (folder / "report.html").read_text()
+    assert '<h2 id="sweep">Sweep</h2>' in page
+    assert "strength against the score, on seeds that no other figure shows" in page
+    for name in ("sweep.png", "sweep-narrow.png"):
+        assert base64.b64encode((folder / name).read_bytes()).decode() in page
 
 
 def test_tuned_arms_are_compared_on_other_seeds(tuned, tmp_path, console, undrawn):
