@@ -218,7 +218,7 @@ def test_page_is_whole_and_needs_nothing_else(reported: SimpleNamespace) -> None
     checker.feed((reported.folder / "report.html").read_text())
     assert checker.open == []
     images = [source for source in checker.sources if not source.startswith("#")]
-    assert len(images) == 5 * 2  # each figure for wide and for narrow screens
+    assert len(images) == 6 * 2  # each figure for wide and for narrow screens
     assert all(source.startswith("data:image/png;base64,") for source in images)
     assert {source[1:] for source in checker.sources if source.startswith("#")} == set(checker.ids)
     text = " ".join(checker.text)

@@ -53,3 +53,18 @@ def test_equal_to_rliable() -> None:
     share, *band = performance_profile(SCORES, levels, whole_runs=False)
     np.testing.assert_allclose(share, profiles["arm"])
     np.testing.assert_allclose(band, bands["arm"], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("runs", "pooled", "profile"), [(3, 0.76, 0.79), (5, 0.85, 0.75), (10, 0.88, 0.86)]
+)
+def test_coverage_of_the_bootstrap(runs: int, pooled: float, profile: float) -> None:
+    """Too narrow with few runs, as docs/statistics.md says: runs share an effect among tasks."""
+    random = np.random.default_rng(runs)
+    samples = random.standard_normal((100, runs, 1)) + random.standard_normal((100, runs, 4))
+    held = [found.low <= 0 <= found.high for found in map(pooled_iqm, samples)]
+    above = 0.2398  # P(N(0, 2) > 1)
+    bands = [performance_profile(scores, np.array([1.0])) for scores in samples]
+    inside = [low[0] <= above <= high[0] for _, low, high in bands]
+    assert np.mean(held) == pytest.approx(pooled, abs=0.09)
+    assert np.mean(inside) == pytest.approx(profile, abs=0.09)
