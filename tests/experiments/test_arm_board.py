@@ -21,7 +21,7 @@ def reader(reported: SimpleNamespace) -> Reader:
     return Reader(reported.folder)
 
 
-FIGURES = ("answer", "gap", "returns", "cycles", "plasticity")
+FIGURES = ("answer", "gap", "returns", "cycles", "plasticity", "profile")
 
 
 def test_an_arm_is_the_mean_over_its_seeds_with_its_interval(
