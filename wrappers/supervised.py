@@ -25,36 +25,46 @@ from neoteny.wrappers.schedules import Schedule
 
 __all__ = ["RandomLabels", "Samples", "SupervisedStream"]
 
+_PHASE = 2**32 - 1
+"""A counter of the hash that no task has."""
+
 
 @dataclass(frozen=True)
 class RandomLabels(_Seeded):
-    """Each task gives every sample a class at random.
+    """Each task gives every sample, or a share of them, a class at random.
 
     The class depends on the seed, the task and the number of the sample alone: give the same `step`
-    for the same sample, and its class stays the same for as long as a task lasts.
+    for the same sample, and its class stays the same for as long as a task lasts. With a share
+    below 1 labels change gradually: a sample keeps its class for 1 / share tasks, to the next
+    whole number up or down, and which samples get a new one in a task is random.
 
     Args:
         classes: n, each as likely as the others.
         seed: >= 0; a sequence of M seeds gives each member its own labels.
+        share: of the samples that a task gives a new class, in expectation.
 
     Raises:
-        ValueError: `classes` is not positive, or a seed is negative.
+        ValueError: `classes` is not positive, a seed is negative, or `share` is not in (0, 1].
 
     Source: the memorisation task of Lyle et al., "Understanding Plasticity in Neural Networks",
     arXiv:2303.01486.
     """
 
-    limits: ClassVar[Mapping[str, str]] = {"classes": "at least 1"}
+    limits: ClassVar[Mapping[str, str]] = {"classes": "at least 1", "share": "in (0, 1]"}
     classes: int
     seed: Seed = 0
+    share: float = 1.0
     random: ClassVar[bool] = True
 
     def label(self, y: Value, task: Value, step: Value = 0) -> Value:
         """A class (*lead) int in place of `y`; `step`, broadcastable to it, numbers the samples."""
         lead = tuple(np.shape(y))
-        words = rng.bits(
-            self._member_keys(y, lead), counter(task, len(lead)), counter(step, len(lead))
-        )
+        keys, sample = self._member_keys(y, lead), counter(step, len(lead))
+        # Each sample's place between two of its draws, in 32 bits as the share is, so that with a
+        # share of 1 the number of the draw is that of the task.
+        phase = rng.bits(keys, _PHASE, sample)
+        draw = (counter(task, len(lead)) * round(self.share * 2**32) + phase) >> 32
+        words = rng.bits(keys, draw, sample)
         found = rng.integer(words, self.classes).expand(lead)
         return found.to(y.dtype) if isinstance(y, Tensor) else found.numpy().astype(np.int64)
 

@@ -1,7 +1,7 @@
 """Supervised streams by name and from a user's file: a data set, a schedule and changes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ KEYS = ("name", "data", "schedule", "changes", "options")
 FILE_OPTIONS = ("data", "images")
 """Options in such a file."""
 
-OPTIONS = ("data", "images", "tasks")
+OPTIONS = ("data", "images", "tasks", "share")
 """Options of every supervised stream, see `make_supervised`."""
 
 TASK_STEPS = 38_400
@@ -110,6 +110,7 @@ def make_supervised(
     data: str | Path | None = None,
     images: int | None = None,
     tasks: int = 200,
+    share: float = 1.0,
 ) -> SupervisedStream:
     """Build a supervised stream by name.
 
@@ -122,9 +123,11 @@ def make_supervised(
         data: folder of the data set's files, unset `data`.
         images: use only the first so many; unset, 1,200 of the digits and all of other sets.
         tasks: number of permutations; then they come again. Random labels never do.
+        share: of the random labels that a task replaces: 1 all of them, less a gradual change.
 
     Raises:
-        ValueError: the name is unknown, files are missing, or a count does not fit.
+        ValueError: the name is unknown, files are missing, a number does not fit, or there is a
+            share below 1 without random labels.
     """
     source, _, kind = name.partition("-")
     if source not in DATASETS or kind not in KINDS:
@@ -135,8 +138,21 @@ def make_supervised(
     task_steps = fit("task_steps", task_steps, int | None, "at least 1")
     found = load_images(source, data, images)
     schedule = Periodic(aligned(task_steps or TASK_STEPS, steps_per_iteration))
-    changes = KINDS[kind](found, tasks, tuple(seeds))
+    changes = _replacing(KINDS[kind](found, tasks, tuple(seeds)), share, name)
     return SupervisedStream(found, changes, schedule, seeds, device, name)
+
+
+def _replacing(changes: list[Change], share: float, name: str) -> list[Change]:
+    """The changes, with random labels of which a task replaces a share."""
+    share = fit("share", share, float, RandomLabels.limits["share"])
+    if share < 1 and not any(isinstance(each, RandomLabels) for each in changes):
+        raise InputError(
+            f"share is {share}, and {name} has no random labels: leave it out, or use a stream "
+            "of random-labels"
+        )
+    return [
+        replace(each, share=share) if isinstance(each, RandomLabels) else each for each in changes
+    ]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from neoteny.experiments.reproductions.streams import (
     PULL,
     WEAK,
     breakout,
+    changing_labels,
     digits,
     games,
     images,
@@ -38,6 +39,8 @@ RELU_ARMS: Mapping[str, Any] = {
 """Baselines beside the paper's arm in supervised streams, with ReLU and biases."""
 LIKE_PAPER = "adamo:half_life=0.25tasks"
 """The paper's pull beside a task: a quarter of one, whatever its length."""
+STEADY = "adamo:half_life=96000"
+"""The weak pull where tasks differ in length, in samples."""
 RECIPE = "muon:first_layer=true"
 """Muon on every hidden matrix; heads stay under Adam."""
 
@@ -290,6 +293,33 @@ CLAIMS = (
             "full": paper(*_recipe(PULL), ours=RECIPE),
         },
         imported_on_use("matches:analyse"),
+    ),
+    Reproduction(
+        "gradual",
+        "The ability to learn is lost less where the world changes gradually than where it changes "
+        "abruptly, with as much change in all.",
+        "Do Neural Networks Lose Plasticity in a Gradually Changing World?; not a claim of the "
+        "paper's, and on a stream of ours",
+        {
+            "preview": changing_labels(
+                STEADY, {"slow": 19_200, "fast": 6_400}, (1.0, 0.1), seeds=3, samples=153_600
+            ),
+            "laptop": changing_labels(
+                STEADY,
+                {"slow": 38_400, "middle": 19_200, "fast": 6_400},
+                (1.0, 0.5, 0.1),
+                seeds=8,
+                samples=768_000,
+            ),
+            "full": changing_labels(
+                STEADY,
+                {"slow": 64_000, "middle": 19_200, "fast": 6_400},
+                (1.0, 0.5, 0.2, 0.1),
+                seeds=16,
+                samples=5_760_000,
+            ),
+        },
+        imported_on_use("gradual:analyse"),
     ),
 )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from neoteny.experiments.reproductions.reproduction import Comparison, Plan
 
-__all__ = ["PULL", "WEAK", "breakout", "digits", "games", "images", "paper"]
+__all__ = ["PULL", "WEAK", "breakout", "changing_labels", "digits", "games", "images", "paper"]
 
 WEAK = "adamo:half_life=5tasks"
 """The pull that small streams can bear."""
@@ -49,6 +49,43 @@ def digits(
         "threads": 1,
     }
     return _plan(shared, arms, rate, settings)
+
+
+def changing_labels(
+    pull: str, turnovers: Mapping[str, int], shares: tuple[float, ...], *, seeds: int, samples: int
+) -> Plan:
+    """Digits whose random labels are all replaced in the same time, at once or share by share.
+
+    Args:
+        pull: AdamO, with a half-life in samples so that it does not depend on the tasks' length.
+        turnovers: Names of rates to the samples in which as many labels are replaced as there are.
+        shares: Of the labels, that a task replaces; 1 first.
+        seeds: Members.
+        samples: Of a member, in all.
+    """
+    networks: dict[str, Options] = {
+        "relu": {"interventions": ("none", "fresh")},
+        "isometric": {
+            "activation": "groupsort",
+            "bias": False,
+            "interventions": (pull, f"fresh+{pull}"),
+        },
+    }
+    arms = [
+        {
+            **network,
+            "name": f"{rate}-{share:g}-{name}",
+            "env_option": {"share": share},
+            "task_steps": round(share * turnover),
+            "steps": samples,
+            "updates_per_iteration": 5,  # the shortest tasks are of one iteration
+            "diagnose_every": samples // 640,  # iterations, once
+        }
+        for rate, turnover in turnovers.items()
+        for share in shares
+        for name, network in networks.items()
+    ]
+    return digits(*arms, seeds=seeds, turnovers=turnovers, shares=shares)
 
 
 def images(*arms: Options, seeds: int, tasks: int, samples: int, **settings: Any) -> Plan:

@@ -122,7 +122,7 @@ def test_each_agent_has_its_own_hyper_parameters():
     [
         ("run --env digits-permuted", "needs --agent classifier"),
         ("run --agent classifier --env minatar-continual", "use one of digits-permuted"),
-        ("run --agent classifier --env-option sticky=1", "they have data, images, tasks"),
+        ("run --agent classifier --env-option sticky=1", "they have data, images, tasks, share"),
         ("run --agent classifier --eval-episodes 3", "the classifier has none"),
         ("run --agent ppo --preset supervised", "try --preset cpu"),
         ("run --agent clasifier", "did you mean 'classifier'"),

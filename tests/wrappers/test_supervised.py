@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from neoteny.core import rng
 from neoteny.envs.datasets import Dataset, load_dataset
 from neoteny.wrappers import (
     Change,
@@ -68,6 +69,42 @@ def test_random_labels_are_even_fixed_within_a_task_and_unrelated_between_tasks(
     assert abs(float((flat == truth[0]).double().mean()) - 0.1) < 5 * (0.09 / 240_000) ** 0.5
     picked = torch.randint(20_000, (3, 64), generator=torch.Generator().manual_seed(0))
     assert torch.equal(change.label(truth[:, :64], 2, picked), tasks[2].gather(1, picked))
+
+
+def test_a_share_of_the_random_labels_is_replaced_by_each_task():
+    sample = torch.arange(20_000).expand(3, -1)
+    truth = torch.zeros_like(sample)
+    for share in (0.1, 0.3, 0.75):
+        change = RandomLabels(1000, SEEDS, share)
+        tasks = torch.stack([change.label(truth, task, sample) for task in range(21)])
+        replaced = (tasks[1:] != tasks[:-1]).double()  # one in 1000 keeps its class by chance
+        expected = share * 0.999
+        spread = (share * (1 - share) / 20_000) ** 0.5
+        assert (replaced.mean(-1) - expected).abs().max() < 5 * spread
+        assert (replaced[:, 0] != replaced[:, 1]).any()
+        in_all = replaced.sum(0)  # over 20 tasks: 20 * share draws, up to one
+        assert in_all.max() <= np.ceil(20 * share)
+        for member in tasks[-1]:
+            assert chisquare(np.bincount(member, minlength=1000)).pvalue > 1e-3
+
+
+def test_all_labels_replaced_are_the_labels_of_each_task_by_itself():
+    sample, truth = torch.arange(5000).expand(3, -1), torch.zeros(3, 5000, dtype=torch.int64)
+    keys = rng.lane_keys(SEEDS, 1, "RandomLabels")[:, None]
+    for task in (0, 1, 77, 99_999):
+        words = rng.bits(keys, task, sample)
+        found = RandomLabels(10, SEEDS, 1.0).label(truth, task, sample)
+        assert torch.equal(found, (words * 10) >> 32)
+
+
+def test_the_option_share_reaches_the_labels_of_the_stream():
+    gradual = make_supervised("digits-random-labels", SEEDS, task_steps=600, share=0.25)
+    (change,) = gradual.changes
+    assert isinstance(change, RandomLabels)
+    assert change.share == 0.25
+    rows = torch.arange(1200).expand(3, -1)
+    changed = (gradual.labels(rows, 1) != gradual.labels(rows, 0)).double().mean()
+    assert abs(float(changed) - 0.225) < 5 * (0.225 * 0.775 / 3600) ** 0.5
 
 
 def test_random_labels_are_the_same_on_numpy_for_any_task_array_and_survive_json():
@@ -211,6 +248,8 @@ def test_a_pickle_that_is_a_program_is_refused(tmp_path, capsys):
         ("cifar10-permuted", {"data": "nowhere"}, "data_batch_1 is not in"),
         ("digits-upside-down", {}, "use one of digits-permuted, digits-random-labels"),
         ("digits-permuted", {"images": 5000}, "the data set has 1797"),
+        ("digits-permuted", {"share": 0.5}, "digits-permuted has no random labels"),
+        ("digits-random-labels", {"share": 0}, r"share is 0: it must be in \(0, 1\]"),
         ("digits-permuted", {"tasks": 0}, "tasks is 0: it must be from 1 to 100,000"),
     ],
 )
