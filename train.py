@@ -1,4 +1,4 @@
-"""The command line: run, compare, report, lens, validity, watch, timeline, list; see `--help`.
+"""The command line: run, compare, report, reproduce, tune, export and more; see `--help`.
 
 python train.py run --env minatar-continual --intervention adamo --seeds 4
 python train.py compare --interventions none adamo fresh --seeds 4
