@@ -5,7 +5,7 @@ import pytest
 from rehearsal import DEVICE, rehearsal
 
 from neoteny.agents import DQNConfig, PPOConfig
-from neoteny.experiments import config as configuration
+from neoteny.experiments import train_config as configuration
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import PlainConsole
 from neoteny.experiments.memory import COSTS

@@ -150,6 +150,7 @@ def test_accuracy_is_of_the_labels_of_the_task(tmp_path: Path) -> None:
     assert table.loc[12800, 1] - table.loc[6400, 1] > 0.02
 
 
+@pytest.mark.slow
 def test_members_with_orders_of_their_own_have_rows_of_their_own(tmp_path: Path) -> None:
     config = _config(
         tmp_path / "run",

@@ -140,9 +140,14 @@ def test_another_task_can_be_watched(games, capsys):
     "arguments",
     [
         f"--env minatar-reward-flip --task-steps 64 --steps 128 {DQN}",
-        f"--env Pendulum-v1 --env-option max_steps=20 --steps 64 {PPO}",
-        f"--env FrozenLake-v1 --steps 64 {PPO}",
-        f"--env MiniGrid-DoorKey-5x5-v0 --env-option max_steps=9 --steps 64 {PPO}",
+        *(
+            pytest.param(f"--env {env} --steps 64 {PPO}", marks=pytest.mark.slow)
+            for env in (
+                "Pendulum-v1 --env-option max_steps=20",
+                "FrozenLake-v1",
+                "MiniGrid-DoorKey-5x5-v0 --env-option max_steps=9",
+            )
+        ),
     ],
 )
 def test_every_kind_of_agent_and_world(arguments, tmp_path):

@@ -33,11 +33,17 @@ def evidence_of(name, gain, tmp_path, noise=0.05, **options):
     return Evidence({"runs": frame}, runs, plan.settings, 0)
 
 
-def found(name, gain, tmp_path, **options):
+DRAWN = set()
+
+
+def found(name, gain, tmp_path, again=False, **options):
+    """The finding of a reproduction, whose figure is drawn once, or again where it is read."""
     finding = REPRODUCTIONS[name].analyse(evidence_of(name, gain, tmp_path, **options))
-    caption = finding.draw(tmp_path / "figure.png", narrow=False)
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
-    assert caption.endswith(".")
+    if again or name not in DRAWN:
+        DRAWN.add(name)
+        caption = finding.draw(tmp_path / "figure.png", narrow=False)
+        assert (tmp_path / "figure.png").stat().st_size > 10_000
+        assert caption.endswith(".")
     return finding
 
 
@@ -172,7 +178,7 @@ def test_conditions_have_plain_numbers_on_their_axis(tmp_path, monkeypatch):
         save(figure, path)
 
     monkeypatch.setattr(spectra, "save", read)
-    found("spectra", lambda run: 2.0, tmp_path, more=kernel)
+    found("spectra", lambda run: 2.0, tmp_path, again=True, more=kernel)
     assert "1,000" in texts
     assert not any("$" in text for text in texts)
 
