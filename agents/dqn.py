@@ -29,7 +29,7 @@ from neoteny.agents.dqn_loss import (
     td_loss,
     td_target,
 )
-from neoteny.agents.graphs import CudaGraph, Recorder, Recordings, filled, reachable
+from neoteny.agents.graphs import CudaGraph, Recorder, Recordings, filled
 from neoteny.agents.replay import Batch, floats, unpack
 from neoteny.agents.replay_policies import Replay, check_switches, make_replay
 from neoteny.agents.spaces import action_count, check_lanes, observation_shape
@@ -118,7 +118,7 @@ class DQN(Agent):
         """Step at which the exploration schedule began."""
         self.replay: Replay | None = None
         self._totals = torch.zeros(len(self.statistics) + 1, self.members, device=self.device)
-        self._recordings = Recordings(recorder, checks, lambda: reachable(self, self._envs))
+        self._recordings = Recordings(recorder, checks, lambda: (self, self._envs))
         self._envs: Any = None
         self._held: Hashable = None
         self._inputs: tuple[Tensor, ...] = ()
@@ -202,7 +202,7 @@ class DQN(Agent):
         }
 
     def _steps_key(self, envs: Any) -> Hashable:
-        """What the operations of a step depend on, None if they differ within the iteration."""
+        """Key of the operations of a step, None if they differ within the iteration."""
         steady = envs.steady(self.config.num_steps) if self._recordings else None
         if steady is None:
             return None

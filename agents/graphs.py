@@ -9,8 +9,8 @@ replay, and what the host decides is a key: another key, another recording.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -108,18 +108,18 @@ class Recordings:
         recorder: Makes recorders; None records nothing.
         checks: Replays of each step to be checked: each is run again without the recording, from
             the same memory, and must leave every tensor bit for bit the same.
-        memory: The memory that steps read and write, by its names, for checks.
+        roots: The objects whose tensors and counters steps read and write.
     """
 
     def __init__(
         self,
         recorder: Callable[[], Recorder] | None,
         checks: int = 0,
-        memory: Callable[[], dict[str, Tensor]] = dict,
+        roots: Callable[[], tuple[object, ...]] = tuple,
     ) -> None:
         self._recorder = recorder
         self._checks = checks
-        self._memory = memory
+        self._roots = roots
         self._recorded: dict[str, tuple[Hashable, Recorded]] = {}
         self._checked: dict[str, int] = {}
 
@@ -152,11 +152,14 @@ class Recordings:
             self._checked[name] = self._checked.get(name, 0) + 1
             self._check(name, recorded, step)
             return False
+        counts = [] if recorded.ready else counters(*self._roots())
         try:
             recorded()
         except RuntimeError as error:
             if recorded.ready:
                 raise
+            for attributes, counter, value in counts:  # the step counted before it failed
+                attributes[counter] = value
             self._recorder = None
             reason = str(error).partition("\n")[0]
             warnings.warn(
@@ -174,14 +177,15 @@ class Recordings:
 
     def _check(self, name: str, recorded: Recorded, step: Callable[[], None]) -> None:
         """Replay, then run the step from the same memory, and compare."""
-        memory = self._memory()
+        memory = reachable(*self._roots())
         before = {path: place.clone() for path, place in memory.items()}
         recorded()
         replayed = {path: place.clone() for path, place in memory.items()}
         for path, place in memory.items():
             place.copy_(before[path])
         step()
-        kept = {place.data_ptr() for place in self._memory().values()}  # no tensor of one step
+        # Without the tensors of one step alone
+        kept = {place.data_ptr() for place in reachable(*self._roots()).values()}
         lasting = [path for path, place in memory.items() if place.data_ptr() in kept]
         wrong = [path for path in lasting if not torch.equal(replayed[path], memory[path])]
         if wrong:
@@ -218,6 +222,33 @@ def reachable(*roots: object) -> dict[str, Tensor]:
         The bytes (n,) uint8 of each memory once, by the first path of attributes that leads to it.
     """
     found: dict[int, tuple[str, Tensor]] = {}
+    for path, thing in _walk(roots):
+        if isinstance(thing, Tensor) and (storage := thing.untyped_storage()).nbytes():
+            raw = torch.empty(0, dtype=torch.uint8, device=thing.device).set_(storage)
+            found.setdefault(storage.data_ptr(), (path, raw))
+    return dict(found.values())
+
+
+def counters(*roots: object) -> list[tuple[dict[str, Any], str, int]]:
+    """The whole numbers that the host keeps in the attributes of objects.
+
+    Args:
+        *roots: as of `reachable`.
+
+    Returns:
+        The attributes of an object, the name of one and its value.
+    """
+    objects = [vars(thing) for _, thing in _walk(roots) if _is_walked(thing)]
+    return [
+        (attributes, name, value)
+        for attributes in objects
+        for name, value in attributes.items()
+        if type(value) is int
+    ]
+
+
+def _walk(roots: tuple[object, ...]) -> Iterator[tuple[str, object]]:
+    """Everything that can be reached from objects through their attributes, by its path."""
     seen: set[int] = set()
     waiting: list[tuple[str, object]] = [(type(root).__name__, root) for root in roots]
     while waiting:
@@ -225,16 +256,17 @@ def reachable(*roots: object) -> dict[str, Tensor]:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
+        yield path, thing
         if isinstance(thing, Tensor):
-            storage = thing.untyped_storage()
-            if storage.nbytes():
-                raw = torch.empty(0, dtype=torch.uint8, device=thing.device).set_(storage)
-                found.setdefault(storage.data_ptr(), (path, raw))
             waiting.append((f"{path}.grad", thing.grad if thing.is_leaf else None))
         elif isinstance(thing, Mapping):
             waiting += [(f"{path}.{key}", value) for key, value in thing.items()]
         elif isinstance(thing, list | tuple):
             waiting += [(f"{path}.{place}", value) for place, value in enumerate(thing)]
-        elif type(thing).__module__.startswith(("neoteny.", "torch.optim", "torch.nn")):
+        elif _is_walked(thing):
             waiting += [(f"{path}.{name}", value) for name, value in vars(thing).items()]
-    return dict(found.values())
+
+
+def _is_walked(thing: object) -> bool:
+    ours = type(thing).__module__.startswith(("neoteny.", "torch.optim", "torch.nn"))
+    return ours and not isinstance(thing, Tensor | Mapping) and hasattr(thing, "__dict__")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.distributions import action_distribution
-from neoteny.agents.graphs import CudaGraph, Recorder, Recordings, reachable
+from neoteny.agents.graphs import CudaGraph, Recorder, Recordings
 from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_loss, ppo_loss
 from neoteny.agents.rollout import Minibatch, Rollout, Shuffle, recent_targets
 from neoteny.agents.spaces import check_lanes, observation_shape
@@ -106,7 +106,7 @@ class PPO(Agent):
         self._rollout: Rollout | None = None
         self._minibatch: Minibatch | None = None
         self._time = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self._recordings = Recordings(recorder, checks, lambda: reachable(self, self._envs))
+        self._recordings = Recordings(recorder, checks, lambda: (self, self._envs))
         self._envs: Any = None
         self._held: Hashable = None
 
@@ -225,7 +225,7 @@ class PPO(Agent):
         self._time += 1
 
     def _rollout_key(self, envs: Any, rollout: Rollout) -> Hashable:
-        """What the operations of a step depend on, None if they differ within the rollout."""
+        """Key of the operations of a step, None if they differ within the rollout."""
         steady = envs.steady(self.config.num_steps) if self._recordings else None
         if steady is None:
             return None
@@ -236,7 +236,7 @@ class PPO(Agent):
         return key
 
     def _memory_key(self, rollout: Rollout) -> Hashable:
-        """Where the tensors lie that may be replaced by others."""
+        """Addresses of the tensors that may be replaced by others."""
         memory = rollout.final_obs, *self.network.parameters()
         return len(rollout.final_obs), *(tensor.data_ptr() for tensor in memory)
 

@@ -203,7 +203,7 @@ class TensorEnv(LimitedVectorEnv):
         self.state = self._memory.state
 
     def steady(self, horizon: int) -> Hashable:
-        """What the host decides of the next `horizon` steps, or None if it changes within them.
+        """Decisions of the host in the next `horizon` steps, or None if it changes within them.
 
         While it is equal, steps are the same operations; after `hold_memory` on the same memory.
         """

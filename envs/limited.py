@@ -33,5 +33,5 @@ class LimitedVectorEnv(VectorEnv[Any, Any, Any]):
             self._spec.max_episode_steps = self.max_steps
 
     def steady(self, horizon: int) -> Hashable:
-        """What the host decides of the next `horizon` steps; None: it decides at every step."""
+        """Decisions of the host in the next `horizon` steps; None: it decides at every step."""
         return None

@@ -46,7 +46,7 @@ LATE = 0.1
 """Share of a visit whose mean is its final return."""
 KEYS = ["arm", "seed", "visit"]
 FRESH = ["seed", "visit", "final_value", "value"]
-"""What a visit of fresh networks is compared by."""
+"""Columns by which a visit is compared with that of fresh networks."""
 
 
 def continual_table(

@@ -18,7 +18,7 @@ MOST = 6
 
 
 def failures(runs: Sequence[Run], frame: pd.DataFrame, visits: pd.DataFrame) -> pd.DataFrame:
-    """What went wrong in a comparison, arm by arm.
+    """Failures in a comparison, arm by arm.
 
     Args:
         runs: The members that were read.

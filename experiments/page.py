@@ -46,7 +46,7 @@ allocated there.
 
 @dataclass(frozen=True)
 class Findings:
-    """What a report says, before it is set as a page."""
+    """Content of a report, before it is set as a page."""
 
     title: str
     """Name of the runs."""

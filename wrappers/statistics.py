@@ -78,7 +78,7 @@ class EpisodeStatistics(MemberWrapper):
         return obs, reward, terminated, truncated, info
 
     def steady(self, horizon: int) -> Hashable:
-        """What the host decides of the next `horizon` steps of the environment."""
+        """Decisions of the host in the next `horizon` steps of the environment."""
         return self._below.steady(horizon)
 
     def skip(self, steps: int) -> None:

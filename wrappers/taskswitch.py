@@ -146,7 +146,7 @@ class TaskSwitch(VectorEnv[Tensor, Array, Tensor]):
         return min(horizon, natural + self.schedule.most_switches(self.steps, self.lanes, horizon))
 
     def steady(self, horizon: int) -> Hashable:
-        """What the host decides of the next `horizon` steps, None if a switch may fall there."""
+        """Decisions of the host in the next `horizon` steps, None if a switch may fall there."""
         if self._next is not None and self.steps + horizon * self.lanes >= self._next:
             return None
         parts = tuple(play.env.steady(horizon) for play in self._plays)

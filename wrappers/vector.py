@@ -124,7 +124,7 @@ class NonStationaryVector(MemberWrapper):
         return min(horizon, natural + switches)
 
     def steady(self, horizon: int) -> Hashable:
-        """What the host decides of the next `horizon` steps, None if a switch may fall there.
+        """Decisions of the host in the next `horizon` steps, None if a switch may fall there.
 
         Tasks that lanes begin on their own, drifts and random changes are decided at every step.
         """

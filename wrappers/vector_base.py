@@ -38,7 +38,7 @@ class MemberEnv(Protocol):
         """Most truncations one lane can see within its next `horizon` steps."""
 
     def steady(self, horizon: int) -> Hashable:
-        """What the host decides of the next `horizon` steps, None if it changes within them."""
+        """Decisions of the host in the next `horizon` steps, None if it changes within them."""
 
 
 class OneMember(VectorWrapper):
@@ -174,7 +174,7 @@ class MemberWrapper(VectorWrapper):
         return min(horizon, self._below.max_truncations(horizon))
 
     def steady(self, horizon: int) -> Hashable:
-        """What the host decides of the next `horizon` steps, see `TensorEnv.steady`.
+        """Decisions of the host in the next `horizon` steps, see `TensorEnv.steady`.
 
         None, as nothing is known of a wrapper that does not say otherwise.
         """
