@@ -26,7 +26,7 @@ from neoteny.plasticity.adamo_checks import (
 )
 from neoteny.plasticity.adamo_pull import Move, Plan, pull, stay, strength_of
 from neoteny.plasticity.groups import named_groups
-from neoteny.plasticity.isometry import require_full_precision
+from neoteny.plasticity.isometry import Scale, require_full_precision
 
 _CAPTURE_CHECK = "_accelerator_graph_capture_health_check"
 if not hasattr(Adam, _CAPTURE_CHECK):  # torch < 2.10
@@ -102,7 +102,8 @@ class AdamO(Adam):
         isometry_lr: step size of the isometry step; None follows the group's current `lr`.
         half_life: updates in which a small deviation from isometry halves, in place of `isometry`,
             however `lr` is scheduled.
-        scale: target squared singular value.
+        scale: target squared singular value; with "free" the singular values of a weight are pulled
+            towards their own mean, whatever it is, and no weight is too large.
         member_dims: number of leading member axes of every parameter in the group.
         blocks: number of maps that are stacked along the outputs of every parameter in the group,
             such as a convolution's groups; see `as_maps`.
@@ -133,7 +134,7 @@ class AdamO(Adam):
         weight_decay: float = 0.0,
         isometry: float | None = None,
         isometry_lr: float | None = None,
-        scale: float = 1.0,
+        scale: Scale = 1.0,
         member_dims: int = 0,
         blocks: int = 1,
         *,

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.isometry import DEFAULT_ISOMETRY, as_maps, effective_strength, half_life
+from neoteny.plasticity.isometry import (
+    DEFAULT_ISOMETRY,
+    Scale,
+    as_maps,
+    effective_strength,
+    half_life,
+    target,
+)
 
 __all__ = ["check_pull", "check_settings", "pull_settings", "safe_strength", "warn_of_bare"]
 
@@ -22,7 +29,7 @@ def pull_settings(
     updates: float | None,
     lr: float | Tensor,
     isometry_lr: float | None,
-    scale: float,
+    scale: Scale,
 ) -> tuple[float, float | None]:
     """Settings of an isometry step that is given by its strength or by its half-life.
 
@@ -32,7 +39,7 @@ def pull_settings(
             becomes; None lets `isometry` decide.
         lr: learning rate; a tensor is read for a half-life.
         isometry_lr: step size of the isometry step; None takes `lr` as it is now.
-        scale: target squared singular value.
+        scale: target squared singular value, or "free".
 
     Returns:
         `isometry` and `isometry_lr`.
@@ -57,7 +64,7 @@ def pull_settings(
         )
     check_pull({"lr": rate, "isometry_lr": None, "isometry": 0.0, "scale": scale})
     found = half_life(effective_strength(rate, 1.0), scale) / updates
-    excess = effective_strength(rate, found) * scale
+    excess = effective_strength(rate, found) * target(scale)
     if excess >= 1:
         raise InputError(
             f"half_life={updates:g} is too short, the isometry step diverges: give more than "
@@ -100,14 +107,14 @@ def check_pull(settings: dict[str, Any]) -> float:
         lr = lr.item()
     isometry_lr = lr if settings["isometry_lr"] is None else settings["isometry_lr"]
     _check_numbers({"lr": lr, "isometry": isometry, "isometry_lr": isometry_lr})
-    if not (_is_number(scale) and 0 < scale < math.inf):
-        raise InputError(f"scale={scale!r} is not a finite number > 0; give one, e.g. 1.0")
-    strength = effective_strength(isometry_lr, isometry)
-    if strength * scale >= 1:
+    if not (scale == "free" or (_is_number(scale) and 0 < scale < math.inf)):
+        raise InputError(f"scale={scale!r} is not a finite number > 0, or 'free'; give e.g. 1.0")
+    strength, goal = effective_strength(isometry_lr, isometry), target(scale)
+    if strength * goal >= 1:
         raise InputError(
-            f"4 * lr {isometry_lr:g} * isometry {isometry:g} * scale {scale:g} = "
-            f"{strength * scale:g} >= 1: the isometry step diverges; "
-            f"lower isometry below {1 / (4 * isometry_lr * scale):g}"
+            f"4 * lr {isometry_lr:g} * isometry {isometry:g} * scale {goal:g} = "
+            f"{strength * goal:g} >= 1: the isometry step diverges; "
+            f"lower isometry below {1 / (4 * isometry_lr * goal):g}"
         )
     return strength
 
@@ -136,7 +143,7 @@ def check_settings(settings: dict[str, Any]) -> None:
 def safe_strength(
     weights: Iterable[Tensor],
     strength: float,
-    scale: float = 1.0,
+    scale: Scale = 1.0,
     member_dims: int = 0,
     blocks: int = 1,
 ) -> float:
@@ -150,7 +157,7 @@ def safe_strength(
         weights: (*members, out, in, ...); those with fewer dimensions take no step. A member with
             non-finite weights, as one that was frozen, has no say.
         strength: the effective strength a that is about to be used.
-        scale: target squared singular value.
+        scale: target squared singular value; to a step of free scale no weight is too large.
         member_dims: number of leading member axes.
         blocks: number of maps stacked along `out`, see `as_maps`.
 
@@ -161,6 +168,8 @@ def safe_strength(
         ValueError: if the step would make a weight larger without bound, in every member.
     """
     safe = math.inf
+    if scale == "free":
+        return safe
     for weight in weights:
         if weight.dim() < member_dims + 2:
             continue

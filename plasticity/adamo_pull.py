@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.adamo_checks import check_pull
-from neoteny.plasticity.isometry import as_maps, isometry_step
+from neoteny.plasticity.isometry import as_maps, isometry_step, target
 
 __all__ = ["Move", "Plan", "pull", "stay", "strength_of"]
 
@@ -90,7 +90,7 @@ def strength_of(group: dict[str, Any], params: list[Tensor]) -> float | Tensor:
     if isinstance(strength, Tensor):
         strength = strength.squeeze()
     seen = not isinstance(strength, Tensor) or strength.device.type == "cpu"
-    if seen and not (group["scale"] > 0 and 0 <= strength * group["scale"] < 1):
+    if seen and not 0 <= strength * target(group["scale"]) < 1:
         check_pull(group)
     if group["differentiable"]:
         raise InputError("the isometry step is not differentiated: set isometry=0")

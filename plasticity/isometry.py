@@ -10,11 +10,22 @@ every singular value to sigma * (1 - a (sigma^2 - s)): near sqrt(s) the error sh
 step, the step diverges for a s >= 1, and exact zeros stay. Convolution kernels are taken as
 (out, in * kh * kw). Leading member axes are never mixed, nor are the groups of a convolution, which
 are given as `blocks`. For complex weights the transpose is the conjugate one.
+
+With scale="free" singular values are pulled towards each other, wherever their mean is: R is taken
+of W / sqrt(m), m the mean squared singular value. With D the deviation of its Gram matrix from I
+and n the size of that,
+
+    R(W) = ||D||_F^2        grad R(W) = 4 / m (D - ||D||_F^2 / n I) W = 4 / m P W
+
+which is at right angles to W, so that m stays to first order. The step is W <- W - a P W: near an
+isometry of any size deviations shrink by 1 - 2 a a step, it diverges for a >= 1, and elsewhere a is
+at most LARGEST_CHANGE / ||P||_F, so that no weight is too large for it.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +35,12 @@ from neoteny.core.errors import InputError
 DEFAULT_ISOMETRY = 0.05
 """Penalty coefficient lambda where none is given: that of the authors' reinforcement-learning code,
 which has 0.1 before a gradient of half the size."""
+
+Scale = float | Literal["free"]
+"""Target squared singular value, > 0, or "free" for the mean that each map has."""
+
+LARGEST_CHANGE = 0.3
+"""Largest share by which a step of free scale changes a singular value."""
 
 HALVES = (torch.float16, torch.bfloat16)
 _WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
@@ -92,29 +109,55 @@ def _unrounded(matrix: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
-def _deviation(matrix: Tensor, scale: float) -> Tensor:
-    """Gram matrix of the smaller side less scale * I, shape (*members, n, n)."""
+def _squared_norm(matrix: Tensor) -> Tensor:
+    """Squared Frobenius norm, (*members,)."""
+    if matrix.is_complex():
+        matrix = torch.view_as_real(matrix).flatten(-2)
+    return matrix.square().sum((-2, -1))
+
+
+def _mean_square(matrix: Tensor) -> Tensor:
+    """Mean squared singular value, (*members, 1, 1); at least the smallest number."""
+    mean = _squared_norm(matrix) / min(matrix.shape[-2:])
+    return mean.clamp(min=torch.finfo(mean.dtype).tiny)[..., None, None]
+
+
+def _deviation(matrix: Tensor, scale: Scale) -> Tensor:
+    """Deviation of the smaller side's Gram matrix from isometry, (*members, n, n)."""
     with _unrounded(matrix):
         wide = matrix.shape[-2] <= matrix.shape[-1]
         gram = matrix @ matrix.mH if wide else matrix.mH @ matrix
-    gram.diagonal(dim1=-2, dim2=-1).sub_(scale)
+    if scale == "free":
+        gram = gram / _mean_square(matrix)
+    gram.diagonal(dim1=-2, dim2=-1).sub_(target(scale))
     return gram
 
 
-def _direction(matrix: Tensor, deviation: Tensor) -> Tensor:
-    """W W^T W - s W from W and its Gram deviation, shape of `matrix`."""
+def _pull(matrix: Tensor, scale: Scale) -> Tensor:
+    """The matrix P of a step W <- W - a P W, (*members, n, n)."""
+    deviation = _deviation(matrix, scale)
+    if scale == "free":
+        excess = _squared_norm(deviation) / deviation.shape[-1]
+        deviation.diagonal(dim1=-2, dim2=-1).sub_(excess.unsqueeze(-1))
+    return deviation
+
+
+def _product(pull: Tensor, matrix: Tensor) -> Tensor:
+    """P W, on the smaller side of W, shape of `matrix`."""
     with _unrounded(matrix):
-        return deviation @ matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix @ deviation
+        return pull @ matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix @ pull
 
 
 def gram_deviation(
-    weight: Tensor, scale: float = 1.0, member_dims: int = 0, blocks: int = 1
+    weight: Tensor, scale: Scale = 1.0, member_dims: int = 0, blocks: int = 1
 ) -> Tensor:
     """Squared Frobenius distance of the smaller Gram matrix from scale * I: the penalty R.
 
+    With a free scale the Gram matrix is that of the map with a mean squared singular value of 1.
+
     Args:
         weight: (*members, out, in, ...) float; axes after `in` are flattened into it.
-        scale: target squared singular value, > 0.
+        scale: target squared singular value, > 0, or "free".
         member_dims: number of leading member axes.
         blocks: number of maps stacked along `out`, see `as_maps`; their penalties are added.
 
@@ -126,21 +169,18 @@ def gram_deviation(
 
     Source: "Preserving Plasticity ... via Dynamical Isometry", Eq. 16 (no 1/2, no normalisation).
     """
-    deviation = _deviation(_matrix(weight, member_dims, blocks), scale)
-    if deviation.is_complex():
-        deviation = torch.view_as_real(deviation).flatten(-2)
-    penalty = deviation.square().sum((-2, -1))
+    penalty = _squared_norm(_deviation(_matrix(weight, member_dims, blocks), scale))
     return penalty if blocks == 1 else penalty.sum(-1)
 
 
 def isometry_loss(
-    weights: Tensor | Iterable[Tensor], scale: float = 1.0, member_dims: int = 0, blocks: int = 1
+    weights: Tensor | Iterable[Tensor], scale: Scale = 1.0, member_dims: int = 0, blocks: int = 1
 ) -> Tensor:
     """Sum of `gram_deviation` over weights: the penalty to add to a loss (coupled isometry).
 
     Args:
         weights: one weight or several, each (*members, out, in, ...), all with the same members.
-        scale: target squared singular value, > 0.
+        scale: target squared singular value, > 0, or "free".
         member_dims: number of leading member axes.
         blocks: number of maps stacked along `out` in every weight, see `as_maps`.
 
@@ -160,13 +200,13 @@ def isometry_loss(
 
 
 def isometry_grad(
-    weight: Tensor, scale: float = 1.0, member_dims: int = 0, blocks: int = 1
+    weight: Tensor, scale: Scale = 1.0, member_dims: int = 0, blocks: int = 1
 ) -> Tensor:
-    """Closed-form gradient of `gram_deviation`: 4 (W W^T W - scale W).
+    """Closed-form gradient of `gram_deviation`: 4 (W W^T W - scale W), or 4 / m P W if it is free.
 
     Args:
         weight: (*members, out, in, ...) float.
-        scale: target squared singular value, > 0.
+        scale: target squared singular value, > 0, or "free".
         member_dims: number of leading member axes.
         blocks: number of maps stacked along `out`, see `as_maps`.
 
@@ -179,26 +219,28 @@ def isometry_grad(
     Source: derived from Eq. 16 of "Preserving Plasticity ... via Dynamical Isometry".
     """
     matrix = _matrix(weight, member_dims, blocks)
-    direction = _direction(matrix, _deviation(matrix, scale))
-    return (4 * direction).reshape(weight.shape).to(weight.dtype)
+    gradient = 4 * _product(_pull(matrix, scale), matrix)
+    if scale == "free":
+        gradient = gradient / _mean_square(matrix)
+    return gradient.reshape(weight.shape).to(weight.dtype)
 
 
 @torch.no_grad()
 def isometry_step(
     weights: Sequence[Tensor],
     strength: float | Tensor,
-    scale: float = 1.0,
+    scale: Scale = 1.0,
     member_dims: int = 0,
     blocks: int = 1,
 ) -> None:
-    """Move weights of one shape, in place, by -strength (W W^T W - scale W).
+    """Move weights of one shape, in place, by -strength (W W^T W - scale W), or -strength P W.
 
     All weights go through one batched product, so many small layers cost little more than one.
 
     Args:
         weights: tensors (*members, out, in, ...) that share shape, dtype and device.
         strength: a = 4 * lr * isometry; a 0-dim tensor is never read by the host.
-        scale: target squared singular value, > 0.
+        scale: target squared singular value, > 0, or "free".
         member_dims: number of leading member axes.
         blocks: number of maps stacked along `out`, see `as_maps`.
 
@@ -211,9 +253,12 @@ def isometry_step(
     require_full_precision(weights[0])
     maps = [_matrix(weight, member_dims, blocks) for weight in weights]
     matrix = torch.stack(maps) if len(maps) > 1 else maps[0].unsqueeze(0)
-    # The small Gram is scaled rather than the update: fewer products, and a tensor strength works.
-    deviation = _deviation(matrix, scale).mul_(strength)
-    updates = _direction(matrix, deviation).reshape(len(maps), *weights[0].shape)
+    # The small matrix is scaled rather than the update: fewer passes, and a tensor strength works.
+    pull = _pull(matrix, scale)
+    if scale == "free":
+        bound = LARGEST_CHANGE / _squared_norm(pull).sqrt()
+        strength = bound.clamp(max=strength)[..., None, None]
+    updates = _product(pull.mul_(strength), matrix).reshape(len(maps), *weights[0].shape)
     torch._foreach_sub_(list(weights), updates.unbind())
 
 
@@ -239,14 +284,36 @@ def effective_strength(learning_rate: float, isometry: float) -> float:
     return 4.0 * learning_rate * isometry
 
 
-def half_life(strength: float, scale: float = 1.0) -> float:
-    """Half-life, in updates, of a small deviation of a singular value from sqrt(scale).
+def target(scale: Scale) -> float:
+    """Target squared singular value: of a free scale, in units of the mean that a map has.
+
+    Args:
+        scale: a number, which it returns, or "free".
+    """
+    return 1.0 if scale == "free" else scale
+
+
+def decay_rate(strength: float, scale: Scale = 1.0) -> float:
+    """Rate per update at which a small deviation of a singular value decays.
 
     Args:
         strength: effective strength a, >= 0.
-        scale: target squared singular value s, > 0.
+        scale: target squared singular value s, > 0, or "free".
 
     Returns:
-        ln 2 / (2 a s) updates; infinity for a = 0.
+        2 a s; 2 a for a free scale, of deviations from the mean.
     """
-    return math.log(2) / (2 * strength * scale) if strength > 0 else math.inf
+    return 2 * strength * target(scale)
+
+
+def half_life(strength: float, scale: Scale = 1.0) -> float:
+    """Half-life, in updates, of a small deviation of a singular value.
+
+    Args:
+        strength: effective strength a, >= 0.
+        scale: target squared singular value s, > 0, or "free".
+
+    Returns:
+        ln 2 over `decay_rate`; infinity for a = 0.
+    """
+    return math.log(2) / decay_rate(strength, scale) if strength > 0 else math.inf

@@ -24,8 +24,8 @@ from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.adamo_checks import check_pull, pull_settings, safe_strength
 from neoteny.plasticity.diagnostics import diagnose
 from neoteny.plasticity.groups import isometry_groups
+from neoteny.plasticity.isometry import Scale, isometry_step
 from neoteny.plasticity.isometry import half_life as half_life_of
-from neoteny.plasticity.isometry import isometry_step
 from neoteny.sb3.policy_networks import PolicyNetworks, branches
 
 __all__ = [
@@ -63,7 +63,7 @@ class IsometryCallback(BaseCallback):
     Args:
         isometry: penalty coefficient lambda; unset, 0.05, or what `half_life` asks for.
         isometry_lr: step size of the pull; None follows the optimiser's learning rate.
-        scale: target squared singular value.
+        scale: target squared singular value, or "free" for the mean that each layer has.
         half_life: updates in which a small deviation from isometry halves, in place of `isometry`
             and whatever the learning rate is.
         verbose: as for all callbacks.
@@ -78,7 +78,7 @@ class IsometryCallback(BaseCallback):
         self,
         isometry: float | None = None,
         isometry_lr: float | None = None,
-        scale: float = 1.0,
+        scale: Scale = 1.0,
         verbose: int = 0,
         *,
         half_life: float | None = None,

@@ -11,7 +11,7 @@ from neoteny.plasticity.interventions.intervention import Metadata, hidden_layer
 from neoteny.plasticity.interventions.optimizers import OptimizerIntervention, others
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
-from neoteny.plasticity.isometry import effective_strength
+from neoteny.plasticity.isometry import Scale, decay_rate, effective_strength
 from neoteny.plasticity.muon import Muon
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 
@@ -108,8 +108,8 @@ class MuonO(MuonIntervention):
     rate: what the pull must hold against are Muon's updates, as long as its learning rate."""
     half_life: Time | None = None
     """Time in which deviations from isometry halve; set, it decides the strength."""
-    scale: float = 1.0
-    """Target squared singular value."""
+    scale: Scale = 1.0
+    """Target squared singular value; "free": singular values are pulled towards their own mean."""
 
     def isometric(self, settings: OptimizerSettings) -> dict[str, Any]:
         """Settings of the isometry step for hidden weights, first layers included."""
@@ -119,10 +119,10 @@ class MuonO(MuonIntervention):
     def strength(self, settings: OptimizerSettings) -> dict[str, float]:
         """Effective strength a, and the rate 2as at which deviations decay, per update."""
         a = effective_strength(self._lr(settings), self._isometry(settings))
-        return {"effective_strength": a, "decay_rate": 2 * a * self.scale}
+        return {"effective_strength": a, "decay_rate": decay_rate(a, self.scale)}
 
     def _isometry(self, settings: OptimizerSettings) -> float:
         if self.half_life is None:
             return self.isometry
         unit = effective_strength(self._lr(settings), 1.0)
-        return settings.rate(self.half_life) / (2 * self.scale * unit)
+        return settings.rate(self.half_life) / decay_rate(unit, self.scale)

@@ -15,7 +15,12 @@ from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata, hidden_layers
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
-from neoteny.plasticity.isometry import DEFAULT_ISOMETRY, effective_strength
+from neoteny.plasticity.isometry import (
+    DEFAULT_ISOMETRY,
+    Scale,
+    decay_rate,
+    effective_strength,
+)
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 
 if TYPE_CHECKING:
@@ -149,8 +154,8 @@ class AdamOIntervention(OptimizerIntervention):
     """Learning rate of the isometry step; unset, it is the learning rate of Adam."""
     half_life: Time | None = None
     """Time in which deviations from isometry halve; set, it decides the strength."""
-    scale: float = 1.0
-    """Target squared singular value."""
+    scale: Scale = 1.0
+    """Target squared singular value; "free": singular values are pulled towards their own mean."""
 
     def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer:
         """AdamO over groups declared by role."""
@@ -173,7 +178,7 @@ class AdamOIntervention(OptimizerIntervention):
     def strength(self, settings: OptimizerSettings) -> dict[str, float]:
         """Effective strength a, and the rate 2as at which deviations decay, per update."""
         a = effective_strength(self._lr(settings), self._isometry(settings))
-        return {"effective_strength": a, "decay_rate": 2 * a * self.scale}
+        return {"effective_strength": a, "decay_rate": decay_rate(a, self.scale)}
 
     def _lr(self, settings: OptimizerSettings) -> float:
         return settings.learning_rate if self.isometry_lr is None else self.isometry_lr
@@ -182,9 +187,8 @@ class AdamOIntervention(OptimizerIntervention):
         """The strength lambda, from the half-life if there is one: exp(-2as t) = 1/2."""
         if self.half_life is None:
             return self.isometry
-        return settings.rate(self.half_life) / (
-            2 * self.scale * effective_strength(self._lr(settings), 1.0)
-        )
+        unit = effective_strength(self._lr(settings), 1.0)
+        return settings.rate(self.half_life) / decay_rate(unit, self.scale)
 
 
 def others(network: Network, chosen: Iterable[nn.Parameter]) -> list[nn.Parameter]:

@@ -48,6 +48,8 @@ class ScaleAdamO(AdamOIntervention):
         "weight": Range(1e-4, 1.0),
     }
 
+    scale: float = 1.0
+    """Target squared singular value; a free one would be learnt twice."""
     weight: float = 0.01
     """Weight of the penalty (log |alpha|)^2 on every scale."""
 

@@ -297,6 +297,8 @@ def test_members_are_independent(flags):
         ({"isometry": -1.0}, "isometry=-1.0 is not a finite number >= 0"),
         ({"isometry_lr": -1.0}, "isometry_lr=-1.0"),
         ({"scale": 0.0}, "scale=0.0 is not a finite number > 0"),
+        ({"scale": "fixed"}, "scale='fixed' is not a finite number > 0, or 'free'"),
+        ({"lr": 0.25, "isometry": 1.0, "scale": "free"}, "= 1 >= 1: the isometry step diverges"),
         ({"betas": (0.9, 1.0)}, "betas="),
         ({"eps": -1.0}, "eps=-1.0"),
         ({"weight_decay": -1.0}, "weight_decay=-1.0"),
@@ -329,13 +331,15 @@ def test_bad_settings_of_a_group():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("flags", [{"capturable": True}, {"fused": True, "capturable": True}])
+@pytest.mark.parametrize("flags", [{}, {"fused": True}, {"scale": "free"}])
 def test_a_captured_step_equals_an_eager_one(flags):
     captured, eager = (
         [nn.Parameter(p.detach().cuda()) for p in parameters(SHAPES.values())] for _ in range(2)
     )
     lr = torch.tensor(1e-2, device="cuda")
-    pair = [AdamO(params, lr=lr, isometry=0.5, **flags) for params in (captured, eager)]
+    pair = [
+        AdamO(params, lr=lr, isometry=0.5, capturable=True, **flags) for params in (captured, eager)
+    ]
     for params, optimizer in zip((captured, eager), pair, strict=True):
         for index, param in enumerate(params):
             param.grad = random(param.shape, index).cuda()

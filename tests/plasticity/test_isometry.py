@@ -35,7 +35,7 @@ def with_singular_values(sigma, rows, columns, seed=0):
 
 
 @pytest.mark.parametrize(("shape", "member_dims"), SHAPES)
-@pytest.mark.parametrize("scale", [1.0, 2.5])
+@pytest.mark.parametrize("scale", [1.0, 2.5, "free"])
 def test_autograd_equals_closed_form(shape, member_dims, scale):
     weight = random(shape).requires_grad_()
     (gradient,) = torch.autograd.grad(gram_deviation(weight, scale, member_dims).sum(), weight)
