@@ -11,9 +11,9 @@ Example:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neoteny.experiments.api import TrainedRun, compare, load, results, scores, train
+    from neoteny.experiments.api import TrainedRun, compare, load, results, scores, train, tune
 
-__all__ = ["TrainedRun", "__version__", "compare", "load", "results", "scores", "train"]
+__all__ = ["TrainedRun", "__version__", "compare", "load", "results", "scores", "train", "tune"]
 
 
 def __getattr__(name: str) -> Any:

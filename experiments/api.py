@@ -26,7 +26,7 @@ from neoteny.experiments.store import read_checkpoint
 from neoteny.experiments.stored import Allowed, find_run, load_plugins
 from neoteny.experiments.visits import visit_values
 
-__all__ = ["TrainedRun", "compare", "load", "results", "scores", "train"]
+__all__ = ["TrainedRun", "compare", "load", "results", "scores", "train", "tune"]
 
 TIDY = ("arm", "seed", "step", "task", "visit")
 """Columns that identify a recorded value."""
@@ -217,6 +217,42 @@ def compare(
     given = {"env": env, "interventions": interventions, "out": out, **options}
     config = configure(CompareConfig, given)
     return cli.compare(config, _console(progress))
+
+
+def tune(
+    env: str | None = None,
+    *,
+    interventions: Sequence[str] = ("none", "adamo"),
+    out: Path | str | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> pd.DataFrame:
+    """Find every arm's best strength with equal budgets, as `neoteny tune` does.
+
+    What is trained is not trained again. The best options are in tuned.yaml of the folder, which
+    `compare(tuned=folder, first_seed=1000)` compares on other seeds.
+
+    Args:
+        env: Stream or environment id; unset, the preset's.
+        interventions: Arms, of which `fresh` is none: it is trained anyway.
+        out: Folder of the search; unset, results/runs/<env>-tuning.
+        progress: Print progress and the table.
+        **options: As of `compare`, but `tuning_seeds` in place of `seeds`, and those of the search:
+            `trials`, `tune=["learning-rate=1e-4..1e-2"]`, `objective`, `sampler`, `sampler_seed`.
+
+    Returns:
+        A row for each arm: its default and its best trial
+        (see `neoteny.experiments.tuning.outcome.peaks_table`).
+
+    Raises:
+        InputError: If an option is unknown or does not fit, or Optuna is not installed.
+        RunError: If every trial of every arm failed.
+    """
+    from neoteny.experiments.tuning.command import tune as search  # on use, as it draws
+    from neoteny.experiments.tuning.config import TuneConfig
+
+    given = {"env": env, "interventions": interventions, "out": out, **options}
+    return search(configure(TuneConfig, given), _console(progress))
 
 
 def load(

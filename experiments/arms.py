@@ -12,7 +12,7 @@ import pandas as pd
 
 from neoteny.core.text import distinct, shortened, visible
 from neoteny.experiments.folders import RECORDED
-from neoteny.plasticity.interventions import INTERVENTIONS
+from neoteny.plasticity.interventions import changes_network
 
 BASELINE = "none"
 ORACLE = "fresh"
@@ -60,7 +60,7 @@ class Arm:
     @property
     def architecture(self) -> frozenset[str]:
         """The interventions that change the network, such as ``crelu`` or ``layer_norm``."""
-        return frozenset(text for text in self.beside_oracle if _changes_network(text))
+        return frozenset(text for text in self.beside_oracle if changes_network(text))
 
 
 def setup_of(config: Mapping[str, Any]) -> str:
@@ -141,8 +141,3 @@ def _without_common(words: list[list[str]]) -> list[list[str]]:
     most = min(map(len, words)) - 1
     common = next((i for i in range(most) if len({word[i] for word in words}) > 1), most)
     return [word[common:] for word in words]
-
-
-def _changes_network(text: str) -> bool:
-    known = INTERVENTIONS.get(text.partition(":")[0])
-    return known is not None and "spec" in known.hooks

@@ -18,7 +18,13 @@ from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.presets import PRESETS, preset_values
 from neoteny.experiments.train_config import TrainConfig
 from neoteny.experiments.tuning.tuned import FIRST_EVALUATION_SEED, Tuned, read_tuned
-from neoteny.plasticity.interventions import Intervention, canonical, file_of, make_interventions
+from neoteny.plasticity.interventions import (
+    Intervention,
+    canonical,
+    changes_network,
+    file_of,
+    make_interventions,
+)
 
 __all__ = ["PRESETS", "CompareConfig", "RunConfig", "TrainConfig", "named_apart"]
 
@@ -114,8 +120,8 @@ class CompareConfig(TrainConfig):
     """Cross every arm with values of an option of the agent or the network, of task-steps or
     reset-optimizer, as in learning-rate=1e-4,3e-4 or hidden=64x64,256x256; may be repeated."""
     tuned: Path | None = None
-    """The tuned.yaml of `tune`: its arms at their best, and `fresh`, in place of `interventions`;
-    refuses the seeds that they were tuned on."""
+    """The tuned.yaml of `tune`: its arms at their best, and `fresh` with the layers of each, in
+    place of `interventions`; refuses the seeds that they were tuned on."""
     tuned_arms: Annotated[Tuned | None, tyro.conf.Fixed, tyro.conf.Suppress] = None
     """Content of `tuned`, which is read once."""
     out: Path | None = None
@@ -163,13 +169,18 @@ class CompareConfig(TrainConfig):
         return runs
 
     def _texts(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Interventions of each arm with options of its own; beside tuned ones their `fresh`."""
+        """Interventions of each arm with options of its own.
+
+        Beside tuned ones there are fresh networks with their layers and options.
+        """
         if self.tuned_arms is None:
             return [(text, {}) for text in self.interventions]
         found = list(self.tuned_arms.arms)
-        for _, own in self.tuned_arms.arms:
-            if ("fresh", own) not in found:
-                found.append(("fresh", own))
+        for text, own in self.tuned_arms.arms:
+            layers = [part for part in text.split("+") if changes_network(part)]
+            fresh = "+".join(["fresh", *layers]), own
+            if fresh not in found:
+                found.append(fresh)
         return found
 
     def _read_tuned(self, path: Path) -> Tuned:

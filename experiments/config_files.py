@@ -65,5 +65,5 @@ def run_of(path: Path, values: Mapping[str, Any], allowed: Allowed) -> RunConfig
 
 def _as_typed(name: str, value: Any) -> Any:
     """A text as it would be typed, such as 2M, but where it may hold commas of its own."""
-    whole = ("intervention", "interventions", "plugin", "env_option", "vary")
+    whole = ("intervention", "interventions", "plugin", "env_option", "vary", "tune")
     return Text(value) if isinstance(value, str) and name not in whole else value

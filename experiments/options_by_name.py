@@ -6,7 +6,9 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
+
+import tyro
 
 from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import InputError
@@ -30,7 +32,7 @@ def configure(kind: type[C], given: Mapping[str, Any]) -> C:
     """A configuration from options by name, over the defaults of the preset and agent.
 
     Args:
-        kind: `RunConfig` or `CompareConfig`.
+        kind: `RunConfig`, `CompareConfig` or `TuneConfig`.
         given: Options by name; those of the network and the agent stand beside the others. None
             stands for an option that is not given. `config` names a file of more, which hold where
             none is given.
@@ -49,7 +51,7 @@ def configure(kind: type[C], given: Mapping[str, Any]) -> C:
     values = _defaults(options, plugins) if "arm" not in file else _stored(kind, options, file)
     nested = {"network": values.pop("network", NetworkOptions()), "hyper": values.pop("hyper")}
     parts: dict[str, dict[str, Any]] = {name: {} for name in nested}
-    known = [field.name for field in dataclasses.fields(kind)]
+    known = _settable(kind)
     for name, value in options.items():
         owner = next((part for part, base in nested.items() if name in _names(base)), None)
         if owner is not None:
@@ -67,12 +69,19 @@ def configure(kind: type[C], given: Mapping[str, Any]) -> C:
 
 def _as_tuples(options: dict[str, Any]) -> None:
     """One text, or options of an environment as a mapping, in the form of the command line."""
-    for name in ("intervention", "interventions", "plugin", "vary"):
+    for name in ("intervention", "interventions", "plugin", "vary", "tune"):
         if name in options:
             options[name] = tuple(one_or_more(name, options[name]))
     if isinstance(options.get("env_option"), Mapping):
         pairs = options["env_option"].items()
         options["env_option"] = tuple(f"{name}={_as_typed(value)}" for name, value in pairs)
+
+
+def _settable(kind: type[Any]) -> list[str]:
+    """Names of a configuration's fields, without those that the command line has no option for."""
+    hints = get_type_hints(kind, include_extras=True)
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return [name for name in _names(kind) if tyro.conf.Fixed not in marks[name]]
 
 
 def _names(part: Any) -> list[str]:

@@ -29,10 +29,18 @@ from neoteny.experiments.tuning.outcome import (
     trials_table,
     tuned_text,
 )
-from neoteny.experiments.tuning.scores import FEW_EPISODES, Score, check_reference, failed, score
+from neoteny.experiments.tuning.scores import (
+    FEW_EPISODES,
+    REFUSED,
+    Score,
+    check_reference,
+    failed,
+    score,
+)
 from neoteny.experiments.tuning.search import (
     Dimension,
     Search,
+    check_ends,
     dimensions,
     require_optuna,
     with_values,
@@ -94,6 +102,7 @@ def _arms(config: TuneConfig, console: Console) -> list[ArmTrials]:
     for run in config.arms():
         settings = run.hyper.optimizer_settings(task_steps)
         searched = dimensions(run, config.ranges, settings)
+        check_ends(run, searched)
         found.append(ArmTrials(dataclasses.replace(run, purpose="tuning"), searched, []))
         if not searched:
             console.print(
@@ -121,14 +130,14 @@ def _search(
             if number == 0:
                 run = _trial_run(arm, 0, {})
                 known = {d: d.default for d in arm.dimensions if d.default is not None}
-                found = _trial_score(run, config, fresh, console)
+                found = _trial_score(run, number, config, fresh, console)
                 if search is not None:
                     search.tell_default(found.objective.value)
                 arm.trials.append(Trial(0, run, known, found))
             elif search is not None:
                 values = search.ask()
                 run = _trial_run(arm, number, values)
-                found = _trial_score(run, config, fresh, console)
+                found = _trial_score(run, number, config, fresh, console)
                 search.tell(found.objective.value)
                 arm.trials.append(Trial(number, run, values, found))
 
@@ -140,15 +149,24 @@ def _trial_run(arm: ArmTrials, number: int, values: dict[Dimension, float]) -> R
 
 
 def _trial_score(
-    run: RunConfig, config: TuneConfig, fresh: pd.DataFrame, console: Console
+    run: RunConfig, number: int, config: TuneConfig, fresh: pd.DataFrame, console: Console
 ) -> Score:
-    """Train what is missing of a trial and score it; one that diverges has the worst score."""
+    """Train what is missing of a trial and score it.
+
+    One that diverges, or whose values the optimiser refuses, has the worst score.
+    """
+    check_startable(run, resume=_goes_on(run))
     try:
         _train(run, console)
         return score(run.folder, fresh, config.objective)
     except FrozenError as error:
         caution(console, str(error))
         return failed("non-finite gradients in all seeds")
+    except InputError as error:
+        if number == 0 or _goes_on(run):
+            raise  # of the options, as the defaults are typed, or of the files
+        caution(console, f"trial {number} of {run.arm} cannot be trained: {error}")
+        return failed(REFUSED)
 
 
 def _train(run: RunConfig, console: Console) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from neoteny.experiments.arms import labels
 from neoteny.experiments.config import RunConfig
@@ -110,7 +110,8 @@ def peaks_table(arms: Sequence[ArmTrials]) -> pd.DataFrame:
 def print_peaks(arms: Sequence[ArmTrials], config: TuneConfig, console: Console) -> None:
     """Print the table of peaks."""
     table = Table(
-        *("arm", "default", "best", "at", "first-task cost", "trials", "failed"),
+        *(Column("arm", overflow="fold"), "default", "best", Column("at", overflow="fold")),
+        *("first-task cost", "trials", "failed"),
         caption="95 % intervals over the tuning seeds; cost: missing share in the first task",
         title=f"each arm at its peak: {OBJECTIVES[config.objective]}",
     )

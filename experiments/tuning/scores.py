@@ -19,11 +19,21 @@ from neoteny.experiments.runs import read_runs
 from neoteny.experiments.summary import countable_visits, paired_visits
 from neoteny.experiments.visits import visit_values
 
-__all__ = ["FEW_EPISODES", "OBJECTIVES", "Objective", "Score", "check_reference", "failed", "score"]
+__all__ = [
+    "FEW_EPISODES",
+    "OBJECTIVES",
+    "REFUSED",
+    "Objective",
+    "Score",
+    "check_reference",
+    "failed",
+    "score",
+]
 
 Objective = Literal["share", "online"]
 
 FEW_EPISODES = "too few episodes ended"
+REFUSED = "values that the agent refuses"
 
 OBJECTIVES: Mapping[str, str] = {
     "share": "share of fresh networks' gain, last third of the tasks",

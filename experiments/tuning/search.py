@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, error_context
 from neoteny.core.names import hint
 from neoteny.core.registry import read_settings
 from neoteny.experiments.config import RunConfig
@@ -18,7 +18,16 @@ from neoteny.experiments.crossing import names_of
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings, Tasks
 from neoteny.plasticity.interventions.ranges import Range
 
-__all__ = ["Dimension", "Sampler", "Search", "dimensions", "require_optuna", "with_values"]
+__all__ = [
+    "Dimension",
+    "Sampler",
+    "Search",
+    "check_ends",
+    "check_names",
+    "dimensions",
+    "require_optuna",
+    "with_values",
+]
 
 Sampler = Literal["qmc", "tpe"]
 
@@ -57,7 +66,12 @@ def dimensions(
         for pair in intervention.exclusive:
             fixed |= set(pair) if fixed & set(pair) else set()
         mine = {key.partition(":")[2]: value for key, value in changed.items() if _of(key, name)}
-        for field, values in ({**intervention.ranges, **mine}).items():
+        own = {
+            field: values
+            for field, values in intervention.ranges.items()
+            if not any(field in pair and set(pair) & mine.keys() for pair in intervention.exclusive)
+        }  # a half-life is not searched beside the strength that stands for the same
+        for field, values in (own | mine).items():
             if field not in fixed:
                 default = _default(intervention, field, values, settings)
                 found.append(Dimension(name, field, values, default))
@@ -82,6 +96,19 @@ def check_names(changed: Mapping[str, Range], runs: list[RunConfig]) -> None:
         floats = [n for n in names_of(thing) if _is_number(thing, n)]
         if field not in floats:
             raise InputError(f"tune cannot search {key!r}: {hint(field, floats)}")
+
+
+def check_ends(run: RunConfig, searched: list[Dimension]) -> None:
+    """Refuse ranges with values that a setting cannot have, or of settings that exclude others.
+
+    Raises:
+        InputError: Naming the range and the limit.
+    """
+    for dimension in searched:
+        for end in (dimension.range.low, dimension.range.high):
+            with error_context(f"range {dimension.name}={dimension.range}"):
+                with_values(run, {dimension: end})
+    with_values(run, {dimension: dimension.range.low for dimension in searched})
 
 
 def with_values(run: RunConfig, values: Mapping[Dimension, float]) -> RunConfig:

@@ -44,6 +44,7 @@ __all__ = [
     "Targets",
     "Tasks",
     "canonical",
+    "changes_network",
     "file_of",
     "hidden_layers",
     "make_interventions",
@@ -92,6 +93,12 @@ def canonical(text: str) -> str:
         return text
     name, colon, settings = text.removeprefix(f"{file}:").partition(":")
     return INTERVENTIONS.defined_in(file, name) + colon + settings
+
+
+def changes_network(text: str) -> bool:
+    """True if the intervention of a text changes the layers, as `crelu` or `layer_norm` does."""
+    known = INTERVENTIONS.get(text.partition(":")[0])
+    return known is not None and "spec" in known.hooks
 
 
 def parse_intervention(text: str, agent: str = "ppo") -> Intervention:
