@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "assign",
     "expand_to_group",
+    "fresh_parameters",
     "fresh_weight",
     "hidden_layers",
     "outgoing",
@@ -117,6 +118,26 @@ def _fresh_bias(layer: Any, generators: Sequence[torch.Generator]) -> Tensor:
     for draw, generator in zip(draws, generators, strict=True):
         draw_bias(draw, layer.init, layer.weight[0], generator)
     return torch.stack(draws).to(layer.bias.device)
+
+
+def fresh_parameters(
+    layer: Any, generators: Sequence[torch.Generator], norm: Any = None
+) -> Iterator[tuple[Tensor, Tensor | float]]:
+    """Draw new initial values of a layer's parameters, which stay unchanged.
+
+    Args:
+        layer: a hidden layer or head.
+        generators: one per member.
+        norm: the norm that follows the layer, if any.
+
+    Yields:
+        Weight, bias and the norm's parameters, each with a value that broadcasts to it.
+    """
+    yield layer.weight, fresh_weight(layer, generators)
+    if layer.bias is not None:
+        yield layer.bias, _fresh_bias(layer, generators)
+    for name, parameter in () if norm is None else norm.named_parameters():
+        yield parameter, float(name == "weight")
 
 
 def hidden_layers(network: Network) -> Iterator[tuple[str, int, Any]]:
@@ -280,11 +301,8 @@ def redraw(
         generators: one per member.
         norm: the norm that follows the layer, if any.
     """
-    assign(learner, layer.weight, fresh_weight(layer, generators))
-    if layer.bias is not None:
-        assign(learner, layer.bias, _fresh_bias(layer, generators))
-    for name, parameter in () if norm is None else norm.named_parameters():
-        assign(learner, parameter, float(name == "weight"))
+    for parameter, value in fresh_parameters(layer, generators, norm):
+        assign(learner, parameter, value)
     learner.edited(layer)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
@@ -41,18 +42,29 @@ class Timed(Intervention):
     """An edit that is made every so often: at a period if there is one, else at task switches."""
 
     limits: ClassVar[Mapping[str, str]] = {"period": "above 0"}
+    not_at_switches: ClassVar[str] = ""
+    """Reason that a class cannot act at switches; empty if it can."""
 
     period: Time | None = None
     """Time between two edits, rounded up to whole iterations; none: task switches."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.needs_boundaries = self.period is None
+        self._require_period(self.period is None)
 
     def start(self, learner: Learner) -> None:
         """Read from the settings if the agent has targets that change within a task."""
         super().start(learner)
-        self.needs_boundaries = self.acts_every(learner.settings) is None
+        self._require_period(self.acts_every(learner.settings) is None)
+
+    def _require_period(self, at_switches: bool) -> None:
+        self.needs_boundaries = at_switches
+        if at_switches and self.not_at_switches:
+            period = "none" if self.period is None else self.period
+            raise InputError(
+                f"{self.name}:period={period} means task switches here, but "
+                f"{self.not_at_switches}: give steps or tasks, as in 0.1tasks"
+            )
 
     def acts_every(self, settings: OptimizerSettings) -> int | None:
         """Updates between two edits, None at switches."""

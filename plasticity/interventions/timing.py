@@ -28,6 +28,8 @@ def how_often(intervention: Intervention, settings: OptimizerSettings) -> str:
         parts.append(f"half-life {_short(tasks)} tasks ({steps:,.0f} steps)")
     if rate := rates.get("replacement_rate"):
         parts.append(f"replaces {rate * settings.updates_per_task:.0%} of the units a task")
+    if rate := rates.get("redraw_rate"):
+        parts.append(f"redraws {rate * settings.updates_per_task:.0%} of the weights a task")
     return ", ".join(parts)
 
 

@@ -37,6 +37,7 @@ class Trait(Enum):
     DRAWS_WEIGHTS = "puts newly drawn weights into the network"
     REDRAWS_LAYERS = "redraws whole layers at once"
     RECYCLES_UNITS = "redraws single units"
+    REDRAWS_WEIGHTS = "redraws single weights"
     SHRINKS_BY_GRADIENTS = "shrinks rows by gradients averaged before a switch"
     AVERAGES_WEIGHTS = "returns to a running mean of past weights"
     SETS_ACTIVATION = "sets the activation"
@@ -64,7 +65,12 @@ _PAIRS = (
     (T.REFERS_TO_INITIAL_WEIGHTS, {T.DRAWS_WEIGHTS}),
     (T.SHRINKS_BY_GRADIENTS, {T.REDRAWS_LAYERS}),
     # The mean would bring back what the other has just replaced.
-    (T.AVERAGES_WEIGHTS, {T.REDRAWS_LAYERS, T.RECYCLES_UNITS, T.SHRINKS_BY_GRADIENTS}),
+    (
+        T.AVERAGES_WEIGHTS,
+        {T.REDRAWS_LAYERS, T.RECYCLES_UNITS, T.REDRAWS_WEIGHTS, T.SHRINKS_BY_GRADIENTS},
+    ),
+    # The outgoing weights of a new unit are 0, the least useful of all.
+    (T.RECYCLES_UNITS, {T.REDRAWS_WEIGHTS}),
     # A block of g' subtracts, so what is done to the layer as one is not done to the function.
     (
         T.LAYER_IN_BLOCKS,

@@ -64,15 +64,11 @@ class ReDo(Timed):
         "period": Range(Tasks(0.02), Tasks(2)),
         "tau": Range(0.002, 0.5),
     }
+    not_at_switches: ClassVar[str] = "it judges units on a minibatch"
 
     period: Time | None = Tasks(0.1)
     tau: float = 0.025
     """Largest score, relative to the layer's mean of 1, of a unit that is recycled."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.period is None:
-            raise InputError("redo:period=none: it judges units on a minibatch; give steps")
 
     def start(self, learner: Learner) -> None:
         """Refuse an activation whose units are never dormant."""
@@ -275,6 +271,7 @@ class SNR(Timed):
         "rejection": Range(1e-3, 0.2),
         "longest": Range(Tasks(0.02), Tasks(2)),
     }
+    not_at_switches: ClassVar[str] = "silences end at no switch"
 
     period: Time | None = Tasks(0.02)
     rejection: float = 0.02
@@ -285,11 +282,6 @@ class SNR(Timed):
     """Half-life of past gaps."""
     samples: int = 256
     """Largest number of a minibatch's samples in which a unit may fire."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.period is None:
-            raise InputError("snr:period=none: silences end at no switch; give steps")
 
     def start(self, learner: Learner) -> None:
         """Clear the histories of units; refuse activations that do not fall silent."""

@@ -20,6 +20,7 @@ EDITS = {
     "redo": "redo:period=5,tau=0.9",
     "continual_backprop": "continual_backprop:lifetime=2,maturity=1",
     "snr": "snr:period=5,longest=1",
+    "swr": "swr:period=5,lifetime=50",
 }
 
 

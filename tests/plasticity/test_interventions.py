@@ -23,6 +23,7 @@ SOON = {
     "redo": "period=2,tau=0.5",
     "snr": "period=2,longest=1",
     "soft_shrink_perturb": "period=1,half_life=50",
+    "swr": "period=1,lifetime=4",
     "trac": "initial_scale=1e-3",
     "weight_clipping": "kappa=0.5",
 }
@@ -265,6 +266,7 @@ TOUCHED = {
     "dash": LAYERS,
     "redo": EVERYTHING - {"head bias"},
     "snr": EVERYTHING - {"head bias"},
+    "swr": EVERYTHING - {"head weight", "head bias"},
     # Means of units move into the next biases.
     "continual_backprop": EVERYTHING,
     **dict.fromkeys(("fresh", "layer_reset", "shrink_perturb", "soft_shrink_perturb"), EVERYTHING),

@@ -28,6 +28,7 @@ SOON = {
     "newton_schulz": "period=2",
     "redo": "period=2,tau=0.5",
     "snr": "period=2,longest=1",
+    "swr": "period=1,lifetime=4,heads=true",
     "trac": "initial_scale=1e-3",
     "upgd": "sigma=1,decay=1",
     "weight_clipping": "kappa=0.1",

@@ -95,8 +95,9 @@ def test_no_default_is_inert_in_any_preset(name, column):
     every = intervention.acts_every(settings)
     assert every is None or every <= settings.updates_per_task / 2
     assert every is None or every < 2 or every % settings.updates_per_iteration == 0
-    share = intervention.strength(settings).get("replacement_rate", 1) * settings.updates_per_task
-    assert share > 0.05
+    rates = intervention.strength(settings)
+    for rate in ("replacement_rate", "redraw_rate"):
+        assert rates.get(rate, 1) * settings.updates_per_task > 0.05
 
 
 def test_an_intervention_whose_hooks_are_misspelt_is_named(own_names):

@@ -63,6 +63,22 @@ MORE = {
 }
 """The pairs that are refused by traits alone, and why that is right."""
 
+JOINED = {
+    # A weight's use is read off its gradient, to which a penalty adds.
+    ("swr", Trait.READS_GRADIENTS): (
+        "l2 l2_init wasserstein_init spectral parseval isometry_loss l2_er"
+    ),
+    # New units' outgoing weights are 0, and would be redrawn at once.
+    ("swr", Trait.REDRAWS_WEIGHTS): "redo continual_backprop snr hare_tortoise",
+    ("swr", Trait.DRAWS_WEIGHTS): "plasticity_injection",
+}
+"""The pairs of interventions that joined later: name and reason to others."""
+MORE |= {
+    frozenset({name, other}): trait
+    for (name, trait), others in JOINED.items()
+    for other in others.split()
+}
+
 
 def refused():
     return {

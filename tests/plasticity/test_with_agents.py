@@ -24,6 +24,7 @@ SOON = {
     "shrink_perturb": "period=1",
     "snr": "period=1,longest=1",
     "soft_shrink_perturb": "period=1",
+    "swr": "period=1,lifetime=20",
     "trac": "initial_scale=1e-3",  # from 1e-8, the first steps are lost to rounding
     "weight_clipping": "kappa=0.5",
 }
