@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from neoteny.core.errors import InputError
+from neoteny.core.names import hint
 from neoteny.core.text import distinct, shortened, visible
 from neoteny.experiments.folders import RECORDED
 from neoteny.plasticity.interventions import changes_network
@@ -45,10 +47,10 @@ class Arm:
     @property
     def role(self) -> str:
         """``"none"`` for the plain agent, ``"fresh"`` for an oracle, else nothing."""
-        names = [text.partition(":")[0] for text in self.interventions]
+        names = _names(self.interventions)
         if ORACLE in names:
             return ORACLE
-        return BASELINE if names == [BASELINE] else ""
+        return BASELINE if names == (BASELINE,) else ""
 
     @property
     def beside_oracle(self) -> frozenset[str]:
@@ -117,6 +119,29 @@ def oracle_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
     return next(iter([*alike, *plain]), None)
 
 
+def named_arms(text: str, arms: Sequence[Arm]) -> list[Arm]:
+    """The arms that a text of interventions names, one for each setup that has it.
+
+    Args:
+        text: interventions joined by ``+``, with all their settings or with none.
+        arms: all arms.
+
+    Raises:
+        InputError: If it names none, or several of one setup.
+    """
+    typed = tuple(text.split("+"))
+    found = [arm for arm in arms if arm.interventions == typed]
+    if not found:
+        found = [arm for arm in arms if _names(arm.interventions) == typed]
+    known = ["+".join(arm.interventions) for arm in arms]
+    if not found:
+        raise InputError(f"versus {text!r} names no arm: {hint(text, known)}")
+    if len({arm.setup for arm in found}) < len(found):
+        several = ", ".join("+".join(arm.interventions) for arm in found)
+        raise InputError(f"versus {text!r} names several arms: write one of {several}")
+    return found
+
+
 def labels(arms: Sequence[str]) -> dict[str, str]:
     """Short names for tables and figures: words that all arms begin or end with are left out.
 
@@ -134,6 +159,11 @@ def labels(arms: Sequence[str]) -> dict[str, str]:
     in_turn = sorted(arms)  # the same numbers whatever the order of the arms
     shown = distinct([shortened(short[arm], LONGEST) for arm in in_turn])
     return {arm: shown[in_turn.index(arm)] for arm in arms}
+
+
+def _names(texts: Iterable[str]) -> tuple[str, ...]:
+    """Names of interventions without their settings."""
+    return tuple(text.partition(":")[0] for text in texts)
 
 
 def _without_common(words: list[list[str]]) -> list[list[str]]:

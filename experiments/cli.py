@@ -48,6 +48,8 @@ class ReportConfig:
 
     folder: tyro.conf.Positional[Path]
     """Folder that holds runs, at any depth."""
+    versus: str = ""
+    """Arm that all others are compared with, beside none and the best, as in adamo."""
 
 
 def run_defaults(early: Early) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
         The summary, a row for each arm.
     """
     with train_arms(config, console) as failed:
-        summary = report(config.folder, console)
+        summary = report(config.folder, console, config.versus)
     if failed:
         raise RunError(f"stopped with non-finite gradients in all members: {', '.join(failed)}")
     return summary
@@ -164,11 +166,11 @@ def _goes_on(arm: RunConfig) -> bool:
     return not arm.overwrite and has_checkpoint(arm.folder)
 
 
-def report(folder: Path, console: Console) -> pd.DataFrame:
+def report(folder: Path, console: Console, versus: str = "") -> pd.DataFrame:
     """Write the tables, the figures and report.html, print the tables and return the summary."""
     from neoteny.experiments import report as reporting  # on use, as it takes a second
 
-    made = reporting.write_report(folder)
+    made = reporting.write_report(folder, versus)
     reporting.print_summary(console, made.summary)
     reporting.print_tables(console, made.tables)
     if made.answer:
@@ -181,7 +183,7 @@ def report(folder: Path, console: Console) -> pd.DataFrame:
 
 def report_again(config: ReportConfig, console: Console) -> None:
     """Report on the folder that is named."""
-    report(config.folder, console)
+    report(config.folder, console, config.versus)
 
 
 def _print_tensorboard(folder: Path, console: Console) -> None:

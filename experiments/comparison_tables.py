@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from neoteny.experiments.arms import labels
-from neoteny.experiments.comparisons import BEST, NONE
+from neoteny.experiments.comparisons import BEST, CHOSEN, NONE
 from neoteny.experiments.number_texts import BLANK, with_interval
 from neoteny.experiments.tables import TextTable, without_blanks
 from neoteny.experiments.visits import SCALES
@@ -15,6 +15,7 @@ __all__ = ["MEANINGS", "comparison_tables", "readable_comparisons"]
 
 MEANINGS = {
     "difference": "mean difference of the scores, paired by seed, over visits that both finished",
+    "in the last third": "the difference over the last third of the visits",
     "P(better)": "probability that a run of the arm is better on a task",
     "p": "of the paired t test",
     "p, Holm": "the same, corrected for all arms in the table",
@@ -26,19 +27,19 @@ MEANINGS = {
 
 
 def comparison_tables(table: pd.DataFrame) -> list[TextTable]:
-    """The comparisons for people: a table of those with the plain agent, one with the best arm.
+    """The comparisons for people: a table for each arm that others are compared with.
 
     Args:
         table: the result of `neoteny.experiments.comparisons.comparison_table`.
     """
     found = []
-    for versus in (NONE, BEST):
+    for versus in (NONE, BEST, CHOSEN):
         rows = table[table["versus"] == versus]
         if rows.empty:
             continue
         unit = str(rows["unit"].iloc[0])
-        best = labels(_names(table))[str(rows["other"].iloc[0])]
-        whom = "the plain agent" if versus == NONE else f"the best arm, {best}"
+        other = labels(_names(table))[str(rows["other"].iloc[0])]
+        whom = {NONE: "the plain agent", BEST: f"the best arm, {other}", CHOSEN: other}[versus]
         title = f"difference to {whom}, in {_measure(unit)}"
         found.append(TextTable(title, readable_comparisons(rows), MEANINGS))
     return found
@@ -58,6 +59,7 @@ def readable_comparisons(rows: pd.DataFrame) -> pd.DataFrame:
     columns = {
         "arm": [short[arm] for arm in rows["arm"]],
         "difference": with_interval(rows, "difference", "+", 3),
+        "in the last third": with_interval(rows, "late", "+", 3),
         "P(better)": with_interval(rows, "improvement"),
         "p": [_p_value(value) for value in rows["p"]],
         "p, Holm": [_p_value(value) for value in rows["p_holm"]],

@@ -1,4 +1,4 @@
-"""Comparisons of arms in pairs: with the plain agent, and with the best arm."""
+"""Comparisons of arms in pairs: with the plain agent, the best arm, and an arm of choice."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neoteny.experiments.arms import ORACLE, Arm, arms_of, baseline_of
+from neoteny.experiments.answer import last_third
+from neoteny.experiments.arms import ORACLE, Arm, arms_of, baseline_of, named_arms
 from neoteny.experiments.metrics import (
     Array,
+    Estimate,
     mean,
     mean_over_tasks,
     probability_of_improvement,
@@ -18,33 +20,41 @@ from neoteny.experiments.paired import holm, paired_difference
 from neoteny.experiments.resampling import performance_profile
 from neoteny.experiments.summary import countable_visits, named_estimate, run_matrix
 
-NONE, BEST = "none", "best"
-"""Arms that others are compared with: the plain agent of the same setup, the best of all."""
+NONE, BEST, CHOSEN = "none", "best", "chosen"
+"""Arms that others are compared with: the plain agent of the same setup, the best of all, one that
+the user names."""
 KEYS = ["seed", "visit"]
 
 
-def comparison_table(visits: pd.DataFrame) -> pd.DataFrame:
-    """Compare every arm with the plain agent and with the best arm.
+def comparison_table(visits: pd.DataFrame, versus: str = "") -> pd.DataFrame:
+    """Compare every arm with the plain agent, with the best arm and with one of choice.
 
     Args:
         visits: the result of `neoteny.experiments.visits.visit_values`.
+        versus: interventions of the arm of choice, see `neoteny.experiments.arms.named_arms`; of
+            several setups, each arm is compared with that of its own.
 
     Returns:
         One row a pair, those with the plain agent first:
 
-        - ``arm``, ``other``; ``versus``: ``"none"`` or ``"best"``, the arm with the highest score
-          that is no oracle; a plain agent that is best is in the rows of the first kind alone;
+        - ``arm``, ``other``; ``versus``: ``"none"``, ``"best"``, the arm with the highest score
+          that is no oracle, or ``"chosen"``; an arm is in the rows of the first of these kinds
+          alone, so a plain agent that is best is in those of ``"none"``;
         - ``unit`` of the difference; ``seeds`` that both have; ``visits`` of these seeds that both
           finished; ``blank``: those of them in which no episode of one or the other ended, so that
           they count nowhere;
         - ``difference`` of the scores, over these visits, averaged within tasks, then over tasks;
-          ``difference_low``, ``difference_high``: Student's t interval of the pairs;
+          ``difference_low``, ``difference_high``: Student's t interval of the pairs; ``late``,
+          with the same: the difference over the last third of the visits;
         - ``improvement``: probability that a run of the arm beats one of the other on a task;
         - ``p``: of the paired t test; ``p_holm``: Holm's correction for all arms in rows of the
           same kind that are no oracles; ``seeds_needed`` to find the difference seen with a
           probability of 80 %.
 
         Empty, with these columns, if no arm has another to be compared with.
+
+    Raises:
+        InputError: If no arm is that of choice.
     """
     arms = arms_of(visits)
     counted = countable_visits(visits)
@@ -52,13 +62,15 @@ def comparison_table(visits: pd.DataFrame) -> pd.DataFrame:
     pairs = [(NONE, arm, baseline_of(arm, arms)) for arm in arms]
     if best is not None and baseline_of(best, arms) is not None:
         pairs += [(BEST, arm, best) for arm in arms if arm.role != ORACLE]
+    if versus:
+        pairs += _chosen(versus, arms, best)
     rows = [
         {"versus": versus, **_pair(counted, arm, other), "is_oracle": arm.role == ORACLE}
         for versus, arm, other in pairs
         if other is not None and other.name != arm.name
     ]
     table = pd.DataFrame(rows, columns=None if rows else list(_COLUMNS))
-    for kind in (NONE, BEST):
+    for kind in (NONE, BEST, CHOSEN):
         tested = (table["versus"] == kind) & ~table["is_oracle"].astype(bool)
         table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].to_numpy(np.float64))
     return table[list(_COLUMNS)]
@@ -67,9 +79,22 @@ def comparison_table(visits: pd.DataFrame) -> pd.DataFrame:
 _COLUMNS = (
     *("arm", "other", "versus", "unit", "seeds", "visits", "blank"),
     *("difference", "difference_low", "difference_high"),
+    *("late", "late_low", "late_high"),
     *("improvement", "improvement_low", "improvement_high"),
     *("p", "p_holm", "seeds_needed", "is_oracle"),
 )
+
+
+def _chosen(versus: str, arms: list[Arm], best: Arm | None) -> list[tuple[str, Arm, Arm | None]]:
+    """Pairs with the arm of choice, unless the table has them already."""
+    found = named_arms(versus, arms)
+    pairs: list[tuple[str, Arm, Arm | None]] = []
+    for arm in arms:
+        other = next((one for one in found if one.setup == arm.setup), found[0])
+        if len(found) == 1 or other.setup == arm.setup:
+            known = other == best or (other.role == NONE and other == baseline_of(arm, arms))
+            pairs += [] if known else [(CHOSEN, arm, other)]
+    return pairs
 
 
 def profile(visits: pd.DataFrame, arm: str, levels: Array) -> tuple[Array, Array, Array]:
@@ -110,6 +135,7 @@ def _pair(visits: pd.DataFrame, arm: Arm, other: Arm) -> dict[str, Any]:
     left_scores, right_scores = left.to_numpy(np.float64), right.to_numpy(np.float64)
     found = paired_difference(mean(left_scores, axis=1), mean(right_scores, axis=1))
     improvement = probability_of_improvement(left_scores, right_scores)
+    late = _late_difference(known)
     return {
         "arm": arm.name,
         "other": other.name,
@@ -118,8 +144,19 @@ def _pair(visits: pd.DataFrame, arm: Arm, other: Arm) -> dict[str, Any]:
         "visits": len(both),
         "blank": int((both["auc"].isna() | both["value_other"].isna()).sum()),
         **named_estimate("difference", found.estimate),
+        **named_estimate("late", late),
         **named_estimate("improvement", improvement),
         "p": found.p,
         "p_holm": np.nan,
         "seeds_needed": found.needed,
     }
+
+
+def _late_difference(known: pd.DataFrame) -> Estimate:
+    """The difference of two arms over the last third of the visits, as `_pair` has it over all."""
+    late = last_third(known)
+    left, right = (
+        mean(run_matrix(late, column).to_numpy(np.float64), axis=1)
+        for column in ("value", "value_other")
+    )
+    return paired_difference(left, right).estimate

@@ -13,6 +13,7 @@ import tyro
 
 from neoteny.agents.agent import AGENTS, AgentSettings
 from neoteny.core.errors import InputError
+from neoteny.experiments.arms import Arm, named_arms, setup_of
 from neoteny.experiments.crossing import CROSSED, LABELLED, VARIED, arm_name, names_of, read_axes
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.presets import PRESETS, preset_values
@@ -124,6 +125,8 @@ class CompareConfig(TrainConfig):
     place of `interventions`; refuses the seeds that they were tuned on."""
     tuned_arms: Annotated[Tuned | None, tyro.conf.Fixed, tyro.conf.Suppress] = None
     """Content of `tuned`, which is read once."""
+    versus: str = ""
+    """Arm that all others are compared with, beside none and the best, as in adamo."""
     out: Path | None = None
     """Folder of the comparison; unset, results/runs/<env>-comparison."""
 
@@ -138,6 +141,9 @@ class CompareConfig(TrainConfig):
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"arm {name} is given twice: name each arm once")
+        if self.versus:
+            known = [Arm(run.arm, run.intervention, setup_of(run.to_dict())) for run in arms]
+            named_arms(self.versus, known)
 
     @property
     def folder(self) -> Path:

@@ -56,7 +56,7 @@ class Report:
     compare, figures, report.html."""
 
 
-def write_report(folder: Path | str) -> Report:
+def write_report(folder: Path | str, versus: str = "") -> Report:
     """Read all runs below a folder and write its summary, figures and report.html.
 
     They go into that folder, each replaced all at once if an earlier report wrote it; runs that
@@ -64,6 +64,7 @@ def write_report(folder: Path | str) -> Report:
 
     Args:
         folder: a run, a comparison, or a folder of them.
+        versus: an arm that all others are compared with, see `comparison_table`.
 
     Returns:
         The summary and the files.
@@ -85,7 +86,7 @@ def write_report(folder: Path | str) -> Report:
     sentence = answer(visits)
     names = {str(run.config.get("env", root.resolve().name)) for run in runs}
     title = shortened(visible(", ".join(sorted(names))), 100)
-    comparisons = comparison_table(visits)
+    comparisons = comparison_table(visits, versus)
     continual = continual_table(frame, visits, read_matrices(runs))
     tables = {"summary.csv": table, "visits.csv": visits, "continual.csv": continual}
     if len(comparisons):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from neoteny.core.errors import InputError
 from neoteny.experiments.comparison_tables import comparison_tables
 from neoteny.experiments.comparisons import comparison_table, profile
 from neoteny.experiments.console import PlainConsole
@@ -55,6 +56,46 @@ def test_comparison_by_hand() -> None:
     best = table[table["versus"] == "best"]
     assert best["other"].to_dict() == {"ppo-none": "ppo-adamo"}
     assert best["difference"].tolist() == [-2.5]
+
+
+def test_the_last_third_by_hand() -> None:
+    """Visits 3 of 3: by 5 and 7, or 6 with an error of 1."""
+    none, adamo = [[0.0, 0.0, 1.0], [0.0, 0.0, 2.0]], [[9.0, 9.0, 6.0], [8.0, 8.0, 9.0]]
+    row = comparison_table(_visits(none=none, adamo=adamo)).iloc[0]
+    reach = 12.7062
+    assert row[["late", "late_low", "late_high"]].tolist() == pytest.approx(
+        [6, 6 - reach, 6 + reach], rel=1e-5
+    )
+
+
+def test_an_arm_of_choice() -> None:
+    arms = {"none": [[1.0, 1.0], [1.0, 2.0]], "l2:weight=0.1": [[2.0, 2.0], [3.0, 3.0]]}
+    visits = _visits(**arms, redo=[[4.0, 4.0], [4.0, 5.0]], fresh=arms["none"])
+    table = comparison_table(visits, "l2")
+    rows = table[table["versus"] == "chosen"].set_index("arm")
+    assert set(rows["other"]) == {"ppo-l2:weight=0.1"}
+    assert rows["difference"].to_dict() == pytest.approx(
+        {"ppo-none": -1.25, "ppo-redo": 1.75, "ppo-fresh": -1.25}
+    )
+    assert rows["p_holm"].isna().to_dict() == {
+        "ppo-none": False,
+        "ppo-redo": False,
+        "ppo-fresh": True,
+    }
+    assert [one.title.partition(",")[0] for one in comparison_tables(table)] == [
+        "difference to the plain agent",
+        "difference to the best arm",
+        "difference to l2:weight=0.1",
+    ]
+    for known in ("none", "redo"):  # their rows are there already
+        assert set(comparison_table(visits, known)["versus"]) == {"none", "best"}
+    with pytest.raises(InputError, match="versus 'l3' names no arm: use one of none"):
+        comparison_table(visits, "l3")
+    both = _visits(**{"none": arms["none"], "l2:weight=1": arms["none"], **arms})
+    with pytest.raises(
+        InputError, match="versus 'l2' names several arms: write one of l2:weight=1"
+    ):
+        comparison_table(both, "l2")
 
 
 def test_visits_without_an_episode_are_counted_and_left_out_of_both_arms() -> None:

@@ -271,6 +271,11 @@ def test_comparisons(made: SimpleNamespace) -> None:
         left, right = (np.nanmean(np.where(both, x, NAN), axis=1) for x in (left, right))
         assert int(row["blank"]) == int((~both).sum())
         _close(_stored(row, "difference"), _interval(left - right))
+        late = [
+            np.nanmean(np.where(both, _online(made.raw[name]), NAN)[:, -(VISITS // 3) :], axis=1)
+            for name in (arm, other)
+        ]
+        _close(_stored(row, "late"), _interval(late[0] - late[1]))
         p = stats.ttest_rel(left, right).pvalue
         assert float(row["p"]) == pytest.approx(p)
         share = np.mean(left[:, None] > right[None, :])
