@@ -1,4 +1,4 @@
-"""Interventions that replace single units: by activity, by utility, by time without activity."""
+"""Interventions that replace single units: by utility, by time without activity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS, Activation
-from neoteny.plasticity.diagnostics.units import dormant_mask
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata, as_samples
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.resets import Timed
@@ -25,73 +24,17 @@ from neoteny.plasticity.surgery import (
     outgoing_magnitude,
     require_own_outputs,
     reset_units,
-    unit_activity,
 )
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Observations
 
-__all__ = ["SNR", "ContinualBackprop", "ReDo"]
+__all__ = ["SNR", "ContinualBackprop"]
 
 
 def _activation(learner: Learner) -> Activation:
     return ACTIVATIONS[learner.network.spec.activation]
-
-
-@dataclass
-class ReDo(Timed):
-    """Recycle dormant units: new incoming weights, no outgoing ones, no moments.
-
-    A unit is dormant if its mean absolute activation over the last minibatch is at most tau times
-    the layer's mean; the pair of a CReLU unit and the group of a GroupSort are judged as one.
-    """
-
-    name: ClassVar[str] = "redo"
-    traits: ClassVar[Set[Trait]] = {
-        Trait.DRAWS_WEIGHTS,
-        Trait.RECYCLES_UNITS,
-        Trait.FINDS_DORMANT_UNITS,
-    }
-    metadata: ClassVar[Metadata] = Metadata(
-        "Sokar et al., arXiv:2302.12902",
-        probe=True,
-        cost="1 forward a period",
-        dqn="tau=0.1",
-    )
-    limits: ClassVar[Mapping[str, str]] = {"tau": "at least 0"}
-    ranges: ClassVar[Mapping[str, Range]] = {
-        "period": Range(Tasks(0.02), Tasks(2)),
-        "tau": Range(0.002, 0.5),
-    }
-    not_at_switches: ClassVar[str] = "it judges units on a minibatch"
-
-    period: Time | None = Tasks(0.1)
-    tau: float = 0.025
-    """Largest score, relative to the layer's mean of 1, of a unit that is recycled."""
-
-    def start(self, learner: Learner) -> None:
-        """Refuse an activation whose units are never dormant."""
-        super().start(learner)
-        require_own_outputs(learner.network, self.name)
-        if learner.network.spec.activation == "deep_fourier":
-            raise InputError("redo finds no dormant units among sines and cosines: leave it out")
-
-    def edit(self, learner: Learner, obs: Observations | None) -> None:
-        """Recycle the dormant units of every hidden layer, all judged before any is changed."""
-        assert obs is not None
-        generators = self.draws(learner)
-        features = learner.network.features(obs)
-        for branch, index, layer in hidden_layers(learner.network):
-            activity = unit_activity(features[branch][index], _activation(learner))
-            recycled = reset_units(
-                learner,
-                branch,
-                index,
-                dormant_mask(activity, self.tau),
-                fresh_weight(layer, generators),
-            )
-            self.state["activity"] += recycled.sum(1)
 
 
 @dataclass

@@ -18,6 +18,7 @@ EDITS = {
     "soft_shrink_perturb": "soft_shrink_perturb:period=5",
     "hare_tortoise": "hare_tortoise:period=5",
     "redo": "redo:period=5,tau=0.9",
+    "regrama": "regrama:period=5,tau=0.9",
     "continual_backprop": "continual_backprop:lifetime=2,maturity=1",
     "snr": "snr:period=5,longest=1",
     "swr": "swr:period=5,lifetime=50",

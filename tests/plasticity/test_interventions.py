@@ -21,6 +21,7 @@ SOON = {
     "layer_reset": "period=2",
     "newton_schulz": "period=2",
     "redo": "period=2,tau=0.5",
+    "regrama": "period=2,tau=0.5",
     "snr": "period=2,longest=1",
     "soft_shrink_perturb": "period=1,half_life=50",
     "swr": "period=1,lifetime=4",
@@ -48,7 +49,7 @@ GRID = [(kind, torso) for kind in ("ppo", "dqn", "classifier") for torso in ("ml
 NETWORKS = [{"kind": kind, "torso": torso} for kind, torso in GRID]
 VARIANTS = [{"activation": "groupsort"}, {"activation": "crelu", "torso": "conv"}]
 VARIANTS += [{"shared": True}, {"shared": True, "torso": "conv"}]
-NO_SKIPS = {"continual_backprop", "plasticity_injection", "redo", "snr"}
+NO_SKIPS = {"continual_backprop", "plasticity_injection", "redo", "regrama", "snr"}
 
 
 def soon(name):
@@ -274,6 +275,7 @@ TOUCHED = {
     # The rank of features behind a norm depends on all that is before the head.
     "l2_er": EVERYTHING - {"head weight", "head bias"},
     **dict.fromkeys(("none", "adam", "muon", "trac", "optimizer_reset", "adam_rel"), NOTHING),
+    "regrama": NOTHING,  # a layer without any gradient is left alone
     **dict.fromkeys(("layer_norm", "crelu", "groupsort", "deep_fourier"), NOTHING),
 }
 

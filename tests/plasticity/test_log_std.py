@@ -27,6 +27,7 @@ SOON = {
     "l2_init": "weight=1",
     "newton_schulz": "period=2",
     "redo": "period=2,tau=0.5",
+    "regrama": "period=2,tau=0.5",
     "snr": "period=2,longest=1",
     "swr": "period=1,lifetime=4,heads=true",
     "trac": "initial_scale=1e-3",

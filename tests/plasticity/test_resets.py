@@ -17,6 +17,7 @@ ACTING = {
     "layer_reset": "period=2",
     "plasticity_injection": "at=none",
     "redo": "period=2,tau=0.5",
+    "regrama": "period=2,tau=0.5",
     "shrink_perturb": "shrink=0.5",
     "snr": "period=2,longest=1",
     "soft_shrink_perturb": "period=1,half_life=50",

@@ -69,8 +69,13 @@ JOINED = {
         "l2 l2_init wasserstein_init spectral parseval isometry_loss l2_er"
     ),
     # New units' outgoing weights are 0, and would be redrawn at once.
-    ("swr", Trait.REDRAWS_WEIGHTS): "redo continual_backprop snr hare_tortoise",
+    ("swr", Trait.REDRAWS_WEIGHTS): "redo regrama continual_backprop snr hare_tortoise",
     ("swr", Trait.DRAWS_WEIGHTS): "plasticity_injection",
+    ("regrama", Trait.READS_GRADIENTS): (
+        "l2 l2_init wasserstein_init spectral parseval isometry_loss l2_er"
+    ),
+    ("regrama", Trait.RECYCLES_UNITS): "hare_tortoise",
+    ("regrama", Trait.DRAWS_WEIGHTS): "plasticity_injection",
 }
 """The pairs of interventions that joined later: name and reason to others."""
 MORE |= {

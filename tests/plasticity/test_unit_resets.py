@@ -265,3 +265,51 @@ def test_statistics_take_the_first_samples_of_binary_observations_too(text, make
             learner.update(loss, batch)
     for key, value in lists.interventions[0].state.items():
         torch.testing.assert_close(value, dense.interventions[0].state[key], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "crelu", "groupsort", "deep_fourier"])
+def test_regrama_recycles_the_units_whose_incoming_gradients_a_loop_finds_small(
+    activation, make_learner, train
+):
+    learner = make_learner("regrama:tau=0.7,period=4", activation=activation)
+    train(learner, 3)
+    seen, regrama = {}, learner.interventions[0]
+    edit = regrama.edit
+
+    def watched(*arguments):
+        seen.update(named(learner))
+        edit(*arguments)
+
+    regrama.edit = watched
+    train(learner, 1, start=3)
+    group, total = 2 if activation == "groupsort" else 1, torch.zeros(2)
+    for name, branch in learner.network.branches.items():
+        for index, layer in enumerate(branch.hidden):
+            units = layer.weight.shape[1]
+            recycled = torch.zeros(2, units, dtype=torch.bool)
+            for member in range(2):
+                rows = [float(row.abs().mean()) for row in layer.weight.grad[member]]
+                tied = [range(u % (units // group), units, units // group) for u in range(units)]
+                scores = [sum(rows[u] for u in alike) / group for alike in tied]
+                least = 0.7 * sum(scores) / units
+                recycled[member] = torch.tensor([score <= least for score in scores])
+            rows = (layer.weight != seen[f"{name}.body.layers.{index}.weight"]).any(2)
+            assert rows[recycled].all()
+            assert (layer.bias[recycled] == 0).all()
+            total += recycled.sum(1)
+    assert total.min() > 0
+    assert torch.equal(regrama.activity, total)
+
+
+def test_regrama_finds_a_unit_without_gradient_and_leaves_a_layer_without_any_alone(
+    make_learner, train
+):
+    learner = make_learner("regrama:tau=0,period=2", activation="groupsort")
+    train(learner, 1)
+    value = learner.network.branches["value"]
+    with torch.no_grad():
+        value.head.weight[0, :, [1, 5]] = 0.0  # a group that nothing reads
+    obs = torch.randn(2, 32, 6, generator=torch.Generator().manual_seed(0))
+    learner.update(learner.network(obs)["value"].square().mean((1, 2)), obs)  # none for the policy
+    assert learner.interventions[0].activity.tolist() == [2, 0]
+    assert (value.hidden[1].bias[0, [1, 5]] == 0).all()

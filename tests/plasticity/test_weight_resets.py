@@ -134,7 +134,7 @@ def test_settings_that_make_no_sense_are_refused_in_one_line(text, message):
         make_interventions([text])
 
 
-@pytest.mark.parametrize("name", ["swr", "redo", "snr"])
+@pytest.mark.parametrize("name", ["swr", "redo", "regrama", "snr"])
 def test_targets_that_change_with_the_task_alone_are_no_period(name, make_learner):
     with pytest.raises(ValueError, match=f"(?s)^(?!.*\n){name}:period=1targets means task switch"):
         make_learner(f"{name}:period=1targets")

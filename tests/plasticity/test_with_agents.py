@@ -21,6 +21,7 @@ SOON = {
     "newton_schulz": "period=1",
     "optimizer_reset": "period=1",
     "redo": "period=1,tau=0.9",
+    "regrama": "period=1,tau=0.9",
     "shrink_perturb": "period=1",
     "snr": "period=1,longest=1",
     "soft_shrink_perturb": "period=1",
