@@ -14,7 +14,7 @@ from neoteny.plasticity.interventions.intervention import Intervention, Metadata
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.interventions.traits import Trait
-from neoteny.plasticity.optimizer_settings import Tasks, Time
+from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.polar import newton_schulz, polar
 from neoteny.plasticity.surgery import assign
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import NetworkSpec, Observations
 
-__all__ = ["Fire", "NaP", "NewtonSchulz", "WeightClipping"]
+__all__ = ["Fire", "KeepNorm", "NaP", "NewtonSchulz", "WeightClipping"]
 
 
 @dataclass
@@ -92,6 +92,49 @@ class NaP(Intervention):
             for parameter in group:
                 parameter.mul_(factor.view(-1, *[1] * (parameter.dim() - 1)))
         self.state["activity"] += 1
+
+
+@dataclass
+class KeepNorm(Intervention):
+    """Pull the norm of every hidden layer's weights back to its initial value.
+
+    All singular values are multiplied by one factor, so that their ratios stay: what is left of the
+    isometry step without isometry, as `adamo:scale=free` is what is left of it without the size.
+    """
+
+    name: ClassVar[str] = "keep_norm"
+    traits: ClassVar[Set[Trait]] = {Trait.FIXES_LENGTHS, Trait.WHOLE_LAYER}
+    static: ClassVar[bool] = True
+    metadata: ClassVar[Metadata] = Metadata(
+        "the control of this suite for the isometry step",
+        state="1 length per layer",
+        cost="2 passes",
+    )
+    limits: ClassVar[Mapping[str, str]] = {"half_life": "above 0, or inf"}
+    ranges: ClassVar[Mapping[str, Range]] = {"half_life": Range(Tasks(0.05), Tasks(20))}
+
+    half_life: Time = Tasks(5)
+    """Time in which the logarithm of the norm's ratio to the initial one halves."""
+
+    def start(self, learner: Learner) -> None:
+        """Remember the initial norms, and how fast they come back."""
+        super().start(learner)
+        self._share = -math.expm1(-learner.settings.rate(self.half_life))
+        for index, layer in enumerate(hidden_layers(learner.network)):
+            self.state[f"length{index}"] = _length([layer.weight])
+
+    def after_step(self, learner: Learner, obs: Observations) -> None:
+        """Rescale in place."""
+        if self._share == 0:
+            return
+        for index, layer in enumerate(hidden_layers(learner.network)):
+            ratio = self.state[f"length{index}"] / _length([layer.weight])
+            layer.weight.mul_(ratio.pow(self._share).view(-1, *[1] * (layer.weight.dim() - 1)))
+        self.state["activity"] += 1
+
+    def strength(self, settings: OptimizerSettings) -> dict[str, float]:
+        """Rate at which the norm comes back, per update."""
+        return {"decay_rate": settings.rate(self.half_life)}
 
 
 @dataclass

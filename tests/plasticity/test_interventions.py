@@ -34,6 +34,7 @@ ZERO = {
     "adamw": "weight_decay=0",
     "c_chain": "weight=0,target=none",
     "isometry_loss": "weight=0",
+    "keep_norm": "half_life=inf",
     "l2": "weight=0",
     "l2_er": "weight=0,decay=0",
     "l2_init": "weight=0",
@@ -260,6 +261,7 @@ EVERYTHING = LAYERS | {"norm"}
 TOUCHED = {
     **dict.fromkeys(("adamo", "adamw", "muono", "scale_adamo", "l2", "parseval"), HIDDEN),
     **dict.fromkeys(("isometry_loss", "wasserstein_init", "fire", "newton_schulz"), HIDDEN),
+    "keep_norm": HIDDEN,
     "spectral": {"hidden weight", "hidden bias"},
     "nap": {"hidden weight", "norm"},
     "head_reset": {"head weight", "head bias"},

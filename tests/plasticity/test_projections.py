@@ -161,3 +161,22 @@ def test_kernels_are_projected_per_tap_by_fire_and_whole_by_newton_schulz(name):
         expected = scipy.linalg.polar(before[1, :, :, *tap].double().numpy())[0]
         ours = layer.weight.detach()[1, :, :, *tap]
         np.testing.assert_allclose(ours, math.sqrt(6 / 4) / 6 * expected, atol=1e-5)
+
+
+def test_keep_norm_halves_the_distance_of_norms_and_leaves_ratios_of_singular_values(make_learner):
+    learner = make_learner("keep_norm:half_life=10")  # one update per step here
+    initial = [layer.weight.detach().clone() for layer in hidden(learner)]
+    with torch.no_grad():
+        for layer in hidden(learner):
+            layer.weight[0].mul_(9)
+            layer.weight[1].mul_(0.25)
+            layer.weight[:, 0] *= 1.5
+    before = [layer.weight.detach().clone() for layer in hidden(learner)]
+    with torch.no_grad():
+        for _ in range(10):
+            learner.interventions[0].after_step(learner, None)
+    for layer, start, moved in zip(hidden(learner), initial, before, strict=True):
+        weights = [x.detach().flatten(1) for x in (start, moved, layer.weight)]
+        length, away, back = (weight.norm(dim=1, keepdim=True) for weight in weights)
+        torch.testing.assert_close((back / length).log(), (away / length).log() / 2)
+        torch.testing.assert_close(weights[1] / away, weights[2] / back)

@@ -76,6 +76,8 @@ JOINED = {
     ),
     ("regrama", Trait.RECYCLES_UNITS): "hare_tortoise",
     ("regrama", Trait.DRAWS_WEIGHTS): "plasticity_injection",
+    ("keep_norm", Trait.FIXES_LENGTHS): "l2 adamw scale_adamo",
+    ("keep_norm", Trait.WHOLE_LAYER): "plasticity_injection",
 }
 """The pairs of interventions that joined later: name and reason to others."""
 MORE |= {
