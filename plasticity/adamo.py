@@ -25,8 +25,9 @@ from neoteny.plasticity.adamo_checks import (
     warn_of_bare,
 )
 from neoteny.plasticity.adamo_pull import Move, Plan, pull, stay, strength_of
+from neoteny.plasticity.gram import Scale
 from neoteny.plasticity.groups import named_groups
-from neoteny.plasticity.isometry import Scale, require_full_precision
+from neoteny.plasticity.isometry import require_full_precision
 
 _CAPTURE_CHECK = "_accelerator_graph_capture_health_check"
 if not hasattr(Adam, _CAPTURE_CHECK):  # torch < 2.10

@@ -10,14 +10,8 @@ import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.isometry import (
-    DEFAULT_ISOMETRY,
-    Scale,
-    as_maps,
-    effective_strength,
-    half_life,
-    target,
-)
+from neoteny.plasticity.gram import Scale, as_maps, target
+from neoteny.plasticity.isometry import DEFAULT_ISOMETRY, effective_strength, half_life
 
 __all__ = ["check_pull", "check_settings", "pull_settings", "safe_strength", "warn_of_bare"]
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.adamo_checks import check_pull
-from neoteny.plasticity.isometry import as_maps, isometry_step, target
+from neoteny.plasticity.gram import as_maps, target
+from neoteny.plasticity.isometry import isometry_step
 
 __all__ = ["Move", "Plan", "pull", "stay", "strength_of"]
 

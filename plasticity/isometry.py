@@ -24,128 +24,17 @@ at most LARGEST_CHANGE / ||P||_F, so that no weight is too large for it.
 
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from neoteny.core.errors import InputError
+from neoteny.plasticity import gram
+from neoteny.plasticity.gram import HALVES, Scale, accurate_maps, target
 
 DEFAULT_ISOMETRY = 0.05
 """Penalty coefficient lambda where none is given: that of the authors' reinforcement-learning code,
 which has 0.1 before a gradient of half the size."""
-
-Scale = float | Literal["free"]
-"""Target squared singular value, > 0, or "free" for the mean that each map has."""
-
-LARGEST_CHANGE = 0.3
-"""Largest share by which a step of free scale changes a singular value."""
-
-HALVES = (torch.float16, torch.bfloat16)
-_WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
-
-
-def as_maps(weight: Tensor, member_dims: int = 0, blocks: int = 1) -> Tensor:
-    """View a weight as the linear maps that it holds.
-
-    Args:
-        weight: (*members, out, in, ...); axes after `in` are flattened into it.
-        member_dims: number of leading member axes.
-        blocks: number of maps of one size that are stacked along `out`, each with outputs of its
-            own: a convolution's groups, or the 3 projections in `in_proj_weight` of
-            `nn.MultiheadAttention`.
-
-    Returns:
-        (*members, out, in), or (*members, blocks, out / blocks, in) with more than one block.
-
-    Raises:
-        ValueError: if the weight has fewer than two dimensions beyond `member_dims`, or `out` is
-            not a multiple of `blocks`.
-    """
-    if weight.dim() < member_dims + 2:
-        raise InputError(
-            f"a weight of shape {tuple(weight.shape)} has fewer than 2 dimensions beyond "
-            f"member_dims={member_dims}; leave it out or lower member_dims"
-        )
-    matrix = weight.flatten(member_dims + 1)
-    if blocks == 1:
-        return matrix
-    rows, left = divmod(weight.shape[member_dims], blocks)
-    if left:
-        raise InputError(
-            f"a weight of shape {tuple(weight.shape)} does not hold blocks={blocks} maps of one "
-            f"size; give a divisor of {weight.shape[member_dims]}"
-        )
-    return torch.unflatten(matrix, member_dims, (blocks, rows))
-
-
-def _matrix(weight: Tensor, member_dims: int, blocks: int) -> Tensor:
-    """The maps of a weight, in a precision that their Gram matrices can bear.
-
-    Half precisions are widened to float32. Where TF32 products are switched on, float64 is used
-    instead of switching them off: a flag flipped here would be global, and would not cover the
-    backward pass of `isometry_loss`.
-    """
-    matrix = as_maps(weight, member_dims, blocks)
-    if matrix.dtype in HALVES:
-        matrix = matrix.float()
-    if matrix.is_cuda and matrix.dtype in _WIDER and _tf32():
-        matrix = matrix.to(_WIDER[matrix.dtype])
-    return matrix
-
-
-def _tf32() -> bool:
-    matmul = torch.backends.cuda.matmul
-    try:
-        return bool(matmul.fp32_precision == "tf32")
-    except AttributeError:  # torch < 2.9
-        return bool(matmul.allow_tf32)
-
-
-def _unrounded(matrix: Tensor) -> AbstractContextManager[object]:
-    """A context in which autocast does not round the factors of products."""
-    kind = matrix.device.type
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
-
-
-def _squared_norm(matrix: Tensor) -> Tensor:
-    """Squared Frobenius norm, (*members,)."""
-    if matrix.is_complex():
-        matrix = torch.view_as_real(matrix).flatten(-2)
-    return matrix.square().sum((-2, -1))
-
-
-def _mean_square(matrix: Tensor) -> Tensor:
-    """Mean squared singular value, (*members, 1, 1); at least the smallest number."""
-    mean = _squared_norm(matrix) / min(matrix.shape[-2:])
-    return mean.clamp(min=torch.finfo(mean.dtype).tiny)[..., None, None]
-
-
-def _deviation(matrix: Tensor, scale: Scale) -> Tensor:
-    """Deviation of the smaller side's Gram matrix from isometry, (*members, n, n)."""
-    with _unrounded(matrix):
-        wide = matrix.shape[-2] <= matrix.shape[-1]
-        gram = matrix @ matrix.mH if wide else matrix.mH @ matrix
-    if scale == "free":
-        gram = gram / _mean_square(matrix)
-    gram.diagonal(dim1=-2, dim2=-1).sub_(target(scale))
-    return gram
-
-
-def _pull(matrix: Tensor, scale: Scale) -> Tensor:
-    """The matrix P of a step W <- W - a P W, (*members, n, n)."""
-    deviation = _deviation(matrix, scale)
-    if scale == "free":
-        excess = _squared_norm(deviation) / deviation.shape[-1]
-        deviation.diagonal(dim1=-2, dim2=-1).sub_(excess.unsqueeze(-1))
-    return deviation
-
-
-def _product(pull: Tensor, matrix: Tensor) -> Tensor:
-    """P W, on the smaller side of W, shape of `matrix`."""
-    with _unrounded(matrix):
-        return pull @ matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix @ pull
 
 
 def gram_deviation(
@@ -169,7 +58,7 @@ def gram_deviation(
 
     Source: "Preserving Plasticity ... via Dynamical Isometry", Eq. 16 (no 1/2, no normalisation).
     """
-    penalty = _squared_norm(_deviation(_matrix(weight, member_dims, blocks), scale))
+    penalty = gram.squared_norm(gram.deviation(accurate_maps(weight, member_dims, blocks), scale))
     return penalty if blocks == 1 else penalty.sum(-1)
 
 
@@ -199,6 +88,14 @@ def isometry_loss(
     return torch.stack([gram_deviation(w, scale, member_dims, blocks) for w in items]).sum(0)
 
 
+def _pull(matrix: Tensor, scale: Scale) -> Tensor:
+    """The matrix P of a step W <- W - a P W, (*members, n, n)."""
+    pull = gram.deviation(matrix, scale)
+    if scale == "free":
+        gram.keep_length(pull, pull)
+    return pull
+
+
 def isometry_grad(
     weight: Tensor, scale: Scale = 1.0, member_dims: int = 0, blocks: int = 1
 ) -> Tensor:
@@ -218,10 +115,10 @@ def isometry_grad(
 
     Source: derived from Eq. 16 of "Preserving Plasticity ... via Dynamical Isometry".
     """
-    matrix = _matrix(weight, member_dims, blocks)
-    gradient = 4 * _product(_pull(matrix, scale), matrix)
+    matrix = accurate_maps(weight, member_dims, blocks)
+    gradient = 4 * gram.product(_pull(matrix, scale), matrix)
     if scale == "free":
-        gradient = gradient / _mean_square(matrix)
+        gradient = gradient / gram.mean_square(matrix)
     return gradient.reshape(weight.shape).to(weight.dtype)
 
 
@@ -251,14 +148,13 @@ def isometry_step(
     Source: "Preserving Plasticity ... via Dynamical Isometry", §4.4.
     """
     require_full_precision(weights[0])
-    maps = [_matrix(weight, member_dims, blocks) for weight in weights]
+    maps = [accurate_maps(weight, member_dims, blocks) for weight in weights]
     matrix = torch.stack(maps) if len(maps) > 1 else maps[0].unsqueeze(0)
     # The small matrix is scaled rather than the update: fewer passes, and a tensor strength works.
     pull = _pull(matrix, scale)
     if scale == "free":
-        bound = LARGEST_CHANGE / _squared_norm(pull).sqrt()
-        strength = bound.clamp(max=strength)[..., None, None]
-    updates = _product(pull.mul_(strength), matrix).reshape(len(maps), *weights[0].shape)
+        strength = gram.bounded(strength, pull)[..., None, None]
+    updates = gram.product(pull.mul_(strength), matrix).reshape(len(maps), *weights[0].shape)
     torch._foreach_sub_(list(weights), updates.unbind())
 
 
@@ -282,15 +178,6 @@ def effective_strength(learning_rate: float, isometry: float) -> float:
         a; each update maps a singular value to sigma (1 - a (sigma^2 - s)).
     """
     return 4.0 * learning_rate * isometry
-
-
-def target(scale: Scale) -> float:
-    """Target squared singular value: of a free scale, in units of the mean that a map has.
-
-    Args:
-        scale: a number, which it returns, or "free".
-    """
-    return 1.0 if scale == "free" else scale
 
 
 def decay_rate(strength: float, scale: Scale = 1.0) -> float:

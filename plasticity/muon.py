@@ -21,7 +21,7 @@ from torch import Tensor
 from neoteny.core.errors import InputError
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.adamo_pull import Move
-from neoteny.plasticity.isometry import as_maps
+from neoteny.plasticity.gram import as_maps
 from neoteny.plasticity.polar import QUINTIC, newton_schulz
 
 __all__ = ["Muon"]

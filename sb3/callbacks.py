@@ -23,9 +23,10 @@ from neoteny.core.errors import InputError
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.adamo_checks import check_pull, pull_settings, safe_strength
 from neoteny.plasticity.diagnostics import diagnose
+from neoteny.plasticity.gram import Scale
 from neoteny.plasticity.groups import isometry_groups
-from neoteny.plasticity.isometry import Scale, isometry_step
 from neoteny.plasticity.isometry import half_life as half_life_of
+from neoteny.plasticity.isometry import isometry_step
 from neoteny.sb3.policy_networks import PolicyNetworks, branches
 
 __all__ = [

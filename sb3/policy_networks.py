@@ -15,8 +15,8 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from neoteny.core.errors import InputError
+from neoteny.plasticity.gram import as_maps
 from neoteny.plasticity.groups import CONVOLUTIONS
-from neoteny.plasticity.isometry import as_maps
 
 __all__ = ["Branch", "PolicyNetworks", "branches"]
 

@@ -20,8 +20,8 @@ from torch.overrides import TorchFunctionMode
 from neoteny.plasticity.activations import ACTIVATIONS, Activation, CReLU, GroupSort
 from neoteny.plasticity.bodies import MemberLayerNorm
 from neoteny.plasticity.diagnostics.functional import ModelFunction
+from neoteny.plasticity.gram import as_maps
 from neoteny.plasticity.groups import CONVOLUTIONS
-from neoteny.plasticity.isometry import as_maps
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
 from neoteny.plasticity.networks import Network
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neoteny.core.errors import InputError
+from neoteny.plasticity.gram import Scale
 from neoteny.plasticity.interventions.intervention import Metadata, hidden_layers
 from neoteny.plasticity.interventions.optimizers import OptimizerIntervention, others
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
-from neoteny.plasticity.isometry import Scale, decay_rate, effective_strength
+from neoteny.plasticity.isometry import decay_rate, effective_strength
 from neoteny.plasticity.muon import Muon
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 

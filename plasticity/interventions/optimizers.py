@@ -11,16 +11,12 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from neoteny.plasticity.adamo import AdamO
+from neoteny.plasticity.gram import Scale
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata, hidden_layers
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
-from neoteny.plasticity.isometry import (
-    DEFAULT_ISOMETRY,
-    Scale,
-    decay_rate,
-    effective_strength,
-)
+from neoteny.plasticity.isometry import DEFAULT_ISOMETRY, decay_rate, effective_strength
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 
 if TYPE_CHECKING:

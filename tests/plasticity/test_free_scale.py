@@ -7,14 +7,9 @@ import torch
 from torch import nn
 
 from neoteny.plasticity.adamo import AdamO
+from neoteny.plasticity.gram import LARGEST_CHANGE, as_maps
 from neoteny.plasticity.interventions import OptimizerSettings, parse_intervention
-from neoteny.plasticity.isometry import (
-    LARGEST_CHANGE,
-    as_maps,
-    gram_deviation,
-    half_life,
-    isometry_step,
-)
+from neoteny.plasticity.isometry import gram_deviation, half_life, isometry_step
 
 SHAPES = [
     pytest.param((4, 7), 0, 1, id="wide"),

@@ -53,6 +53,8 @@ BEFORE = {
 }
 """The pairs that 17 sets of names, audited one by one, refused: each name to others after it."""
 
+STEPS = ("isometry_band", "isometry_control", "isometry_budget", "isometry_gate")
+PULLS = ("adamo", "muono", "parseval", "isometry_loss")
 OPTIMIZERS = ("adam", "adamw", "adamo", "scale_adamo", "muon", "muono")
 
 MORE = {
@@ -60,6 +62,14 @@ MORE = {
     **{frozenset(pair): Trait.OWNS_OPTIMIZER for pair in itertools.combinations(OPTIMIZERS, 2)},
     # Singular values cannot be both 1 and the initialisation's gain; parseval was refused for it.
     frozenset({"spectral", "isometry_loss"}): Trait.UNIT_SINGULAR_VALUES,
+    # One pull at a time, one rewriter of steps, and nothing that takes layers apart.
+    **{frozenset(pair): Trait.PULLS_TO_ISOMETRY for pair in itertools.product(STEPS, PULLS)},
+    **{
+        frozenset(pair): Trait.REWRITES_STEPS
+        for pair in itertools.combinations((*STEPS, "trac", "upgd", "scale_adamo"), 2)
+        if set(pair) & set(STEPS)
+    },
+    **{frozenset({one, "plasticity_injection"}): Trait.WHOLE_LAYER for one in STEPS},
 }
 """The pairs that are refused by traits alone, and why that is right."""
 
