@@ -14,17 +14,17 @@ import tyro
 from rich.console import Console
 
 from neoteny.agents.agent import AGENTS
-from neoteny.core.errors import FrozenError, InputError, RunError
+from neoteny.core.errors import InputError
 from neoteny.experiments.config import CompareConfig, RunConfig, named_apart
-from neoteny.experiments.console import caution
 from neoteny.experiments.early import Early
+from neoteny.experiments.engines.training import require_all_trained, train_plan
 from neoteny.experiments.folders import has_checkpoint
-from neoteny.experiments.interrupt import Stopped
 from neoteny.experiments.lock import FolderLock
+from neoteny.experiments.plan import plan_units
 from neoteny.experiments.presets import preset_values
 from neoteny.experiments.purposes import require_purpose
 from neoteny.experiments.replacing import check_replaceable, remove_run
-from neoteny.experiments.seed_blocks import added_folders, seed_blocks
+from neoteny.experiments.seed_blocks import added_folders
 from neoteny.experiments.stored import load_run
 
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ def run(config: RunConfig, console: Console) -> None:
     if config.resume is not None and config.overwrite:
         raise InputError("--overwrite and --resume exclude each other: give one of them")
     FolderLock.require_free(config.folder.parent)  # an arm of a comparison that is running
-    _train(config, console, resume=config.resume is not None and has_checkpoint(config.folder))
+    from neoteny.experiments.runner import run as train  # on use, as it takes a second
+
+    train(config, console, resume=config.resume is not None and has_checkpoint(config.folder))
     console.print(f"written to {config.folder}", soft_wrap=True)
     _print_tensorboard(config.folder, console)
 
@@ -110,18 +112,17 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
     """
     with train_arms(config, console) as failed:
         summary = report(config.folder, console, config.versus)
-    if failed:
-        raise RunError(f"stopped with non-finite gradients in all members: {', '.join(failed)}")
+    require_all_trained(failed)
     return summary
 
 
 @contextmanager
-def train_arms(config: CompareConfig, console: Console) -> Iterator[list[str]]:
+def train_arms(config: CompareConfig, console: Console) -> Iterator[dict[str, str]]:
     """Train every arm and seed of a comparison that is not finished yet.
 
     Yields:
-        Names of the arms that stopped as all their members had non-finite gradients; the
-        comparison's folder is held until the block ends.
+        Names of the units that failed, with the reason of each; the comparison's folder is held
+        until the block ends.
 
     Raises:
         InputError: If a folder is in use, or holds something else.
@@ -131,39 +132,19 @@ def train_arms(config: CompareConfig, console: Console) -> Iterator[list[str]]:
 
     FolderLock.require_free(config.folder)
     require_purpose(config.folder, "")
-    arms = config.arms()
-    runs = [run for arm in arms for run in seed_blocks(arm)]
-    added = [folder for arm in arms if arm.overwrite for folder in added_folders(arm)]
-    for arm in runs:
-        check_startable(arm, resume=_goes_on(arm))
+    units = plan_units(config)
+    arms = [arm for arm in config.arms() if arm.overwrite]
+    added = [folder for arm in arms for folder in added_folders(arm)]
+    for unit in units:
+        check_startable(unit.run, resume=unit.goes_on)
     for folder in added:
         FolderLock.require_free(folder)
         check_replaceable(folder)
-    failed = []
     with FolderLock(config.folder):
         for folder in added:
             with FolderLock(folder):
                 remove_run(folder)
-        for arm in runs:
-            try:
-                _train(arm, console, resume=_goes_on(arm))
-            except FrozenError as error:
-                caution(console, str(error))
-                failed.append(arm.arm)
-            except Stopped as error:
-                raise Stopped(f"{error}, or give the same command again") from None
-        yield failed
-
-
-def _train(config: RunConfig, console: Console, *, resume: bool) -> None:
-    from neoteny.experiments.runner import run as train  # on use, as it takes a second
-
-    train(config, console, resume=resume)
-
-
-def _goes_on(arm: RunConfig) -> bool:
-    """True if an arm of a comparison continues the run in its folder."""
-    return not arm.overwrite and has_checkpoint(arm.folder)
+        yield train_plan(units, config, console)
 
 
 def report(folder: Path, console: Console, versus: str = "") -> pd.DataFrame:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -127,8 +127,31 @@ class CompareConfig(TrainConfig):
     """Content of `tuned`, which is read once."""
     versus: str = ""
     """Arm that all others are compared with, beside none and the best, as in adamo."""
+    engine: Literal["local", "ray", "slurm"] = "local"
+    """Where units are trained: processes of this machine, tasks of Ray (`pip install
+    'neoteny[ray]'`), or a job array of SLURM (`pip install 'neoteny[slurm]'`)."""
+    jobs: int = 1
+    """Units that are trained at a time, by `local` each in a process with its share of the cores as
+    threads, unless `threads` are given; a unit that fails is reported and stops no other."""
+    address: str = ""
+    """Ray cluster, such as auto or 10.0.0.1:6379; unset, a new one on this machine."""
+    gpus: float = 0.0
+    """GPUs of a unit of `ray` or `slurm`; of Ray a share as well, such as 0.25."""
+    partition: str = ""
+    """SLURM's partition; unset, the cluster's own."""
+    time_limit: int = 720
+    """Minutes of a job of SLURM, which saves two minutes before they are up and is queued again."""
+    block: int | None = None
+    """Seeds that a process trains together at most; unset, all seeds of an arm."""
     out: Path | None = None
     """Folder of the comparison; unset, results/runs/<env>-comparison."""
+
+    limits: ClassVar[Mapping[str, str]] = {
+        "jobs": "from 1 to 1,024",
+        "gpus": "at least 0",
+        "time_limit": "at least 5",
+        "block": "at least 1",
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,6 +18,10 @@ GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "Values that are crossed with the interventions: an arm for each combination.",
         ("tuned", "vary", "activations", "biases", "torsos", "depths", "residuals"),
     ),
+    "engine": (
+        "Where the units of a comparison are trained: an arm and a block of its seeds each.",
+        ("engine", "jobs", "block", "address", "gpus", "partition", "time_limit"),
+    ),
     "stream": (
         "The stream of tasks, and the protocol at its switches.",
         ("env_option", "env_timeout", "stream", "stream_definition", "reset_optimizer"),

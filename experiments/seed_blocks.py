@@ -17,24 +17,23 @@ from neoteny.experiments.stored import stored_config
 __all__ = ["added_folders", "seed_blocks"]
 
 
-def seed_blocks(arm: RunConfig) -> list[RunConfig]:
+def seed_blocks(arm: RunConfig, most: int | None = None) -> list[RunConfig]:
     """Runs for all seeds of an arm: those that are stored, as they were, and those missing.
 
-    An arm that overwrites is one run again.
+    An arm that overwrites begins anew with all seeds.
 
     Args:
         arm: The arm with all seeds, and the folder of its first run.
+        most: Seeds of a new run at most; None for any number.
 
     Returns:
-        One run for each folder of the arm that has some of the seeds, then one for each gap, in
-        the arm's folder if nothing lies there, else beside it.
+        One run for each folder of the arm that has some of the seeds, then those for each gap, the
+        first in the arm's folder if nothing lies there, the others beside it.
 
     Raises:
         InputError: If the config.json of a stored run does not fit.
     """
-    if arm.overwrite:
-        return [arm]
-    folders = (arm.folder, *added_folders(arm))
+    folders = () if arm.overwrite else (arm.folder, *added_folders(arm))
     stored = {folder: found for folder in folders if (found := _seeds(folder))}
     wanted = set(arm.seed_list)
     runs = [
@@ -43,7 +42,7 @@ def seed_blocks(arm: RunConfig) -> list[RunConfig]:
         if wanted & set(seeds)
     ]
     free = arm.folder not in stored
-    for gap in _gaps(sorted(wanted.difference(*stored.values()))):
+    for gap in _gaps(sorted(wanted.difference(*stored.values())), most or arm.seeds):
         name = f"{arm.folder.name}-seed{gap[0]}" + f"to{gap[-1]}" * (len(gap) > 1)
         out = arm.folder if free else arm.folder.with_name(name)
         runs.append(dataclasses.replace(arm, first_seed=gap[0], seeds=len(gap), out=out))
@@ -71,11 +70,11 @@ def _seeds(folder: Path) -> list[int]:
     return list(range(first, first + count))
 
 
-def _gaps(missing: list[int]) -> Iterator[list[int]]:
-    """Sorted numbers in runs of consecutive ones."""
+def _gaps(missing: list[int], most: int) -> Iterator[list[int]]:
+    """Sorted numbers in runs of consecutive ones, each of so many at most."""
     block: list[int] = []
     for number in missing:
-        if block and number != block[-1] + 1:
+        if block and (number != block[-1] + 1 or len(block) == most):
             yield block
             block = []
         block.append(number)

@@ -8,15 +8,16 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from neoteny.core.errors import FrozenError, InputError, RunError
+from neoteny.core.errors import InputError, RunError
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
-from neoteny.experiments.folders import has_checkpoint, storing, write_atomically
-from neoteny.experiments.interrupt import Stopped
+from neoteny.experiments.engines import grid
+from neoteny.experiments.engines.training import require_all_trained, train_plan
+from neoteny.experiments.folders import storing, write_atomically
 from neoteny.experiments.lock import FolderLock
+from neoteny.experiments.plan import Unit
 from neoteny.experiments.purposes import require_purpose
 from neoteny.experiments.run_streams import make_run_stream
-from neoteny.experiments.runner import run as train
 from neoteny.experiments.runs import read_runs
 from neoteny.experiments.store import check_startable
 from neoteny.experiments.tuning.config import TuneConfig
@@ -32,7 +33,6 @@ from neoteny.experiments.tuning.outcome import (
 from neoteny.experiments.tuning.scores import (
     FEW_EPISODES,
     REFUSED,
-    Score,
     check_reference,
     failed,
     score,
@@ -71,15 +71,12 @@ def tune(config: TuneConfig, console: Console) -> pd.DataFrame:
     arms = _arms(config, console)
     reference = config.reference()
     for run in (reference, *(_trial_run(arm, 0, {}) for arm in arms)):
-        check_startable(run, resume=_goes_on(run))
+        check_startable(run, resume=Unit(run).goes_on)
     with FolderLock(config.folder):
-        try:
-            _train(reference, console)
-            fresh = read_runs(reference.folder)
-            check_reference(fresh)
-            _search(arms, config, fresh, console)
-        except Stopped as error:
-            raise Stopped(f"{error}, or give the same command again") from None
+        require_all_trained(_train([reference], 0, config, console))
+        fresh = read_runs(reference.folder)
+        check_reference(fresh)
+        _search(arms, config, fresh, console)
         return _write(arms, config, console)
 
 
@@ -125,21 +122,25 @@ def _search(
         if arm.dimensions
     }
     for number in range(config.trials):
+        trials = []
         for arm in arms:
             search = searches.get(arm.run.arm)
             if number == 0:
-                run = _trial_run(arm, 0, {})
                 known = {d: d.default for d in arm.dimensions if d.default is not None}
-                found = _trial_score(run, number, config, fresh, console)
-                if search is not None:
-                    search.tell_default(found.objective.value)
-                arm.trials.append(Trial(0, run, known, found))
+                trials.append((arm, _trial_run(arm, 0, {}), known))
             elif search is not None:
                 values = search.ask()
-                run = _trial_run(arm, number, values)
-                found = _trial_score(run, number, config, fresh, console)
-                search.tell(found.objective.value)
-                arm.trials.append(Trial(number, run, values, found))
+                trials.append((arm, _trial_run(arm, number, values), values))
+        failures = _train([run for _, run, _ in trials], number, config, console)
+        for arm, run, values in trials:
+            found = (
+                failed(failures[run.arm])
+                if run.arm in failures
+                else score(run.folder, fresh, config.objective)
+            )
+            arm.trials.append(Trial(number, run, values, found))
+            if (search := searches.get(arm.run.arm)) is not None:
+                (search.tell if number else search.tell_default)(found.objective.value)
 
 
 def _trial_run(arm: ArmTrials, number: int, values: dict[Dimension, float]) -> RunConfig:
@@ -148,33 +149,37 @@ def _trial_run(arm: ArmTrials, number: int, values: dict[Dimension, float]) -> R
     return dataclasses.replace(with_values(arm.run, values), out=folder)
 
 
-def _trial_score(
-    run: RunConfig, number: int, config: TuneConfig, fresh: pd.DataFrame, console: Console
-) -> Score:
-    """Train what is missing of a trial and score it.
+def _train(
+    runs: list[RunConfig], number: int, config: TuneConfig, console: Console
+) -> dict[str, str]:
+    """Train what is missing of the trials of a round, beside each other where there are jobs.
 
-    One that diverges, or whose values the optimiser refuses, has the worst score.
+    Returns:
+        The failures that give an arm's trial the worst score: it diverged, or the optimiser refused
+        values of the search.
+
+    Raises:
+        InputError: If the defaults are refused, which were typed, or a stored trial's files.
+        RunError: If a trial failed in a way that says nothing about its values.
     """
-    check_startable(run, resume=_goes_on(run))
-    try:
-        _train(run, console)
-        return score(run.folder, fresh, config.objective)
-    except FrozenError as error:
-        caution(console, str(error))
-        return failed("non-finite gradients in all seeds")
-    except InputError as error:
-        if number == 0 or _goes_on(run):
-            raise  # of the options, as the defaults are typed, or of the files
-        caution(console, f"trial {number} of {run.arm} cannot be trained: {error}")
-        return failed(REFUSED)
-
-
-def _train(run: RunConfig, console: Console) -> None:
-    train(run, console, resume=_goes_on(run))
-
-
-def _goes_on(run: RunConfig) -> bool:
-    return not run.overwrite and has_checkpoint(run.folder)
+    units = [Unit(run) for run in runs]
+    for unit in units:
+        check_startable(unit.run, resume=unit.goes_on)
+    searched = {unit.name for unit in units if number and not unit.goes_on}
+    reasons: dict[str, str] = {}
+    for part in [units] if config.jobs > 1 else [[unit] for unit in units]:
+        try:
+            reasons |= train_plan(part, config, console)
+        except InputError as error:
+            if config.jobs > 1 or part[0].name not in searched:
+                raise
+            arm = part[0].run.arm
+            caution(console, f"trial {number} of {arm} cannot be trained: {error}")
+            reasons[part[0].name] = grid.REFUSED
+    kinds = {grid.FROZEN: "non-finite gradients in all seeds"}
+    kinds |= {grid.REFUSED: REFUSED} if searched else {}
+    require_all_trained({name: why for name, why in reasons.items() if why not in kinds})
+    return {unit.run.arm: kinds[reasons[unit.name]] for unit in units if unit.name in reasons}
 
 
 def _write(arms: list[ArmTrials], config: TuneConfig, console: Console) -> pd.DataFrame:

@@ -49,6 +49,8 @@ class TuneConfig(CompareConfig):
     """Folder; unset, results/runs/<env>-tuning."""
     seeds: Annotated[int, tyro.conf.Fixed, tyro.conf.Suppress] = 1
     """Set by `tuning_seeds`."""
+    block: Annotated[int | None, tyro.conf.Fixed, tyro.conf.Suppress] = None
+    """Of `compare` alone."""
     tuned: Annotated[Path | None, tyro.conf.Fixed, tyro.conf.Suppress] = None
     """Of `compare` alone."""
 

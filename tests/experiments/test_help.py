@@ -36,7 +36,7 @@ def test_help_explains_fields_with_units(capsys):
         (
             "compare",
             "env agent interventions steps task-steps seeds first-seed out preset",
-            "options, network, agent, comparison, stream, measuring, device, code",
+            "options, network, agent, comparison, engine, stream, measuring, device, code",
         ),
     ],
 )

@@ -275,7 +275,7 @@ def test_a_comparison_goes_on_past_an_arm_that_froze_and_names_it(
         assert main(arguments) == 1
         captured = capsys.readouterr()
         assert captured.err == (
-            "error: stopped with non-finite gradients in all members: ppo-none\n"
+            "error: stopped with non-finite gradients in all members: ppo-none, seed 0\n"
         )
         assert len(numbers(tmp_path / "ppo-none", 0)) == 1
         assert len(numbers(tmp_path / "ppo-adamo", 0)) == 4

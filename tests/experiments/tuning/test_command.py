@@ -55,7 +55,11 @@ def trained(monkeypatch):
         value = -abs(math.log(float(typed or 1.0)))
         return Score(Estimate(value, value - 1, value + 1), 0.25, {0: value, 1: value})
 
-    monkeypatch.setattr(command, "_train", lambda run, console: runs.append(run))
+    def train(some, number, config, console):
+        runs.extend(some)
+        return {}
+
+    monkeypatch.setattr(command, "_train", train)
     monkeypatch.setattr(command, "score", score)
     monkeypatch.setattr(command, "read_runs", lambda folder: pd.DataFrame())
     monkeypatch.setattr(command, "check_reference", lambda frame: None)
@@ -104,10 +108,11 @@ def test_a_killed_search_is_taken_up_with_the_same_trials(tmp_path, console, tra
         trained.clear()
         train = command._train
 
-        def stop(run, console, train=train):
+        def stop(runs, number, config, console):
+            trained.extend(runs[: 7 - len(trained)])
             if len(trained) == 7:
-                raise Stopped("stopped at step 8")
-            train(run, console)
+                raise Stopped("stopped at step 8, or give the same command again")
+            return {}
 
         monkeypatch.setattr(command, "_train", stop)
         cut = config(tmp_path / sampler / "cut", sampler=sampler, trials=5)

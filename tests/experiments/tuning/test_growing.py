@@ -12,6 +12,7 @@ from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.core.errors import InputError
 from neoteny.experiments.config import CompareConfig
 from neoteny.experiments.console import PlainConsole
+from neoteny.experiments.folders import has_checkpoint
 from neoteny.experiments.metrics import Estimate
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.options_by_name import configure
@@ -57,10 +58,10 @@ def test_an_arm_is_added_to_a_finished_search(tmp_path, scored, monkeypatch):
     shutil.copytree(tmp_path / "grown", tmp_path / "whole")
     train, trained = command._train, []
 
-    def note(run, console):
-        if not command._goes_on(run):
-            trained.append(run.folder.relative_to(tmp_path).as_posix())
-        train(run, console)
+    def note(runs, *others):
+        new = [run.folder for run in runs if not has_checkpoint(run.folder)]
+        trained.extend(folder.relative_to(tmp_path).as_posix() for folder in new)
+        return train(runs, *others)
 
     monkeypatch.setattr(command, "_train", note)
     command.tune(config(tmp_path / "grown", "redo", "none", "adamo"), QUIET)
@@ -86,11 +87,12 @@ def test_values_that_an_optimiser_refuses_are_a_failed_trial(tmp_path, scored):
 
 
 def test_faults_of_the_options_or_of_files_end_the_search(tmp_path, scored, monkeypatch):
-    def refuse(run, console):
-        if run.folder.name.startswith("trial"):
+    def refuse(units, config, console):
+        if units[0].run.folder.name.startswith("trial"):
             raise InputError("no device of that name")
+        return {}
 
-    monkeypatch.setattr(command, "_train", refuse)
+    monkeypatch.setattr(command, "train_plan", refuse)
     monkeypatch.setattr(command, "read_runs", lambda folder: pd.DataFrame())
     with pytest.raises(InputError, match="no device"):
         command.tune(config(tmp_path, "adamo"), QUIET)

@@ -1,0 +1,1 @@
+"""Engines that train the units of a plan: processes of this machine, Ray, SLURM."""
