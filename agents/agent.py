@@ -33,6 +33,9 @@ class AgentConfig(ABC):
 
     limits: ClassVar[Mapping[str, str]] = {}
     """Field to the condition on its value, see `neoteny.core.options`."""
+    split: ClassVar[tuple[str, ...]] = ()
+    """Counts that are split evenly among the processes that train a member together; empty if an
+    agent cannot be."""
 
     def __post_init__(self) -> None:
         check_fields(self)

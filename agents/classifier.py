@@ -44,6 +44,7 @@ class ClassifierConfig(AgentConfig):
         **dict.fromkeys(("learning_rate", "adam_eps"), "at least 0"),
         "max_grad_norm": "above 0",
     }
+    split: ClassVar[tuple[str, ...]] = ("batch_size",)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -172,14 +173,17 @@ class Classifier(Agent):
         correct = torch.zeros(self.members, dtype=torch.int64, device=self.device)
         for index in range(len(samples)):
             obs, label = samples[index]
-            logits = self.network(obs)["logits"]
+            label = self.learner.share(label)
+            logits = self.network(self.learner.share(obs))["logits"]
             loss = cross_entropy(logits, label)
             with torch.no_grad():
                 correct += (logits.argmax(-1) == label).sum(1)
             norm = self.learner.update(loss, obs)
             totals += torch.stack([loss.detach(), norm])
+        ranks = self.learner.ranks
+        correct = correct if ranks is None else ranks.sum(correct)
         samples.stream.score(correct, len(samples) * self.config.batch_size)
-        loss, norm = totals / len(samples)
+        loss, norm = self.learner.mean(totals) / len(samples)
         return {"losses/cross_entropy": loss, "losses/gradient_norm/network": norm}
 
     def state_dict(self) -> dict[str, Any]:

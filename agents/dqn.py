@@ -192,7 +192,7 @@ class DQN(Agent):
             for _ in range(self._due()):
                 self._learn(replay.sample(words[self.learner.updates - before]))
         updates = self.learner.updates - before
-        means = self._totals / (updates or torch.nan)
+        means = self.learner.mean(self._totals) / (updates or torch.nan)
         names = [f"losses/{name}" for name in (*self.statistics, "gradient_norm/network")]
         return dict(zip(names, means, strict=True)) | {
             "charts/epsilon": epsilon[-1].mean(),
@@ -277,13 +277,14 @@ class DQN(Agent):
 
     def _update(self, batch: Batch) -> Tensor:
         """One gradient step; its statistics and gradient norm, (5, M)."""
+        share = self.learner.share
         obs, next_obs = floats(batch.frames).chunk(2, 1)
         with torch.no_grad():
-            next_values = self.values(self.target, next_obs)
-            online = self.values(self.network, next_obs) if self.config.double else None
-            target = td_target(batch.returns, batch.discount, next_values, online)
-        values = self.values(self.network, obs)
-        loss, statistics = td_loss(values, batch.action, target, self.config.loss)
+            next_values = self.values(self.target, share(next_obs))
+            online = self.values(self.network, share(next_obs)) if self.config.double else None
+            target = td_target(share(batch.returns), share(batch.discount), next_values, online)
+        values = self.values(self.network, share(obs))
+        loss, statistics = td_loss(values, share(batch.action), target, self.config.loss)
         norm = self.learner.update(loss, obs)
         return torch.cat([statistics, norm.unsqueeze(0)])
 

@@ -91,6 +91,7 @@ class DQNConfig(AgentConfig):
         **dict.fromkeys(("gamma", "epsilon_start", "epsilon_end", "target_rate"), "in [0, 1]"),
         "max_grad_norm": "above 0",
     }
+    split: ClassVar[tuple[str, ...]] = ("num_envs", "batch_size")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,7 +21,13 @@ from torch import Tensor
 from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.distributions import action_distribution
 from neoteny.agents.graphs import CudaGraph, Recorder, Recordings
-from neoteny.agents.ppo_loss import PPOConfig, explained_variance, fused_ppo_loss, ppo_loss
+from neoteny.agents.ppo_loss import (
+    PPOConfig,
+    explained_variance,
+    fused_ppo_loss,
+    normalized,
+    ppo_loss,
+)
 from neoteny.agents.rollout import Minibatch, Rollout, Shuffle, recent_targets
 from neoteny.agents.spaces import check_lanes, observation_shape
 from neoteny.core import rng
@@ -272,7 +278,7 @@ class PPO(Agent):
             for rows in torch.split(self._shuffle(), config.minibatch_size, dim=1):
                 minibatch.rows.copy_(rows)
                 self._step()
-        totals = minibatch.totals / (config.num_epochs * config.num_minibatches)
+        totals = self.learner.mean(minibatch.totals) / (config.num_epochs * config.num_minibatches)
         names = [f"losses/{name}" for name in self.statistics]
         groups = "network", *self.network.named_branch_parameters()
         names += [f"losses/gradient_norm/{name}" for name in groups]
@@ -302,11 +308,16 @@ class PPO(Agent):
 
     def _update(self) -> None:
         """One gradient step on the minibatch's rows, adding the statistics to its totals."""
-        minibatch = self._minibatch
+        minibatch, learner = self._minibatch, self.learner
         assert minibatch is not None
-        obs = select(minibatch.obs, minibatch.rows)
-        fields = minibatch.fields[minibatch.rows]
-        log_prob, value, advantage, returns = fields[..., :4].unbind(-1)
+        share, rows = learner.share, minibatch.rows
+        obs = select(minibatch.obs, share(rows))
+        fields = minibatch.fields[rows]
+        advantage = fields[..., 2]  # of all processes, as it is normalised
+        if self.config.normalize_advantage:
+            advantage = normalized(advantage)
+        fields = share(fields)
+        log_prob, value, _, returns = fields[..., :4].unbind(-1)
         outputs = self.network(obs)
         loss, statistics = (fused_ppo_loss if self.network.fast else ppo_loss)(
             self.policy,
@@ -315,13 +326,15 @@ class PPO(Agent):
             self.policy.join(fields[..., 4:]),
             log_prob,
             value,
-            advantage,
+            share(advantage),
             returns,
             self.config,
         )
         branch_losses = {"policy": statistics[0], "value": statistics[1]}
-        norm = self.learner.update(loss, obs, branch_losses)
-        norms = torch.stack([norm, *self.learner.branch_norms.values()])
+        if learner.reads_others:
+            obs = select(minibatch.obs, rows)
+        norm = learner.update(loss, obs, branch_losses)
+        norms = torch.stack([norm, *learner.branch_norms.values()])
         minibatch.totals += torch.cat([statistics, norms])
 
     def state_dict(self) -> dict[str, Any]:

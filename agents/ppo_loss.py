@@ -19,7 +19,7 @@ from neoteny.agents.distributions import ActionDistribution
 from neoteny.core.errors import InputError
 from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
-__all__ = ["PPOConfig", "explained_variance", "fused_ppo_loss", "ppo_loss"]
+__all__ = ["PPOConfig", "explained_variance", "fused_ppo_loss", "normalized", "ppo_loss"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class PPOConfig(AgentConfig):
         **dict.fromkeys(("gamma", "gae_lambda"), "in [0, 1]"),
         **dict.fromkeys(("clip_range", "clip_range_vf", "max_grad_norm"), "above 0"),
     }
+    split: ClassVar[tuple[str, ...]] = ("num_envs", "minibatch_size")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,6 +108,12 @@ class PPOConfig(AgentConfig):
         )
 
 
+def normalized(advantage: Tensor) -> Tensor:
+    """Advantages (M, B) of mean 0 and standard deviation 1 in each member."""
+    std, mean = torch.std_mean(advantage, dim=1, keepdim=True)
+    return (advantage - mean).div_(std + 1e-8)
+
+
 def ppo_loss(
     policy: ActionDistribution,
     outputs: Tensor,
@@ -127,7 +134,7 @@ def ppo_loss(
         action: (M, B) int64, or (M, B, A) float, as the policy stores them.
         old_log_prob: (M, B) when the action was taken.
         old_value: (M, B) when the action was taken.
-        advantage: (M, B).
+        advantage: (M, B), normalised if wanted.
         returns: (M, B) value targets.
         config: Clip ranges and coefficients.
 
@@ -138,9 +145,6 @@ def ppo_loss(
     log_prob, entropy = policy.log_prob(outputs, action)
     log_ratio = log_prob - old_log_prob
     ratio = log_ratio.exp()
-    if config.normalize_advantage:
-        std, mean = torch.std_mean(advantage, dim=1, keepdim=True)
-        advantage = (advantage - mean) / (std + 1e-8)
     clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
     policy_loss = -torch.minimum(advantage * ratio, advantage * clipped).mean(1)
     error = (value - returns).square()
@@ -174,9 +178,6 @@ class _FusedLoss(torch.autograd.Function):
         config: PPOConfig,
     ) -> tuple[Tensor, Tensor]:
         batch = value.shape[1]
-        if config.normalize_advantage:
-            std, mean = torch.std_mean(advantage, dim=1, keepdim=True)
-            advantage = (advantage - mean).div_(std + 1e-8)
         log_prob, entropy, gradient = policy.closed_form(outputs, action)
         log_ratio = log_prob.sub_(old_log_prob)
         ratio = log_ratio.exp()

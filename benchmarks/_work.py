@@ -13,6 +13,8 @@ import torch
 from neoteny import envs
 from neoteny.agents import DQN, PPO, DQNConfig, NetworkSpec, PPOConfig
 from neoteny.agents.graphs import CudaGraph
+from neoteny.core.ranks import ALONE, Ranks
+from neoteny.envs.shared_lanes import SharedLanes
 from neoteny.plasticity.interventions import make_interventions
 from neoteny.wrappers.statistics import EpisodeStatistics
 from neoteny.wrappers.streams import make_stream
@@ -66,9 +68,14 @@ class Training:
         """Environment steps of all members in one iteration."""
         return self.lanes * self.steps * self.members
 
-    def build(self) -> tuple[envs.TensorEnv, PPO]:
-        """The environments and the agent."""
-        env = breakout(self.lanes, self.members, self.device)
+    def build(self, ranks: Ranks = ALONE) -> tuple[envs.TensorEnv | SharedLanes, PPO]:
+        """The environments and the agent, trained by this process or by several together."""
+        env: envs.TensorEnv | SharedLanes
+        if ranks.alone:
+            env = breakout(self.lanes, self.members, self.device)
+        else:
+            make = partial(breakout, members=self.members, device=self.device)
+            env = SharedLanes(make, self.lanes, ranks)
         spec = NetworkSpec(
             (self.width,) * self.depth, self.activation, bias=self.activation != "groupsort"
         )
@@ -78,11 +85,12 @@ class Training:
         if "recorder" in options:
             options["recorder"] = partial(options["recorder"], env.device)
         agent = PPO(env, self.ppo, spec, interventions, range(self.members), **options)
+        agent.learner.ranks = None if ranks.alone else ranks
         return env, agent
 
-    def iteration(self) -> Callable[[], int]:
+    def iteration(self, ranks: Ranks = ALONE) -> Callable[[], int]:
         """A function that collects and learns once."""
-        env, agent = self.build()
+        env, agent = self.build(ranks)
 
         def iterate() -> int:
             agent.learn(agent.collect(env))

@@ -1,12 +1,18 @@
 """Growth of time and memory with lanes, members, width and depth, and the cost of AdamO.
 
 python benchmarks/scaling.py --out results/speed
+python benchmarks/scaling.py --sweeps ranks --steps 32 --out results/speed
 python benchmarks/scaling.py --sweeps lanes members --device cuda --steps 128 --out results/speed
 
 Each sweep varies one number of the preset `paper` on padded Breakout and keeps the others; its
 contenders take turns. Minibatches hold one sample a lane, so an iteration has as many updates
 whatever the lanes. The sweep `environments` only steps the game. The sweep `adamo` times both
 optimisers on the same network (GroupSort, no biases), window by window.
+
+The sweep `ranks`, which the others do not include, trains the base sizes in several processes of
+one thread each: as jobs of their own, and as one run whose lanes they share. It is measured on
+`processes` and predicted for more of them, from the times of its parts and the bytes of its
+messages.
 
 Memory on a GPU is the most that was allocated; on a CPU it is the bytes of all tensors that live
 between iterations: environments, rollout, parameters, moments and gradients.
@@ -18,6 +24,7 @@ import gc
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,10 +34,11 @@ import torch
 import tyro
 from _measure import Contender, local, paired_ratio, prepare, summarize, take_turns
 from _publish import Report, canvas, lines, publish, rate_columns
+from _ranks import ASSUMPTIONS, costs, measured, table
 from _work import CHANNELS, LIMIT, How, Training, stepping
 from matplotlib.figure import Figure
 
-Sweep = Literal["environments", "lanes", "members", "width", "depth", "adamo"]
+Sweep = Literal["environments", "lanes", "members", "width", "depth", "adamo", "ranks"]
 LABELS = ["sweep", "optimizer", "lanes", "members", "width", "depth"]
 ROW_BYTES = 10 * 10 * CHANNELS
 """A padded observation."""
@@ -56,6 +64,10 @@ class Config:
     """Widths of the four layers that AdamO is compared with Adam on."""
     base_lanes: int = 2048
     """Lanes of one member where they are not varied."""
+    processes: int = 2
+    """Processes that the sweep `ranks` measures."""
+    predict: tuple[int, ...] = (4, 8, 16)
+    """Numbers of processes that it predicts."""
     steps: int = 8
     """Steps in each lane an iteration; the preset has 128, which takes long on a CPU."""
     windows: int = 5
@@ -86,6 +98,7 @@ QUICK: dict[str, Any] = {
     "depths": (1, 2),
     "adamo_widths": (8,),
     "base_lanes": 16,
+    "predict": (4,),
     "steps": 2,
     "windows": 1,
 }
@@ -241,6 +254,19 @@ def stepping_report(config: Config, windows: pd.DataFrame) -> Report:
     )
 
 
+def ranks_report(config: Config) -> Report:
+    """Jobs and ranks, measured and predicted."""
+    windows, link = measured(config.base, config.processes, config.windows)
+    found = table(windows, link, config.processes, config.predict, partial(costs, config.base))
+    facts = {
+        "latency of a message": f"{1e6 * link.latency:.0f} us",
+        "bandwidth": f"{link.bandwidth / 1e9:.2f} GB/s",
+        **{f"assumption {number}": text for number, text in enumerate(ASSUMPTIONS, 1)},
+    }
+    title = "One run in several processes (ranks), and runs beside each other (jobs): env steps/s"
+    return Report("scaling-ranks", title, found, config, peers=facts)
+
+
 def main(config: Config) -> None:
     """Measure, print and write."""
     if config.quick:
@@ -248,7 +274,10 @@ def main(config: Config) -> None:
     prepare(config.threads)
     found = {}
     for sweep in config.sweeps:
-        found[sweep] = measure(config, sweep)
+        if sweep == "ranks":
+            publish(ranks_report(config))
+        else:
+            found[sweep] = measure(config, sweep)
         gc.collect()
     if trained := [windows for sweep, windows in found.items() if sweep != "environments"]:
         publish(training_report(config, pd.concat(trained, ignore_index=True)))

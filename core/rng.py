@@ -28,7 +28,11 @@ _SLOT = 0x5BD1E995
 
 
 def lane_keys(
-    seeds: Sequence[int], lanes: int, stream: str, device: torch.device | str = "cpu"
+    seeds: Sequence[int],
+    lanes: int,
+    stream: str,
+    device: torch.device | str = "cpu",
+    first: int = 0,
 ) -> Tensor:
     """Makes one key per lane, for `bits`.
 
@@ -38,6 +42,7 @@ def lane_keys(
         stream: name of the stream, such as "env" or "policy". Streams of one seed are
             statistically independent.
         device: device of the result.
+        first: index of the first lane within its member.
 
     Returns:
         Keys of 63 bits, (members * lanes,) int64, member-major. The key of a lane depends on its
@@ -53,7 +58,7 @@ def lane_keys(
         raise InputError(f"lanes is {lanes}: it must be at least 0")
     name = int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=8).digest(), "little")
     base = _splitmix(np.array([int(seed) for seed in seeds], np.uint64) ^ np.uint64(name))
-    index = np.arange(lanes, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    index = np.arange(first, first + lanes, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     keys = _splitmix(base[:, None] ^ _splitmix(index)) >> np.uint64(1)
     return torch.from_numpy(keys.astype(np.int64).reshape(-1)).to(device)
 

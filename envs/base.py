@@ -73,6 +73,8 @@ class TensorEnv(LimitedVectorEnv):
     }
     #: Random words a step needs, for the transition and the reset together.
     slots: int = 0
+    #: Fields of `state_dict` that are a member's, (M, ...); the others are a lane's.
+    of_members: tuple[str, ...] = ("seeds",)
     state: State
     _memory: FixedMemory | None
 
@@ -93,6 +95,7 @@ class TensorEnv(LimitedVectorEnv):
         self.num_envs = self.members * self.lanes
         self.max_steps = step_limit(max_steps)
         self.final_observations = True
+        self._first_lane = 0
         self.render_lanes: Sequence[int] = range(self.num_envs)
         self.single_observation_space = single_observation_space
         self.single_action_space = single_action_space
@@ -266,8 +269,13 @@ class TensorEnv(LimitedVectorEnv):
         self.state, self._memory = {}, None
         self._version = next(_VERSIONS)
         self.seeds = member_seeds(seed, self.members)
-        keys = rng.lane_keys(self.seeds, self.lanes, "env", self.device)
+        keys = rng.lane_keys(self.seeds, self.lanes, "env", self.device, self._first_lane)
         self._words = rng.WordsAhead(keys, self.slots)
+
+    def take_lanes(self, first: int) -> None:
+        """Plays the lanes from `first` on of a larger batch, beginning anew."""
+        self._first_lane = first
+        self._seed(self.seeds)
 
     def max_truncations(self, horizon: int) -> int:
         """Upper bound on the truncations one lane can see within the next `horizon` steps.

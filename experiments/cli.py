@@ -15,6 +15,7 @@ from rich.console import Console
 
 from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import InputError
+from neoteny.core.ranks import Ranks
 from neoteny.experiments.config import CompareConfig, RunConfig, named_apart
 from neoteny.experiments.early import Early
 from neoteny.experiments.engines.training import require_all_trained, train_plan
@@ -25,6 +26,7 @@ from neoteny.experiments.presets import preset_values
 from neoteny.experiments.purposes import require_purpose
 from neoteny.experiments.replacing import check_replaceable, remove_run
 from neoteny.experiments.seed_blocks import added_folders
+from neoteny.experiments.sharding import shard
 from neoteny.experiments.stored import load_run
 
 if TYPE_CHECKING:
@@ -94,9 +96,11 @@ def run(config: RunConfig, console: Console) -> None:
     if config.resume is not None and config.overwrite:
         raise InputError("--overwrite and --resume exclude each other: give one of them")
     FolderLock.require_free(config.folder.parent)  # an arm of a comparison that is running
+    config, ranks = shard(config, Ranks.here())
+    goes_on = config.resume is not None and has_checkpoint(config.folder)
     from neoteny.experiments.runner import run as train  # on use, as it takes a second
 
-    train(config, console, resume=config.resume is not None and has_checkpoint(config.folder))
+    train(config, console, resume=goes_on, ranks=ranks)
     console.print(f"written to {config.folder}", soft_wrap=True)
     _print_tensorboard(config.folder, console)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 try:
@@ -94,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str], program: str) -> int:
+    rank = 0
     try:
         console = open_console()
         if arguments == ["--version"]:
@@ -105,16 +107,34 @@ def _main(arguments: list[str], program: str) -> int:
             "Train agents in changing worlds; compare what keeps them plastic. See also --version.",
             program,
         )
+        rank = _rank(arguments[0])
         kind, act = (_find(place) for place in COMMANDS[arguments[0]][:2])
         config = parse(kind, _default(kind, arguments), arguments, program)
+        console.quiet = rank > 0  # one process speaks for all; warnings of the others are logged
         act(config, console)
     except (InputError, RunError) as error:
-        print_error(error)
+        print_error(f"process {rank}: {error}" if rank else error)
         return 1 if isinstance(error, RunError) else 2
     except KeyboardInterrupt as stop:
         print_notice(str(stop) or "interrupted")
         return 130
     return 0
+
+
+def _rank(command: str) -> int:
+    """Number of this process among those that `torchrun` has started.
+
+    Raises:
+        InputError: If they are several and the command is not one that they can share.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        return 0
+    from neoteny.core.ranks import Ranks
+
+    ranks = Ranks.here()
+    if command != "run" and not ranks.alone:
+        raise InputError(f"{command} is for one process: torchrun spreads `run` alone")
+    return ranks.rank
 
 
 def _find(place: str) -> Any:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from neoteny.core.ranks import Ranks
+
 PACKAGES = ("torch", "numpy", "gymnasium", "neoteny")
 
 
@@ -49,13 +51,18 @@ def git_commit(root: Path) -> str | None:
 
 
 def hardware() -> dict[str, Any]:
-    """The machine: CPU model, cores that this process may use, torch's threads, GPU name."""
+    """The machine: CPU model, cores that this process may use, torch's threads, GPU name.
+
+    Of several processes that torchrun has started, it has their number too.
+    """
     affinity = getattr(os, "sched_getaffinity", None)
+    ranks = Ranks.here()
     return {
         "cpu": _cpu_model(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **({} if ranks.alone else {"processes": ranks.size}),
     }
 
 

@@ -47,7 +47,8 @@ class Recorder:
     checkpoint are never missing, and keep `state_dict` in it, so that a resume can check the rows.
 
     Args:
-        run_folder: the run's folder, which no other process writes to.
+        run_folder: the run's folder, which no other process writes to; None writes nothing, as
+            where another process of the run does.
         seeds: (M,) the members' seeds.
         config: the run's configuration, stored in every config.json.
         resumed: the `state_dict` in the checkpoint that is continued; rows after it are dropped.
@@ -61,7 +62,7 @@ class Recorder:
 
     def __init__(
         self,
-        run_folder: Path | str,
+        run_folder: Path | str | None,
         seeds: Sequence[int],
         config: Mapping[str, Any],
         resumed: Mapping[str, Any] | None = None,
@@ -72,7 +73,8 @@ class Recorder:
         self.seeds = tuple(seeds)
         self._run = uuid.uuid4().hex if resumed is None else resumed["run"]
         self._step = 0 if resumed is None else resumed["step"]
-        self._members = [_Member(seed_folder(Path(run_folder), seed), seed) for seed in self.seeds]
+        written = () if run_folder is None else self.seeds
+        self._members = [_Member(seed_folder(Path(run_folder or ""), s), s) for s in written]
         self._config = config
         self._resumed = resumed is not None
         if resumed is None:
@@ -120,7 +122,7 @@ class Recorder:
             step: environment steps of one member so far.
             rows: for each member one row a task.
         """
-        for member, evaluations in zip(self._members, rows, strict=True):
+        for member, evaluations in zip(self._members, rows, strict=bool(self._members)):
             for row in evaluations:
                 member.matrix.append({"step": step, **row})
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import InputError
 from neoteny.core.options import fit_all, keywords
+from neoteny.core.ranks import ALONE, Ranks
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.sizes import require_room, require_room_to_record
 from neoteny.wrappers.member_schedules import MemberSchedules
@@ -32,19 +33,27 @@ from neoteny.wrappers.supervised_streams import (
 __all__ = ["SeparateStreams", "make_envs", "make_run_stream"]
 
 
-def make_run_stream(config: RunConfig) -> EpisodeStatistics | SupervisedStream | SeparateStreams:
+def make_run_stream(
+    config: RunConfig, ranks: Ranks = ALONE
+) -> EpisodeStatistics | SupervisedStream | SeparateStreams:
     """Build the stream that the agent trains in: of environments, or supervised.
+
+    Args:
+        config: The run.
+        ranks: The processes that share the lanes of its environments.
 
     Raises:
         ValueError: If the name or an option is unknown, or the agent cannot take it.
     """
     require_room(config)
-    stream = _make_run_stream(config)
+    stream = _make_run_stream(config, ranks)
     require_room_to_record(config, stream)
     return stream
 
 
-def _make_run_stream(config: RunConfig) -> EpisodeStatistics | SupervisedStream | SeparateStreams:
+def _make_run_stream(
+    config: RunConfig, ranks: Ranks
+) -> EpisodeStatistics | SupervisedStream | SeparateStreams:
     if AGENTS[config.agent].supervised:
         return _make_supervised(config)
     definition = config.stream_definition
@@ -68,7 +77,7 @@ def _make_run_stream(config: RunConfig) -> EpisodeStatistics | SupervisedStream 
                 "--agent ppo, or bound them in the environment"
             )
         return SeparateStreams(streams)
-    return make_envs(config)
+    return make_envs(config, ranks=ranks)
 
 
 class SeparateStreams:
@@ -119,7 +128,10 @@ class SeparateStreams:
 
 
 def make_envs(
-    config: RunConfig, lanes: int | None = None, render_mode: str | None = None
+    config: RunConfig,
+    lanes: int | None = None,
+    render_mode: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> EpisodeStatistics:
     """Build the stream or environment that `config` names or has in a file.
 
@@ -127,6 +139,7 @@ def make_envs(
         config: Environment, options, seeds and batch sizes.
         lanes: Parallel environments per member; unset, the configuration's.
         render_mode: None or "rgb_array", to draw frames.
+        ranks: The processes that share the lanes.
 
     Raises:
         ValueError: If the name or an option is unknown.
@@ -143,6 +156,7 @@ def make_envs(
         each,
         render_mode,
         math.ceil(config.steps / each) * each,
+        ranks,
     )
     return EpisodeStatistics(build_stream(definition or config.env, context, config.options))
 

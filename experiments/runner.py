@@ -12,7 +12,8 @@ from rich.console import Console
 from torch import Tensor
 
 from neoteny.agents.agent import AGENTS
-from neoteny.core.errors import FrozenError, InputError
+from neoteny.core.errors import FrozenError, InputError, RunError
+from neoteny.core.ranks import ALONE, Ranks
 from neoteny.core.registry import load_entry_points
 from neoteny.core.text import visible
 from neoteny.experiments.announcements import announce, strengths
@@ -37,13 +38,16 @@ PROBE = 512
 """Observations per member that diagnostics are measured on."""
 
 
-def run(config: RunConfig, console: Console, *, resume: bool = False) -> Runner:
+def run(
+    config: RunConfig, console: Console, *, resume: bool = False, ranks: Ranks = ALONE
+) -> Runner:
     """Train one arm to its last step, from the beginning or from its checkpoint.
 
     Args:
         config: Configuration, with the run's folder.
         console: Where progress and notices are printed.
         resume: Continue the run in `config.folder`.
+        ranks: The processes that train it together.
 
     Returns:
         The runner, with its agent trained.
@@ -58,9 +62,10 @@ def run(config: RunConfig, console: Console, *, resume: bool = False) -> Runner:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.set_flush_denormal(True)  # second moments of dead units decay below 1e-38
-    check_startable(config, resume=resume)
-    with memory_errors(config):
-        runner = Runner(config, console)
+    if ranks.first:
+        check_startable(config, resume=resume)
+    with memory_errors(config), ranks.connected(torch.device(config.device)):
+        runner = Runner(config, console, ranks)
         try:
             runner.train(resumed=resume)
         finally:
@@ -74,13 +79,17 @@ class Runner:
     Args:
         config: Configuration, with the run's folder.
         console: Where progress and notices are printed.
+        ranks: The processes that train it together.
     """
 
-    def __init__(self, config: RunConfig, console: Console) -> None:
+    def __init__(self, config: RunConfig, console: Console, ranks: Ranks = ALONE) -> None:
         self.config = config
         self.console = console
-        self.envs = make_run_stream(config)
+        self.ranks = ranks
+        self.envs = make_run_stream(config, ranks)
         self.agent = AGENTS[config.agent].build(config.agent_settings, self.envs)
+        if not ranks.alone:
+            self.agent.learner.ranks = ranks
         self.costly = CostlyDiagnostics(config.diagnose_switches)
         self.evaluation = TaskEvaluation(config, self.agent, self.envs)
         self.iteration = 0
@@ -126,8 +135,8 @@ class Runner:
             Stopped: After a signal, once the iteration is over and saved.
         """
         forget_peak_memory(self.agent.device)
-        with Store(self.config, self.description()) as store:
-            state = store.read(resumed=resumed)
+        with Store(self.config, self.description(), writes=self.ranks.first) as store:
+            state = self.ranks.agreed(lambda: store.read(resumed=resumed))
             if state is not None:
                 self.load(state)
             self._require_alive()
@@ -142,29 +151,50 @@ class Runner:
             announce(self.config, self.agent, self.console)
             store.open()
             with ExitStack() as following:
-                if self.config.wandb:
+                if self.config.wandb and self.ranks.first:
                     members = [seed_folder(store.folder, seed) for seed in self.config.seed_list]
                     following.enter_context(wandb_run(store.folder, members, self.description()))
                 self._train(store)
 
     def _train(self, store: Store) -> None:
         """The remaining iterations, in a folder that is this process's."""
-        saved = time.monotonic()
+        saved, stops = time.monotonic(), False
         with (
             Progress(self.console, self.config.arm, self.total, self.step) as progress,
             StopRequest() as stop,
         ):
             store.save(self.state_dict())  # a run that is killed at once can be resumed as well
-            while self.iteration < self.iterations and not stop.requested and any(self._alive):
+            while self.iteration < self.iterations and not stops and any(self._alive):
                 host = self._iterate(store.recorder)
                 progress.update(self.step, host, self._task_names())
-                if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+                due = time.monotonic() - saved > 60 * self.config.checkpoint_minutes
+                stops, due = self._agree(stop.requested, due)
+                if due:
                     store.save(self.state_dict())
                     saved = time.monotonic()
             store.save(self.state_dict())
         self._require_alive()
-        if stop.requested:
+        if stops:
             raise Stopped(f"stopped at step {self.step:,}: continue with --resume {store.folder}")
+
+    def _agree(self, stops: bool, due: bool) -> tuple[bool, bool]:
+        """One answer for all processes: asked to stop, if any was; a checkpoint is due.
+
+        Raises:
+            RunError: If the processes' networks are not the same any more.
+        """
+        if self.ranks.alone:
+            return stops, due
+        weights = sum(int(p.view(torch.int32).sum()) for p in self._parameters())
+        asked, saves, most, least = self.ranks.largest(
+            stops, due and self.ranks.first, weights, -weights, device=self.agent.device
+        )
+        if most != -least:
+            raise RunError(
+                f"the networks of the processes differ at step {self.step:,}, as computers that "
+                "round differently make them: use processes on alike devices"
+            )
+        return bool(asked), bool(saves)
 
     def _require_alive(self) -> None:
         """Stop a run that learns nothing any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from glob import escape
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import read_json
 from neoteny.experiments.stored import stored_config
 
-__all__ = ["added_folders", "seed_blocks"]
+__all__ = ["added_folders", "block_folder", "seed_blocks", "stored_seeds"]
 
 
 def seed_blocks(arm: RunConfig, most: int | None = None) -> list[RunConfig]:
@@ -34,7 +34,7 @@ def seed_blocks(arm: RunConfig, most: int | None = None) -> list[RunConfig]:
         InputError: If the config.json of a stored run does not fit.
     """
     folders = () if arm.overwrite else (arm.folder, *added_folders(arm))
-    stored = {folder: found for folder in folders if (found := _seeds(folder))}
+    stored = {folder: found for folder in folders if (found := stored_seeds(folder))}
     wanted = set(arm.seed_list)
     runs = [
         dataclasses.replace(arm, first_seed=seeds[0], seeds=len(seeds), out=folder)
@@ -43,8 +43,7 @@ def seed_blocks(arm: RunConfig, most: int | None = None) -> list[RunConfig]:
     ]
     free = arm.folder not in stored
     for gap in _gaps(sorted(wanted.difference(*stored.values())), most or arm.seeds):
-        name = f"{arm.folder.name}-seed{gap[0]}" + f"to{gap[-1]}" * (len(gap) > 1)
-        out = arm.folder if free else arm.folder.with_name(name)
+        out = arm.folder if free else block_folder(arm.folder, gap)
         runs.append(dataclasses.replace(arm, first_seed=gap[0], seeds=len(gap), out=out))
         free = False
     return runs
@@ -57,7 +56,13 @@ def added_folders(arm: RunConfig) -> list[Path]:
     return [each for each in beside if ending.fullmatch(each.name.removeprefix(arm.folder.name))]
 
 
-def _seeds(folder: Path) -> list[int]:
+def block_folder(folder: Path, seeds: Sequence[int]) -> Path:
+    """The folder beside an arm's for a block of consecutive seeds of its own."""
+    last = f"to{seeds[-1]}" * (len(seeds) > 1)
+    return folder.with_name(f"{folder.name}-seed{seeds[0]}{last}")
+
+
+def stored_seeds(folder: Path) -> list[int]:
     """The seeds of the run in a folder; none if there is no run."""
     try:
         path = stored_config(folder)

@@ -89,15 +89,19 @@ class Store:
     Args:
         config: Configuration, with the run's folder.
         description: The configuration and what follows from it, for config.json.
+        writes: False in a process for which another one writes: nothing is held or written.
 
     Raises:
         InputError: On entering, if another process writes there.
         RunError: On leaving with one: what is left of the run is added to its message.
     """
 
-    def __init__(self, config: RunConfig, description: dict[str, Any]) -> None:
+    def __init__(
+        self, config: RunConfig, description: dict[str, Any], *, writes: bool = True
+    ) -> None:
         self.folder = config.folder
-        self.recorder: Recorder
+        self.recorder = Recorder(None, config.seed_list, description)
+        self._writes = writes
         self._config = config
         self._description = description
         self._lock = FolderLock(config.folder)
@@ -105,7 +109,8 @@ class Store:
         self._stack = ExitStack()
 
     def __enter__(self) -> Store:
-        self._stack.enter_context(self._lock)
+        if self._writes:
+            self._stack.enter_context(self._lock)
         return self
 
     def __exit__(
@@ -115,7 +120,7 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         with self._stack:
-            if isinstance(error, RunError) and not isinstance(error, FrozenError):
+            if self._writes and isinstance(error, RunError) and not isinstance(error, FrozenError):
                 raise RunError(f"{error}; {self._what_is_left()}") from error
 
     def read(self, *, resumed: bool) -> dict[str, Any] | None:
@@ -160,6 +165,8 @@ class Store:
         Raises:
             RunError: If it cannot be written; the previous checkpoint stays.
         """
+        if not self._writes:
+            return
         if not self._lock.holds:
             raise RunError(f"{self.folder} was moved or removed while its run wrote there")
         self.recorder.flush()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from neoteny.core.errors import InputError
+from neoteny.core.ranks import Ranks
 from neoteny.core.seeding import child_generators
 from neoteny.plasticity.networks import Network, NetworkSpec, Observations
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
@@ -155,6 +156,9 @@ class Learner:
         self.beginnings: list[Callable[[], None]] = []
         """Steps of an agent, besides a new network, to begin anew; DQN empties its replay
         and explores again."""
+        self.ranks: Ranks | None = None
+        """Processes that update the same network, each from its share of every minibatch; None for
+        this one alone."""
         self.reports_losses = reports_losses
         self.losses: dict[str, Tensor] = {}
         """The last update's task loss of each branch, (M,)."""
@@ -180,15 +184,32 @@ class Learner:
         """One generator per member for draws on the host, from a named stream of its own."""
         return child_generators(self.seeds, stream, index)
 
+    def share(self, batch: Tensor) -> Tensor:
+        """The part of a batch (M, B, ...) that this process computes the loss of."""
+        return batch if self.ranks is None else self.ranks.share(batch)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over all processes of statistics of their shares; `values` may be overwritten."""
+        return values if self.ranks is None else self.ranks.mean(values)
+
+    @property
+    def reads_others(self) -> bool:
+        """True if interventions may read minibatches of which this process has but a share."""
+        return self.ranks is not None and any(self._hooked.values())
+
     def update(
         self, loss: Tensor, obs: Observations, branch_losses: Mapping[str, Tensor] | None = None
     ) -> Tensor:
         """Take one gradient step.
 
+        Where several processes share a minibatch, gradients and losses are averaged over them:
+        interventions, clipping and the optimiser find the same numbers in all of them.
+
         Args:
             loss: (M,) one loss per member; differentiating their sum leaves each member its own
                 gradient.
-            obs: (M, B, *shape) the observations that the loss was computed from, or their ones.
+            obs: (M, B, *shape) the observations that the loss was computed from, or their ones; of
+                all processes, if interventions read them.
             branch_losses: Task loss (M,) of each branch by name; unset, `loss` for every branch.
 
         Returns:
@@ -197,11 +218,16 @@ class Learner:
         self.losses = dict.fromkeys(self.network.branches, loss.detach()) | dict(
             branch_losses or {}
         )
+        if self.reads_others:
+            means = self.mean(torch.stack(list(self.losses.values())))
+            self.losses = dict(zip(self.losses, means, strict=True))
         for intervention in self._hooked["loss"]:
             loss = loss + intervention.loss(self, obs)
         for parameter in self._parameters:
             parameter.grad = None
         loss.sum().backward()  # type: ignore[no-untyped-call]
+        if self.ranks is not None:
+            self.ranks.average([p.grad for p in self._parameters if p.grad is not None])
         for intervention in self._hooked["after_backward"]:
             intervention.after_backward(self, obs)
         with torch.no_grad():

@@ -94,6 +94,7 @@ def minatar_continual(
             {"max_steps": PAPER_LIMITS[game] if max_steps == "paper" else max_steps}
             for game in games
         ],
+        make=context.build,
         **context.complete({}, channels=CHANNELS, sticky=sticky, ramping=ramping),
     )
 
@@ -143,6 +144,7 @@ def minatar_five(
         context.device,
         context.seeds,
         task_names=games,
+        make=context.build,
         **context.complete(options, channels=CHANNELS, max_steps=max_steps),
     )
 
@@ -215,6 +217,7 @@ def minigrid_doors(
         context.device,
         context.seeds,
         task_names=worlds,
+        make=context.build,
         **context.complete(options, encoding=encoding),
     )
 

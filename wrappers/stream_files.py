@@ -134,6 +134,7 @@ class StreamDefinition:
             context.seeds,
             task_names=self._names(schedule),
             task_options=[task.get("options", {}) for task in self.environments],
+            make=context.build,
             **context.complete(options),
         )
 

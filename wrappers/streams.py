@@ -13,9 +13,11 @@ from neoteny import envs
 from neoteny.core.errors import InputError
 from neoteny.core.names import closest
 from neoteny.core.options import fit, fit_all, keywords, show
+from neoteny.core.ranks import ALONE, Ranks
 from neoteny.core.registry import Registry
 from neoteny.envs.arguments import member_seeds
 from neoteny.envs.host_single import host_ids
+from neoteny.envs.shared_lanes import SharedLanes
 from neoteny.wrappers.aliases import Options
 from neoteny.wrappers.schedules import Periodic
 from neoteny.wrappers.taskswitch import TaskSwitch
@@ -42,6 +44,7 @@ class StreamContext:
         steps_per_iteration: a task lasts a whole number of so many steps, rounded up.
         render_mode: None or "rgb_array".
         steps: environment steps of one member in the run, None if nobody knows.
+        ranks: the processes that share the lanes.
     """
 
     num_envs: int
@@ -51,6 +54,7 @@ class StreamContext:
     steps_per_iteration: int
     render_mode: str | None = None
     steps: int | None = None
+    ranks: Ranks = ALONE
 
     @property
     def members(self) -> int:
@@ -84,9 +88,28 @@ class StreamContext:
 
     def make(self, name: str, **options: object) -> Any:
         """The environment `name` for all members."""
-        seeds = list(self.seeds)
         completed = self.complete(options)
-        return envs.make(name, self.num_envs, self.members, self.device, seeds, **completed)
+        return self.build(
+            name, self.num_envs, self.members, self.device, list(self.seeds), **completed
+        )
+
+    def build(
+        self,
+        name: str,
+        num_envs: int,
+        members: int,
+        device: torch.device | str,
+        seeds: int | Sequence[int],
+        **options: Any,
+    ) -> Any:
+        """An environment as `neoteny.envs.make` has it, its lanes shared by the processes."""
+
+        def make(lanes: int) -> Any:
+            return envs.make(name, lanes, members, device, seeds, **options)
+
+        if self.ranks.alone or num_envs % self.ranks.size:
+            return make(num_envs)
+        return SharedLanes(make, num_envs, self.ranks)
 
 
 Builder = Callable[..., Stream]

@@ -74,6 +74,7 @@ class MinAtar(TensorEnv):
         "render_modes": ["rgb_array"],
         "render_fps": 10,
     }
+    of_members = ("seeds", "channel_order")
     game: ClassVar[Spec]
     #: Channel of each point that `_points` returns.
     point_channels: ClassVar[tuple[int, ...]]

@@ -7,7 +7,7 @@ from stable_baselines3 import PPO as ReferencePPO
 
 from neoteny import envs
 from neoteny.agents.distributions import Categorical
-from neoteny.agents.ppo_loss import PPOConfig, explained_variance, ppo_loss
+from neoteny.agents.ppo_loss import PPOConfig, explained_variance, normalized, ppo_loss
 from neoteny.agents.rollout import Minibatch
 from neoteny.plasticity.networks import NetworkSpec
 
@@ -42,7 +42,8 @@ def test_loss_equals_the_formulas_for_every_member():
         "returns": torch.randn(shape, generator=g),
     }
     config = PPOConfig()
-    loss, statistics = ppo_loss(Categorical(4), **batch, config=config)
+    given = batch | {"advantage": normalized(batch["advantage"])}
+    loss, statistics = ppo_loss(Categorical(4), **given, config=config)
     np.testing.assert_allclose(loss, reference_loss(batch, config), rtol=1e-5)
     assert statistics.shape == (5, 3)
 

@@ -294,3 +294,32 @@ def test_the_peers_options_are_ours(load):
     assert (options["lanes"], options["steps"]) == (ppo.num_envs, ppo.num_steps)
     assert options["minibatches"] == ppo.num_minibatches == 128
     assert (options["width"], options["depth"]) == (64, 4)
+
+
+def test_the_speed_of_more_processes_follows_from_parts_and_messages(load):
+    ranks = load("_ranks")
+    link = ranks.Link(latency=0.01, bandwidth=100.0)
+    assert link.reduced(2, 10) == pytest.approx(2 * (0.01 + 0.05))  # a hop there, a hop back
+    assert link.gathered(4, 20) == pytest.approx(3 * (0.01 + 0.05))
+    found = ranks.Costs(
+        steps=60, seconds=6, half=4, acting=1, updates=2, gradient=10, moves=3, outcome=20
+    )
+    # By lanes 4 s of which 1 s is acting; 2 s whatever the lanes.
+    assert [found.computing(size) for size in (1, 2, 3)] == [6, 4.5, 4]
+    assert found.messages(1, link) == 0
+    assert found.messages(2, link) == pytest.approx(2 * 0.12 + 3 * 0.11)
+    assert found.rate(2, link) == pytest.approx(60 / (4.5 + 0.57))
+    windows = pd.DataFrame(
+        {
+            "run": ["one", "half", "jobs", "ranks"] * 2,
+            "window": [0] * 4 + [1] * 4,
+            "amount": [60, 30, 120, 60] * 2,
+            "seconds": [9, 9, 9, 9, 6, 4, 7.5, 5],
+        }
+    )
+    table = ranks.table(windows, link, 2, (3,), lambda *times: found)
+    table = table.set_index(["kind", "processes"])
+    assert table.loc["jobs", "steps/s"].tolist() == [10, 16, 30]
+    assert table.loc["ranks", "steps/s"].tolist()[:2] == [10, 12]
+    assert table.loc[("ranks", 3), "steps/s"] == pytest.approx(found.rate(3, link))
+    assert table.loc["ranks", ""].tolist() == ["measured", "measured", "predicted"]

@@ -244,8 +244,8 @@ def make_sick(monkeypatch, sick):
     """Have the value heads of the arms that `sick` picks begin with infinite weights."""
     build = Runner.__init__
 
-    def build_sick(self, setup, console):
-        build(self, setup, console)
+    def build_sick(self, setup, *arguments):
+        build(self, setup, *arguments)
         if sick(setup):
             with torch.no_grad():
                 self.agent.network.branches["value"].head.weight.fill_(float("inf"))

@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -73,6 +73,7 @@ class Command:
         root: the folder whose operations count.
         fault: what goes wrong.
         count: print every operation.
+        variables: of its environment, besides those of this process.
     """
 
     def __init__(
@@ -82,11 +83,12 @@ class Command:
         root: Path,
         fault: Fault = NOTHING,
         count: bool = False,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.said = said
         words = [str(argument) for argument in arguments]
         self.process: BaseProcess = CONTEXT.Process(
-            target=_main, args=(words, said, root.resolve(), fault, count)
+            target=_main, args=(words, said, root.resolve(), fault, count, dict(variables or {}))
         )
         self.process.start()
 
@@ -115,8 +117,16 @@ class Command:
         os.kill(self.process.pid, number)
 
 
-def _main(arguments: list[str], said: Path, root: Path, fault: Fault, count: bool) -> None:
+def _main(
+    arguments: list[str],
+    said: Path,
+    root: Path,
+    fault: Fault,
+    count: bool,
+    variables: Mapping[str, str],
+) -> None:
     """In the new process: run the command."""
+    os.environ.update(variables)
     descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

@@ -1,0 +1,124 @@
+"""Agents whose lanes and minibatches several processes share learn what one process learns."""
+
+import pytest
+import torch
+from together import together
+
+from neoteny.agents import DQN, PPO, DQNConfig, NetworkSpec, PPOConfig
+from neoteny.agents.classifier import Classifier, ClassifierConfig
+from neoteny.core.ranks import ALONE
+from neoteny.plasticity.interventions import INTERVENTIONS, make_interventions
+from neoteny.wrappers.streams import StreamContext, build_stream
+from neoteny.wrappers.supervised_streams import make_supervised
+
+SEEDS = (3, 8)
+SPEC = NetworkSpec((16, 16))
+PPO_CONFIG = PPOConfig(num_envs=8, num_steps=4, num_epochs=2, num_minibatches=4, learning_rate=1e-3)
+DQN_CONFIG = DQNConfig(
+    num_envs=8,
+    num_steps=8,
+    batch_size=16,
+    train_frequency=8,
+    learning_starts=64,
+    target_frequency=64,
+    replay_size=1024,
+)
+
+
+def trained(ranks, cls, config, interventions, iterations, fast=True):
+    """An agent after some iterations on a stream of two tasks, and its last metrics."""
+    each = config.steps_per_iteration
+    context = StreamContext(8, torch.device("cpu"), SEEDS, 2 * each, each, ranks=ranks)
+    stream = build_stream("minatar-permute", context, {"max_steps": 9})
+    arms = make_interventions(interventions, cls.name)
+    agent = cls(stream, config, SPEC, arms, SEEDS, fast=fast)
+    agent.learner.ranks = None if ranks.alone else ranks
+    for iteration in range(iterations):
+        if iteration and iteration % 2 == 0:
+            agent.switch()
+            agent.learner.reset_optimizer()
+        metrics = agent.iterate(stream)
+    return agent, metrics
+
+
+def assert_alike(agents, expected, metrics=None, rtol=1e-3, atol=1e-5):
+    """The networks of all processes are the same, and that of one process up to round-off."""
+    wanted, recorded = expected
+    for agent, found in agents:
+        assert agent.learner.updates == wanted.learner.updates
+        own = list(agent.network.parameters())
+        for one, same in zip(own, agents[0][0].network.parameters(), strict=True):
+            assert torch.equal(one, same)
+        for one, other in zip(own, wanted.network.parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
+        for name, value in recorded.items():
+            one, other = torch.as_tensor(found[name]), torch.as_tensor(value)
+            torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-4, equal_nan=True, msg=name)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_ppo_with_adamo_redo_and_layer_norm_over_50_updates(fast):
+    arms = ["adamo:isometry=1", "layer_norm", "redo:period=32"]
+    one = trained(ALONE, PPO, PPO_CONFIG, arms, 7, fast)
+    assert one[0].learner.updates == 56
+    resets = one[0].learner.interventions[2].state["activity"]
+    assert resets.sum() > 0
+    agents = together(2, lambda ranks: trained(ranks, PPO, PPO_CONFIG, arms, 7, fast))
+    assert_alike(agents, one)
+    assert torch.equal(agents[1][0].learner.interventions[2].state["activity"], resets)
+
+
+def test_dqn_with_adamo_and_redo():
+    arms = ["adamo:isometry=1", "redo:period=64"]
+    one = trained(ALONE, DQN, DQN_CONFIG, arms, 8)
+    assert one[0].learner.updates > 50
+    agents = together(2, lambda ranks: trained(ranks, DQN, DQN_CONFIG, arms, 8))
+    assert_alike(agents, one)
+    first, last = (agent.replay.state_dict()["ring"] for agent, _ in (agents[0], one))
+    assert torch.equal(first["fields"], last["fields"])
+
+
+def test_a_penalty_that_reads_losses_and_minibatches_finds_those_of_all():
+    arms = ["c_chain:target=0.1"]
+    one = trained(ALONE, PPO, PPO_CONFIG, arms, 3)
+    agents = together(4, lambda ranks: trained(ranks, PPO, PPO_CONFIG, arms, 3))
+    assert_alike(agents, one)
+    for name in ("mean_loss", "mean_churn", "last"):
+        found = agents[3][0].learner.interventions[0].state[name]
+        torch.testing.assert_close(
+            found, one[0].learner.interventions[0].state[name], rtol=1e-3, atol=1e-6
+        )
+
+
+# Where a pixel is never seen, isometry_loss leaves Adam a gradient of mere round-off to normalise.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(INTERVENTIONS) - {"isometry_loss"}))
+def test_every_intervention_finds_in_two_processes_what_it_finds_in_one(name):
+    one = trained(ALONE, PPO, PPO_CONFIG, [name], 5)
+    assert_alike(together(2, lambda ranks: trained(ranks, PPO, PPO_CONFIG, [name], 5)), one)
+
+
+def test_the_classifier():
+    def act(ranks):
+        stream = make_supervised("digits-random-labels", SEEDS, "cpu", 400, 200)
+        config = ClassifierConfig(batch_size=20, updates_per_iteration=10)
+        agent = Classifier(stream, config, SPEC, make_interventions(["redo"], "classifier"), SEEDS)
+        agent.learner.ranks = None if ranks.alone else ranks
+        for _ in range(3):
+            metrics = agent.iterate(stream)
+        return agent, metrics | stream.collect()
+
+    assert_alike(together(2, act), act(ALONE))
+
+
+def test_a_member_that_goes_non_finite_in_one_process_is_frozen_in_all():
+    def act(ranks):
+        agent = trained(ranks, PPO, PPO_CONFIG, ["none"], 1)[0]
+        obs = torch.rand(2, 4, *agent.observation_shape)
+        loss = agent.network(obs)["policy"].square().mean((1, 2))
+        if ranks.rank == 1:
+            loss = loss * torch.tensor([1.0, torch.inf])
+        agent.learner.update(loss, obs)
+        return agent.learner.alive.tolist()
+
+    assert together(2, act) == [[True, False]] * 2
