@@ -24,6 +24,7 @@ SOON = {
     "redo": "period=2,tau=0.5",
     "regrama": "period=2,tau=0.5",
     "snr": "period=2,longest=1",
+    "soap": "refresh=2",
     "soft_shrink_perturb": "period=1,half_life=50",
     "swr": "period=1,lifetime=4",
     "trac": "initial_scale=1e-3",
@@ -41,6 +42,7 @@ ZERO = {
     "l2_er": "weight=0,decay=0",
     "l2_init": "weight=0",
     "parseval": "weight=0",
+    "soft_reset": "rate=0",
     "spectral": "weight=0",
     "wasserstein_init": "weight=0",
     "weight_clipping": "kappa=inf",
@@ -282,7 +284,8 @@ TOUCHED = {
     # The rank of features behind a norm depends on all that is before the head.
     "l2_er": EVERYTHING - {"head weight", "head bias"},
     **dict.fromkeys(("none", "adam", "muon", "trac", "optimizer_reset", "adam_rel"), NOTHING),
-    "regrama": NOTHING,  # a layer without any gradient is left alone
+    # Without a gradient, nothing drifts and no unit is judged.
+    **dict.fromkeys(("soap", "soft_reset", "regrama"), NOTHING),
     **dict.fromkeys(("layer_norm", "crelu", "groupsort", "deep_fourier"), NOTHING),
 }
 

@@ -30,6 +30,7 @@ SOON = {
     "regrama": "period=2,tau=0.5",
     "snr": "period=2,longest=1",
     "swr": "period=1,lifetime=4,heads=true",
+    "soft_reset": "rate=0.1",
     "trac": "initial_scale=1e-3",
     "upgd": "sigma=1,decay=1",
     "weight_clipping": "kappa=0.1",

@@ -55,7 +55,7 @@ BEFORE = {
 
 STEPS = ("isometry_band", "isometry_control", "isometry_budget", "isometry_gate")
 PULLS = ("adamo", "muono", "parseval", "isometry_loss")
-OPTIMIZERS = ("adam", "adamw", "adamo", "scale_adamo", "muon", "muono")
+OPTIMIZERS = ("adam", "adamw", "adamo", "scale_adamo", "muon", "muono", "soap")
 
 MORE = {
     # Refused before as well, but only when the learner was made.
@@ -88,6 +88,15 @@ JOINED = {
     ("regrama", Trait.DRAWS_WEIGHTS): "plasticity_injection",
     ("keep_norm", Trait.FIXES_LENGTHS): "l2 adamw scale_adamo",
     ("keep_norm", Trait.WHOLE_LAYER): "plasticity_injection",
+    ("soap", Trait.WHOLE_LAYER): "plasticity_injection",
+    ("soft_reset", Trait.REWRITES_STEPS): f"upgd trac scale_adamo {' '.join(STEPS)}",
+    ("soft_reset", Trait.READS_GRADIENTS): (
+        "l2 l2_init wasserstein_init spectral parseval isometry_loss l2_er"
+    ),
+    ("soft_reset", Trait.REFERS_TO_INITIAL_WEIGHTS): (
+        "fresh head_reset layer_reset shrink_perturb soft_shrink_perturb plasticity_injection "
+        "redo regrama continual_backprop snr swr"
+    ),
 }
 """The pairs of interventions that joined later: name and reason to others."""
 MORE |= {
