@@ -221,3 +221,11 @@ def test_the_job_array_compares_blocks_of_seeds(tmp_path, monkeypatch, own_names
         assert neoteny.experiments.main.main(done.stdout.splitlines()) == 0
     assert [config.seed_list for config in asked] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert [config.folder.as_posix() for config in asked] == ["study/block-0", "study/block-1"]
+
+
+def test_the_readme_counts_the_interventions_that_there_are():
+    known = [c for c in REGISTRIES["intervention"].values() if c.__module__.startswith("neoteny.")]
+    assert (
+        f" {len(known)} interventions stand behind one interface"
+        in (ROOT / "README.md").read_text()
+    )

@@ -31,7 +31,7 @@ class SoftReset(StepWrapper):
     at the mean, gamma = 1 - rate <g, theta - mu>, clipped to [0, 1]. The optimiser's step d
     starts from that mean, (gamma^2 + (1 - gamma^2) / s^2) times as long.
     Of the paper's form, this leaves out the noise around the mean, and takes d at theta, which
-    saves a second pass. Its activity is the sum of 1 - gamma, averaged over parameters.
+    saves a second pass.
     """
 
     name: ClassVar[str] = "soft_reset"
@@ -90,7 +90,6 @@ class SoftReset(StepWrapper):
             parameter += drift * (self.state[f"initial{index}"] - old) + longer * (parameter - old)
         self.state["drift"] += torch.stack(self._drifts).mean(0)
 
-    @property
-    def activity(self) -> Tensor:
-        """Sum of 1 - gamma over updates, averaged over parameters, (M,)."""
-        return self.state["drift"]
+    def measured(self) -> dict[str, Tensor]:
+        """Its steps, and the sum of 1 - gamma so far, averaged over parameters: each (M,)."""
+        return super().measured() | {"drift": self.state["drift"]}

@@ -70,7 +70,9 @@ def test_the_step_starts_from_the_drifted_weights_and_is_longer(spread, make_lea
             torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-6)
         total += torch.stack(drifts).mean(0)
     assert (total > 0).all()
-    torch.testing.assert_close(learner.interventions[0].activity, total, rtol=1e-3, atol=1e-6)
+    measured = learner.interventions[0].measured()
+    torch.testing.assert_close(measured["drift"], total, rtol=1e-3, atol=1e-6)
+    assert measured["activity"].tolist() == [4, 4]
 
 
 def test_a_whole_drift_is_a_reset(make_learner, train):
