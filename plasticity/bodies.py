@@ -92,6 +92,8 @@ class Body(nn.Module):
         skips = sum(layer.skip for layer in plan)
         self.shares = [1 / skips if layer.skip else None for layer in plan]
         self.flattens = [layer.flattens for layer in plan]
+        self.activates = [True] * len(plan)
+        """False for layers without an activation."""
         self.outputs = plan[-1].outputs[0]
 
     def steps(self, x: Observations) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

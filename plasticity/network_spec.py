@@ -134,6 +134,9 @@ class NetworkSpec(NetworkShape):
 
     norm: str = "none"
     """`"layer"` normalises each hidden layer's pre-activations."""
+    trunk: Literal["plain", "simba"] = "plain"
+    """`"simba"` takes the linear layers for an embedding and residual blocks of two, see
+    :class:`neoteny.plasticity.simba.SimBaBody`."""
     hidden_gain: float | None = PAPER_GAIN
     """Gain of the orthogonal initialisation of hidden layers: the paper's for every activation;
     none is the activation's own, which keeps the signal's size."""
@@ -150,6 +153,8 @@ class NetworkSpec(NetworkShape):
             self._check_convolutions()
         if self.residual:
             self._check_residual()
+        if self.trunk == "simba":
+            self._check_simba()
 
     def _check_widths(self, name: str, widths: tuple[int, ...]) -> None:
         activation = ACTIVATIONS[self.activation]
@@ -181,6 +186,25 @@ class NetworkSpec(NetworkShape):
                 "so give all hidden layers one width"
             )
 
+    def _check_simba(self) -> None:
+        if ACTIVATIONS[self.activation].fan > 1:
+            raise InputError(
+                f"simba adds units up, which {self.activation} doubles: use another activation"
+            )
+        for name, switch in (("residual", self.residual), ("a norm", self.norm != "none")):
+            if switch:
+                raise InputError(f"simba has skips and norms of its own: leave {name} or simba out")
+        if len(self.hidden) % 2 == 0 or set(self.hidden[::2]) != {self.hidden[0]}:
+            raise InputError(
+                f"hidden is {self.hidden}: a simba trunk is a layer and blocks of two that end at "
+                "its width, as in (64, 256, 64)"
+            )
+
+    @property
+    def adds_units(self) -> bool:
+        """True if layers read sums of units, none of which has outgoing weights of its own."""
+        return self.residual or self.trunk == "simba"
+
     @property
     def gain(self) -> float:
         """Gain of the orthogonal initialisation of hidden layers."""
@@ -198,7 +222,7 @@ class NetworkSpec(NetworkShape):
         if (
             not orthogonal
             or self.norm != "none"
-            or self.residual
+            or self.adds_units
             or depth * math.log(growth) < MOST_GROWTH
         ):
             return
@@ -211,7 +235,7 @@ class NetworkSpec(NetworkShape):
     @property
     def plain(self) -> bool:
         """True if hidden layers are linear, one after the other, without norms."""
-        return self.torso == "mlp" and self.norm == "none" and not self.residual
+        return self.torso == "mlp" and self.norm == "none" and not self.adds_units
 
     @property
     def convolutions(self) -> tuple[Convolution, ...]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from neoteny.plasticity.batched import KERNELS, batched_forward, unaltered
 from neoteny.plasticity.bodies import Body, Branch, MemberLayerNorm, Observations
 from neoteny.plasticity.network_spec import HeadSpec, NetworkSpec
+from neoteny.plasticity.simba import SimBaBody
 from neoteny.plasticity.sparse import SparseBatch, encode
 
 __all__ = [
@@ -64,7 +65,8 @@ class Network(nn.Module):
         body: Body | None = None
         for name, head in heads.items():
             if body is None or not spec.shared:
-                body = Body(spec, observation_shape, self.members, generators)
+                kind = SimBaBody if spec.trunk == "simba" else Body
+                body = kind(spec, observation_shape, self.members, generators)
             self.branches[name] = Branch(body, spec, head, self.members, generators)
             self.add_module(name, self.branches[name])
 

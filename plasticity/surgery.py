@@ -160,7 +160,7 @@ def require_own_outputs(network: Network, name: str) -> None:
     Raises:
         ValueError: for a residual network.
     """
-    if network.spec.residual:
+    if network.spec.adds_units:
         raise InputError(
             f"{name} takes single units out, but a residual network adds units up before it reads "
             f"them, so that none has outgoing weights of its own: leave residual or {name} out"

@@ -130,23 +130,24 @@ def _trace_network(network: Network, batch: Tensor) -> Trace:
         x = found.inputs
         parts = zip(body.hidden, body.norms, body.shares, body.steps(found.inputs), strict=True)
         for index, (layer, norm, share, (z, h, out)) in enumerate(parts):
-            found.layers[f"{owner}/layer{index}"] = LayerTrace(
+            known = LayerTrace(
                 layer.weight.detach().flatten(2),
                 layer.bias is not None,
                 axis=2,
                 calls=1,
                 inputs=x,
                 sums=None if isinstance(norm, MemberLayerNorm) else z,
-                preactivations=z,
-                units=h,
                 outputs=out,
-                activation=activation,
-                squashing=network.spec.activation == "tanh",
                 module=layer,
-                own=True,
-                norm=norm if isinstance(norm, MemberLayerNorm) else None,
-                share=share,
             )
+            if body.activates[index]:
+                known.preactivations, known.units = z, h
+                known.activation = activation
+                known.squashing = network.spec.activation == "tanh"
+            if network.spec.trunk == "plain":  # others' layers are not of one known form
+                known.own, known.share = True, share
+                known.norm = norm if isinstance(norm, MemberLayerNorm) else None
+            found.layers[f"{owner}/layer{index}"] = known
             x = out
         last[body] = x
     for name, branch in network.branches.items():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+import itertools
+import math
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from neoteny.core.errors import InputError
+from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata, hidden_layers
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import NetworkSpec
 
-__all__ = ["CReLUNet", "DeepFourier", "GroupSortNet", "LayerNorm"]
+__all__ = ["CReLUNet", "DeepFourier", "GroupSortNet", "LayerNorm", "SimBa"]
 
 
 @dataclass
@@ -102,3 +105,32 @@ class GroupSortNet(_Architecture):
         """The same widths with sorted groups."""
         name = "groupsort" if self.size == 2 else f"groupsort{self.size}"
         return replace(spec, activation=name)
+
+
+@dataclass
+class SimBa(_Architecture):
+    """SimBa's trunk: a linear layer, residual blocks with a norm before them, and a last norm.
+
+    The trunk is as wide as the first hidden layer. A block widens to as many units as give all
+    blocks together as many weights as there were between the hidden layers, so that networks with
+    and without differ by the norms alone; a single hidden layer gets blocks of half its width. The
+    authors widen four times and normalise observations. The initialisation is that of all networks
+    here.
+    """
+
+    name: ClassVar[str] = "simba"
+    traits: ClassVar[Set[Trait]] = {Trait.WHOLE_LAYER, Trait.ADDS_UNITS}
+    metadata: ClassVar[Metadata] = Metadata("Lee et al., arXiv:2410.09754")
+    limits: ClassVar[Mapping[str, str]] = {"blocks": "from 1 to 100"}
+
+    blocks: int = 1
+    """Residual blocks, of two layers each."""
+
+    def spec(self, spec: NetworkSpec) -> NetworkSpec:
+        """As many weights, in blocks."""
+        width = spec.hidden[0]
+        weights = sum(one * other for one, other in itertools.pairwise(spec.hidden))
+        exact = weights / (2 * self.blocks * width) if weights else width / (2 * self.blocks)
+        step = math.lcm(2, ACTIVATIONS[spec.activation].group)
+        wide = max(step, round(exact / step) * step)
+        return replace(spec, hidden=(width, *(wide, width) * self.blocks), trunk="simba")

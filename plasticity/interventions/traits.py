@@ -40,6 +40,7 @@ class Trait(Enum):
     REDRAWS_WEIGHTS = "redraws single weights"
     SHRINKS_BY_GRADIENTS = "shrinks rows by gradients averaged before a switch"
     AVERAGES_WEIGHTS = "returns to a running mean of past weights"
+    ADDS_UNITS = "adds units up before they are read"
     SETS_ACTIVATION = "sets the activation"
     ACTIVATION_NEVER_DORMANT = "sets an activation without dormant units"
     FINDS_DORMANT_UNITS = "looks for dormant units"
@@ -69,8 +70,8 @@ _PAIRS = (
         T.AVERAGES_WEIGHTS,
         {T.REDRAWS_LAYERS, T.RECYCLES_UNITS, T.REDRAWS_WEIGHTS, T.SHRINKS_BY_GRADIENTS},
     ),
-    # The outgoing weights of a new unit are 0, the least useful of all.
-    (T.RECYCLES_UNITS, {T.REDRAWS_WEIGHTS}),
+    # The outgoing weights of a new unit are 0, the least useful of all; and it must have some.
+    (T.RECYCLES_UNITS, {T.REDRAWS_WEIGHTS, T.ADDS_UNITS}),
     # A block of g' subtracts, so what is done to the layer as one is not done to the function.
     (
         T.LAYER_IN_BLOCKS,

@@ -47,14 +47,14 @@ ZERO = {
     "wasserstein_init": "weight=0",
     "weight_clipping": "kappa=inf",
 }
-REFUSED = {("snr", "groupsort"), ("snr", "crelu")}
+REFUSED = {("snr", "groupsort"), ("snr", "crelu"), ("simba", "crelu")}
 # Every algorithm's branches over both torsos; the other activations, and one body for all branches,
 # where most can go wrong: in the network with two branches.
 GRID = [(kind, torso) for kind in ("ppo", "dqn", "classifier") for torso in ("mlp", "conv")]
 NETWORKS = [{"kind": kind, "torso": torso} for kind, torso in GRID]
 VARIANTS = [{"activation": "groupsort"}, {"activation": "crelu", "torso": "conv"}]
 VARIANTS += [{"shared": True}, {"shared": True, "torso": "conv"}]
-NO_SKIPS = {"continual_backprop", "plasticity_injection", "redo", "regrama", "snr"}
+NO_SKIPS = {"continual_backprop", "plasticity_injection", "redo", "regrama", "simba", "snr"}
 
 
 def soon(name):
@@ -286,7 +286,7 @@ TOUCHED = {
     **dict.fromkeys(("none", "adam", "muon", "trac", "optimizer_reset", "adam_rel"), NOTHING),
     # Without a gradient, nothing drifts and no unit is judged.
     **dict.fromkeys(("soap", "soft_reset", "regrama"), NOTHING),
-    **dict.fromkeys(("layer_norm", "crelu", "groupsort", "deep_fourier"), NOTHING),
+    **dict.fromkeys(("layer_norm", "crelu", "groupsort", "deep_fourier", "simba"), NOTHING),
 }
 
 
@@ -305,7 +305,7 @@ def roles(network):
 def test_it_touches_what_it_says_and_leaves_heads_biases_and_norms_else_alone(
     name, network, make_learner
 ):
-    norms = () if name in ("nap", "layer_norm") else ("layer_norm",)
+    norms = () if name in ("nap", "layer_norm", "simba") else ("layer_norm",)
     learner = make_learner(soon(name), *norms, **network)
     generator = torch.Generator().manual_seed(4)
     parameters = list(roles(learner.network))

@@ -88,6 +88,8 @@ JOINED = {
     ("regrama", Trait.DRAWS_WEIGHTS): "plasticity_injection",
     ("keep_norm", Trait.FIXES_LENGTHS): "l2 adamw scale_adamo",
     ("keep_norm", Trait.WHOLE_LAYER): "plasticity_injection",
+    ("simba", Trait.WHOLE_LAYER): "plasticity_injection",
+    ("simba", Trait.ADDS_UNITS): "redo regrama continual_backprop snr",
     ("soap", Trait.WHOLE_LAYER): "plasticity_injection",
     ("soft_reset", Trait.REWRITES_STEPS): f"upgd trac scale_adamo {' '.join(STEPS)}",
     ("soft_reset", Trait.READS_GRADIENTS): (
