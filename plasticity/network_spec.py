@@ -151,10 +151,10 @@ class NetworkSpec(NetworkShape):
         self._check_widths("hidden", self.hidden)
         if self.torso == "conv":
             self._check_convolutions()
-        if self.residual:
-            self._check_residual()
         if self.trunk == "simba":
             self._check_simba()
+        elif self.residual:
+            self._check_residual()
 
     def _check_widths(self, name: str, widths: tuple[int, ...]) -> None:
         activation = ACTIVATIONS[self.activation]

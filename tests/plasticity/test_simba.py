@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from neoteny.agents.distributions import Categorical
-from neoteny.plasticity.diagnostics import diagnose
+from neoteny.plasticity.diagnostics.functional import ModelFunction
 from neoteny.plasticity.diagnostics.tangent import tangent_kernels
+from neoteny.plasticity.diagnostics.trace import trace
 from neoteny.plasticity.interventions import make_interventions
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
@@ -79,13 +80,15 @@ def test_convolutions_come_before_the_trunk():
     torch.testing.assert_close(body(network.spec.arrange(obs)), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_diagnostics_know_which_layers_have_an_activation():
+def test_traces_know_which_layers_have_an_activation():
     network = built("simba", (8, 8, 8))
-    obs = torch.randn(2, 16, 6)
-    names = set(diagnose(network, obs))
-    assert "plasticity/value/layer1/dormant_fraction" in names
-    assert "plasticity/value/layer2/sigma_max" in names
-    assert not {f"plasticity/value/layer{index}/dormant_fraction" for index in (0, 2)} & names
+    layers = trace(ModelFunction(network, None, True), torch.randn(2, 16, 6)).layers
+    assert [layers[f"value/layer{index}"].units is not None for index in range(3)] == [
+        False,
+        True,
+        False,
+    ]
+    assert layers["value/layer1"].units.min() == 0
 
 
 def test_its_tangent_kernel_is_that_of_its_gradients():
