@@ -100,7 +100,10 @@ class SharedLanes(LimitedVectorEnv):
 
     def max_truncations(self, horizon: int) -> int:
         """Upper bound on the truncations one lane can see within the next `horizon` steps."""
-        return self.ranks.largest(self.env.max_truncations(horizon), device=self.device)[0]
+        most = self.env.max_truncations(horizon)
+        if self.device.type != "cpu":  # it is the same in all lanes, whatever they have played
+            return most
+        return self.ranks.largest(most, device=self.device)[0]
 
     def _set_parameters(self, **values: float | Sequence[float] | NDArray[Any] | Tensor) -> None:
         """Changes parameters of the dynamics, of all lanes or of each."""

@@ -12,6 +12,8 @@ from rehearsal import DEVICE, Mismatch, held, rehearsal
 from neoteny import envs
 from neoteny.agents import DQN, PPO, DQNConfig, NetworkSpec, PPOConfig
 from neoteny.agents.classifier import Classifier, ClassifierConfig
+from neoteny.core.ranks import Ranks
+from neoteny.envs.shared_lanes import SharedLanes
 from neoteny.plasticity.interventions import INTERVENTIONS, make_interventions
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import Network
@@ -19,9 +21,14 @@ from neoteny.plasticity.networks import Network
 SEEDS = (0, 1)
 
 
-def ppo(spec, interventions, device, env="MinAtar-Breakout", **options):
-    env = envs.make(env, 4, members=2, device=device)
+def ppo(spec, interventions, device, env="MinAtar-Breakout", ranks=None, **options):
+    def make(lanes):
+        return envs.make(name, lanes, members=2, device=device)
+
+    name = env
+    env = make(4) if ranks is None else SharedLanes(make, 4, ranks)
     agent = PPO(env, PPOConfig(4, 4, 1, 2), spec, interventions, SEEDS, **options)
+    agent.learner.ranks = ranks
     return agent, lambda: agent.iterate(env)
 
 
@@ -102,6 +109,20 @@ def test_no_update_waits_and_all_equals_the_cpu(dense, name, make, torso, fast):
 
 
 SPEC = NetworkSpec((16, 8))
+
+
+class Mirror(Ranks):
+    """The first of two processes, the other one of which has what it has."""
+
+    def _gather(self, values):
+        return torch.stack([values, values])
+
+    def _reduce(self, values, largest=False):
+        return values if largest else values.mul_(2)
+
+
+def test_lanes_and_minibatches_are_shared_without_a_wait(dense):
+    assert rehearse(ppo, ("redo",), SPEC, ranks=Mirror(0, 2)) == []
 
 
 def test_a_planted_wait_and_a_planted_tensor_on_the_host_are_caught():
