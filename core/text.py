@@ -11,7 +11,7 @@ __all__ = ["distinct", "read_text", "shortened", "visible"]
 
 
 def read_text(path: Path) -> str:
-    """Read a text file as UTF-8.
+    """Read a text file as UTF-8, with a byte order mark or without.
 
     Args:
         path: The file.
@@ -23,7 +23,7 @@ def read_text(path: Path) -> str:
         InputError: The file cannot be read, or is in another encoding.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:

@@ -6,15 +6,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from neoteny.core.errors import InputError
 from neoteny.core.names import hint
 from neoteny.core.text import distinct, shortened, visible
 from neoteny.experiments.folders import RECORDED
 from neoteny.plasticity.interventions import changes_network
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BASELINE = "none"
 ORACLE = "fresh"

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import summary
 
 from neoteny.core.text import visible
 from neoteny.experiments.events import Events
-from neoteny.experiments.metrics import MEASURES
+from neoteny.experiments.measures import MEASURES
 from neoteny.experiments.tags import (
     MEAN_SO_FAR,
     layout_of,

@@ -26,6 +26,11 @@ COLUMNS = {
     "jump_start": "jump start",
 }
 """Columns of `continual_table` that are shown, and their names."""
+EVALUATED = (
+    *("average_performance", "forgetting", "isolated_forgetting", "zero_shot"),
+    "jump_start",
+)
+"""Of these, those that need evaluations of all tasks."""
 SIGNED = ("savings", "dip", "forward_transfer", "forgetting", "isolated_forgetting", "zero_shot")
 
 MEANINGS = {
@@ -67,12 +72,22 @@ def readable_continual(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def continual_tables(table: pd.DataFrame) -> list[TextTable]:
-    """The metrics for people, as one table, or none where there are no data.
+    """The metrics for people: those of the tasks as they are played, and of evaluations of all.
 
     Args:
         table: the result of `continual_table`.
+
+    Returns:
+        A table for each of both that there are data for, so that either fits on a page.
     """
     texts = readable_continual(table)
-    if set(texts) <= {"arm", "blank visits"}:
-        return []
-    return [TextTable("continual metrics", texts, MEANINGS)]
+    evaluated = [COLUMNS[column] for column in EVALUATED if COLUMNS[column] in texts]
+    others = [str(name) for name in texts if name not in ("arm", "blank visits", *evaluated)]
+    blank = ["blank visits"] if "blank visits" in texts else []
+    found: dict[str, list[str]] = {
+        "continual metrics": ["arm", *others, *blank] if others else [],
+        "continual metrics of all tasks": ["arm", *evaluated] if evaluated else [],
+    }
+    return [
+        TextTable(title, texts.loc[:, names], MEANINGS) for title, names in found.items() if names
+    ]

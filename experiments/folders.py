@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from neoteny.core.errors import InputError, RunError
+from neoteny.core.json_files import parse_json
 from neoteny.core.text import read_text
 
 CHECKPOINT = "checkpoint.pt"
@@ -145,7 +146,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     text = read_text(path)
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         if _deeper_than(DEEPEST, content):
             raise ValueError(f"it is nested more than {DEEPEST} deep")
     except (ValueError, RecursionError) as error:

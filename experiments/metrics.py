@@ -9,6 +9,7 @@ and is left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +17,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
-
-MEASURES = {"charts/episodic_return": "return", "charts/online_accuracy": "accuracy"}
-"""Columns that runs are judged by, the first that is recorded, and their names in tables."""
 
 CONFIDENCE = 0.95
 FEWEST_KEPT = 3
@@ -172,6 +170,42 @@ def ratio_of_means(numerators: Array, denominators: Array) -> Estimate:
     half = above * below - square * covariance
     root = np.sqrt(max(half**2 - first * (above**2 - square * var_above), 0.0))
     return Estimate(ratio, float((half - root) / first), float((half + root) / first))
+
+
+def contrast_of_ratios(groups: Sequence[Sequence[tuple[Array, Array]]]) -> Estimate:
+    """Mean ratio of one group minus that of another, each ratio with a denominator of its own.
+
+    Args:
+        groups: Two groups of pairs, numerators and denominators as of `ratio_of_means`, all of
+            the same runs.
+
+    Returns:
+        The difference and Student's t interval of its linear terms in the runs. All NaN where a
+        denominator is not above zero by two of its standard errors; the ends are NaN with one run.
+
+    Source:
+        The delta method, as in Casella & Berger, "Statistical Inference", 2002, section 5.5.4.
+    """
+    stacked = np.stack([np.stack(pair) for group in groups for pair in group]).astype(np.float64)
+    stacked = stacked[..., np.isfinite(stacked).all(axis=(0, 1))]  # (pairs, 2, R)
+    runs = stacked.shape[-1]
+    if not runs:
+        return UNKNOWN
+    above, below = stacked[:, 0], stacked[:, 1]
+    middle = below.mean(axis=1)
+    if (middle <= 0).any():
+        return UNKNOWN
+    left, right = map(len, groups)
+    weights = np.r_[np.full(left, 1 / left), np.full(right, -1 / right)]
+    ratios = above.mean(axis=1) / middle
+    value = float(weights @ ratios)
+    if runs < 2:
+        return Estimate(value, np.nan, np.nan)
+    if (middle**2 < 4 * below.var(axis=1, ddof=1) / runs).any():
+        return UNKNOWN
+    terms = weights @ ((above - ratios[:, None] * below) / middle[:, None])
+    reach = float(_t(runs - 1) * terms.std(ddof=1) / np.sqrt(runs))
+    return Estimate(value, value - reach, value + reach)
 
 
 def probability_of_improvement(scores: Array, others: Array) -> Estimate:

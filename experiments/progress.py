@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from neoteny.core.text import shortened, visible
-from neoteny.experiments.metrics import MEASURES
+from neoteny.experiments.measures import MEASURES
 
 __all__ = ["Progress"]
 

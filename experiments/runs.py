@@ -19,7 +19,7 @@ from neoteny.core.options import LARGEST, Text, fit, fit_all
 from neoteny.core.text import distinct, read_text, shortened, visible
 from neoteny.experiments.arms import interventions_of, setup_of
 from neoteny.experiments.folders import CONFIG, METRICS, difference, read_json
-from neoteny.experiments.metrics import MEASURES
+from neoteny.experiments.measures import MEASURES
 from neoteny.experiments.purposes import require_one_purpose
 from neoteny.experiments.references import normalise
 

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import summary
 
 from neoteny.experiments.arms import FOLLOWS, NEUTRAL, interventions_of, setup_of
 from neoteny.experiments.folders import RECORDED
-from neoteny.experiments.metrics import MEASURES
+from neoteny.experiments.measures import MEASURES
 
 MEAN_SO_FAR = "run/mean_so_far"
 """Mean return or accuracy over the run so far: the last value is the whole run's."""

@@ -197,6 +197,24 @@ class MaxMin(GroupSort):
         super().__init__(2, dim)
 
 
+def smelu(x: Tensor, dim: int = -1) -> Tensor:
+    """ReLU whose corner is a parabola between -1 and 1, so that its gradient is continuous.
+
+    Args:
+        x: float tensor.
+        dim: not used.
+
+    Returns:
+        0 below -1, (x + 1)² / 4 up to 1, x above.
+
+    Source:
+        Shamir, Lin, Coviello, "Smooth activations and reproducibility in deep networks",
+        arXiv:2010.09931, with β = 1.
+    """
+    ramp = ((x + 1) / 2).clamp(0, 1)
+    return ramp.square() + torch.relu(x - 1)
+
+
 class CReLU(nn.Module):
     """Concatenated ReLU, which doubles the features; see `crelu`.
 
@@ -267,6 +285,8 @@ def register(name: str, activation: Activation, line: str | None = None) -> None
 
 
 register("relu", Activation(_relu, gain=math.sqrt(2)), "max(x, 0).")
+# On normal inputs of this standard deviation the mean of its square is 1.
+register("smelu", Activation(smelu, gain=1.4012), "ReLU with a rounded corner.")
 register("tanh", Activation(_tanh, gain=5 / 3), "The hyperbolic tangent.")
 register("identity", Activation(_identity), "None: a linear network.")
 register("groupsort", Activation(groupsort, group=2), "Sorts pairs of units: keeps norms.")

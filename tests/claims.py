@@ -9,13 +9,15 @@ AGENTS = ("ppo-", "classifier-")
 def frame_of_gains(gains, fresh=4.0, env="stream", more=None):
     """Rows as `read_runs` gives them: arms with gains (seeds, visits) over an untrained 0.
 
-    An arm of fresh networks gains `fresh` in every visit. A name may say what the arm's network is,
-    as in ``none-groupsort``; NaN leaves a visit out. `more` adds columns to both rows of a
-    visit: (arm, seed, visit, row) -> values.
+    An arm of fresh networks gains `fresh` in every visit; None leaves it to `gains`. A name may say
+    what the arm's network is, as in ``none-groupsort``; NaN leaves a visit out. `more` adds columns
+    to both rows of a visit: (arm, seed, visit, row) -> values.
     """
     seeds, visits = next(iter(gains.values())).shape
     rows = []
-    for name, table in (gains | {"fresh": np.full((seeds, visits), fresh)}).items():
+    if fresh is not None:
+        gains = gains | {"fresh": np.full((seeds, visits), fresh)}
+    for name, table in gains.items():
         for seed, visit in np.ndindex(seeds, visits):
             value = float(table[seed, visit])
             if np.isnan(value):

@@ -18,7 +18,6 @@ SMALL = {
     "own_intervention": "--steps 2048 --out out",
     "own_environment": "--steps 16384 --out out",
     "second_day": "--steps 1536 --seeds 1 --out out",
-    "revival": "--steps 160 --out out",
 }
 
 
@@ -50,23 +49,6 @@ def test_every_script_has_a_test_a_docstring_and_its_command():
 )
 def test_scripts_print_diagnostics(script, said, printed):
     assert said in printed(script)
-
-
-@pytest.mark.slow
-def test_adamo_alone_revives_units_that_are_dead_by_their_weights(printed):
-    left = {}
-    for line in printed("revival").splitlines():
-        words, _, after = line.partition("% dead after ")
-        assert after == "160 updates"
-        death, arm, share = words[:20].strip(), words[21:36].strip(), words[36:]
-        left[death, arm] = int(share)
-    dead = {arm: left["dead by weights", arm] for arm in ("Adam", "Adam, L2 1e-2", "AdamO")}
-    assert dead == {"Adam": 100, "Adam, L2 1e-2": 100, "AdamO": 0}
-    assert 0 < left["with a bias of -1", "AdamO"] < 100
-    assert left["with a bias of -3", "AdamO"] == 100
-    rows = pd.read_csv("out/revival.csv")
-    assert len(rows) == 9 * 41
-    assert Path("out/revival.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

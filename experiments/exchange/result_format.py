@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neoteny.core.errors import InputError
+from neoteny.core.json_files import parse_json
 from neoteny.core.text import read_text, shortened, visible
 from neoteny.experiments.arms import ORACLE
 
@@ -48,9 +49,11 @@ def read_results(path: Path) -> dict[str, Any]:
     """
     text = read_text(path)
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except (ValueError, RecursionError) as error:  # ValueError: 4,300 digits and more, too
-        raise InputError(f"{path} is no JSON ({error}); write it by a JSON library") from None
+        raise InputError(
+            f"{path} is no JSON ({visible(shortened(str(error), 200))}); write it by a JSON library"
+        ) from None
     check_results(content, str(path))
     found: dict[str, Any] = content
     return found

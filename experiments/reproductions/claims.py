@@ -12,37 +12,34 @@ from neoteny.experiments.reproductions.reproduction import (
     imported_on_use,
 )
 from neoteny.experiments.reproductions.streams import (
-    IMAGE_PULL,
+    ISOMETRIC,
     PULL,
     WEAK,
     breakout,
     changing_labels,
     digits,
     games,
-    images,
+    isometric,
     paper,
+    supervised,
+    two_games,
 )
 
 __all__: list[str] = []
 
-ISOMETRIC: Mapping[str, Any] = {"activation": "groupsort", "bias": False}
-"""The network of the paper's arms in streams of games."""
 FACTORS: Mapping[str, Any] = {"activations": ("relu", "groupsort"), "biases": (True, False)}
 FRESH: Mapping[str, Any] = {"name": "fresh", "interventions": ("fresh",)}
 SPECTRA: Mapping[str, Any] = {"diagnose_switches": ("jacobians", "kernel")}
 PROJECTIONS = ("newton_schulz:period=1tasks", "newton_schulz:period=0.1tasks")
 PARTS = ("none", "l2_init", "layer_norm", "nap", "spectral", "redo", "shrink_perturb", WEAK)
 """Methods that are said to hold a part of the spectrum each."""
-RELU_ARMS: Mapping[str, Any] = {
-    "interventions": ("none", "l2_init", "layer_norm", "redo", "shrink_perturb", "fresh"),
-}
-"""Baselines beside the paper's arm in supervised streams, with ReLU and biases."""
+PARTS_FRESH = ("fresh", "fresh+layer_norm", "fresh+nap")
 LIKE_PAPER = "adamo:half_life=0.25tasks"
 """The paper's pull beside a task: a quarter of one, whatever its length."""
 STEADY = "adamo:half_life=96000"
 """The weak pull where tasks differ in length, in samples."""
-RECIPE = "muon:first_layer=true"
-"""Muon on every hidden matrix; heads stay under Adam."""
+RECIPE = "muon:first_layer=true,heads=true"
+"""Muon on every matrix, the heads' included."""
 
 
 def _both_forms(*strengths: float) -> dict[str, Any]:
@@ -60,8 +57,12 @@ def _paper_arms(pull: str) -> tuple[dict[str, Any], ...]:
     """
     return (
         {"interventions": ("none", "l2_init:weight=1e-3", "spectral:weight=1e-3", "fresh")},
-        {"name": "unbiased", "interventions": ("none", pull, "nap"), "bias": False},
-        _isometric(pull, "none", "scale_adamo"),
+        {
+            "name": "unbiased",
+            "interventions": ("none", pull, "nap", "fresh", "fresh+nap"),
+            "bias": False,
+        },
+        isometric(pull, "none", "scale_adamo", "fresh"),
     )
 
 
@@ -70,23 +71,20 @@ def _depths(pull: str, *depths: int, hidden: tuple[int, ...] = (64,)) -> tuple[d
     crossed = {"hidden": hidden, "depths": depths}
     return (
         {"interventions": ("none",), **crossed},
-        _isometric(pull, gain="activation", **crossed),
+        isometric(pull, gain="activation", **crossed),
         {**FRESH, "hidden": hidden, "depth": 4},
     )
 
 
 def _recipe(pull: str) -> tuple[dict[str, Any], ...]:
     """The later recipe, its parts, and the paper's arm."""
-    compensated = {"gain": "activation", "residual": True}
+    compensated = {"gain": "activation", "residual": True, "activation": "smelu"}
+    fresh = ("fresh", f"fresh+{RECIPE}")
     return (
-        {"name": "recipe", "interventions": (RECIPE, "none"), **compensated},
-        {"interventions": ("none", RECIPE, "fresh")},
-        _isometric(pull),
+        {"interventions": ("none", RECIPE, *fresh), "slower": 1.5},
+        {"name": "recipe", "interventions": (RECIPE, "none", *fresh), "slower": 3, **compensated},
+        isometric(pull, "fresh"),
     )
-
-
-def _isometric(*interventions: str, **more: Any) -> dict[str, Any]:
-    return {"name": "isometric", **ISOMETRIC, "interventions": interventions, **more}
 
 
 CLAIMS = (
@@ -96,13 +94,12 @@ CLAIMS = (
         "that ReLU layers lose under Adam.",
         "abstract and section 4; its arms differ in all three at once",
         {
-            "preview": digits({"interventions": ("none", WEAK), **FACTORS}, FRESH),
-            "laptop": breakout(
-                {"interventions": ("none", WEAK), **FACTORS}, {**FRESH, "bias": False}
-            ),
-            "full": paper({"interventions": ("none", PULL), **FACTORS}, FRESH),
+            "preview": digits({"interventions": ("none", WEAK, "fresh"), **FACTORS}),
+            "laptop": breakout({"interventions": ("none", WEAK, "fresh"), **FACTORS}),
+            "full": paper({"interventions": ("none", PULL, "fresh"), **FACTORS}),
         },
         imported_on_use("factors:analyse"),
+        version=2,
     ),
     Reproduction(
         "decoupled",
@@ -113,10 +110,12 @@ CLAIMS = (
             # Under AdamO deviations halve in five tasks and in half a one
             "preview": digits(_both_forms(0.04, 0.4)),
             "laptop": breakout(_both_forms(0.0036, 0.036)),
-            # The authors' 0.1 decoupled and 0.2 coupled, whose penalty is half as steep
-            "full": paper(_both_forms(0.05, 0.1)),
+            # The authors' 0.1 decoupled, whose step is half as steep as ours at 0.1, and their 0.2
+            # coupled, as if its penalty were half as steep, too, and as if it were ours.
+            "full": paper(_both_forms(0.05, 0.1, 0.2)),
         },
         imported_on_use("decoupled:analyse"),
+        version=2,
     ),
     Reproduction(
         "newton-schulz",
@@ -124,11 +123,12 @@ CLAIMS = (
         "Newton-Schulz steps, once a period.",
         "a baseline of its experiments; their period is not known",
         {
-            "preview": digits(_isometric(WEAK, "none", *PROJECTIONS, "fresh"), ours=WEAK),
-            "laptop": breakout(_isometric(WEAK, "none", *PROJECTIONS, "fresh"), ours=WEAK),
-            "full": paper(_isometric(PULL, "none", *PROJECTIONS, "fresh"), ours=PULL),
+            "preview": digits(isometric(WEAK, "none", *PROJECTIONS, "fresh"), ours=WEAK),
+            "laptop": breakout(isometric(WEAK, "none", *PROJECTIONS, "fresh"), ours=WEAK),
+            "full": paper(isometric(PULL, "none", *PROJECTIONS, "fresh"), ours=PULL),
         },
         imported_on_use("matches:analyse"),
+        version=2,
     ),
     Reproduction(
         "revival",
@@ -149,23 +149,23 @@ CLAIMS = (
         {
             "preview": digits(
                 {"interventions": ("none", "fresh"), **SPECTRA},
-                _isometric(WEAK, "none", **SPECTRA),
+                isometric(WEAK, "none", "fresh", **SPECTRA),
                 ours=WEAK,
             ),
             "laptop": breakout(
                 {"interventions": ("none", "fresh"), "bias": False, **SPECTRA},
-                _isometric(WEAK, "none", **SPECTRA),
+                isometric(WEAK, "none", "fresh", **SPECTRA),
                 seeds=12,
                 ours=WEAK,
             ),
             "full": paper(
                 {"interventions": ("none", "fresh"), **SPECTRA},
-                _isometric(PULL, "none", **SPECTRA),
+                isometric(PULL, "none", "fresh", **SPECTRA),
                 ours=PULL,
             ),
         },
         imported_on_use("spectra:analyse"),
-        version=2,
+        version=3,
     ),
     Reproduction(
         "lens",
@@ -173,23 +173,24 @@ CLAIMS = (
         "section 3, as later accounts have it",
         {
             "preview": digits(
-                {"interventions": (*PARTS, "fresh"), **SPECTRA},
-                _isometric(WEAK, "none", **SPECTRA),
+                {"interventions": (*PARTS, *PARTS_FRESH), **SPECTRA},
+                isometric(WEAK, "none", "fresh", **SPECTRA),
                 ours=WEAK,
             ),
             "laptop": breakout(
-                {"interventions": (*PARTS, "fresh"), "bias": False, **SPECTRA},
-                _isometric(WEAK, "none", **SPECTRA),
+                {"interventions": (*PARTS, *PARTS_FRESH), "bias": False, **SPECTRA},
+                isometric(WEAK, "none", "fresh", **SPECTRA),
                 seeds=8,
                 ours=WEAK,
             ),
             "full": paper(
-                {"interventions": (*PARTS[:-1], PULL, "fresh"), **SPECTRA},
-                _isometric(PULL, "none", **SPECTRA),
+                {"interventions": (*PARTS[:-1], PULL, *PARTS_FRESH), **SPECTRA},
+                isometric(PULL, "none", "fresh", **SPECTRA),
                 ours=PULL,
             ),
         },
         imported_on_use("parts:analyse"),
+        version=2,
     ),
     Reproduction(
         "continual-minatar",
@@ -197,14 +198,10 @@ CLAIMS = (
         "keeps learning and matches or beats the baselines.",
         "section 5, in eight seeds of twenty cycles",
         {
-            "preview": games(
-                {"interventions": ("none", "fresh")},
-                _isometric(LIKE_PAPER),
-                {"name": "unbiased", "interventions": ("none", LIKE_PAPER), "bias": False},
-                ours=LIKE_PAPER,
-                seeds=2,
-                cycles=2,
-                task_steps=16_384,
+            "preview": two_games(
+                {"interventions": ("none", "fresh"), "bias": True},
+                isometric(WEAK, "fresh"),
+                ours=WEAK,
             ),
             "laptop": games(
                 *_paper_arms(LIKE_PAPER), ours=LIKE_PAPER, seeds=3, cycles=4, task_steps=262_144
@@ -212,63 +209,47 @@ CLAIMS = (
             "full": paper(*_paper_arms(PULL), ours=PULL),
         },
         imported_on_use("minatar:analyse"),
+        version=2,
     ),
     Reproduction(
         "random-labels",
         "On random labels AdamO with GroupSort keeps learning where Adam with ReLU stops, and "
         "matches or beats the baselines.",
         "section 5; the lengths of its streams are not known",
-        {
-            "preview": digits(RELU_ARMS, _isometric(WEAK, "none"), ours=WEAK),
-            "laptop": images(
-                {**RELU_ARMS, "env": "mnist-random-labels", "env_option": {"images": 1200}},
-                _isometric(WEAK, "none", env="mnist-random-labels", env_option={"images": 1200}),
-                seeds=3,
-                tasks=30,
-                samples=38_400,
-                ours=WEAK,
-            ),
-            "full": images(
-                {**RELU_ARMS, "env": "cifar10-random-labels", "env_option": {"images": 1200}},
-                _isometric(
-                    IMAGE_PULL, "none", env="cifar10-random-labels", env_option={"images": 1200}
-                ),
-                seeds=8,
-                tasks=80,
-                samples=76_800,
-                ours=IMAGE_PULL,
-            ),
-        },
+        supervised(
+            "digits-random-labels",
+            {"env": "mnist-random-labels", "env_option": {"images": 1200}},
+            {"env": "cifar10-random-labels", "env_option": {"images": 1200}},
+            {"laptop": (30, 38_400), "full": (80, 76_800)},
+        ),
         imported_on_use("matches:analyse"),
+        version=2,
     ),
     Reproduction(
         "permuted-inputs",
         "On images whose pixels are shuffled anew in every task AdamO with GroupSort keeps "
         "learning, and matches or beats the baselines.",
         "section 5; the lengths of its streams are not known",
-        {
-            "preview": digits(
-                {**RELU_ARMS, "env": "digits-permuted"},
-                _isometric(WEAK, "none", env="digits-permuted"),
-                ours=WEAK,
-            ),
-            "laptop": images(
-                {**RELU_ARMS, "env": "mnist-permuted"},
-                _isometric(WEAK, "none", env="mnist-permuted"),
-                seeds=3,
-                tasks=20,
-                samples=57_600,
-                ours=WEAK,
-            ),
-            "full": images(
-                {**RELU_ARMS, "env": "cifar10-permuted"},
-                _isometric(IMAGE_PULL, "none", env="cifar10-permuted"),
-                seeds=8,
-                tasks=80,
-                samples=51_200,
-                ours=IMAGE_PULL,
-            ),
-        },
+        supervised(
+            "digits-permuted",
+            {"env": "mnist-permuted"},
+            {"env": "cifar10-permuted"},
+            {"laptop": (20, 57_600), "full": (80, 51_200)},
+        ),
+        imported_on_use("matches:analyse"),
+        version=2,
+    ),
+    Reproduction(
+        "shuffled-labels",
+        "On images whose classes change their labels in every task AdamO with GroupSort keeps "
+        "learning, and matches or beats the baselines.",
+        "section 5; the lengths of its streams are not known",
+        supervised(
+            "digits-label-shuffle",
+            {"env": "cifar100-label-shuffle"},
+            {"env": "cifar100-label-shuffle"},
+            {"laptop": (20, 51_200), "full": (80, 51_200)},
+        ),
         imported_on_use("matches:analyse"),
     ),
     Reproduction(
@@ -276,23 +257,25 @@ CLAIMS = (
         "Isometric networks learn at depths at which ReLU networks under Adam do not.",
         "the authors' studies of depth, 2 to 64 layers",
         {
-            "preview": digits(*_depths(WEAK, 2, 8, 32), seeds=2, tasks=4, rate=33_000),
+            "preview": digits(*_depths(WEAK, 2, 8, 32), seeds=4, tasks=3, rate=33_000),
             "laptop": digits(*_depths(WEAK, 2, 4, 8, 16, 32, 64), seeds=5, tasks=20, rate=26_000),
             "full": paper(*_depths(PULL, 2, 4, 8, 16, 32, 64, hidden=(256,)), rate=600),
         },
         imported_on_use("depth:analyse"),
+        version=2,
     ),
     Reproduction(
         "without-penalty",
         "Once the gain of the initialisation is compensated, networks with skips under Muon need "
         "no penalty on their spectrum.",
-        "a co-author's later recipe, here without its smoothed ReLU and with heads under Adam",
+        "a co-author's later recipe; which smoothed ReLU is not known, here SmeLU",
         {
-            "preview": digits(*_recipe(WEAK), ours=RECIPE),
-            "laptop": breakout(*_recipe(WEAK), ours=RECIPE),
-            "full": paper(*_recipe(PULL), ours=RECIPE),
+            "preview": digits(*_recipe(WEAK), ours=RECIPE, activation="smelu"),
+            "laptop": breakout(*_recipe(WEAK), ours=RECIPE, activation="smelu"),
+            "full": paper(*_recipe(PULL), ours=RECIPE, activation="smelu"),
         },
         imported_on_use("matches:analyse"),
+        version=2,
     ),
     Reproduction(
         "gradual",

@@ -29,7 +29,7 @@ def analyse(evidence: Evidence) -> Finding:
     pairs = {_strength(runs[arm]): (_beside(runs, arm), arm) for arm in coupled}
     rows = {f"λ = {s:g}": kept.contrast([ours], [other]) for s, (ours, other) in pairs.items()}
     ours, others = zip(*pairs.values(), strict=True)
-    rows["both"] = kept.contrast(ours, others)
+    rows["all"] = kept.contrast(ours, others)
     table = kept.table(runs).assign(gram=[_gram(evidence.frame, arm) for arm in runs])
     sentence = _sentence(rows, table, kept.seeds)
 
@@ -62,19 +62,19 @@ def _gram(frame: pd.DataFrame, arm: str) -> float:
 
 def _sentence(rows: dict[str, Estimate], table: pd.DataFrame, seeds: int) -> str:
     words = verdict(
-        rows["both"],
+        rows["all"],
         "AdamO keeps more of the ability to learn than the same penalty in the loss",
         "AdamO keeps less of the ability to learn than the same penalty in the loss",
         "the data leave open whether AdamO keeps more of the ability to learn than the same "
         "penalty in the loss",
     )
-    each = ", ".join(f"{shown(one, '+')} at {name}" for name, one in rows.items() if name != "both")
+    each = ", ".join(f"{shown(one, '+')} at {name}" for name, one in rows.items() if name != "all")
     reached = ", ".join(
         f"{arm} {gram:.3g}" for arm, gram in zip(table["arm"], table["gram"], strict=True)
     )
     return (
-        f"In the last third of the tasks {words} ({shown(rows['both'], '+')} of a fresh network's "
-        f"gain over both strengths; {each}; {seeds} seeds, 95 % intervals); deviations from "
+        f"In the last third of the tasks {words} ({shown(rows['all'], '+')} of a fresh network's "
+        f"gain over all strengths; {each}; {seeds} seeds, 95 % intervals); deviations from "
         f"isometry at the end: {reached}."
     )
 

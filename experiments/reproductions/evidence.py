@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from neoteny.experiments.arms import ORACLE, arms_of, labels
-from neoteny.experiments.metrics import UNKNOWN, Estimate, ratio_of_means
+from neoteny.experiments.arms import ORACLE, arms_of, labels, oracle_of
+from neoteny.experiments.metrics import UNKNOWN, Array, Estimate, contrast_of_ratios, ratio_of_means
 from neoteny.experiments.visits import visit_values
 
 __all__ = ["Kept", "kept_of", "shown", "verdict"]
@@ -19,15 +19,19 @@ __all__ = ["Kept", "kept_of", "shown", "verdict"]
 class Kept:
     """Gains of every run in the last third of its tasks, beside those of fresh networks.
 
-    A gain is the mean return, or accuracy, of a visit above that of an untrained network.
+    A gain is the mean return, or accuracy, of a visit above that of an untrained network. What an
+    arm keeps is a share of the gain of fresh networks with its own layers, where there are some,
+    so that layers which learn faster have no head start in it.
     """
 
     first: pd.DataFrame
     """(seeds, arms) gains in the first visit."""
     last: pd.DataFrame
     """(seeds, arms) mean gains over the last third of the visits."""
-    fresh: pd.Series
-    """(seeds,) of the fresh networks in the same visits as `last`."""
+    fresh: Mapping[str, str]
+    """Every arm to the fresh networks that it is compared with; they stand for themselves."""
+    plain: str
+    """The fresh networks that arms without some of their own layers are compared with."""
     visits: pd.DataFrame
     """The result of `neoteny.experiments.visits.visit_values`."""
 
@@ -47,23 +51,47 @@ class Kept:
         return labels(list(self.visits["arm"].unique()))
 
     def share(self, arm: str, *, first: bool = False) -> Estimate:
-        """The gain of an arm as a share of that of fresh networks."""
-        return self._over_fresh((self.first if first else self.last)[arm])
+        """The gain of an arm as a share of that of its fresh networks in the same visits."""
+        gains = self.first if first else self.last
+        return ratio_of_means(*self._pair(arm, gains))
+
+    def head_start(self, arm: str) -> Estimate:
+        """The gain of the fresh networks of an arm's layers, as a share of the plain ones'."""
+        pair = (self.last[name].to_numpy(np.float64) for name in (self.fresh[arm], self.plain))
+        return ratio_of_means(*pair)
+
+    @property
+    def shares(self) -> pd.DataFrame:
+        """(seeds, arms) `last` as shares of the mean gain of the arms' fresh networks."""
+        means = self.last.mean()
+        return self.last / [means[self.fresh[str(arm)]] for arm in self.last]
 
     def contrast(self, plus: Sequence[str], minus: Sequence[str]) -> Estimate:
-        """Difference of the mean gains of two groups of arms, as a share of a fresh network's.
+        """Difference of the mean shares of two groups of arms, as of `share`.
 
         Args:
             plus: Arms.
             minus: Arms to compare with, of the same seeds.
 
         Returns:
-            The difference late in the stream, paired by seed, with Fieller's 95 % interval.
+            The difference late in the stream, paired by seed, with its 95 % interval: Fieller's
+            where all arms have the same fresh networks, else that of `contrast_of_ratios`.
         """
         if not plus or not minus:
             return UNKNOWN
-        left, right = (self.last[list(group)].mean(axis=1, skipna=False) for group in (plus, minus))
-        return self._over_fresh(left - right)
+        if len({self.fresh[arm] for arm in (*plus, *minus)}) > 1:
+            return contrast_of_ratios(
+                [[self._pair(arm, self.last) for arm in group] for group in (plus, minus)]
+            )
+        return self._difference(plus, minus, self.fresh[plus[0]])
+
+    def ahead(self, plus: Sequence[str], minus: Sequence[str]) -> Estimate:
+        """Difference of the mean gains of two groups of arms, head starts included.
+
+        Returns:
+            The difference late in the stream, of the plain fresh networks' gain.
+        """
+        return self._difference(plus, minus, self.plain) if plus and minus else UNKNOWN
 
     def table(self, arms: Iterable[str]) -> pd.DataFrame:
         """A row an arm: its share of a fresh network's gain in the first task and late."""
@@ -73,28 +101,39 @@ class Kept:
                 "seeds": int(self.last[arm].notna().sum()),
                 "share in the first task": self.share(arm, first=True).value,
                 **_columns("share", self.share(arm)),
+                "its fresh networks' gain": self.head_start(arm).value,
             }
             for arm in arms
         )
 
-    def _over_fresh(self, gains: pd.Series) -> Estimate:
-        return ratio_of_means(gains.to_numpy(np.float64), self.fresh.to_numpy(np.float64))
+    def _pair(self, arm: str, gains: pd.DataFrame) -> tuple[Array, Array]:
+        found = (gains[name].to_numpy(np.float64) for name in (arm, self.fresh[arm]))
+        return next(found), next(found)
+
+    def _difference(self, plus: Sequence[str], minus: Sequence[str], fresh: str) -> Estimate:
+        left, right = (self.last[list(group)].mean(axis=1, skipna=False) for group in (plus, minus))
+        gains = (left - right).to_numpy(np.float64)
+        return ratio_of_means(gains, self.last[fresh].to_numpy(np.float64))
 
 
 def kept_of(frame: pd.DataFrame) -> Kept:
     """Gains of every arm beside those of the fresh networks.
 
     Args:
-        frame: Rows of `neoteny.experiments.runs.read_runs`, of one stream, with one arm `fresh`
-            (of several, the first in the order of tables).
+        frame: Rows of `neoteny.experiments.runs.read_runs`, of one stream, with an arm `fresh`. The
+            first in the order of tables is the plain one.
     """
     visits = visit_values(frame)
-    fresh = next(arm.name for arm in arms_of(visits) if arm.role == ORACLE)
+    arms = arms_of(visits)
+    plain = next(arm.name for arm in arms if arm.role == ORACLE)
+    own = {arm.name: oracle_of(arm, arms) for arm in arms}
+    fresh = {arm.name: arm.name if arm.role == ORACLE else plain for arm in arms}
+    fresh |= {name: oracle.name for name, oracle in own.items() if oracle is not None}
     count = int(visits["visit"].max()) + 1
     late = visits["visit"] >= count - max(1, count // 3)
     first = visits[visits["visit"] == 0].pivot(index="seed", columns="arm", values="gain")
     last = visits[late].pivot_table("gain", "seed", "arm", "mean", dropna=False)
-    return Kept(first, last, last[fresh], visits)
+    return Kept(first, last, fresh, plain, visits)
 
 
 def verdict(estimate: Estimate, above: str, below: str, unclear: str) -> str:

@@ -27,7 +27,7 @@ LEVELS: dict[str, Callable[[RunConfig], bool]] = {
 def analyse(evidence: Evidence) -> Finding:
     """Main effects of the three factors, and the whole step from the plain arm to the paper's."""
     kept = kept_of(evidence.frame)
-    runs = {arm: run for arm, run in evidence.runs.items() if run.intervention != ("fresh",)}
+    runs = {arm: run for arm, run in evidence.runs.items() if "fresh" not in run.intervention}
     have = {name: {arm for arm in runs if level(runs[arm])} for name, level in LEVELS.items()}
     plain = [arm for arm in runs if not any(arm in group for group in have.values())]
     whole = [arm for arm in runs if all(arm in group for group in have.values())]
@@ -36,13 +36,14 @@ def analyse(evidence: Evidence) -> Finding:
         for name, group in have.items()
     }
     rows = {"all three": kept.contrast(whole, plain)} | effects
+    start = kept.head_start(whole[0])
     table = pd.concat([kept.table(runs), _effects_table(kept, rows)], ignore_index=True)
     shares = {_cell(runs[arm]): kept.share(arm) for arm in runs}
 
     def draw(path: Path, *, narrow: bool) -> str:
         return _draw(path, narrow, shares, rows)
 
-    return Finding(table, _sentence(rows, kept.seeds), draw)
+    return Finding(table, _sentence(rows, start, kept.ahead(whole, plain), kept.seeds), draw)
 
 
 def _effects_table(kept: Kept, rows: dict[str, Estimate]) -> pd.DataFrame:
@@ -53,7 +54,7 @@ def _effects_table(kept: Kept, rows: dict[str, Estimate]) -> pd.DataFrame:
     )
 
 
-def _sentence(rows: dict[str, Estimate], seeds: int) -> str:
+def _sentence(rows: dict[str, Estimate], start: Estimate, gain: Estimate, seeds: int) -> str:
     """What each factor is worth, by its interval."""
     words = {
         name: verdict(each, "helps", "harms", "leaves open whether it helps")
@@ -74,9 +75,11 @@ def _sentence(rows: dict[str, Estimate], seeds: int) -> str:
         if name != "all three"
     ]
     return (
-        f"In the last third of the tasks {whole} ({shown(rows['all three'], '+')} of a fresh "
-        f"network's gain); on average over the other two factors {', '.join(parts)} "
-        f"({seeds} seeds, 95 % intervals)."
+        f"In the last third of the tasks {whole} ({shown(rows['all three'], '+')} of the gain of "
+        f"fresh networks with the same layers); on average over the other two factors "
+        f"{', '.join(parts)}; fresh networks of GroupSort without biases gain {shown(start)} of "
+        "what those of ReLU with biases gain, and with that head start the whole step is worth "
+        f"{shown(gain, '+')} ({seeds} seeds, 95 % intervals)."
     )
 
 
@@ -93,12 +96,14 @@ def _cell(run: RunConfig) -> str:
 def _draw(path: Path, narrow: bool, shares: dict[str, Estimate], rows: dict[str, Estimate]) -> str:
     with style():
         figure, (left, right) = panels(narrow, 1, 1)
-        draw_estimates(left, shares, "gain late in the stream,\nof a fresh network's", line=1)
+        draw_estimates(
+            left, shares, "gain late in the stream,\nof fresh networks' with its layers", line=1
+        )
         draw_estimates(right, rows, "difference that it makes")
         save(figure, path)
     return (
-        "Shares: gain of each arm in the last third of the tasks, of that of networks that start "
-        "each task afresh. Differences: what each factor makes, on average over the other two, "
-        "and all three together. Bars are 95 % intervals over seeds; filled points are those "
-        "whose interval does not hold the line."
+        "Shares: gain of each arm in the last third of the tasks, of that of networks with its "
+        "layers that start each task afresh. Differences: what each factor makes, on average over "
+        "the other two, and all three together. Bars are 95 % intervals over seeds; filled points "
+        "are those whose interval does not hold the line."
     )

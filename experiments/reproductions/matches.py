@@ -26,9 +26,10 @@ MOST_CURVES = 6
 
 
 def analyse(evidence: Evidence) -> Finding:
-    """Differences of one arm to all others; the setting `ours` is its interventions."""
+    """Differences of one arm to all others; settings: `ours`, its interventions, `activation`."""
     kept = kept_of(evidence.frame)
-    ours = matching(evidence.runs, evidence.settings["ours"])
+    activation = evidence.settings.get("activation", "groupsort")
+    ours = matching(evidence.runs, evidence.settings["ours"], activation)
     rows = contrasts(kept, evidence.runs, ours)
 
     def draw(path: Path, *, narrow: bool) -> str:
@@ -52,20 +53,20 @@ def contrasts(kept: Kept, runs: Mapping[str, RunConfig], ours: str) -> dict[str,
 
 
 def tabled(kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> pd.DataFrame:
-    """A row an arm: its share, and how far the first one is ahead of it."""
+    """A row an arm: its share, and how far the first one is ahead of it, in share and in gain."""
     table = kept.table([ours, *rows])
-    for place, end in enumerate(("", "_low", "_high")):
-        table[f"ahead of it{end}"] = [float("nan"), *(each[place] for each in rows.values())]
+    gains = {arm: kept.ahead([ours], [arm]) for arm in rows}
+    for name, found in (("ahead of it", rows), ("ahead in gain", gains)):
+        for place, end in enumerate(("", "_low", "_high")):
+            table[f"{name}{end}"] = [float("nan"), *(each[place] for each in found.values())]
     return table
 
 
 def sentence_of(kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> str:
     """The arms that one keeps more or less than, and those that the data leave open."""
-    groups: dict[str, list[str]] = {"more": [], "less": [], "open": []}
-    for arm, each in rows.items():
-        groups[verdict(each, "more", "less", "open")].append(
-            f"{kept.labels[arm]} ({shown(each, '+')})"
-        )
+    groups = _groups(
+        rows, {arm: f"{kept.labels[arm]} ({shown(each, '+')})" for arm, each in rows.items()}
+    )
     parts = [
         f"keeps {word} of the ability to learn than {', '.join(groups[word])}"
         for word in ("more", "less")
@@ -73,10 +74,36 @@ def sentence_of(kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> str:
     ]
     if groups["open"]:
         parts.append(f"leaves open how it compares with {', '.join(groups['open'])}")
+    if len({kept.fresh[arm] for arm in (ours, *rows)}) > 1:
+        parts.append(_with_head_start(kept, ours, list(rows)))
     return (
-        f"In the last third of the tasks {kept.labels[ours]} ({shown(kept.share(ours))} of a fresh "
-        f"network's gain) {'; it '.join(parts)} ({kept.seeds} seeds, 95 % intervals)."
+        f"In the last third of the tasks {kept.labels[ours]} ({shown(kept.share(ours))} of the "
+        f"gain of fresh networks with its layers) {'; it '.join(parts)} ({kept.seeds} seeds, "
+        "95 % intervals)."
     )
+
+
+def _with_head_start(kept: Kept, ours: str, others: list[str]) -> str:
+    """The arms that one gains more or less than, whatever fresh networks of its layers gain."""
+    gains = {arm: kept.ahead([ours], [arm]) for arm in others}
+    groups = _groups(gains, {arm: kept.labels[arm] for arm in others})
+    places = {"more": "more than", "less": "less than", "open": "no more or less for certain than"}
+    listed = "; ".join(
+        f"{places[word]} {', '.join(names)}" for word, names in groups.items() if names
+    )
+    start = shown(kept.head_start(ours))
+    return (
+        f"gains, with the head start of its layers ({start} of the gain of "
+        f"{kept.labels[kept.plain]}), {listed}"
+    )
+
+
+def _groups(rows: Mapping[str, Estimate], texts: Mapping[str, str]) -> dict[str, list[str]]:
+    """The texts of the arms by the side of zero on which their intervals lie."""
+    groups: dict[str, list[str]] = {"more": [], "less": [], "open": []}
+    for arm, each in rows.items():
+        groups[verdict(each, "more", "less", "open")].append(texts[arm])
+    return groups
 
 
 def _draw(path: Path, narrow: bool, kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> str:
@@ -84,7 +111,7 @@ def _draw(path: Path, narrow: bool, kept: Kept, ours: str, rows: Mapping[str, Es
     arms = [ours, *rows]
     if len(arms) > MOST_CURVES:
         arms = [ours, *(arm for arm in rows if names[arm].startswith("none"))][:MOST_CURVES]
-    fresh = [arm for arm in names if arm not in {ours, *rows}]
+    fresh = dict.fromkeys(kept.fresh[arm] for arm in arms)
     with style():
         figure, (left, right) = panels(narrow, 3, 2, height=max(3.4, 1.2 + 0.3 * len(rows)))
         draw_visits(left, kept.visits, f"mean {kept.unit} of a task", [*arms, *fresh])
@@ -92,11 +119,12 @@ def _draw(path: Path, narrow: bool, kept: Kept, ours: str, rows: Mapping[str, Es
         draw_estimates(
             right,
             {names[arm]: each for arm, each in rows.items()},
-            f"{names[ours]}\nminus these, of a fresh network's gain",
+            f"{names[ours]}\nminus these, of their fresh networks' gains",
         )
         save(figure, path)
     return (
         f"Curves: mean {kept.unit} of each task. Differences: what {names[ours]} keeps more than "
-        "each other arm in the last third of the tasks. Bars, and bands from four seeds on, are "
-        "95 % intervals over seeds, not corrected for the number of arms."
+        "each other arm in the last third of the tasks, each of the gain of fresh networks with "
+        "its own layers. Bars, and bands from four seeds on, are 95 % intervals over seeds, not "
+        "corrected for the number of arms."
     )

@@ -51,8 +51,8 @@ def analyse(evidence: Evidence) -> Finding:
         f"{short[ours]} keeps {len(parts[ours])} of {len(SPECTRUM)} parts of the spectra of "
         f"weights and Jacobians within a factor of 2 of the young network's "
         f"({_listed(parts[ours])}), {word} the best of the others, {best}, with {most} (of the "
-        f"others {counts}); {gain} ({shown(ahead, '+')} of a fresh network's gain; "
-        f"{kept.seeds} seeds, 95 % intervals)."
+        f"others {counts}); {gain} ({shown(ahead, '+')} of the gain of fresh networks with the "
+        f"same layers; {kept.seeds} seeds, 95 % intervals)."
     )
 
     def draw(path: Path, *, narrow: bool) -> str:

@@ -33,6 +33,11 @@ TIERS: tuple[str, ...] = get_args(Tier)
 """Sizes of a plan: minutes, hours on two cores, and the paper's own."""
 
 
+DIAGNOSIS, COSTLY_DIAGNOSIS = 0.02, 0.3
+"""Seconds that diagnostics of a member take once, and those of `diagnose_switches` a task, of
+networks of four layers and 64 units, on one core."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What one `compare` trains."""
@@ -57,6 +62,17 @@ class Comparison:
         if data is not None and self.data_set is not None:
             options["env_option"] = {**options.get("env_option", {}), "data": data}
         return configure(CompareConfig, options)
+
+    def seconds(self, config: CompareConfig) -> float:
+        """Seconds that training takes on one core, with diagnostics at both ends of each task."""
+        found = 0.0
+        for arm in config.arms():
+            switch = 2 * DIAGNOSIS if arm.diagnose_every else 0.0
+            if arm.diagnose_switches:
+                switch += COSTLY_DIAGNOSIS
+            tasks = arm.steps / (arm.task_steps or arm.steps)
+            found += arm.seeds * (arm.steps / self.rate + tasks * switch)
+        return found
 
     @property
     def data_set(self) -> str | None:
@@ -172,10 +188,7 @@ class Reproduction:
     def minutes(self, tier: str, configs: Mapping[str, CompareConfig]) -> float:
         """Minutes that a tier takes on one core, by the rates of its comparisons."""
         plan = self.plans[tier]
-        seconds = [
-            sum(arm.steps * arm.seeds for arm in config.arms()) / plan.comparisons[name].rate
-            for name, config in configs.items()
-        ]
+        seconds = (plan.comparisons[name].seconds(config) for name, config in configs.items())
         return plan.minutes + sum(seconds) / 60
 
     def cost(self, tier: str) -> str:

@@ -53,12 +53,12 @@ def analyse(evidence: Evidence) -> Finding:
 
 
 def _relation(kept: Kept, values: pd.DataFrame) -> tuple[float, float, int]:
-    """Rank correlation of condition and gain late in the stream over runs, its p-value, runs."""
+    """Rank correlation of condition and share late in the stream over runs, its p-value, runs."""
     count = int(values["visit"].max()) + 1
     late = values[values["visit"] >= count - max(1, count // 3)]
     logs = late[late["name"] == "kernel_condition"].assign(value=lambda x: np.log(x["value"]))
     condition = logs.groupby(["arm", "seed"])["value"].mean()
-    gains = pd.Series(kept.last.unstack(), name="gain")
+    gains = pd.Series(kept.shares.unstack(), name="gain")
     both = pd.concat([condition, gains], axis=1).dropna()
     fresh = {arm.name for arm in arms_of(kept.visits) if arm.role == "fresh"}
     both = both[~both.index.get_level_values(0).isin(fresh)]
@@ -97,8 +97,9 @@ def _sentence(
         f"From the first task to the last third, the condition of the tangent kernel "
         f"{words[plain]} under Adam with ReLU (factor {factor[plain]}) and {words[ours]} under "
         f"{kept.labels[ours]} (factor {factor[ours]}), {kind} "
-        f"({shown(ahead, '+')} of a fresh network's gain; {kept.seeds} seeds, 95 % intervals); "
-        f"over the {runs} runs of all arms {tie} (rank correlation {rho:+.2f}, p = {p:.2g})."
+        f"({shown(ahead, '+')} of the gain of fresh networks with the same layers; {kept.seeds} "
+        f"seeds, 95 % intervals); over the {runs} runs of all arms {tie} "
+        f"(rank correlation {rho:+.2f}, p = {p:.2g})."
     )
 
 

@@ -12,7 +12,19 @@ from typing import Any
 
 from neoteny.experiments.reproductions.reproduction import Comparison, Plan
 
-__all__ = ["PULL", "WEAK", "breakout", "changing_labels", "digits", "games", "images", "paper"]
+__all__ = [
+    "ISOMETRIC",
+    "PULL",
+    "WEAK",
+    "breakout",
+    "changing_labels",
+    "digits",
+    "games",
+    "isometric",
+    "paper",
+    "supervised",
+    "two_games",
+]
 
 WEAK = "adamo:half_life=5tasks"
 """The pull that small streams can bear."""
@@ -21,9 +33,23 @@ PULL = "adamo:isometry=0.05"
 IMAGE_PULL = "adamo:isometry=1e-3"
 """The paper's pull in supervised streams."""
 
+ISOMETRIC: Mapping[str, Any] = {"activation": "groupsort", "bias": False}
+"""The network of the paper's arms in streams of games."""
+RELU_ARMS: Mapping[str, Any] = {
+    "interventions": (
+        *("none", "l2_init", "layer_norm", "redo", "shrink_perturb"),
+        *("fresh", "fresh+layer_norm"),
+    ),
+}
+"""Baselines beside the paper's arm in supervised streams, with ReLU and biases."""
 Options = Mapping[str, Any]
 DIGITS, IMAGES, BREAKOUT, GAMES, PAPER = 60_000, 9_000, 24_000, 24_000, 70_000
 """Steps a second of all members together, on one core of a Xeon with AVX-512."""
+
+
+def isometric(*interventions: str, **more: Any) -> dict[str, Any]:
+    """Arms with the network of `ISOMETRIC`, in a comparison of their own."""
+    return {"name": "isometric", **ISOMETRIC, "interventions": interventions, **more}
 
 
 def digits(
@@ -32,7 +58,7 @@ def digits(
     """Digits in tasks of 150 minibatches.
 
     Args:
-        *arms: What differs between comparisons; `name` is the folder's.
+        *arms: What differs between comparisons; `name` is the folder's, `slower` divides the rate.
         seeds: Members.
         tasks: Tasks.
         rate: Steps a second of all members on one core, of deeper networks less.
@@ -102,6 +128,41 @@ def images(*arms: Options, seeds: int, tasks: int, samples: int, **settings: Any
     return _plan({"preset": "paper-supervised", **sizes}, arms, IMAGES, settings)
 
 
+def supervised(
+    preview: str,
+    laptop: Mapping[str, Any],
+    full: Mapping[str, Any],
+    sizes: Mapping[str, tuple[int, int]],
+) -> dict[str, Plan]:
+    """The arms of supervised claims, and a convolutional network on images.
+
+    Args:
+        preview: Stream of digits.
+        laptop: Stream of images, and its options.
+        full: The paper's.
+        sizes: Of `laptop` and `full`, tasks and samples a task.
+    """
+
+    def arms(pull: str, stream: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [{**RELU_ARMS, **stream}, isometric(pull, "none", "fresh", **stream)]
+
+    def all_arms(pull: str, stream: Mapping[str, Any]) -> list[dict[str, Any]]:
+        conv = {"torso": "conv", "slower": 3}
+        return [
+            *arms(pull, stream),
+            {**stream, **conv, "name": "conv", "interventions": ("none", pull, "fresh")},
+            {**isometric(pull, "fresh", **stream, **conv), "name": "conv-isometric"},
+        ]
+
+    plans = {"preview": digits(*arms(WEAK, {"env": preview}), ours=WEAK)}
+    for name, stream, pull, seeds in (("laptop", laptop, WEAK, 3), ("full", full, IMAGE_PULL, 8)):
+        tasks, samples = sizes[name]
+        plans[name] = images(
+            *all_arms(pull, stream), seeds=seeds, tasks=tasks, samples=samples, ours=pull
+        )
+    return plans
+
+
 def breakout(*arms: Options, seeds: int = 24, tasks: int = 12, **settings: Any) -> Plan:
     """Breakout in tasks of 30 rollouts; arguments as of `digits`."""
     shared = {"preset": "demo", "seeds": seeds, "task_steps": 30_720, "steps": tasks * 30_720}
@@ -132,6 +193,26 @@ def games(*arms: Options, seeds: int, cycles: int, task_steps: int, **settings: 
     return _plan(shared, arms, GAMES, settings)
 
 
+def two_games(
+    *arms: Options, seeds: int = 4, cycles: int = 6, task_steps: int = 30_720, **settings: Any
+) -> Plan:
+    """Two games that a small network learns within a task as short as those of `breakout`.
+
+    The paper's other two games take more steps before a new network gains anything. Arguments are
+    as of `games`.
+    """
+    shared = {
+        "preset": "demo",
+        "env": "minatar-continual",
+        "env_option": {"games": "Breakout,SpaceInvaders"},
+        "seeds": seeds,
+        "task_steps": task_steps,
+        "steps": 2 * cycles * task_steps,
+        "diagnose_every": 0,
+    }
+    return _plan(shared, arms, BREAKOUT, settings)
+
+
 def paper(*arms: Options, rate: float = PAPER, **settings: Any) -> Plan:
     """The paper's stream: 20 cycles through four games, eight seeds; arguments as of `digits`."""
     shared = {
@@ -155,5 +236,5 @@ def _plan(
     for each in arms:
         options = {**shared, **each}
         name = str(options.pop("name", "runs"))
-        comparisons[name] = Comparison(options, rate)
+        comparisons[name] = Comparison(options, rate / float(options.pop("slower", 1)))
     return Plan(comparisons, first_seed, settings=settings)

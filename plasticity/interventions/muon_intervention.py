@@ -26,7 +26,10 @@ __all__ = ["MuonIntervention", "MuonO"]
 
 @dataclass
 class MuonIntervention(OptimizerIntervention):
-    """Muon on the hidden layers' weights from the second layer on, Adam on everything else."""
+    """Muon on the hidden layers' weights from the second layer on, Adam on everything else.
+
+    The first layer and the heads can join.
+    """
 
     name: ClassVar[str] = "muon"
     traits: ClassVar[Set[Trait]] = {Trait.SEVERAL_LEARNING_RATES, Trait.WHOLE_LAYER}
@@ -51,6 +54,8 @@ class MuonIntervention(OptimizerIntervention):
     """Decoupled decay of these weights; without any, their norm grows steadily."""
     first_layer: bool = False
     """Step the layers that read the observation by Muon, too."""
+    heads: bool = False
+    """Step the weights of the heads by Muon, too; the isometry step leaves them alone."""
 
     def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer:
         """Muon over groups told apart by the layers' roles and places."""
@@ -63,11 +68,13 @@ class MuonIntervention(OptimizerIntervention):
                 f"set {self.name}:first_layer=true"
             )
         outer = [la.weight for la in layers if not self.first_layer and id(la) in firsts]
+        heads = [br.head.weight for br in network.branches.values()] if self.heads else []
         muon = {"muon": True, "lr": self._lr(settings), "weight_decay": self.weight_decay}
         groups: list[dict[str, Any]] = [
             {"params": inner, **muon, **self.isometric(settings)},
             {"params": outer, **self.isometric(settings)},
-            {"params": others(network, [*inner, *outer])},
+            {"params": heads, **muon},
+            {"params": others(network, [*inner, *outer, *heads])},
         ]
         groups = [group for group in groups if group["params"]]
         return Muon(groups, momentum=self.momentum, member_dims=1, **settings.adam)

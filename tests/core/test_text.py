@@ -42,3 +42,9 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 def test_alike_texts_are_numbered() -> None:
     assert distinct(["a", "b", "a"]) == ["a (1)", "b", "a (2)"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path):
+    path = tmp_path / "marked"
+    path.write_bytes("ä".encode("utf-8-sig"))
+    assert read_text(path) == "ä"

@@ -52,6 +52,19 @@ def test_importing_the_package_imports_neither_torch_nor_anything_of_ours():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "0.1.0 False [] True\n"
+
+
+def test_a_run_needs_neither_tables_nor_statistics():
+    """Which take a second and a half to import."""
+    code = (
+        "import sys, neoteny.experiments.runner, neoteny.experiments.cli; "
+        "print([name for name in ('pandas', 'scipy.stats', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_an_unknown_name_of_the_package_is_no_attribute():
     with pytest.raises(AttributeError, match="'neoteny' has no attribute 'tarin'"):
         _ = neoteny.tarin
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from neoteny.experiments.continual_table import continual_table
-from neoteny.experiments.continual_tables import readable_continual
+from neoteny.experiments.continual_tables import continual_tables, readable_continual
 from neoteny.experiments.matrices import MATRIX_COLUMNS, matrix_of, read_matrices
 from neoteny.experiments.runs import find_runs, frame_of
 from neoteny.experiments.visits import visit_values
@@ -100,6 +100,21 @@ def test_metrics_of_the_matrix(made: SimpleNamespace) -> None:
     assert row["zero_shot"] == pytest.approx(1 / 10)
     assert row["jump_start"] == pytest.approx((2 + 3) / 2)  # untrained: 0
     assert np.isnan(made.table.loc["fresh", "forgetting"])
+
+
+def test_metrics_are_in_two_tables_that_fit_on_a_page(made: SimpleNamespace) -> None:
+    played, evaluated = continual_tables(made.table.reset_index())
+    assert list(played.texts)[:2] == ["arm", "recovery to 50 %"]
+    assert list(played.texts)[-1] == "blank visits"
+    assert evaluated.texts.columns.tolist() == [
+        *("arm", "average performance", "forgetting", "isolated forgetting"),
+        *("zero-shot transfer", "jump start"),
+    ]
+    assert max(len(each.texts.columns) for each in (played, evaluated)) <= 10
+    alone = made.table[["blank", "dip"]].reset_index()
+    assert [list(each.texts) for each in continual_tables(alone)] == [
+        ["arm", "dip", "blank visits"]
+    ]
 
 
 def test_matrix_of_a_run_ends_with_its_finished_visits(made: SimpleNamespace) -> None:

@@ -10,6 +10,7 @@ from scipy import stats
 from neoteny.experiments import metrics
 from neoteny.experiments.metrics import (
     Estimate,
+    contrast_of_ratios,
     iqm,
     mean,
     mean_curve,
@@ -150,6 +151,22 @@ def test_a_ratio_over_nothing_is_unknown(below: list[float]) -> None:
     assert np.isnan(ratio_of_means(np.array([1.0, 2.0, 3.0]), np.array(below))).all()
 
 
+def test_contrasts_of_ratios_have_denominators_of_their_own() -> None:
+    rng = np.random.default_rng(5)
+    first, second, third = 2 + 0.2 * rng.standard_normal((3, 5))
+    ones, twos = np.ones(5), np.full(5, 2.0)
+    found = contrast_of_ratios([[(first, ones)], [(second, twos), (third, ones)]])
+    # of constant denominators it is the t interval of the differences
+    wanted = mean_of_runs(first - (second / 2 + third) / 2)
+    assert found == pytest.approx(tuple(wanted))
+    same = contrast_of_ratios([[(3 * first, first)], [(2 * second, second)]])
+    assert same == pytest.approx((1, 1, 1))
+    assert np.isnan(contrast_of_ratios([[(first, first)], [(ones, -ones)]])).all()
+    assert np.isnan(contrast_of_ratios([[(first[:0], ones[:0])], [(ones[:0], ones[:0])]])).all()
+    alone = contrast_of_ratios([[(first[:1], ones[:1])], [(second[:1], ones[:1])]])
+    assert alone == pytest.approx((first[0] - second[0], np.nan, np.nan), nan_ok=True)
+
+
 def test_slope_within_groups() -> None:
     """Groups at different levels, each rising by 2; one of them comes late."""
     position = np.array([0.0, 1, 2, 5, 6])
@@ -212,6 +229,11 @@ def _coverage(runs: int, draw: Callable[..., np.ndarray], what: str, samples: in
             fresh = 3 + scores.mean(axis=1)
             missing = 0.3 * fresh + 0.3 * draw(rng, runs)
             found, truth = ratio_of_means(missing, fresh), 0.3
+        elif what == "contrast":
+            fresh = 3 + scores.mean(axis=1)
+            own = 4 + draw(rng, runs)
+            pairs = [(0.9 * own + 0.3 * draw(rng, runs), own)], [(0.3 * fresh, fresh)]
+            found, truth = contrast_of_ratios(pairs), 0.6
         elif what == "improvement":
             others = 1 + draw(rng, runs, 1) + 0.5 * draw(rng, runs, 4)
             found, truth = probability_of_improvement(others, scores), TRUTH[draw]
@@ -225,14 +247,14 @@ def _coverage(runs: int, draw: Callable[..., np.ndarray], what: str, samples: in
 TRUTH = {_normal: float(stats.norm.cdf(1 / np.sqrt(2.5))), _skewed: 0.7772}
 
 
-USUAL = {("mean", 2), ("improvement", 3), ("iqm", 6), ("gap", 10)}
+USUAL = {("mean", 2), ("improvement", 3), ("iqm", 6), ("gap", 10), ("contrast", 3)}
 
 
 @pytest.mark.parametrize(
     ("what", "runs"),
     [
         pytest.param(what, runs, marks=() if (what, runs) in USUAL else pytest.mark.slow)
-        for what in ("mean", "iqm", "gap", "improvement")
+        for what in ("mean", "iqm", "gap", "contrast", "improvement")
         for runs in (2, 3, 6, 10)
     ],
 )

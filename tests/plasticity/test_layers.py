@@ -253,3 +253,13 @@ def test_layers_copy_and_print():
     assert torch.equal(twin.weight, layer.weight)
     assert "members=2" in repr(layer)
     assert "size=2" in repr(MaxMin())
+
+
+def test_smelu_is_relu_with_a_parabola_at_its_corner():
+    x = torch.tensor([-3.0, -1, -0.5, 0, 0.5, 1, 3], dtype=torch.float64, requires_grad=True)
+    out = ACTIVATIONS["smelu"].function(x)
+    assert out.tolist() == [0, 0, 0.25 / 4, 0.25, 2.25 / 4, 1, 3]
+    (slope,) = torch.autograd.grad(out.sum(), x)
+    assert slope.tolist()[2:5] == [0.25, 0.5, 0.75]
+    assert (slope[0], slope[-1]) == (0, 1)
+    torch.autograd.gradcheck(ACTIVATIONS["smelu"].function, random(50).requires_grad_())

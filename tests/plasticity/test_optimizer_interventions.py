@@ -187,6 +187,20 @@ def test_muon_leaves_first_layers_heads_and_biases_to_adam(make_learner):
     assert len(make_learner("muon:first_layer=true").optimizer.param_groups[0]["params"]) == 4
 
 
+@pytest.mark.parametrize("text", ["muon:heads=true", "muono:heads=true"])
+def test_muon_steps_heads_where_it_is_asked_to(text, make_learner):
+    learner = make_learner(text)
+    heads = {id(br.head.weight) for br in learner.network.branches.values()}
+    (group,) = [
+        group
+        for group in learner.optimizer.param_groups
+        if heads & {id(parameter) for parameter in group["params"]}
+    ]
+    assert {id(parameter) for parameter in group["params"]} == heads
+    assert group["muon"]
+    assert not group.get("isometry")
+
+
 def test_muono_is_muon_after_a_step_down_the_isometry_penalty(make_learner):
     plain, isometric = make_learner("muon"), make_learner("muono:isometry=0.05")
     weights = [br.hidden[1].weight for br in isometric.network.branches.values()]

@@ -148,6 +148,17 @@ def test_files_that_are_no_json_are_refused(tmp_path: Path) -> None:
         read_folder(tmp_path)
 
 
+def test_a_byte_order_mark_is_read_over_and_names_come_once(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.json"
+    text = json.dumps(FOREIGN)
+    path.write_text(text, encoding="utf-8-sig")
+    assert read_results(path) == FOREIGN
+    path.write_text(text.replace('"version": 1,', '"version": 1, "version": 2,', 1))
+    with pytest.raises(InputError, match=r'the name "version" comes twice.*keep one') as error:
+        read_results(path)
+    assert "\n" not in str(error.value)
+
+
 def test_scores_gaps_and_places_by_hand() -> None:
     (board,) = rank({"a.json": FOREIGN})
     sgd, new = board.standings

@@ -16,19 +16,28 @@ from neoteny.experiments.reproductions.revival import ARMS, BIASES, sentence_of
 NOISE = np.random.default_rng(0).normal(size=(40, 4, 6))
 
 
-def evidence_of(name, gain, tmp_path, noise=0.05, **options):
-    """Evidence with the arms of a reproduction's preview: `gain` is of an arm's run, in visits."""
+def evidence_of(name, gain, tmp_path, noise=0.05, fresh=None, **options):
+    """Evidence with the arms of a reproduction's preview: `gain` is of an arm's run, in visits.
+
+    Fresh networks gain 4, or `fresh` of their run.
+    """
     reproduction = REPRODUCTIONS[name]
     configs = reproduction.configs("preview", tmp_path)
     runs = {arm.arm: arm for config in configs.values() for arm in config.arms()}
-    trained = {arm: run for arm, run in runs.items() if run.intervention != ("fresh",)}
+    trained = {arm: run for arm, run in runs.items() if "fresh" not in run.intervention}
     gains = {
         arm: np.broadcast_to(gain(run), (4, 6)) + noise * NOISE[place]
         for place, (arm, run) in enumerate(trained.items())
     }
-    frame = frame_of_gains(gains, **options)
-    fresh = next(arm for arm in runs if arm not in trained)
-    frame["arm"] = frame["arm"].replace("ppo-fresh", fresh)
+    gains |= {
+        arm: np.full((4, 6), 4.0 if fresh is None else fresh(run))
+        for arm, run in runs.items()
+        if arm not in trained
+    }
+    frame = frame_of_gains({arm: gains[arm] for arm in runs}, fresh=None, **options)
+    texts = {arm: "+".join(run.intervention) for arm, run in runs.items()}
+    frame["interventions"] = frame["arm"].map(texts)
+    frame["setup"] = frame["arm"].map({arm: str(run.network) for arm, run in runs.items()})
     plan = reproduction.plans["preview"]
     return Evidence({"runs": frame}, runs, plan.settings, 0)
 
@@ -68,6 +77,36 @@ def test_factors_say_what_the_activation_is_worth(worth, noise, whole, part, tmp
     assert effects["effect of GroupSort"] == pytest.approx(worth / 4, abs=noise)
 
 
+@pytest.mark.parametrize("name", ["factors", "random-labels", "continual-minatar", "spectra"])
+def test_a_head_start_of_the_layers_is_nothing_that_is_kept(name, tmp_path):
+    """Networks of GroupSort gain half as much again, afresh and late alike."""
+
+    def scale(run):
+        return 1.5 if run.network.activation == "groupsort" else 1.0
+
+    def kernel(arm, seed, visit, row):
+        return {
+            "plasticity/logits/network/kernel_condition": 100.0 + seed,
+            "plasticity/logits/layer0/jacobian_log_spread": 0.5,
+        }
+
+    sentence = found(
+        name,
+        lambda run: 3 * scale(run),
+        tmp_path,
+        noise=1.0,
+        fresh=lambda run: 4 * scale(run),
+        more=kernel if name == "spectra" else None,
+    ).sentence
+    open_ = {
+        "factors": "leave open whether GroupSort",
+        "spectra": "leaves open if it keeps more",
+    }
+    assert open_.get(name, "leaves open how it compares with none") in sentence
+    if name != "spectra":
+        assert "1.50 [1.50, 1.50]" in sentence  # the head start
+
+
 OUTCOMES = pytest.mark.parametrize(
     ("worth", "noise", "words"),
     [(1.0, 0.05, "keeps more"), (-1.0, 0.05, "keeps less"), (0.0, 1.0, "leave")],
@@ -89,7 +128,10 @@ def test_decoupled_compares_at_the_same_strength(worth, noise, words, tmp_path):
     assert finding.table.set_index("arm")["gram"]["adamo-isometry=0.4"] == 5.0
 
 
-MATCHES = ("newton-schulz", "random-labels", "permuted-inputs", "without-penalty")
+MATCHES = (
+    *("newton-schulz", "random-labels", "permuted-inputs", "shuffled-labels"),
+    "without-penalty",
+)
 
 
 @OUTCOMES

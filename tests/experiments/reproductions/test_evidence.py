@@ -28,6 +28,31 @@ def test_shares_and_contrasts_are_of_the_last_third_of_the_visits():
     assert both.value == pytest.approx((4 + 1.5) / 2 / 4 - 1)
 
 
+def test_layers_are_set_beside_fresh_networks_of_their_own():
+    gains = {
+        "none": np.array([[4.0, 4, 2], [4, 4, 4]]),
+        "none-groupsort": np.array([[8.0, 8, 6], [8, 8, 8]]),
+        "fresh-groupsort": np.full((2, 3), 8.0),
+    }
+    kept = kept_of(frame_of_gains(gains))
+    assert kept.plain == "ppo-fresh-groupsort"  # the first
+    gains = {"fresh": np.full((2, 3), 4.0)} | gains
+    kept = kept_of(frame_of_gains(gains, fresh=None))
+    assert (kept.plain, kept.fresh["ppo-none-groupsort"]) == ("ppo-fresh", "ppo-fresh-groupsort")
+    assert kept.share("ppo-none").value == pytest.approx(3 / 4)
+    assert kept.share("ppo-none-groupsort").value == pytest.approx(7 / 8)
+    assert kept.share("ppo-none-groupsort", first=True).value == pytest.approx(1)
+    assert kept.head_start("ppo-none-groupsort") == pytest.approx((2, 2, 2))
+    found = kept.contrast(["ppo-none-groupsort"], ["ppo-none"])
+    assert found.value == pytest.approx(7 / 8 - 3 / 4)
+    # of the two runs the differences of the shares are 6/8 - 2/4 and 8/8 - 4/4
+    reach = 12.706 * np.std([0.25, 0.0], ddof=1) / np.sqrt(2)
+    assert found.high - found.value == pytest.approx(reach, rel=1e-3)
+    assert kept.ahead(["ppo-none-groupsort"], ["ppo-none"]).value == pytest.approx(1)
+    shares = kept.shares["ppo-none-groupsort"]
+    assert list(shares) == pytest.approx([6 / 8, 1])
+
+
 def test_a_seed_without_a_late_visit_is_left_out():
     gains = {"none": np.array([[4.0, 4, np.nan], [4, 4, 2]]), "adamo": np.full((2, 3), 3.0)}
     kept = kept_of(frame_of_gains(gains, fresh=4.0))
