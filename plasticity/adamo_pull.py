@@ -1,6 +1,6 @@
 """The isometry step of a group of AdamO: its strength, and the parameters that take it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import Any, Self
@@ -13,7 +13,7 @@ from neoteny.plasticity.adamo_checks import check_pull
 from neoteny.plasticity.gram import as_maps, target
 from neoteny.plasticity.isometry import isometry_step
 
-__all__ = ["Move", "Plan", "pull", "stay", "strength_of"]
+__all__ = ["Move", "Plan", "pull", "stay", "strength_of", "worth_stacking"]
 
 Move = Callable[[], None]
 
@@ -57,16 +57,27 @@ class Plan:
 
 def _buckets(params: list[Tensor], group: dict[str, Any]) -> Iterator[list[Tensor]]:
     """Lists of parameters whose isometry step is worth one batched product."""
-    shapes: dict[Any, list[Tensor]] = {}
-    for param in params:
-        if param.dim() >= group["member_dims"] + 2:
-            shapes.setdefault((param.shape, param.dtype, param.device), []).append(param)
-    for (shape, _, device), bucket in shapes.items():
+    matrices = [param for param in params if param.dim() >= group["member_dims"] + 2]
+    for alike in worth_stacking(matrices, group["foreach"] is not False):
+        yield [matrices[place] for place in alike]
+
+
+def worth_stacking(weights: Sequence[Tensor], stack: bool = True) -> Iterator[list[int]]:
+    """Places of weights of one shape that are worth one batched product, together all of them.
+
+    Args:
+        weights: of any shapes.
+        stack: False to leave each alone.
+    """
+    shapes: dict[Any, list[int]] = {}
+    for place, weight in enumerate(weights):
+        shapes.setdefault((weight.shape, weight.dtype, weight.device), []).append(place)
+    for (shape, _, device), places in shapes.items():
         limit = _STACK_NUMEL.get(device.type, _STACK_NUMEL_DEFAULT)
-        if group["foreach"] is False or shape.numel() > limit:
-            yield from ([param] for param in bucket)
+        if not stack or shape.numel() > limit:
+            yield from ([place] for place in places)
         else:
-            yield bucket
+            yield places
 
 
 def stay() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from neoteny.core.errors import InputError
 from neoteny.core.options import show
 from neoteny.plasticity import gram, surgery
+from neoteny.plasticity.adamo_pull import worth_stacking
 from neoteny.plasticity.gram import Scale
 from neoteny.plasticity.interventions.intervention import Metadata, as_samples, hidden_layers
 from neoteny.plasticity.interventions.outputs import effective_rank
@@ -27,7 +28,14 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Observations
 
-__all__ = ["IsometryBand", "IsometryBudget", "IsometryControl", "IsometryGate", "IsometryStep"]
+__all__ = [
+    "IsometryBand",
+    "IsometryBudget",
+    "IsometryControl",
+    "IsometryGate",
+    "IsometryStep",
+    "within_budget",
+]
 
 STRONGEST = 10.0
 """Half-life, in updates, of the strongest pull that a controller chooses."""
@@ -58,6 +66,7 @@ class IsometryStep(StepWrapper):
     def start(self, learner: Learner) -> None:
         """Refuse a half-life that the steps cannot follow."""
         super().start(learner)
+        self._alike = list(worth_stacking(self.parameters(learner)))
         if self._strength(learner.settings) >= 1:
             shortest = learner.settings.rate(1.0) / 2
             raise InputError(
@@ -79,26 +88,40 @@ class IsometryStep(StepWrapper):
 
     def rewrite(self, learner: Learner, parameters: list[Tensor], before: list[Tensor]) -> None:
         """Take the isometry step from the weights before the optimiser's."""
-        for index, (weight, old) in enumerate(zip(parameters, before, strict=True)):
-            maps = gram.accurate_maps(old, 1)
-            deviation = gram.deviation(maps, self.scale) / gram.target(self.scale)
+        for index, places in enumerate(self._alike):
+            weights = [parameters[place] for place in places]
+            maps = _stacked([before[place] for place in places])
+            deviation = gram.deviation(maps, self.scale).div_(gram.target(self.scale))
+            strength = self.choose(learner, index, deviation)
             pull = self.bend(deviation)
             if self.scale == "free":
                 gram.keep_length(pull, deviation)
-            strength = gram.bounded(self.choose(learner, index, deviation), pull)
-            step = gram.product(pull * strength[:, None, None], maps).view_as(weight)
-            weight.sub_(self.limit(step.to(weight.dtype), weight - old))
+            pull = pull * gram.bounded(strength, pull)[..., None, None]
+            step = self.limit(gram.product(pull, maps), weights, maps).to(weights[0].dtype)
+            torch._foreach_sub_(weights, step.reshape(len(places), *weights[0].shape).unbind())
 
-    def bend(self, deviation: Tensor) -> Tensor:
-        """The part of a deviation (M, n, n) that is pulled, a tensor of its own."""
-        return deviation.clone()
+    def choose(self, learner: Learner, index: int, deviation: Tensor) -> float | Tensor:
+        """The strength a of the pull of layers of one shape, a number or (layers, M).
 
-    def choose(self, learner: Learner, layer: int, deviation: Tensor) -> float | Tensor:
-        """The strength a of a layer's pull, a number or (M,)."""
+        Args:
+            learner: owner of the network.
+            index: which layers.
+            deviation: theirs, (layers, M, n, n).
+        """
         return self._strength(learner.settings)
 
-    def limit(self, step: Tensor, task: Tensor) -> Tensor:
-        """The isometry step to subtract, from a whole one and the optimiser's step (M, ...)."""
+    def bend(self, deviation: Tensor) -> Tensor:
+        """The part of a deviation (layers, M, n, n) that is pulled."""
+        return deviation
+
+    def limit(self, step: Tensor, weights: Sequence[Tensor], before: Tensor) -> Tensor:
+        """The isometry step to take.
+
+        Args:
+            step: the whole one, (layers, M, out, in).
+            weights: those after the optimiser's step.
+            before: those before it, as maps.
+        """
         return step
 
 
@@ -148,7 +171,7 @@ class IsometryControl(IsometryStep):
 
     half_life: Time = Tasks(1)
     """Half-life to begin with."""
-    deviation: float = 0.5
+    deviation: float = 0.25
     """Root mean square of the deviations of squared singular values to hold, in units of the
     target."""
     response: Time = Tasks(0.1)
@@ -157,25 +180,24 @@ class IsometryControl(IsometryStep):
     def start(self, learner: Learner) -> None:
         """Every layer begins with the strength of the half-life."""
         super().start(learner)
-        for index, weight in enumerate(self.parameters(learner)):
-            strength = torch.full_like(learner.alive, 0.0, dtype=weight.dtype)
-            self.state[f"strength{index}"] = strength + self._strength(learner.settings)
+        for index, places in enumerate(self._alike):
+            strength = torch.ones(len(places), *learner.alive.shape, device=learner.alive.device)
+            self.state[f"strength{index}"] = strength * self._strength(learner.settings)
 
-    def choose(self, learner: Learner, layer: int, deviation: Tensor) -> Tensor:
-        """Adapt the layer's strength to its deviation."""
+    def choose(self, learner: Learner, index: int, deviation: Tensor) -> Tensor:
+        """Adapt the strength of each layer to its deviation."""
         settings = learner.settings
-        size = deviation.shape[-1]
-        found = (gram.squared_norm(deviation) / size).sqrt()
+        found = (gram.squared_norm(deviation) / deviation.shape[-1]).sqrt()
         change = (found / self.deviation).clamp(0.5, 2.0) ** (1 / settings.updates(self.response))
         weakest, strongest = settings.rate(Tasks(LONGEST)) / 2, math.log(2) / (2 * STRONGEST)
-        strength = self.state[f"strength{layer}"]
+        strength = self.state[f"strength{index}"]
         strength.mul_(change).clamp_(min(weakest, strongest), strongest)
         return strength
 
     def measured(self) -> dict[str, Tensor]:
         """The strength, too: its mean over layers."""
         strengths = [value for name, value in self.state.items() if name.startswith("strength")]
-        return {**super().measured(), "strength": torch.stack(strengths).mean(0)}
+        return {**super().measured(), "strength": torch.cat(strengths).mean(0)}
 
 
 @dataclass
@@ -200,14 +222,9 @@ class IsometryBudget(IsometryStep):
     budget: float = 0.3
     """Largest norm of the isometry step, in units of the optimiser's."""
 
-    def limit(self, step: Tensor, task: Tensor) -> Tensor:
-        """The step without its part against the task's, within the budget."""
-        square = _inner(task, task)
-        tiny = torch.finfo(step.dtype).tiny
-        against = (_inner(step, task) / square.clamp(min=tiny)).clamp(min=0)
-        step = step - against * task
-        share = self.budget * (square / _inner(step, step).clamp(min=tiny)).sqrt()
-        return step * share.clamp(max=1.0)
+    def limit(self, step: Tensor, weights: Sequence[Tensor], before: Tensor) -> Tensor:
+        """The step without its part against the optimiser's, within the budget."""
+        return within_budget(step, _stacked(weights) - before, self.budget)
 
 
 @dataclass
@@ -247,14 +264,14 @@ class IsometryGate(IsometryStep):
     def start(self, learner: Learner) -> None:
         """No layer is pulled before its rank is known."""
         super().start(learner)
-        for index, weight in enumerate(self.parameters(learner)):
-            zeros = torch.zeros_like(learner.alive, dtype=weight.dtype)
+        for index, places in enumerate(self._alike):
+            zeros = torch.zeros(len(places), *learner.alive.shape, device=learner.alive.device)
             self.state[f"highest{index}"], self.state[f"open{index}"] = zeros, zeros.clone()
         self.state["pulled"] = torch.zeros_like(self.state["activity"])
 
-    def choose(self, learner: Learner, layer: int, deviation: Tensor) -> Tensor:
+    def choose(self, learner: Learner, index: int, deviation: Tensor) -> Tensor:
         """The strength where the rank has fallen, 0 elsewhere."""
-        return self._strength(learner.settings) * self.state[f"open{layer}"]
+        return self._strength(learner.settings) * self.state[f"open{index}"]
 
     def after_step(self, learner: Learner, obs: Observations) -> None:
         """Measure the ranks at the end of every period, and after the first update."""
@@ -262,9 +279,12 @@ class IsometryGate(IsometryStep):
         if learner.updates % every and learner.updates > 1:
             return
         features = learner.network.features(first_samples(obs, self.samples))
-        places = surgery.hidden_layers(learner.network)
-        for index, (branch, layer, _) in enumerate(places):
-            rank = effective_rank(as_samples(features[branch][layer]))
+        ranks = [
+            effective_rank(as_samples(features[branch][layer]))
+            for branch, layer, _ in surgery.hidden_layers(learner.network)
+        ]
+        for index, places in enumerate(self._alike):
+            rank = torch.stack([ranks[place] for place in places])
             highest = self.state[f"highest{index}"]
             torch.maximum(highest, rank, out=highest)
             self.state[f"open{index}"].copy_(rank < self.share * highest)
@@ -285,9 +305,34 @@ class IsometryGate(IsometryStep):
 
     def _open(self) -> Tensor:
         """1 for every layer that is pulled, else 0, (layers, M)."""
-        return torch.stack([value for name, value in self.state.items() if name.startswith("open")])
+        return torch.cat([value for name, value in self.state.items() if name.startswith("open")])
+
+
+def within_budget(step: Tensor, task: Tensor, budget: float) -> Tensor:
+    """An isometry step, to be subtracted, that suits the task's step.
+
+    Args:
+        step: the whole one, (..., out, in).
+        task: the optimiser's, to be added, of that shape.
+        budget: largest norm of the result, in units of the task's step.
+
+    Returns:
+        The step without its part along `task`, which would undo that, shortened to the budget.
+    """
+    square = _inner(task, task)
+    tiny = torch.finfo(step.dtype).tiny
+    against = (_inner(step, task) / square.clamp(min=tiny)).clamp(min=0)
+    step = step - against * task
+    share = budget * (square / _inner(step, step).clamp(min=tiny)).sqrt()
+    return step * share.clamp(max=1.0)
 
 
 def _inner(one: Tensor, other: Tensor) -> Tensor:
-    """Inner product of tensors (M, ...) of each member, (M, 1, ...)."""
-    return (one * other).flatten(1).sum(1).view(-1, *[1] * (one.dim() - 1))
+    """Inner products of matrices, (..., 1, 1)."""
+    return (one * other).sum((-2, -1), keepdim=True)
+
+
+def _stacked(weights: Sequence[Tensor]) -> Tensor:
+    """Weights (M, out, in, ...) of one shape as maps (layers, M, out, in)."""
+    stack = torch.stack([*weights]) if len(weights) > 1 else weights[0].unsqueeze(0)
+    return gram.accurate_maps(stack, 2)

@@ -71,10 +71,12 @@ def test_convolutions_are_hidden_layers_too(algorithm):
 
 
 @algorithms
-@pytest.mark.parametrize("half_life", [None, 34.6573590279973])
-def test_without_learning_only_hidden_weights_move_by_the_closed_form(algorithm, half_life):
+@pytest.mark.parametrize(
+    "pull", [{"isometry": 0.5}, {"half_life": 34.6573590279973}, {"isometry": 0.5, "scale": "free"}]
+)
+def test_without_learning_only_hidden_weights_move_by_the_closed_form(algorithm, pull):
     """Learning rate 0: n updates are n steps of the pull and nothing else, bit for bit."""
-    pull = {"isometry": 0.5} if half_life is None else {"half_life": half_life}
+    scale = pull.get("scale", 1.0)
     callback = IsometryCallback(isometry_lr=0.005, **pull)
     optimizer = {"optimizer_class": torch.optim.Adam}
     agent = build(algorithm, kwargs=optimizer, learning_rate=0.0)
@@ -87,11 +89,11 @@ def test_without_learning_only_hidden_weights_move_by_the_closed_form(algorithm,
     moved = [name for name, p in parameters(agent).items() if not torch.equal(p, before[name])]
     assert len(moved) == len(hidden)
     for start, end in zip(hidden, hidden_weights(agent.policy), strict=True):
-        deviation = gram_deviation(start)
+        deviation = gram_deviation(start, scale)
         for _ in range(count[0]):
-            isometry_step([start], 4 * 0.005 * 0.5)
+            isometry_step([start], 4 * 0.005 * 0.5, scale)
         torch.testing.assert_close(start, end.detach(), rtol=0, atol=1e-6)
-        assert gram_deviation(start) < deviation
+        assert gram_deviation(start, scale) < deviation
 
 
 def use_adamo(agent, **settings):
