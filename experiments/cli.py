@@ -21,7 +21,7 @@ from neoteny.experiments.early import Early
 from neoteny.experiments.engines.training import require_all_trained, train_plan
 from neoteny.experiments.folders import has_checkpoint
 from neoteny.experiments.lock import FolderLock
-from neoteny.experiments.plan import plan_units
+from neoteny.experiments.plan import Unit, plan_units
 from neoteny.experiments.presets import preset_values
 from neoteny.experiments.purposes import require_purpose
 from neoteny.experiments.replacing import check_replaceable, remove_run
@@ -112,12 +112,46 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
     interrupted comparison, and one with more seeds or arms trains what is missing.
 
     Returns:
-        The summary, a row for each arm.
+        The summary, a row for each arm; of a dry run the plan, a row for each unit.
+
+    Raises:
+        RunError: Once all others are trained, if a unit failed.
     """
+    if config.dry_run:
+        return _show_plan(config, console)
     with train_arms(config, console) as failed:
-        summary = report(config.folder, console, config.versus)
+        try:
+            summary = report(config.folder, console, config.versus)
+        except InputError:
+            require_all_trained(failed)  # which may have left nothing to report
+            raise
     require_all_trained(failed)
     return summary
+
+
+def _show_plan(config: CompareConfig, console: Console) -> pd.DataFrame:
+    from neoteny.experiments.engines import estimates  # on use, as it takes a second
+
+    units = _startable_units(config)
+    plan = estimates.plan_table(units, estimates.estimate(units, config, console))
+    estimates.print_plan(plan, config, console)
+    return plan
+
+
+def _startable_units(config: CompareConfig) -> list[Unit]:
+    """The plan of a comparison, whose folders can all be written to.
+
+    Raises:
+        InputError: If a folder is in use, or holds something else.
+    """
+    from neoteny.experiments.store import check_startable
+
+    FolderLock.require_free(config.folder)
+    require_purpose(config.folder, "")
+    units = plan_units(config)
+    for unit in units:
+        check_startable(unit.run, resume=unit.goes_on)
+    return units
 
 
 @contextmanager
@@ -132,15 +166,9 @@ def train_arms(config: CompareConfig, console: Console) -> Iterator[dict[str, st
         InputError: If a folder is in use, or holds something else.
         Stopped: After a signal.
     """
-    from neoteny.experiments.store import check_startable
-
-    FolderLock.require_free(config.folder)
-    require_purpose(config.folder, "")
-    units = plan_units(config)
+    units = _startable_units(config)
     arms = [arm for arm in config.arms() if arm.overwrite]
     added = [folder for arm in arms for folder in added_folders(arm)]
-    for unit in units:
-        check_startable(unit.run, resume=unit.goes_on)
     for folder in added:
         FolderLock.require_free(folder)
         check_replaceable(folder)

@@ -143,6 +143,8 @@ class CompareConfig(TrainConfig):
     """Minutes of a job of SLURM, which saves two minutes before they are up and is queued again."""
     block: int | None = None
     """Seeds that a process trains together at most; unset, all seeds of an arm."""
+    dry_run: bool = False
+    """Print the plan with estimates of its time and memory, and stop."""
     out: Path | None = None
     """Folder of the comparison; unset, results/runs/<env>-comparison."""
 

@@ -33,6 +33,11 @@ COMMANDS = {
         "cli:report_again",
         "Make the tables and figures of a finished or running comparison again.",
     ),
+    "merge": (
+        "merge:MergeConfig",
+        "merge:merge",
+        "Put runs of several machines into one comparison: other arms, or other seeds.",
+    ),
     "export": (
         "exchange.export:ExportConfig",
         "exchange.export:export",

@@ -20,7 +20,7 @@ GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "engine": (
         "Where the units of a comparison are trained: an arm and a block of its seeds each.",
-        ("engine", "jobs", "block", "address", "gpus", "partition", "time_limit"),
+        ("engine", "jobs", "block", "address", "gpus", "partition", "time_limit", "dry_run"),
     ),
     "stream": (
         "The stream of tasks, and the protocol at its switches.",

@@ -34,6 +34,11 @@ FIELDS: Mapping[str, Any] = {
     "resumed": tuple[Mapping[str, Any], ...],
 }
 """Types of what reports read in a config.json, where each field may be missing."""
+OF_ONE_ARM = (
+    *("seeds", "first_seed", "threads", "device", "checkpoint_minutes", "wandb", "env_timeout"),
+    *("cuda_graphs", "check_graphs", "plugin", "stream"),
+)
+"""Fields in which runs of one arm may differ, as they do between machines."""
 LONGEST = 40
 """Characters of a task's name in tables and figures."""
 
@@ -82,11 +87,11 @@ def find_runs(folder: Path | str) -> list[Run]:
 
 
 def _one_arm(members: list[tuple[int, dict[str, Any]]]) -> bool:
-    """True if runs of one name differ in their seeds alone, as when seeds are run apart."""
+    """True if runs of one name differ in their seeds and machines alone, as when run apart."""
     seeds = [seed for seed, _ in members]
     first = members[0][1]
     return len(set(seeds)) == len(seeds) and not any(
-        difference(first, config, ignore=("seeds", "first_seed")) for _, config in members[1:]
+        difference(first, config, ignore=OF_ONE_ARM) for _, config in members[1:]
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from neoteny.experiments.engines.engine import Outcome
+from neoteny.core.errors import RunError
+from neoteny.experiments.engines.engine import Exit, Outcome
 from neoteny.experiments.engines.order import Order
 from neoteny.experiments.engines.process import UnitProcess
 
@@ -23,6 +24,7 @@ class LocalEngine:
         self._jobs = jobs
         self._waiting: deque[tuple[int, Order]] = deque()
         self._running: dict[int, UnitProcess] = {}
+        self._refused: list[Outcome] = []
 
     def submit(self, orders: Sequence[Order]) -> None:
         """Take the work, and begin it."""
@@ -36,6 +38,7 @@ class LocalEngine:
         for outcome in found:
             del self._running[outcome.index]
         self._fill()
+        found, self._refused = [*self._refused, *found], []
         return found
 
     def stop(self) -> None:
@@ -55,4 +58,7 @@ class LocalEngine:
     def _fill(self) -> None:
         while self._waiting and len(self._running) < self._jobs:
             index, order = self._waiting.popleft()
-            self._running[index] = UnitProcess(order)
+            try:
+                self._running[index] = UnitProcess(order)
+            except RunError as error:  # its folder cannot be written to
+                self._refused.append(Outcome(index, Exit.FAILED, str(error)))

@@ -51,7 +51,7 @@ class SlurmEngine:
         submitit = _require_submitit()
         try:
             self._executor = submitit.AutoExecutor(
-                folder / FOLDER, cluster, **{f"{cluster}_max_num_timeout": TIMEOUTS}
+                folder / FOLDER, cluster, slurm_max_num_timeout=TIMEOUTS
             )
         except RuntimeError as error:  # submitit's word for a machine without srun
             raise InputError(
@@ -63,10 +63,9 @@ class SlurmEngine:
             "timeout_min": minutes,
             "cpus_per_task": cpus,
             "gpus_per_node": gpus,
-            f"{cluster}_signal_delay_s": warning,
+            "slurm_signal_delay_s": warning,
+            "slurm_array_parallelism": jobs,
         }
-        if cluster == "slurm":
-            options["slurm_array_parallelism"] = jobs
         if partition:
             options["slurm_partition"] = partition
         self._executor.update_parameters(**options)

@@ -167,11 +167,12 @@ def _train(
         check_startable(unit.run, resume=unit.goes_on)
     searched = {unit.name for unit in units if number and not unit.goes_on}
     reasons: dict[str, str] = {}
-    for part in [units] if config.jobs > 1 else [[unit] for unit in units]:
+    here = config.engine == "local" and config.jobs == 1
+    for part in [[unit] for unit in units] if here else [units]:
         try:
             reasons |= train_plan(part, config, console)
         except InputError as error:
-            if config.jobs > 1 or part[0].name not in searched:
+            if not here or part[0].name not in searched:
                 raise
             arm = part[0].run.arm
             caution(console, f"trial {number} of {arm} cannot be trained: {error}")

@@ -51,6 +51,8 @@ class TuneConfig(CompareConfig):
     """Set by `tuning_seeds`."""
     block: Annotated[int | None, tyro.conf.Fixed, tyro.conf.Suppress] = None
     """Of `compare` alone."""
+    dry_run: Annotated[bool, tyro.conf.Fixed, tyro.conf.Suppress] = False
+    """Of `compare` alone."""
     tuned: Annotated[Path | None, tyro.conf.Fixed, tyro.conf.Suppress] = None
     """Of `compare` alone."""
 

@@ -2,17 +2,25 @@
 
 import csv
 import json
+import resource
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from neoteny.experiments.config import CompareConfig
+from neoteny.experiments.engines.engine import Exit
 from neoteny.experiments.engines.order import order_of
 from neoteny.experiments.engines.process import UnitProcess
+from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.main import main
 from neoteny.experiments.memory import COSTS
 from neoteny.experiments.options_by_name import configure
-from neoteny.experiments.plan import plan_units
+from neoteny.experiments.plan import last_step, plan_units
+from neoteny.experiments.provenance import command as command_line
 
 FAST = "--env CartPole-v1 --num-envs 8 --num-steps 8 --num-epochs 1 --num-minibatches 2 --hidden 8"
 FAST += " --task-steps 128 --steps 512 --seeds 2 --diagnose-every 4 --threads 1"
@@ -80,15 +88,56 @@ def test_two_jobs_give_the_numbers_of_one_whatever_dies_or_raises(
     assert len(expected) == 2
     assert expected == {path: rows(Path("beside"))[path] for path in expected}
     config = json.loads(Path("beside/ppo-dies/seed_0/config.json").read_text())
-    assert config["command"].endswith(" ".join(sys.argv[1:]))
+    assert config["command"] == command_line()
     assert config["hardware"]["threads"] == 1
+
+
+def small(out, **options):
+    """The one unit of a comparison."""
+    usual = {"env": "CartPole-v1", "num_envs": 8, "num_steps": 8, "hidden": (8,), "threads": 1}
+    options = {"interventions": ("none",), "out": out, **usual, **options}
+    [unit] = plan_units(configure(CompareConfig, options))
+    return unit
+
+
+def test_a_full_disk_is_named_and_what_is_saved_goes_on(tmp_path):
+    unit = small(tmp_path, steps=1280, checkpoint_minutes=0)
+    process = UnitProcess(order_of(unit.run, 1))
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
+    assert process.wait() == Exit.FAILED
+    assert "cannot write" in (unit.run.folder / "unit.log").read_text()
+    assert not unit.done
+    assert UnitProcess(order_of(unit.run, 1)).wait() == Exit.DONE
+    assert unit.done
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_command_has_its_units_save(tmp_path):
+    out = tmp_path / "out"
+    words = ["--interventions", "none", "adamo", "--jobs", "2", "--steps", "100M", "--out", out]
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "neoteny", "compare", *FAST.split(), *words],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    units = [out / f"ppo-{arm}" for arm in ("none", "adamo")]
+    until = time.monotonic() + 300
+    while any(last_step(unit / "seed_0" / "metrics.csv") == 0 for unit in units):
+        assert driver.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    driver.send_signal(signal.SIGTERM)
+    said = driver.communicate(timeout=120)[1]
+    assert driver.returncode == 130
+    assert said == "stopped with 0 of 2 units done: give the same command again\n"
+    for unit in units:
+        assert "stopped at step" in (unit / "unit.log").read_text()
+        FolderLock.require_free(unit)
 
 
 def test_a_process_whose_owner_is_gone_saves_and_ends(tmp_path):
     """As when the driver is killed, or the node that it runs on comes back."""
-    options = {"env": "CartPole-v1", "num_envs": 8, "num_steps": 8, "hidden": (8,)}
-    options |= {"interventions": ("none",), "steps": 10**8, "threads": 1, "out": tmp_path}
-    [unit] = plan_units(configure(CompareConfig, options))
+    unit = small(tmp_path, steps=10**8)
     process = UnitProcess(order_of(unit.run, 1))
     try:
         until = time.monotonic() + 120

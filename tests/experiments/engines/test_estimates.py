@@ -1,0 +1,70 @@
+"""The plan with estimates: what is printed, and nothing written."""
+
+import numpy as np
+import pytest
+
+from neoteny.experiments.config import CompareConfig
+from neoteny.experiments.console import PlainConsole
+from neoteny.experiments.engines import estimates
+from neoteny.experiments.engines.estimates import Cost, beside_each_other, plan_table, print_plan
+from neoteny.experiments.main import main
+from neoteny.experiments.options_by_name import configure
+from neoteny.experiments.plan import plan_units
+
+SMALL = "compare --env CartPole-v1 --num-envs 8 --num-steps 8 --steps 200 --task-steps 128 "
+SMALL += "--hidden 8 --num-epochs 1 --num-minibatches 2 --interventions none adamo"
+
+
+def test_jobs_take_the_next_unit_when_one_is_done():
+    assert beside_each_other([4, 1, 1, 1, 3], 1) == 10
+    assert beside_each_other([4, 1, 1, 1, 3], 2) == 6
+    assert beside_each_other([], 2) == 0
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    costs = {"ppo-none": Cost(100.0, 300.0), "ppo-adamo": Cost(np.nan, np.nan)}
+    monkeypatch.setattr(estimates, "estimate", lambda *_: costs)
+    arguments = f"{SMALL} --seeds 3 --block 2 --jobs 2 --dry-run --out {tmp_path / 'new'}"
+    assert main(arguments.split()) == 0
+    said = capsys.readouterr().out
+    words = [line.split() for line in said.splitlines()]
+    assert [
+        "ppo-none",
+        "CartPole-v1",
+        "0",
+        "to",
+        "1",
+        "256",
+        "300",
+        "MiB",
+        "5.1",
+        "s",
+        "new",
+    ] in words
+    assert ["ppo-none", "CartPole-v1", "2", "256", "300", "MiB", "2.6", "s", "new"] in words
+    assert "4 units, 1,536 steps; 4 units to train, " in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_done_costs_nothing(tmp_path, capsys):
+    run = SMALL.replace("compare", "run").replace("--interventions none adamo", "")
+    assert main([*run.split(), "--out", str(tmp_path / "ppo-none")]) == 0
+    options = {"env": "CartPole-v1", "num_envs": 8, "num_steps": 8, "steps": 200}
+    options |= {"task_steps": 128, "hidden": (8,), "num_epochs": 1, "num_minibatches": 2}
+    config = configure(CompareConfig, {**options, "out": tmp_path})
+    plan = plan_table(plan_units(config), {"ppo-adamo": Cost(64.0, 200.0)})
+    assert list(plan["done"]) == [True, False]
+    assert list(plan["recorded"]) == [256, 0]
+    assert list(plan["seconds"]) == [0.0, 4.0]
+    print_plan(plan, config, PlainConsole())
+    assert "2 units, 512 steps; 1 units to train, 4 s one after" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_probe_measures_rate_and_memory(tmp_path):
+    options = {"env": "CartPole-v1", "hidden": (8,), "interventions": ("none",), "threads": 1}
+    config = configure(CompareConfig, {**options, "out": tmp_path / "new"})
+    [cost] = estimates.estimate(plan_units(config), config, PlainConsole()).values()
+    assert 100 < cost.rate < 1e7
+    assert 100 < cost.memory < 4000
+    assert not (tmp_path / "new").exists()
