@@ -40,7 +40,6 @@ def test_a_node_that_is_killed_costs_nothing(tmp_path, capsys, undrawn):
         while len(list(beside.glob("*/unit.log"))) < 4 and time.monotonic() < until:
             time.sleep(0.1)
         cluster.remove_node(nodes[0], allow_graceful=False)
-        cluster.add_node(num_cpus=1)
 
     killer = threading.Thread(target=kill_one)
     killer.start()

@@ -43,13 +43,13 @@ def test_the_script_is_that_of_a_job_array(tmp_path, monkeypatch):
     config = configure(CompareConfig, {**OPTIONS, "out": tmp_path / "runs", "steps": 640})
     units = plan_units(config)
     engine = SlurmEngine(
-        config.folder, jobs=7, cpus=3, gpus=1, partition="long", minutes=90, warning=120
+        config.folder, jobs=1, cpus=3, gpus=1, partition="long", minutes=90, warning=120
     )
     engine.submit([order_of(unit.run, 3) for unit in units])
     script = tmp_path / "runs" / "slurm" / "12_submission.sh"
     flags = {line for line in script.read_text().splitlines() if line.startswith("#SBATCH")}
     assert {
-        "#SBATCH --array=0-1%7",
+        "#SBATCH --array=0-1%1",
         "#SBATCH --cpus-per-task=3",
         "#SBATCH --gpus-per-node=1",
         "#SBATCH --partition=long",
