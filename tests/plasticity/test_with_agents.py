@@ -17,6 +17,7 @@ SOON = {
     "dash": "minibatches=1",
     "hare_tortoise": "period=1",
     "head_reset": "period=1",
+    "isometry_gate": "period=1,share=1",
     "layer_reset": "period=1",
     "newton_schulz": "period=1",
     "optimizer_reset": "period=1",
