@@ -100,6 +100,7 @@ def small(out, **options):
     return unit
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_what_is_saved_goes_on(tmp_path):
     unit = small(tmp_path, steps=1280, checkpoint_minutes=0)
     process = UnitProcess(order_of(unit.run, 1))
