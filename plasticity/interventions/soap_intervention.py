@@ -40,8 +40,8 @@ class SOAPIntervention(OptimizerIntervention):
     limits: ClassVar[Mapping[str, str]] = {
         "beta1": "in [0, 1)",
         "beta2": "in [0, 1)",
-        "refresh": "at least 1",
-        "largest": "at least 1",
+        "refresh": "from 1 to 1,000,000",
+        "largest": "from 1 to 1,000,000",
     }
     ranges: ClassVar[Mapping[str, Range]] = {"beta1": Range(0.5, 0.99), "beta2": Range(0.9, 0.999)}
 

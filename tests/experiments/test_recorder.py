@@ -243,7 +243,7 @@ def test_table_names_a_broken_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"metrics\.csv, line 3: broken row"):
         Table(path, resume_step=3)
     assert path.read_text() == "step,x\n1,2\n2\n3,4\n"
-    for text in ("hello\n1\n", "step,x,x\n1,2,2\n", "\ufeffstep,x\n1,2\n"):
+    for text in ("hello\n1\n", "step,x,x\n1,2,2\n"):
         path.write_text(text)
         with pytest.raises(InputError, match="not a table of a run"):
             Table(path, resume_step=3)
@@ -253,6 +253,15 @@ def test_table_names_a_broken_line(tmp_path: Path) -> None:
     path.write_bytes(b"step,x\n1,\xff\n")
     with pytest.raises(InputError, match=r"metrics\.csv is not UTF-8"):
         Table(path, resume_step=3)
+
+
+def test_a_table_that_a_spreadsheet_has_marked_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("\ufeffstep,x\n1,2\n")
+    table = Table(path, resume_step=3)
+    table.append({"step": 4, "x": 5})
+    table.close()
+    assert path.read_text(encoding="utf-8-sig") == "step,x\n1,2\n4,5\n"
 
 
 def test_numbers_read_back_to_the_same_bits(tmp_path: Path) -> None:

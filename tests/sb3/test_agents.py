@@ -65,7 +65,7 @@ def test_without_interventions_the_agent_is_bit_for_bit_its_own(algorithm):
 def test_which_interventions_are_bridged():
     refused = set(INTERVENTIONS) - set(BRIDGED)
     changes = {"layer_norm", "crelu", "groupsort", "deep_fourier", "nap", "plasticity_injection"}
-    assert refused == changes | {"scale_adamo"}
+    assert refused == changes | {"scale_adamo", "simba"}
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,9 @@ def test_without_learning_only_hidden_weights_move_by_the_closed_form(algorithm,
     agent = build(algorithm, kwargs=optimizer, learning_rate=0.0)
     count = [0]
     agent.policy.optimizer.register_step_post_hook(lambda *_: count.__setitem__(0, count[0] + 1))
+    with torch.no_grad():  # away from isometry, where a free scale has nothing to pull
+        for weight in hidden_weights(agent.policy):
+            weight.mul_(torch.linspace(0.5, 1.5, weight.shape[1]))
     before = parameters(agent)
     hidden = [p.detach().clone() for p in hidden_weights(agent.policy)]
     agent.learn(128, callback=callback)

@@ -136,6 +136,7 @@ def test_a_signal_to_the_command_has_its_units_save(tmp_path):
         FolderLock.require_free(unit)
 
 
+@pytest.mark.slow
 def test_a_process_whose_owner_is_gone_saves_and_ends(tmp_path):
     """As when the driver is killed, or the node that it runs on comes back."""
     unit = small(tmp_path, steps=10**8)

@@ -6,7 +6,7 @@ import re
 import pandas as pd
 import pytest
 
-from neoteny.experiments import cli
+from neoteny.experiments import runner
 from neoteny.experiments.main import main
 from neoteny.experiments.reproductions import REPRODUCTIONS, revival
 from neoteny.experiments.reproductions.reproduction import Comparison, Finding, Plan
@@ -36,7 +36,7 @@ def tiny():
 
 
 def test_one_that_was_cut_short_goes_on_and_is_analysed_again(tiny, tmp_path, monkeypatch, capsys):
-    train, asked = cli._train, []
+    train, asked = runner.run, []
 
     def stopped(config, console, **options):
         asked.append(config.arm)
@@ -45,10 +45,10 @@ def test_one_that_was_cut_short_goes_on_and_is_analysed_again(tiny, tmp_path, mo
         train(config, console, **options)
 
     command, folder = ["reproduce", "tiny", "--out", str(tmp_path)], tmp_path / "tiny-preview"
-    monkeypatch.setattr(cli, "_train", stopped)
+    monkeypatch.setattr(runner, "run", stopped)
     assert main(command) == 130
     assert not (folder / "table.csv").exists()
-    monkeypatch.setattr(cli, "_train", train)
+    monkeypatch.setattr(runner, "run", train)
     assert main(command) == 0
     table = (folder / "table.csv").read_text()
     assert len(pd.read_csv(folder / "table.csv")) == 4
