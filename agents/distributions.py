@@ -47,6 +47,10 @@ class ActionDistribution(ABC):
     def action_dim(self) -> int:
         """Numbers that an action has in a minibatch, and uniform numbers that it is drawn from."""
 
+    def read(self, outputs: Tensor) -> Tensor:
+        """The outputs (..., P) themselves, which diagnostics are taken of."""
+        return outputs
+
     @abstractmethod
     def allocate(self, *lead: int, device: torch.device) -> Tensor:
         """Zeroed memory for actions with leading axes `lead`."""

@@ -26,10 +26,12 @@ from neoteny.agents.dqn_loss import (
     epsilon_at,
     explorations,
     explore,
+    histogram_loss,
     td_loss,
     td_target,
 )
 from neoteny.agents.graphs import CudaGraph, Recorder, Recordings, filled
+from neoteny.agents.hl_gauss import HLGauss
 from neoteny.agents.replay import Batch, floats, unpack
 from neoteny.agents.replay_policies import Replay, check_switches, make_replay
 from neoteny.agents.spaces import action_count, check_lanes, observation_shape
@@ -68,7 +70,7 @@ class DQN(Agent):
     config_class = DQNConfig
     learner: Learner
     records = True
-    statistics = ("td_loss", "td_error", "q_value", "target")
+    statistics: tuple[str, ...] = ("td_loss", "td_error", "q_value", "target")
 
     def __init__(
         self,
@@ -91,7 +93,13 @@ class DQN(Agent):
         self.members = len(seeds)
         check_lanes(envs, self.members, config.num_envs)
         self.device = torch.device(envs.device)
+        self.histogram: HLGauss | None = None
         heads = {"q": HeadSpec(self.actions)}
+        if config.loss == "hl_gauss":
+            support = config.value_min, config.value_max, config.value_bins
+            self.histogram = HLGauss(*support, self.actions, self.device)
+            heads = {"q": HeadSpec(self.histogram.outputs, distribution=self.histogram)}
+            self.statistics = (*self.statistics, "outside_support")
         if config.dueling:
             heads = {"value": HeadSpec(1), "advantage": HeadSpec(self.actions)}
         self.learner = Learner(
@@ -142,8 +150,7 @@ class DQN(Agent):
         outputs = network(obs)
         if self.config.dueling:
             return dueling_values(outputs["value"], outputs["advantage"])
-        values: Tensor = outputs["q"]
-        return values
+        return network.branches["q"].read(outputs["q"])
 
     @torch.no_grad()
     def greedy(self, obs: Tensor) -> Tensor:
@@ -276,15 +283,20 @@ class DQN(Agent):
         return self.step // every - (self.step - self.config.num_envs) // every
 
     def _update(self, batch: Batch) -> Tensor:
-        """One gradient step; its statistics and gradient norm, (5, M)."""
+        """One gradient step; its statistics and gradient norm, (S, M)."""
         share = self.learner.share
         obs, next_obs = floats(batch.frames).chunk(2, 1)
         with torch.no_grad():
             next_values = self.values(self.target, share(next_obs))
             online = self.values(self.network, share(next_obs)) if self.config.double else None
             target = td_target(share(batch.returns), share(batch.discount), next_values, online)
-        values = self.values(self.network, share(obs))
-        loss, statistics = td_loss(values, share(batch.action), target, self.config.loss)
+        action = share(batch.action)
+        if self.histogram is None:
+            values = self.values(self.network, share(obs))
+            loss, statistics = td_loss(values, action, target, self.config.loss)
+        else:
+            outputs = self.network(share(obs))["q"]
+            loss, statistics = histogram_loss(self.histogram, outputs, action, target)
         norm = self.learner.update(loss, obs)
         return torch.cat([statistics, norm.unsqueeze(0)])
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoteny.agents.agent import AgentConfig
+from neoteny.agents.hl_gauss import HLGauss, check_support
 from neoteny.core.errors import InputError
 from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
@@ -24,6 +25,7 @@ __all__ = [
     "epsilon_at",
     "explorations",
     "explore",
+    "histogram_loss",
     "td_loss",
     "td_target",
 ]
@@ -59,8 +61,10 @@ class DQNConfig(AgentConfig):
     """Environment steps between two moves of the target network."""
     target_rate: float = 1.0
     """Share of the way to the online network in a move; 1 copies it."""
-    loss: Literal["huber", "mse"] = "huber"
-    """Half the squared error, in huber's case linear beyond an error of 1."""
+    loss: Literal["huber", "mse", "hl_gauss"] = "huber"
+    """Half the squared error, in huber's case linear beyond an error of 1, or the cross-entropy of
+    a histogram of values with a Gaussian around the target (hl_gauss), which value_min, value_max
+    and value_bins are for."""
     max_grad_norm: float | None = 10.0
     """Largest gradient norm; none disables clipping."""
     replay_size: int = 100_000
@@ -82,6 +86,12 @@ class DQNConfig(AgentConfig):
     and spread 7."""
     epsilon_restart: bool = False
     """Begin the fall anew at every task switch."""
+    value_min: float = -25.0
+    """Lower end of the histogram, in units of return; targets below count as this."""
+    value_max: float = 25.0
+    """Upper end of the histogram, likewise; a new network values actions by the middle."""
+    value_bins: int = 51
+    """Bins of the histogram."""
 
     limits: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("num_envs", "num_steps", "batch_size", "train_frequency"), "at least 1"),
@@ -90,6 +100,7 @@ class DQNConfig(AgentConfig):
         **dict.fromkeys(("learning_rate", "adam_eps", "epsilon_spread"), "at least 0"),
         **dict.fromkeys(("gamma", "epsilon_start", "epsilon_end", "target_rate"), "in [0, 1]"),
         "max_grad_norm": "above 0",
+        "value_bins": "from 2 to 10,000",
     }
     split: ClassVar[tuple[str, ...]] = ("num_envs", "batch_size")
 
@@ -100,6 +111,12 @@ class DQNConfig(AgentConfig):
             raise InputError(
                 f"replay_size {self.replay_size} holds {room} transitions of {self.num_envs} "
                 f"lanes, fewer than learning_starts {self.learning_starts}: raise it"
+            )
+        check_support(self.value_min, self.value_max)
+        if self.dueling and self.loss == "hl_gauss":
+            raise InputError(
+                "loss is hl_gauss, which reads values off the histograms of one branch: leave "
+                "dueling out"
             )
 
     @property
@@ -229,4 +246,29 @@ def td_loss(values: Tensor, action: Tensor, target: Tensor, kind: str) -> tuple[
         loss = 0.5 * (chosen - target).square()
     with torch.no_grad():
         parts = torch.stack([loss, (chosen - target).abs(), chosen, target])
+    return loss.mean((1, 2)), parts.mean((2, 3))
+
+
+def histogram_loss(
+    histogram: HLGauss, outputs: Tensor, action: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the histogram of the action taken with the target's, of each member.
+
+    Args:
+        histogram: Bins of the values of A actions.
+        outputs: (M, B, A K) of the branch.
+        action: (M, B, 1) int64.
+        target: (M, B, 1), without gradient.
+
+    Returns:
+        Loss (M,) and statistics (5, M): those of `td_loss`, and the share of targets outside the
+        support.
+    """
+    logits = histogram.logits(outputs)
+    chosen = logits.gather(2, action.unsqueeze(-1).expand(-1, -1, 1, histogram.bins))
+    loss = histogram.loss(chosen, target)
+    with torch.no_grad():
+        value = histogram.mean(chosen)
+        error = (value - target).abs()
+        parts = torch.stack([loss, error, value, target, histogram.outside(target)])
     return loss.mean((1, 2)), parts.mean((2, 3))

@@ -21,6 +21,7 @@ from torch import Tensor
 from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.distributions import action_distribution
 from neoteny.agents.graphs import CudaGraph, Recorder, Recordings
+from neoteny.agents.hl_gauss import HLGauss
 from neoteny.agents.ppo_loss import (
     PPOConfig,
     explained_variance,
@@ -90,9 +91,15 @@ class PPO(Agent):
         )
         self.observation_shape = observation_shape(envs.single_observation_space)
         check_lanes(envs, self.members, config.num_envs)
+        self.histogram: HLGauss | None = None
+        value = HeadSpec(1, gain=1.0)
+        if config.value_loss == "hl_gauss":
+            support = config.value_min, config.value_max, config.value_bins
+            self.histogram = HLGauss(*support, device=self.device)
+            value = HeadSpec(self.histogram.outputs, gain=1.0, distribution=self.histogram)
         heads = {
             "policy": HeadSpec(self.policy.size, gain=0.01, distribution=self.policy),
-            "value": HeadSpec(1, gain=1.0),
+            "value": value,
         }
         self.learner = Learner(
             lambda final_spec, generators: Network(
@@ -164,7 +171,7 @@ class PPO(Agent):
         uniform = self.policy.draw(self._policy_keys, self._clock, self.members)
         self._clock += 1
         action, log_prob = self.policy.sample(outputs["policy"], uniform)
-        return action, log_prob, outputs["value"].squeeze(-1)
+        return action, log_prob, self._read(outputs["value"])
 
     def _prepare(self, envs: Any) -> Rollout:
         """The rollout's memory, reused; with room for as many final observations as can occur."""
@@ -254,7 +261,11 @@ class PPO(Agent):
 
     def _value(self, obs: Tensor) -> Tensor:
         """Values (M, N) of observations (L, *shape)."""
-        return self.network.branch("value", self._by_member(obs)).squeeze(-1)
+        return self._read(self.network.branch("value", self._by_member(obs)))
+
+    def _read(self, outputs: Tensor) -> Tensor:
+        """Values (M, B) for outputs (M, B, K) of their branch."""
+        return self.network.branches["value"].read(outputs).squeeze(-1)
 
     def learn(self, rollout: Rollout) -> dict[str, Tensor]:
         """Run the epochs of minibatch updates.
@@ -284,6 +295,9 @@ class PPO(Agent):
         names += [f"losses/gradient_norm/{name}" for name in groups]
         metrics = dict(zip(names, totals, strict=True))
         metrics["losses/explained_variance"] = explained_variance(rollout.value, rollout.returns)
+        if self.histogram is not None:
+            outside = self.histogram.outside(rollout.returns)
+            metrics["losses/outside_support"] = outside.mean((0, 2))
         if (log_std := self.network.branches["policy"].log_std) is not None:
             metrics["losses/std"] = log_std.detach().exp().mean(1)
         return metrics
@@ -319,16 +333,18 @@ class PPO(Agent):
         fields = share(fields)
         log_prob, value, _, returns = fields[..., :4].unbind(-1)
         outputs = self.network(obs)
+        values = outputs["value"]
         loss, statistics = (fused_ppo_loss if self.network.fast else ppo_loss)(
             self.policy,
             outputs["policy"],
-            outputs["value"].squeeze(-1),
+            values.squeeze(-1) if self.histogram is None else values,
             self.policy.join(fields[..., 4:]),
             log_prob,
             value,
             share(advantage),
             returns,
             self.config,
+            self.histogram,
         )
         branch_losses = {"policy": statistics[0], "value": statistics[1]}
         if learner.reads_others:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from neoteny.agents.agent import AgentConfig
 from neoteny.agents.distributions import ActionDistribution
+from neoteny.agents.hl_gauss import HLGauss, check_support
 from neoteny.core.errors import InputError
 from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
@@ -45,11 +46,12 @@ class PPOConfig(AgentConfig):
     clip_range: float = 0.2
     """Largest relative change of an action's probability that is still rewarded."""
     clip_range_vf: float | None = 0.2
-    """Largest change of a value prediction in an iteration, in units of return; none disables."""
+    """Largest change of a value prediction in an iteration, in units of return; none disables.
+    hl_gauss has no such limit."""
     ent_coef: float = 0.01
     """Weight of the entropy bonus, in nats."""
     vf_coef: float = 0.5
-    """Weight of the value loss (half the squared error)."""
+    """Weight of the value loss (half the squared error, or the cross-entropy in nats)."""
     max_grad_norm: float | None = 0.5
     """Largest gradient norm of a branch; none disables clipping."""
     normalize_advantage: bool = True
@@ -57,12 +59,22 @@ class PPOConfig(AgentConfig):
     log_std_init: float = 0.0
     """Initial logarithm of a Gaussian policy's standard deviations, where actions are continuous;
     in the units of the action."""
+    value_loss: Literal["mse", "hl_gauss"] = "mse"
+    """Half the squared error (mse), or the cross-entropy of a histogram of values with a Gaussian
+    around the target (hl_gauss), which value_min, value_max and value_bins are for."""
+    value_min: float = -25.0
+    """Lower end of the histogram, in units of return; targets below count as this."""
+    value_max: float = 25.0
+    """Upper end of the histogram, likewise; a new network values states by the middle."""
+    value_bins: int = 51
+    """Bins of the histogram."""
 
     limits: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("num_envs", "num_steps", "num_epochs", "num_minibatches"), "at least 1"),
         **dict.fromkeys(("learning_rate", "adam_eps", "ent_coef", "vf_coef"), "at least 0"),
         **dict.fromkeys(("gamma", "gae_lambda"), "in [0, 1]"),
         **dict.fromkeys(("clip_range", "clip_range_vf", "max_grad_norm"), "above 0"),
+        "value_bins": "from 2 to 10,000",
     }
     split: ClassVar[tuple[str, ...]] = ("num_envs", "minibatch_size")
 
@@ -79,6 +91,7 @@ class PPOConfig(AgentConfig):
                 f"num_minibatches {self.num_minibatches} leaves one sample to a minibatch, whose "
                 "advantage cannot be normalised: lower it, or set normalize_advantage to False"
             )
+        check_support(self.value_min, self.value_max)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -124,19 +137,21 @@ def ppo_loss(
     advantage: Tensor,
     returns: Tensor,
     config: PPOConfig,
+    histogram: HLGauss | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The clipped surrogate, value and entropy losses of each member.
 
     Args:
         policy: What the outputs mean.
         outputs: (M, B, P) of the policy's branch.
-        value: (M, B) new predictions.
+        value: (M, B) new predictions, or their logits (M, B, K) with a histogram.
         action: (M, B) int64, or (M, B, A) float, as the policy stores them.
         old_log_prob: (M, B) when the action was taken.
         old_value: (M, B) when the action was taken.
         advantage: (M, B), normalised if wanted.
         returns: (M, B) value targets.
         config: Clip ranges and coefficients.
+        histogram: Bins of the values, None where they are predicted themselves.
 
     Returns:
         Loss (M,) and statistics (5, M) without gradient: policy loss, value loss, entropy,
@@ -147,11 +162,14 @@ def ppo_loss(
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
     policy_loss = -torch.minimum(advantage * ratio, advantage * clipped).mean(1)
-    error = (value - returns).square()
-    if config.clip_range_vf is not None:
-        change = (value - old_value).clamp(-config.clip_range_vf, config.clip_range_vf)
-        error = torch.maximum(error, (old_value + change - returns).square())
-    value_loss = 0.5 * error.mean(1)
+    if histogram is None:
+        error = (value - returns).square()
+        if config.clip_range_vf is not None:
+            change = (value - old_value).clamp(-config.clip_range_vf, config.clip_range_vf)
+            error = torch.maximum(error, (old_value + change - returns).square())
+        value_loss = 0.5 * error.mean(1)
+    else:
+        value_loss = histogram.loss(value, returns).mean(1)
     entropy = entropy.mean(1)
     loss = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
     with torch.no_grad():
@@ -159,6 +177,22 @@ def ppo_loss(
         clip_fraction = ((ratio - 1).abs() > config.clip_range).float().mean(1)
         statistics = torch.stack([policy_loss, value_loss, entropy, kl, clip_fraction])
     return loss, statistics
+
+
+def _squared_error(
+    value: Tensor, old_value: Tensor, returns: Tensor, limit: float | None
+) -> tuple[Tensor, Tensor]:
+    """Half the squared error (M, B) of values that may move by a limit, and its gradient."""
+    error = value - returns
+    square = error.square()
+    if limit is not None:
+        moved = value - old_value
+        limited = moved.clamp(-limit, limit)
+        limited_square = (old_value + limited).sub_(returns).square_()
+        # Where both errors are the same number, as inside the range, so are their gradients.
+        error = error.mul_((square > limited_square) | (moved == limited))
+        square = torch.maximum(square, limited_square)
+    return 0.5 * square, error
 
 
 class _FusedLoss(torch.autograd.Function):
@@ -176,8 +210,9 @@ class _FusedLoss(torch.autograd.Function):
         advantage: Tensor,
         returns: Tensor,
         config: PPOConfig,
+        histogram: HLGauss | None = None,
     ) -> tuple[Tensor, Tensor]:
-        batch = value.shape[1]
+        batch = returns.shape[1]
         log_prob, entropy, gradient = policy.closed_form(outputs, action)
         log_ratio = log_prob.sub_(old_log_prob)
         ratio = log_ratio.exp()
@@ -187,20 +222,15 @@ class _FusedLoss(torch.autograd.Function):
         objective = torch.minimum(gain, clipped)
         # d objective / d log_prob, which is 0 where the clipped ratio counts.
         d_outputs = gradient(gain.mul_(gain <= clipped), config.ent_coef)
-        error = value - returns
-        square = error.square()
-        if config.clip_range_vf is not None:
-            moved = value - old_value
-            limited = moved.clamp(-config.clip_range_vf, config.clip_range_vf)
-            limited_square = (old_value + limited).sub_(returns).square_()
-            # Where both errors are the same number, as inside the range, so are their gradients.
-            error = error.mul_((square > limited_square) | (moved == limited))
-            square = torch.maximum(square, limited_square)
+        if histogram is None:
+            losses, slope = _squared_error(value, old_value, returns, config.clip_range_vf)
+        else:
+            losses, slope = histogram.closed_form(value, returns)
         exceeded = (change.abs() > config.clip_range).to(ratio.dtype)
-        statistics = torch.stack(
-            [-objective, 0.5 * square, entropy, change - log_ratio, exceeded]
-        ).mean(-1)
-        ctx.save_for_backward(d_outputs, error)
+        statistics = torch.stack([-objective, losses, entropy, change - log_ratio, exceeded]).mean(
+            -1
+        )
+        ctx.save_for_backward(d_outputs, slope)
         ctx.scales = 1 / batch, config.vf_coef / batch
         ctx.mark_non_differentiable(statistics)
         policy_loss, value_loss, mean_entropy, *_ = statistics
@@ -212,9 +242,10 @@ class _FusedLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> Any:
         d_outputs, d_value = ctx.saved_tensors
         policy_scale, value_scale = ctx.scales
-        grad = grad.unsqueeze(-1)
-        d_outputs = d_outputs * (grad * policy_scale).unsqueeze(-1)
-        return None, d_outputs, d_value * (grad * value_scale), *[None] * 6
+        grad = grad.view(-1, 1, 1)
+        d_outputs = d_outputs * (grad * policy_scale)
+        d_value = d_value * (grad * value_scale).view(-1, *[1] * (d_value.dim() - 1))
+        return None, d_outputs, d_value, *[None] * 7
 
 
 def fused_ppo_loss(*arguments: Any) -> tuple[Tensor, Tensor]:

@@ -190,6 +190,10 @@ class Branch(nn.Module):
             return output
         return torch.cat([output, self.log_std.unsqueeze(1).expand_as(output)], -1)
 
+    def read(self, output: Tensor) -> Tensor:
+        """The head's outputs (M, B, A), or the values (M, B, n) that they stand for."""
+        return output if self.distribution is None else self.distribution.read(output)
+
     def reset_head(self, generators: Sequence[torch.Generator]) -> None:
         """Draw the head and the log standard deviations anew, in place."""
         self.head.reset_parameters(generators)

@@ -321,6 +321,9 @@ class OutputDistribution(Protocol):
     def log_std(self) -> float | None:
         """Initial log standard deviation that the branch learns beside its head, if any."""
 
+    def read(self, outputs: Tensor) -> Tensor:
+        """Numbers (..., n) that diagnostics take for outputs (..., P) of the head."""
+
     def entropy(self, outputs: Tensor) -> Tensor:
         """Entropy (...) in nats of distributions with outputs (..., P)."""
 

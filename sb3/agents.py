@@ -258,7 +258,17 @@ def _build(
     return _ppo(env, config, shared) if isinstance(config, PPOConfig) else _dqn(env, config, shared)
 
 
+def _require_counterparts(name: str, config: Any, own: dict[str, bool]) -> None:
+    """Refuse an option, its name to True where it is on, that only our agent of a name has."""
+    if wrong := [option for option, is_on in own.items() if is_on]:
+        raise InputError(
+            f"{wrong[0]} is {getattr(config, wrong[0])}: {name} of Stable-Baselines3 has no "
+            "counterpart; use --preset sb3, or set it to what is there"
+        )
+
+
 def _ppo(env: SB3VecEnv, config: PPOConfig, shared: dict[str, Any]) -> stable_baselines3.PPO:
+    _require_counterparts("PPO", config, {"value_loss": config.value_loss != "mse"})
     return stable_baselines3.PPO(
         "MlpPolicy",
         env,
@@ -287,11 +297,7 @@ def _dqn(env: SB3VecEnv, config: DQNConfig, shared: dict[str, Any]) -> stable_ba
         "epsilon_restart": config.epsilon_restart,
         "train_frequency": bool(lanes % every and every % lanes),
     }
-    if wrong := [name for name, is_on in refused.items() if is_on]:
-        raise InputError(
-            f"{wrong[0]} is {getattr(config, wrong[0])}: DQN of Stable-Baselines3 has no "
-            "counterpart; use --preset sb3, or set it to what is there"
-        )
+    _require_counterparts("DQN", config, refused)
     agent = stable_baselines3.DQN(
         "MlpPolicy",
         env,

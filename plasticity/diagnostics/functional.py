@@ -53,7 +53,10 @@ def _network_outputs(network: Network, batch: Tensor) -> dict[str, Tensor]:
     """Every branch's head on (M, B, *obs), without the fused kernels."""
     x = network.spec.arrange(batch).to(next(network.parameters()).dtype)
     features = {body: body(x) for body in network.bodies}
-    return {name: branch.head(features[branch.body]) for name, branch in network.branches.items()}
+    return {
+        name: branch.read(branch.head(features[branch.body]))
+        for name, branch in network.branches.items()
+    }
 
 
 class _Called(nn.Module):

@@ -152,14 +152,15 @@ def _trace_network(network: Network, batch: Tensor) -> Trace:
         last[body] = x
     for name, branch in network.branches.items():
         head, x = branch.head, last[branch.body]
-        found.outputs[name] = head(x)
+        sums = head(x)
+        found.outputs[name] = branch.read(sums)
         found.layers[f"{name}/head"] = LayerTrace(
             head.weight.detach(),
             head.bias is not None,
             axis=2,
             calls=1,
             inputs=x,
-            sums=found.outputs[name],
+            sums=sums,
             module=head,
             own=True,
         )

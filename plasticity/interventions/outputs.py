@@ -91,9 +91,9 @@ class CChain(Intervention):
     Penalises the divergence between the network before the last update and now, on a minibatch that
     neither the last nor this update trains on: the one before. Policies and classifiers are
     compared by the Kullback-Leibler divergence, whose gradient is that of the paper's cross-entropy
-    without its floor; Q-values by their squared difference. The old outputs are computed when they
-    are new, so no old network is kept; where the network was edited in between, such as by a reset,
-    the two are not compared.
+    without its floor; Q-values by their squared difference, or their histograms by the divergence.
+    The old outputs are computed when they are new, so no old network is kept; where the network was
+    edited in between, such as by a reset, the two are not compared.
 
     With a target the weight is target * mean |loss| / mean churn, over running means of each
     member. For a policy or classifier that is the paper's cross-entropy and not the divergence

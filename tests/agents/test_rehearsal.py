@@ -21,18 +21,21 @@ from neoteny.plasticity.networks import Network
 SEEDS = (0, 1)
 
 
-def ppo(spec, interventions, device, env="MinAtar-Breakout", ranks=None, **options):
+def ppo(
+    spec, interventions, device, env="MinAtar-Breakout", ranks=None, value_loss="mse", **options
+):
     def make(lanes):
         return envs.make(name, lanes, members=2, device=device)
 
     name = env
     env = make(4) if ranks is None else SharedLanes(make, 4, ranks)
-    agent = PPO(env, PPOConfig(4, 4, 1, 2), spec, interventions, SEEDS, **options)
+    config = PPOConfig(4, 4, 1, 2, value_loss=value_loss)
+    agent = PPO(env, config, spec, interventions, SEEDS, **options)
     agent.learner.ranks = ranks
     return agent, lambda: agent.iterate(env)
 
 
-def dqn(spec, interventions, device, env="MinAtar-Breakout", **options):
+def dqn(spec, interventions, device, env="MinAtar-Breakout", loss="huber", **options):
     config = DQNConfig(
         num_envs=4,
         num_steps=4,
@@ -41,6 +44,7 @@ def dqn(spec, interventions, device, env="MinAtar-Breakout", **options):
         learning_starts=8,
         replay_size=64,
         target_frequency=16,
+        loss=loss,
     )
     env = envs.make(env, 4, members=2, device=device)
     agent = DQN(env, config, spec, interventions, SEEDS, **options)
@@ -123,6 +127,12 @@ class Mirror(Ranks):
 
 def test_lanes_and_minibatches_are_shared_without_a_wait(dense):
     assert rehearse(ppo, ("redo",), SPEC, ranks=Mirror(0, 2)) == []
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_values_as_histograms_are_fitted_without_a_wait(dense, fast):
+    assert rehearse(ppo, ("none",), SPEC, value_loss="hl_gauss", fast=fast) == []
+    assert rehearse(dqn, ("none",), SPEC, loss="hl_gauss", fast=fast) == []
 
 
 def test_a_planted_wait_and_a_planted_tensor_on_the_host_are_caught():

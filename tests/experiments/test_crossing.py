@@ -37,6 +37,12 @@ def test_options_of_the_network_that_names_have_anyway_are_named_once():
     assert [arm.arm for arm in arms] == ["ppo-none", "ppo-none-uniform"]
 
 
+def test_losses_of_the_value_are_crossed_and_named():
+    arms = CompareConfig(interventions=("none",), vary=("value-loss=mse,hl_gauss",)).arms()
+    assert [arm.arm for arm in arms] == ["ppo-none-valuelossmse", "ppo-none-valuelosshl_gauss"]
+    assert [arm.hyper.value_loss for arm in arms] == ["mse", "hl_gauss"]
+
+
 @pytest.mark.parametrize(
     ("vary", "message"),
     [

@@ -194,6 +194,9 @@ def test_the_yardstick_stands_beside_our_agent_in_the_report(tmp_path, undrawn):
 def test_what_it_cannot_do_is_said(tmp_path, capsys):
     with pytest.raises(ValueError, match="double is True"):
         run(config(tmp_path, "sb3-dqn", hyper=DQNConfig()), CONSOLE)
+    hyper = dataclasses.replace(config(tmp_path).hyper, value_loss="hl_gauss")
+    with pytest.raises(ValueError, match="value_loss is hl_gauss: PPO of"):
+        run(config(tmp_path, hyper=hyper), CONSOLE)
     with pytest.raises(ValueError, match="changes the architecture"):
         run(config(tmp_path, intervention=("layer_norm",)), CONSOLE)
     with pytest.raises(ValueError, match="activation crelu"):
