@@ -96,7 +96,8 @@ def fit(
         found = _fit(value, hint)
         for number in found if isinstance(found, tuple) else (found,):
             _check_limit(number, rule)
-    except _Misfit as wanted:
+    except _Misfit as misfit:
+        wanted = str(misfit).removesuffix(",")  # of an example that stands before no other kind
         raise InputError(f"{label.format(name, show(value))} must be {wanted}") from None
     return found
 

@@ -44,13 +44,18 @@ optimiser's, "time" the extra work of an update
 _TEXT = f"""## When interventions act
 
 A setting that is a time (`period`, `half_life`, `lifetime`, `maturity`, `longest`, `memory`,
-`after`, `at`) has a unit:
+`after`, `at`, `response`) has a unit:
 
 - a plain number is environment steps of one member, samples for the classifier: `period=10000`;
 - `0.1tasks` is a tenth of a task;
 - `1targets` is from one change of the targets to the next: a rollout of PPO, a target network of
   DQN. A classifier's targets change with the task alone, so there it means task switches;
-- `none`, where it is allowed, means task switches, of which the run is then told.
+- `none`, where it is allowed, means task switches, of which the run is then told;
+- a half-life of `inf` means no pull at all.
+
+The `scale` of an isometry step is the squared singular value that layers are pulled to. With
+`scale=free`, as in `adamo:scale=free`, singular values are pulled towards each other alone,
+wherever their mean is.
 
 The defaults are in tasks and targets, so that they mean the same for agents whose updates per
 environment step differ 80-fold. The agent translates them to its updates; PPO rounds edits of

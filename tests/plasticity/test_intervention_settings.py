@@ -93,3 +93,8 @@ def test_a_half_life_in_environment_steps_sets_the_strength(name):
         with torch.no_grad():
             layer.weight -= strength / 4 * isometry_grad(layer.weight)
     assert gram_deviation(layer.weight.detach()).sqrt() / deviation == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_message_about_a_time_ends_as_a_sentence_does():
+    with pytest.raises(ValueError, match=r"half_life=none must be .* targets, as in 1targets$"):
+        parse_intervention("isometry_band:half_life=none")

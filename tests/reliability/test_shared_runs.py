@@ -66,6 +66,7 @@ def assert_alike(found, wanted):
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_members_are_trained_by_a_process_each_bit_for_bit(tmp_path):
     shared = tmp_path / "shared" / "arm"
     first, second = finished(
