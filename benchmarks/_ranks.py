@@ -127,7 +127,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Costs:
-    """What an iteration of one run takes."""
+    """Costs of an iteration of one run."""
 
     steps: float
     """Environment steps in it."""

@@ -136,7 +136,7 @@ class Ranks:
         return found
 
     def agreed(self, find: Callable[[], _T]) -> _T:
-        """What the first process finds, or its error, for every process.
+        """Result of the first process, or its error, for every process.
 
         Raises:
             RunError: In the others, if the first one raised anything.

@@ -128,7 +128,7 @@ class CompareConfig(TrainConfig):
     versus: str = ""
     """Arm that all others are compared with, beside none and the best, as in adamo."""
     engine: Literal["local", "ray", "slurm"] = "local"
-    """Where units are trained: processes of this machine, tasks of Ray (`pip install
+    """Place where units are trained: processes of this machine, tasks of Ray (`pip install
     'neoteny[ray]'`), or a job array of SLURM (`pip install 'neoteny[slurm]'`)."""
     jobs: int = 1
     """Units that are trained at a time, by `local` each in a process with its share of the cores as

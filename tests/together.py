@@ -41,7 +41,7 @@ class Thread(Ranks):
 
 
 def together(size: int, act: Callable[[Ranks], Any]) -> list[Any]:
-    """What `act` returns in each of `size` processes that run at once."""
+    """Results of `act` in each of `size` processes that run at once."""
     results: list[Any] = [None] * size
     errors: list[BaseException] = []
     desk, barrier = [None] * size, threading.Barrier(size)

@@ -1,4 +1,4 @@
-"""What an engine is: it takes units of work and says how each ended."""
+"""Interface of engines, which take units of work and say how each ended."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Outcome:
     code: int
     """As in `Exit`."""
     reason: str = ""
-    """What the engine knows of a failure that the log does not say."""
+    """Reason of a failure as far as the engine knows more than the log says."""
 
 
 class Engine(Protocol):

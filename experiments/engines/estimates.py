@@ -42,7 +42,7 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Cost:
-    """What a unit takes, NaN where it is unknown."""
+    """Time and memory of a unit, NaN where unknown."""
 
     rate: float
     """Environment steps a second of all its members."""

@@ -42,7 +42,7 @@ class Kept:
 
     @property
     def unit(self) -> str:
-        """What the values of visits are: return, accuracy, or a scale of several games."""
+        """Measure of the values of visits: return, accuracy, or a scale of several games."""
         return str(self.visits["unit"].iloc[0])
 
     @property

@@ -55,7 +55,7 @@ def _effects_table(kept: Kept, rows: dict[str, Estimate]) -> pd.DataFrame:
 
 
 def _sentence(rows: dict[str, Estimate], start: Estimate, gain: Estimate, seeds: int) -> str:
-    """What each factor is worth, by its interval."""
+    """Sentence on the worth of each factor, by its interval."""
     words = {
         name: verdict(each, "helps", "harms", "leaves open whether it helps")
         for name, each in rows.items()

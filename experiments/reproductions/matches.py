@@ -47,7 +47,7 @@ def matching(
 
 
 def contrasts(kept: Kept, runs: Mapping[str, RunConfig], ours: str) -> dict[str, Estimate]:
-    """What one arm keeps more than each other, the fresh networks left out."""
+    """Share that one arm keeps more than each other one, the fresh networks left out."""
     others = [arm for arm, run in runs.items() if arm != ours and "fresh" not in run.intervention]
     return {arm: kept.contrast([ours], [arm]) for arm in others}
 

@@ -24,7 +24,7 @@ __all__ = ["analyse", "changes", "cycle_sums"]
 
 
 def analyse(evidence: Evidence) -> Finding:
-    """What the paper's arm keeps more than each other, and how each changes over the cycles."""
+    """Shares that the paper's arm keeps more than each other, and changes over the cycles."""
     kept = kept_of(evidence.frame)
     ours = matching(evidence.runs, evidence.settings["ours"])
     rows = contrasts(kept, evidence.runs, ours)

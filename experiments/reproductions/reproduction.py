@@ -40,7 +40,7 @@ networks of four layers and 64 units, on one core."""
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one `compare` trains."""
+    """Options of one `compare` and its cost."""
 
     options: Mapping[str, Any]
     """Options of `compare` by name, without seeds' start and folder."""
@@ -92,12 +92,12 @@ class Plan:
     minutes: float = 0.0
     """Of what is computed besides training, on one core."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the analysis needs to know."""
+    """Settings of the analysis."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was trained."""
+    """Runs that were trained for a reproduction, and their measurements."""
 
     frames: Mapping[str, pd.DataFrame]
     """Rows of `neoteny.experiments.runs.read_runs` by comparison."""
@@ -125,7 +125,7 @@ class Draw(Protocol):
 
 @dataclass(frozen=True)
 class Finding:
-    """What came out."""
+    """Results of an analysis: table, sentence and figure."""
 
     table: pd.DataFrame
     """The numbers that the sentence is read off, texts and numbers alike."""
@@ -157,7 +157,7 @@ class Reproduction:
     claim: str
     """In one sentence."""
     source: str
-    """Where it is made."""
+    """Place in the paper that makes it."""
     plans: Mapping[str, Plan]
     """By tier."""
     analyse: Analysis

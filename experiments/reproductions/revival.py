@@ -112,7 +112,7 @@ def _layer(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def sentence_of(
     revived: Mapping[tuple[str, str], Estimate], ahead: Mapping[str, Estimate], seeds: int
 ) -> str:
-    """What AdamO revives, by the kind of death, and whether that is more than L2 does."""
+    """Sentence on the units that AdamO revives, by the kind of death, beside those of L2."""
     parts = []
     for death in BIASES:
         ours, other = revived[death, "AdamO"], revived[death, "Adam, L2 1e-2"]

@@ -34,7 +34,7 @@ _ARM: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a comparison needs of a tuned.yaml."""
+    """Content of a tuned.yaml that a comparison needs."""
 
     agent: str
     env: str

@@ -1,4 +1,4 @@
-"""What a comparison's page lists as gone wrong."""
+"""Failures that a comparison's page lists."""
 
 from collections.abc import Callable
 from pathlib import Path
