@@ -180,7 +180,8 @@ class Classifier(Agent):
                 correct += (logits.argmax(-1) == label).sum(1)
             norm = self.learner.update(loss, obs)
             totals += torch.stack([loss.detach(), norm])
-        correct = self.learner.ranks.sum(correct)
+        ranks = self.learner.ranks
+        correct = correct if ranks is None else ranks.sum(correct)
         samples.stream.score(correct, len(samples) * self.config.batch_size)
         loss, norm = self.learner.mean(totals) / len(samples)
         return {"losses/cross_entropy": loss, "losses/gradient_norm/network": norm}

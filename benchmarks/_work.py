@@ -85,7 +85,7 @@ class Training:
         if "recorder" in options:
             options["recorder"] = partial(options["recorder"], env.device)
         agent = PPO(env, self.ppo, spec, interventions, range(self.members), **options)
-        agent.learner.ranks = ranks
+        agent.learner.ranks = None if ranks.alone else ranks
         return env, agent
 
     def iteration(self, ranks: Ranks = ALONE) -> Callable[[], int]:

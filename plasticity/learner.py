@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from neoteny.core.errors import InputError
-from neoteny.core.ranks import ALONE
+from neoteny.core.ranks import Ranks
 from neoteny.core.seeding import child_generators
 from neoteny.plasticity.networks import Network, NetworkSpec, Observations
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
@@ -156,8 +156,9 @@ class Learner:
         self.beginnings: list[Callable[[], None]] = []
         """Steps of an agent, besides a new network, to begin anew; DQN empties its replay
         and explores again."""
-        self.ranks = ALONE
-        """Processes that update the same network, each from its share of every minibatch."""
+        self.ranks: Ranks | None = None
+        """Processes that update the same network, each from its share of every minibatch; None for
+        this one alone."""
         self.reports_losses = reports_losses
         self.losses: dict[str, Tensor] = {}
         """The last update's task loss of each branch, (M,)."""
@@ -185,16 +186,16 @@ class Learner:
 
     def share(self, batch: Tensor) -> Tensor:
         """The part of a batch (M, B, ...) that this process computes the loss of."""
-        return self.ranks.share(batch)
+        return batch if self.ranks is None else self.ranks.share(batch)
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over all processes of statistics of their shares; `values` may be overwritten."""
-        return self.ranks.mean(values)
+        return values if self.ranks is None else self.ranks.mean(values)
 
     @property
     def reads_others(self) -> bool:
         """True if interventions may read minibatches of which this process has but a share."""
-        return not self.ranks.alone and any(self._hooked.values())
+        return self.ranks is not None and any(self._hooked.values())
 
     def update(
         self, loss: Tensor, obs: Observations, branch_losses: Mapping[str, Tensor] | None = None
@@ -225,7 +226,8 @@ class Learner:
         for parameter in self._parameters:
             parameter.grad = None
         loss.sum().backward()  # type: ignore[no-untyped-call]
-        self.ranks.average([p.grad for p in self._parameters if p.grad is not None])
+        if self.ranks is not None:
+            self.ranks.average([p.grad for p in self._parameters if p.grad is not None])
         for intervention in self._hooked["after_backward"]:
             intervention.after_backward(self, obs)
         with torch.no_grad():

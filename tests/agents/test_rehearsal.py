@@ -12,7 +12,7 @@ from rehearsal import DEVICE, Mismatch, held, rehearsal
 from neoteny import envs
 from neoteny.agents import DQN, PPO, DQNConfig, NetworkSpec, PPOConfig
 from neoteny.agents.classifier import Classifier, ClassifierConfig
-from neoteny.core.ranks import ALONE, Ranks
+from neoteny.core.ranks import Ranks
 from neoteny.envs.shared_lanes import SharedLanes
 from neoteny.plasticity.interventions import INTERVENTIONS, make_interventions
 from neoteny.plasticity.learner import Learner
@@ -22,13 +22,13 @@ SEEDS = (0, 1)
 
 
 def ppo(
-    spec, interventions, device, env="MinAtar-Breakout", ranks=ALONE, value_loss="mse", **options
+    spec, interventions, device, env="MinAtar-Breakout", ranks=None, value_loss="mse", **options
 ):
     def make(lanes):
         return envs.make(name, lanes, members=2, device=device)
 
     name = env
-    env = make(4) if ranks.alone else SharedLanes(make, 4, ranks)
+    env = make(4) if ranks is None else SharedLanes(make, 4, ranks)
     config = PPOConfig(4, 4, 1, 2, value_loss=value_loss)
     agent = PPO(env, config, spec, interventions, SEEDS, **options)
     agent.learner.ranks = ranks

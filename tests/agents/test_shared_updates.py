@@ -32,7 +32,7 @@ def trained(ranks, cls, config, interventions, iterations, fast=True):
     stream = build_stream("minatar-permute", context, {"max_steps": 9})
     arms = make_interventions(interventions, cls.name)
     agent = cls(stream, config, SPEC, arms, SEEDS, fast=fast)
-    agent.learner.ranks = ranks
+    agent.learner.ranks = None if ranks.alone else ranks
     for iteration in range(iterations):
         if iteration and iteration % 2 == 0:
             agent.switch()
@@ -103,7 +103,7 @@ def test_the_classifier():
         stream = make_supervised("digits-random-labels", SEEDS, "cpu", 400, 200)
         config = ClassifierConfig(batch_size=20, updates_per_iteration=10)
         agent = Classifier(stream, config, SPEC, make_interventions(["redo"], "classifier"), SEEDS)
-        agent.learner.ranks = ranks
+        agent.learner.ranks = None if ranks.alone else ranks
         for _ in range(3):
             metrics = agent.iterate(stream)
         return agent, metrics | stream.collect()
