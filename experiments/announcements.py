@@ -10,13 +10,13 @@ from rich.console import Console
 from neoteny.agents.agent import Agent
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
-from neoteny.plasticity.interventions.timing import how_often, inert
+from neoteny.plasticity.interventions.timing import destructive, how_often, inert
 
 __all__ = ["announce", "strengths"]
 
 
 def announce(config: RunConfig, agent: Agent, console: Console) -> None:
-    """Print what was rounded and how often interventions act in a task; warn of those idle."""
+    """Print what was rounded and how often interventions act; warn of idle and destructive ones."""
     learner = agent.learner
     for text in _rounded(config):
         console.print(f"{config.arm}: {text}", soft_wrap=True)
@@ -27,6 +27,8 @@ def announce(config: RunConfig, agent: Agent, console: Console) -> None:
         if reason := inert(intervention, settings):
             task = f"a task has {settings.task_steps:,.0f} environment steps"
             caution(console, f"{name} {reason}" + f"; {task}" * bool(intervention.hooks))
+        if reason := destructive(intervention, settings):
+            caution(console, f"{name} {reason}, so little is learnt within one; see its ranges")
         if config.reset_optimizer and intervention.resets_as_all_do:
             caution(
                 console,

@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 
 from neoteny.plasticity.interventions.intervention import Intervention
+from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
-__all__ = ["LONGEST", "how_often", "inert"]
+__all__ = ["LONGEST", "SHORTEST", "destructive", "how_often", "inert"]
 
 LONGEST = 40.0
 """Half-life in tasks from which on a pull counts as none; the streams here have 80 tasks."""
+SHORTEST = 0.1
+"""Half-life in tasks below which a pull undoes what a task teaches: results/breakout-tuning."""
+OFTEN = 3
+"""Times a task from which on replacing whole layers does so: results/breakout-tuning."""
+REPLACES = {Trait.REDRAWS_LAYERS, Trait.PROJECTS_TO_ISOMETRY}
+HARMLESS = {Trait.FIXES_LENGTHS, Trait.AVERAGES_WEIGHTS}
+"""Of pulls that undo nothing, however fast: lengths and running means of the weights themselves."""
 
 
 def how_often(intervention: Intervention, settings: OptimizerSettings) -> str:
@@ -46,6 +54,18 @@ def inert(intervention: Intervention, settings: OptimizerSettings) -> str:
         return "acts on the last update of a task alone, where no more is learnt from it"
     if rate is not None and not rate * task * LONGEST >= math.log(2):
         return f"takes more than {LONGEST:g} tasks to halve anything"
+    return ""
+
+
+def destructive(intervention: Intervention, settings: OptimizerSettings) -> str:
+    """Reason that networks can hardly learn within a task beside it; empty if they can."""
+    task = settings.updates_per_task
+    every = intervention.acts_every(settings)
+    if every and intervention.traits & REPLACES and task / every >= OFTEN:
+        return f"replaces whole layers {_short(task / every)} times a task"
+    rate = intervention.strength(settings).get("decay_rate")
+    if rate and not intervention.traits & HARMLESS and math.log(2) / rate < SHORTEST * task:
+        return f"undoes half of what is learnt in {_short(math.log(2) / rate / task)} tasks"
     return ""
 
 

@@ -18,7 +18,7 @@ from neoteny.plasticity.interventions import (
     Tasks,
     parse_intervention,
 )
-from neoteny.plasticity.interventions.timing import how_often, inert
+from neoteny.plasticity.interventions.timing import destructive, how_often, inert
 
 SETTINGS = OptimizerSettings(updates_per_step=0.02, updates_per_target=7, task_steps=1000)
 
@@ -140,6 +140,21 @@ def test_what_does_not_act_is_named():
     assert "26 tasks" in reason("redo:period=1000000", preset_settings("classifier", "supervised"))
     assert how_often(parse_intervention("redo:period=0.05tasks"), ppo) == "15.5 times a task"
     assert how_often(parse_intervention("none"), ppo) == ""
+
+
+def test_what_undoes_what_is_learnt_is_named():
+    ppo = preset_settings("ppo", "cpu")
+
+    def reason(text):
+        return destructive(parse_intervention(text), ppo)
+
+    assert reason("adamw:half_life=0.05tasks") == "undoes half of what is learnt in 0.05 tasks"
+    assert reason("groupsort") == reason("none") == reason("redo:period=0.02tasks") == ""
+    assert reason("adamo:half_life=0.05tasks") == "undoes half of what is learnt in 0.05 tasks"
+    assert reason("adamo:half_life=0.2tasks") == ""
+    assert reason("keep_norm:half_life=0.05tasks") == reason("hare_tortoise") == ""
+    assert reason("layer_reset:period=0.1tasks") == "replaces whole layers 8.86 times a task"
+    assert reason("layer_reset:period=0.5tasks") == reason("fire") == ""
 
 
 def test_the_page_is_current():
