@@ -94,7 +94,7 @@ def rules() -> NDArray[np.int32]:
         (7 actions, 64 hands, 256 cells in front), entries packed as `MOVE` and `EVENT` say. An
         empty hand is the code EMPTY.
     """
-    action, hand, front = np.indices((7, 64, 256))
+    action, hand, front = np.indices((7, 64, 256), sparse=True)
     what, holds = front >> 3 & 15, hand >> 3
     overlaps = (Kind.EMPTY, Kind.FLOOR, Kind.OPEN_DOOR, Kind.GOAL, Kind.LAVA)
     advance = (action == FORWARD) & np.isin(what, overlaps)

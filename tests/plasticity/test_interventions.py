@@ -141,7 +141,7 @@ def test_strength_zero_is_bit_identical_to_plain_adam(name, network, make_learne
     plain = make_learner("none", **network)
     off = make_learner(f"{name}:{ZERO[name]}", **network)
     for learner in (plain, off):
-        train(learner, 5)
+        train(learner, 3)
         learner.boundary(torch.ones(2))
     assert same(snapshot(plain), snapshot(off))
 
@@ -154,9 +154,9 @@ def test_state_survives_save_and_load(name, network, tmp_path, make_learner, tra
     torch.save(one.state_dict(), tmp_path / "state.pt")
     two.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     for learner in (one, two):
-        train(learner, 2, start=3)
+        train(learner, 1, start=3)
         learner.boundary(torch.ones(2))
-        train(learner, 1, start=5)
+        train(learner, 1, start=4)
     assert same(snapshot(one), snapshot(two))
     ours, theirs = (learner.interventions[0].state for learner in (one, two))
     assert ours.keys() == theirs.keys()
@@ -182,9 +182,9 @@ def test_two_members_equal_two_runs_of_one(name, network, make_learner, train):
         make_learner(soon(name), seeds=chosen, **network) for chosen in (seeds, *zip(seeds))
     ]
     for learner in learners:
-        train(learner, 3)
+        train(learner, 2)
         learner.boundary(torch.zeros(learner.network.members))
-        train(learner, 2, start=3)
+        train(learner, 2, start=2)
     both, *alone = learners
     for member, single in enumerate(alone):
         for ours, theirs in zip(
@@ -197,13 +197,13 @@ def test_two_members_equal_two_runs_of_one(name, network, make_learner, train):
 def test_a_member_that_is_no_longer_finite_touches_no_other(name, network, make_learner, train):
     learners = [make_learner(soon(name), **network) for _ in range(2)]
     for spoilt, learner in enumerate(learners):
-        train(learner, 3)
+        train(learner, 2)
         if spoilt:
             with torch.no_grad():
                 next(iter(learner.network.branches.values())).hidden[0].weight[0] = torch.nan
-        train(learner, 1, start=3)
+        train(learner, 1, start=2)
         learner.boundary(torch.zeros(2))
-        train(learner, 2, start=4)
+        train(learner, 1, start=3)
     fine, spoilt = learners
     assert spoilt.alive.tolist() == [False, True]
     for ours, theirs in zip(fine.network.parameters(), spoilt.network.parameters(), strict=True):
@@ -214,9 +214,9 @@ def test_a_member_that_is_no_longer_finite_touches_no_other(name, network, make_
 @over(ALL, NETWORKS[:2])  # branches add no operations
 def test_an_update_never_makes_the_host_wait(name, network, make_learner, train, host_calls):
     learner = make_learner(name, **network)
-    train(learner, 3)
+    train(learner, 2)
     with host_calls() as calls:
-        train(learner, 2, start=3)
+        train(learner, 2, start=2)
     assert not calls.host
 
 
@@ -316,8 +316,8 @@ def test_it_touches_what_it_says_and_leaves_heads_biases_and_norms_else_alone(
     obs = torch.randn(
         2, 32, *((6,) if network["torso"] == "mlp" else (4, 4, 2)), generator=generator
     )
-    for update in range(8):
-        if update == 4:
+    for update in range(5):
+        if update == 2:
             learner.boundary(torch.ones(2))
         outputs = learner.network(obs).values()
         learner.update(sum(0 * output.sum((1, 2)) for output in outputs), obs)
