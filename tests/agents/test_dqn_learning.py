@@ -38,7 +38,7 @@ def trained(env, agent, iterations):
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param("observation", marks=pytest.mark.slow), "delayed", "both"]
+    "kind", ["both", *(pytest.param(k, marks=pytest.mark.slow) for k in ("observation", "delayed"))]
 )
 def test_ladder_reaches_the_known_values_and_actions(ladder, kind):
     env = ladder(kind, 16)

@@ -238,8 +238,9 @@ def test_bad_hyper_parameters_are_named(change, message):
         dataclasses.replace(PPOConfig(), **change)
 
 
-@pytest.mark.parametrize("interventions", [("none",), ("adamo", "l2_init", "layer_norm")])
-@pytest.mark.parametrize("max_steps", [None, 9])
+@pytest.mark.parametrize(
+    ("interventions", "max_steps"), [(("none",), 9), (("adamo", "l2_init", "layer_norm"), None)]
+)
 def test_collect_and_learn_never_wait_for_the_device(
     host_calls, make_agent, interventions, max_steps, as_on_cuda
 ):

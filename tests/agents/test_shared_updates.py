@@ -56,7 +56,7 @@ def assert_alike(agents, expected, metrics=None, rtol=1e-3, atol=1e-5):
             torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-4, equal_nan=True, msg=name)
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("fast", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_ppo_with_adamo_redo_and_layer_norm_over_50_updates(fast):
     arms = ["adamo:isometry=1", "layer_norm", "redo:period=32"]
     one = trained(ALONE, PPO, PPO_CONFIG, arms, 7, fast)

@@ -107,7 +107,7 @@ def trained(variant, kind):
 @pytest.mark.parametrize(
     ("variant", "kind"),
     [
-        pytest.param(name, kind, marks=pytest.mark.slow if (place + number) % 4 else ())
+        pytest.param(name, kind, marks=pytest.mark.slow if (place + number) % 6 else ())
         for place, name in enumerate(VARIANTS)
         for number, kind in enumerate(TYPES)
     ],

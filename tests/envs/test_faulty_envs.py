@@ -27,8 +27,16 @@ def faulty():
     del gymnasium.registry["Faulty-v0"]
 
 
-@pytest.mark.parametrize("vectorization", ["sync", "async"])
-@pytest.mark.parametrize("fault", MESSAGES)
+@pytest.mark.parametrize(
+    ("fault", "vectorization"),
+    [
+        *((fault, "sync") for fault in MESSAGES),
+        *(
+            pytest.param(fault, "async", marks=pytest.mark.slow if place % 3 else ())
+            for place, fault in enumerate(MESSAGES)
+        ),
+    ],
+)
 def test_what_breaks_the_interface_is_one_line_with_the_id(fault, vectorization):
     env = make("Faulty-v0", 2, vectorization=vectorization, fault=fault)
     with pytest.raises(InputError) as found:

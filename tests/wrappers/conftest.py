@@ -241,7 +241,7 @@ MODES = ("reset", "latch", "now")
 def usual(change, schedule, mode):
     """True for cases of every run: each change, each schedule, and both in every mode."""
     if schedule == "cyclic":
-        return mode == "reset" or change in ("dynamics", "noise", "sticky", "abrupt", "gradual")
+        return mode == "reset" or change in ("abrupt", "gradual")
     return change == "gradual" and mode == MODES[list(SCHEDULES).index(schedule) % len(MODES)]
 
 

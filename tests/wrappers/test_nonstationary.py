@@ -51,7 +51,7 @@ def test_a_single_env_equals_a_vector_of_one(toy, changes, mode):
     vector = NonStationaryVector(toy.Counter(1, seed=5, max_steps=8), schedule, changes, mode)
     obs, _ = single.reset()
     np.testing.assert_array_equal(obs, vector.reset()[0][0])
-    for step in range(200):
+    for step in range(100):
         action = step % 3
         after = vector.step(torch.tensor([action]))
         obs, reward, terminated, truncated, info = single.step(action)
@@ -83,7 +83,7 @@ def test_singles_in_a_sync_vector_equal_the_vector_adapter(toy, changes, mode, l
     vector = NonStationaryVector(inner, schedule, changes, mode)
     np.testing.assert_array_equal(wrapped.reset()[0], vector.reset()[0])
     generator = np.random.default_rng(1)
-    for _ in range(60):
+    for _ in range(36):
         actions = generator.integers(3, size=lanes)
         theirs = wrapped.step(actions)
         ours = vector.step(actions if lanes_speak == "numpy" else torch.from_numpy(actions))
@@ -171,14 +171,14 @@ def test_now_changes_rules_within_an_episode(toy):
 def test_max_truncations_bounds_every_window(toy, mode, schedule, max_steps):
     env = NonStationaryVector(toy.Counter(3, seed=0, max_steps=max_steps), schedule, (), mode)
     env.reset()
-    horizons = (1, 2, 5, 16, 60)
+    horizons = (1, 2, 5, 16, 40)
     bounds = []
     truncated = []
-    for _ in range(90):
+    for _ in range(60):
         bounds.append([env.max_truncations(horizon) for horizon in horizons])
         truncated.append(toy.record(env, 1).truncated[0])
     seen = np.concatenate([np.zeros((1, 3)), np.cumsum(truncated, 0)])
-    for start in range(30):
+    for start in range(20):
         for horizon, bound in zip(horizons, bounds[start], strict=True):
             most = (seen[start + horizon] - seen[start]).max()
             assert most <= bound <= horizon
@@ -203,10 +203,10 @@ def test_members_together_equal_members_alone(toy, mode):
         )
 
     together, alone = build(seeds), [build([seed]) for seed in seeds]
-    actions = np.random.default_rng(0).integers(3, size=(80, 8))
+    actions = np.random.default_rng(0).integers(3, size=(50, 8))
     obs = together.reset()[0]
     assert torch.equal(obs, torch.cat([env.reset()[0] for env in alone]))
-    for step in range(80):
+    for step in range(50):
         joint = together.step(torch.from_numpy(actions[step]))
         parts = [e.step(torch.from_numpy(actions[step, 2 * m :][:2])) for m, e in enumerate(alone)]
         for k in range(4):

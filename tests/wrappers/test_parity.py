@@ -72,7 +72,7 @@ def test_wrapped_singles_equal_the_vector_adapter_on_numpy_and_torch(tracks, cas
     begun = wrapped.reset()[0]
     for vector in vectors:
         np.testing.assert_array_equal(begun, np.asarray(vector.reset()[0]))
-    for actions in np.random.default_rng(1).integers(3, size=(26, LANES)):
+    for actions in np.random.default_rng(1).integers(3, size=(22, LANES)):
         theirs = wrapped.step(actions)
         played = np.array(theirs[4]["task"])
         for lane in np.flatnonzero(theirs[2] | theirs[3]):
@@ -175,9 +175,9 @@ def test_resume_is_exact(tracks, toy, name, mode):
         return env
 
     straight, resumed = build(), build()
-    toy.record(straight, 37)
+    toy.record(straight, 22)
     resumed.load_state_dict(straight.state_dict())
-    expected, got = (toy.record(env, 60, seed=1) for env in (straight, resumed))
+    expected, got = (toy.record(env, 30, seed=1) for env in (straight, resumed))
     for key, value in vars(expected).items():
         np.testing.assert_array_equal(value, getattr(got, key))
 
