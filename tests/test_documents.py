@@ -157,10 +157,21 @@ def moon(monkeypatch):
     monkeypatch.delitem(gymnasium.registry, "Moon-v0", raising=False)
 
 
+SMALLER = {
+    "10_000": "1_024",
+    "2_048": "1_024",
+    "1_024": "512",
+    'PPO("MlpPolicy", "CartPole-v1")': 'PPO("MlpPolicy", "CartPole-v1", n_steps=256)',
+}
+"""Sizes in the snippets, and those with which they run here."""
+
+
 @pytest.mark.parametrize("text", SNIPPETS, ids=list(SNIPPETS.values()))
 def test_snippets_run(text, tmp_path, monkeypatch, own_names, undrawn):
     monkeypatch.chdir(tmp_path)
-    exec(compile(text.replace("10_000", "1_024"), "snippet", "exec"), {"__name__": "snippet"})
+    sizes = "|".join(map(re.escape, SMALLER))
+    text = re.sub(sizes, lambda size: SMALLER[size[0]], text)
+    exec(compile(text, "snippet", "exec"), {"__name__": "snippet"})
 
 
 def commands(path):

@@ -148,6 +148,7 @@ def test_failure_before_the_rename_keeps_the_old_checkpoint(
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+@pytest.mark.slow
 def test_kill_in_mid_write_keeps_the_old_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, {"step": 1})

@@ -116,6 +116,7 @@ def test_alignment_is_with_the_targets_of_the_branches_that_have_some():
     torch.testing.assert_close(found["plasticity/value/network/kernel_alignment"], expected)
 
 
+@pytest.mark.slow
 def test_runs_record_drift_and_alignment_and_resume_with_the_same_kernel(tmp_path):
     whole = config(tmp_path / "whole", diagnose_switches=("kernel",))
     run(whole, CONSOLE)

@@ -86,7 +86,11 @@ def test_help_says_of_each_command_what_its_own_help_says():
     ("arguments", "left_out"),
     [
         ("--help", {"torch", "gymnasium", "pandas", "scipy", "matplotlib", "tensorboard"}),
-        ("list presets", {"pandas", "matplotlib", "tensorboard", "stable_baselines3"}),
+        pytest.param(  # test_api.py has a shorter one
+            "list presets",
+            {"pandas", "matplotlib", "tensorboard", "stable_baselines3"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_modules_are_imported_on_use(arguments, left_out):

@@ -97,7 +97,9 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return said
 
 
-@pytest.mark.parametrize("size", [1, 5000, 12_000, 22_000])
+@pytest.mark.parametrize(
+    "size", [1, 22_000, *(pytest.param(n, marks=pytest.mark.slow) for n in (5000, 12_000))]
+)
 def test_a_full_disk_is_one_line_and_the_run_goes_on_where_it_was_saved(
     tmp_path, whole, size, file_size, capsys
 ):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from neoteny.experiments.config import CompareConfig
+from neoteny.experiments.console import PlainConsole
 from neoteny.experiments.engines.engine import Exit
 from neoteny.experiments.engines.order import order_of
 from neoteny.experiments.engines.process import UnitProcess
@@ -21,6 +22,7 @@ from neoteny.experiments.memory import COSTS
 from neoteny.experiments.options_by_name import configure
 from neoteny.experiments.plan import last_step, plan_units
 from neoteny.experiments.provenance import command as command_line
+from neoteny.experiments.runner import run
 
 FAST = "--env CartPole-v1 --num-envs 8 --num-steps 8 --num-epochs 1 --num-minibatches 2 --hidden 8"
 FAST += " --task-steps 128 --steps 512 --seeds 2 --diagnose-every 4 --threads 1"
@@ -66,6 +68,17 @@ def rows(folder):
     }
 
 
+def test_a_unit_in_a_process_gives_the_numbers_of_a_run_in_this_one(tmp_path):
+    there = small(tmp_path / "there", seeds=2, steps=128, diagnose_every=2)
+    assert UnitProcess(order_of(there.run, 1)).wait() == Exit.DONE
+    assert there.done
+    here = small(tmp_path / "here", seeds=2, steps=128, diagnose_every=2)
+    run(here.run, PlainConsole(quiet=True))
+    assert len(rows(tmp_path / "here")) == 2
+    assert rows(tmp_path / "there") == rows(tmp_path / "here")
+
+
+@pytest.mark.slow
 def test_two_jobs_give_the_numbers_of_one_whatever_dies_or_raises(
     tmp_path, monkeypatch, capsys, undrawn
 ):
