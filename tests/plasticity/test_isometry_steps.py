@@ -95,10 +95,10 @@ def test_strength_doubles_where_the_deviation_is_large_and_halves_where_it_is_sm
 
 
 def test_a_controlled_strength_brings_the_deviation_to_its_target(make_learner, train):
-    learner = make_learner("isometry_control:deviation=0.3,response=20,half_life=200")
-    free = make_learner("none")
+    learner = make_learner("isometry_control:deviation=0.3,response=10,half_life=50", lr=3e-2)
+    free = make_learner("none", lr=3e-2)
     for each in (learner, free):
-        train(each, 500)
+        train(each, 160)
 
     def found(learner):
         return (gram_deviation(policy_weight(learner).detach(), "free", 1) / 8).sqrt()
@@ -209,7 +209,7 @@ def test_pulls_go_with_resets_of_units_and_with_muon(resets, pull, make_learner,
     for branch in learner.network.branches.values():
         with torch.no_grad():
             branch.hidden[0].weight[:, 3] = 0.0  # something to revive
-    train(learner, 20)
+    train(learner, 8)
     assert all(parameter.isfinite().all() for parameter in learner.network.parameters())
     assert all((each.activity > 0).all() for each in learner.interventions)
     assert not (policy_weight(learner) == 0).all(-1).any()

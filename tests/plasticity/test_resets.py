@@ -49,9 +49,9 @@ def act(train):
     def run(learner):
         with torch.no_grad():
             learner.network.branches["value"].hidden[0].bias[:, 3] = -1e3
-        train(learner, 5)
+        train(learner, 4)
         learner.boundary(torch.ones(learner.network.members))
-        train(learner, 3, start=5)
+        train(learner, 2, start=4)
 
     return run
 
@@ -93,7 +93,7 @@ def test_parameters_stay_the_same_tensors_and_keep_being_trained(name, make_lear
     assert {id(p) for p in parameters} == {id(p) for p in grouped}
     assert all(a is b for a, b in zip(parameters, learner.network.parameters(), strict=True))
     before = [p.detach().clone() for p in parameters]
-    train(learner, 5, start=8)
+    train(learner, 3, start=8)
     for old, new in zip(before, parameters, strict=True):
         assert (old != new).flatten(1).any(1).all()
 

@@ -86,8 +86,8 @@ def test_agents_learn_with_it_and_it_acts(name, make, torso):
     weights = [parameter for parameter in agent.network.parameters() if parameter.dim() > 2]
     before = [weight.detach().clone() for weight in weights]
     moved = torch.zeros(len(weights), 2, dtype=torch.bool)
-    for iteration in range(3):
-        if iteration == 2 and learner.interventions[0].needs_boundaries:
+    for iteration in range(2):
+        if iteration == 1 and learner.interventions[0].needs_boundaries:
             learner.boundary(torch.ones(2, dtype=torch.int64))
         metrics = iterate()
         for index, (old, new) in enumerate(zip(before, weights, strict=True)):
