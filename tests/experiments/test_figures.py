@@ -107,6 +107,7 @@ def test_only_arms_that_start_afresh_have_lines_broken_at_switches(
 ) -> None:
     drawn = []
     monkeypatch.setattr(figures, "draw_curve", lambda panel, line, look: drawn.append((look, line)))
+    monkeypatch.setattr(figures, "save", lambda *_: None)
     caption = plasticity_figure(frame, tmp_path / "plasticity.png")
     assert "means over 4 seeds, with 95 % t intervals; vertical lines are task switches" in caption
     for look, line in drawn:
@@ -132,6 +133,7 @@ def test_few_seeds_are_drawn_as_lines_of_their_own(
 ) -> None:
     few = frame[frame["seed"] < 3]
     filled = []
+    monkeypatch.setattr(figures, "save", lambda *_: None)  # which takes most of the time
     monkeypatch.setattr(Axes, "fill_between", lambda *_, **__: filled.append(1))
     for rows, bands in ((few, 0), (frame, 3)):
         one = rows[rows["task_name"] == rows["task_name"].iloc[0]]

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 
 from neoteny.experiments import profile_figure as module
 from neoteny.experiments.profile_figure import profile_figure, profiles
+from neoteny.experiments.visits import visit_values
 
 
 @pytest.fixture(scope="module")
-def visits(reported: SimpleNamespace) -> pd.DataFrame:
-    return pd.read_csv(reported.folder / "visits.csv")
+def visits(frame: pd.DataFrame) -> pd.DataFrame:
+    return visit_values(frame)
 
 
 def test_lines_are_shares_of_runs_and_tasks_above_each_level(

@@ -1,7 +1,6 @@
 """Figures of whole visits."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,11 +9,12 @@ from matplotlib.axes import Axes
 
 from neoteny.experiments import visit_figures
 from neoteny.experiments.visit_figures import gap_figure, heat_map_figure
+from neoteny.experiments.visits import visit_values
 
 
 @pytest.fixture(scope="module")
-def visits(reported: SimpleNamespace) -> pd.DataFrame:
-    return pd.read_csv(reported.folder / "visits.csv")
+def visits(frame: pd.DataFrame) -> pd.DataFrame:
+    return visit_values(frame)
 
 
 def test_gaps_of_visits_are_ratios_of_sums_over_seeds(

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from neoteny.experiments.exchange.leaderboard import (
 from neoteny.experiments.exchange.ranking import rank
 from neoteny.experiments.exchange.result_format import check_results, read_results, schema
 from neoteny.experiments.main import main
+from neoteny.experiments.report import summary
 
 FOREIGN: dict[str, Any] = {
     "format": "neoteny-results",
@@ -233,7 +233,7 @@ class _Sources(HTMLParser):
 
 
 def test_a_comparison_beside_foreign_results(
-    reported: SimpleNamespace, comparison: Path, tmp_path: Path
+    frame: pd.DataFrame, comparison: Path, tmp_path: Path
 ) -> None:
     console = _quiet()
     export(ExportConfig(comparison, tmp_path / "ours.json"), console)
@@ -246,10 +246,10 @@ def test_a_comparison_beside_foreign_results(
             visit["score"] = None if visit["score"] is None else 2 * visit["score"]
     (tmp_path / "theirs.json").write_text(json.dumps(theirs))
     (board,) = leaderboard(LeaderboardConfig(tmp_path, tmp_path / "page.html"), console)
-    summary = reported.report.summary.set_index("arm")
+    table = summary(frame).set_index("arm")
     mine = {one.arm: one for one in board.standings if one.suite.startswith("neoteny")}
     for arm in ("ppo-none", "ppo-adamo"):
-        row = summary.loc[arm]
+        row = table.loc[arm]
         assert mine[arm].score == pytest.approx(row[["score", "score_low", "score_high"]].tolist())
         assert mine[arm].gap == pytest.approx(row[["gap", "gap_low", "gap_high"]].tolist())
     first = board.standings[0]
@@ -279,18 +279,16 @@ def test_a_long_table_has_every_number_of_a_visit(comparison: Path, tmp_path: Pa
     assert set(table.loc[run, "config/intervention"]) == {"adamo"}
 
 
-def test_arrays_are_runs_by_tasks(
-    comparison: Path, reported: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_arrays_are_runs_by_tasks(comparison: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
     export(ExportConfig(comparison, tmp_path / "scores.npz"), _quiet())
     with np.load(tmp_path / "scores.npz") as arrays:
         found = dict(arrays)
     assert {name: values.shape for name, values in found.items()} == dict.fromkeys(
         ("ppo-none", "ppo-adamo", "ppo-fresh"), (4, 4)
     )
-    summary = reported.report.summary.set_index("arm")
+    table = summary(frame).set_index("arm")
     for name, values in found.items():
-        assert values.mean() == pytest.approx(summary.loc[name, "score"])
+        assert values.mean() == pytest.approx(table.loc[name, "score"])
 
 
 def test_parquet_is_the_same_table(comparison: Path, tmp_path: Path) -> None:
