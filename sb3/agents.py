@@ -190,7 +190,7 @@ class _Joint:
 
     def __init__(self, parts: Sequence[Intervention]) -> None:
         self.parts = parts
-        self.name = parts[0].name
+        self.name, self.traits = parts[0].name, parts[0].traits
         self.needs_boundaries = parts[0].needs_boundaries
         self.settings = parts[0].settings
         self.strength = parts[0].strength
