@@ -8,6 +8,7 @@ import signal
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
+import gymnasium
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -67,9 +68,14 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def registries():
-    """Forget the registrations of a test after it."""
+    """Forget the registrations of a test after it, those with Gymnasium included."""
+    before = set(gymnasium.registry)
     with restored():
         yield
+    for name in gymnasium.registry.keys() - before:
+        # Packages that a test was the first to import name their classes by text, and stay
+        if not isinstance(gymnasium.registry[name].entry_point, str):
+            del gymnasium.registry[name]
 
 
 @pytest.fixture
