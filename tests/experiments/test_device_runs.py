@@ -49,7 +49,11 @@ def run(folder, device, env, **options):
     ("env", "options"),
     [
         ("minatar-permute", {"agent": "ppo", "hyper": PPO, "intervention": ("adamo",)}),
-        ("cartpole-drift", {"agent": "dqn", "hyper": DQN, "intervention": ("redo",)}),
+        pytest.param(
+            "cartpole-drift",
+            {"agent": "dqn", "hyper": DQN, "intervention": ("redo",)},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_an_iteration_is_one_copy_to_the_host(tmp_path, monkeypatch, dense, env, options):

@@ -122,7 +122,7 @@ def start(out):
     return process
 
 
-@pytest.mark.slow  # tests/reliability/test_signals.py has a shorter one
+@pytest.mark.slow  # test_interruptions.py has a shorter one
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_resumes_to_the_same_numbers(tmp_path, how):
     whole = config(tmp_path, out=tmp_path / "whole", steps=128 * 30)
@@ -212,6 +212,7 @@ def test_the_table_says_which_game_each_seed_plays(tmp_path):
             assert column[~mine].isna().all()
 
 
+@pytest.mark.slow  # test_task_evaluation.py has a shorter one
 def test_evaluation_at_task_ends_does_not_touch_training(tmp_path):
     short = {"env_option": ("max_steps=40",), "steps": 128 * 5}
     run(config(tmp_path, out=tmp_path / "plain", **short), CONSOLE)

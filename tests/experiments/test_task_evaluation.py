@@ -80,7 +80,9 @@ def test_of_variants_without_end_the_next_one_is_to_come() -> None:
     assert targets(schedule, 150, 10, 9, 1)[-1] == Target(2, 2, 290)
 
 
-@pytest.mark.parametrize("kind", ["environments", "supervised"])
+@pytest.mark.parametrize(
+    "kind", ["environments", pytest.param("supervised", marks=pytest.mark.slow)]
+)
 def test_evaluating_tasks_does_not_touch_training(tmp_path: Path, kind: str) -> None:
     more = SUPERVISED if kind == "supervised" else {"env_option": ("max_steps=30",)}
     episodes = {} if kind == "supervised" else {"eval_episodes": 3}

@@ -29,6 +29,7 @@ def check(whole: Make, folder: Path, at: int, number: int) -> None:
     finish(ppo, folder)
 
 
+@pytest.mark.slow  # tests/experiments/test_interruptions.py has one in this process
 def test_in_the_middle_of_a_run(whole: Make, tmp_path: Path) -> None:
     ppo, folder = whole("ppo"), tmp_path / "run"
     halfway = Fault(len(ppo.finished.operations) // 2, signal.SIGTERM)
