@@ -6,7 +6,7 @@ from oracles.minigrid_pair import Pair, families
 LANES = 16
 FAMILIES = families()
 LONG = ("BlockedUnlockPickup", "KeyCorridor")
-"""Families whose episodes rarely end within 480 steps of all lanes."""
+"""Families whose episodes rarely end within 320 steps of all lanes."""
 
 
 def compare(id, steps, seed=0):
@@ -22,7 +22,7 @@ def compare(id, steps, seed=0):
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_families_equal_minigrid_step_by_step(family):
-    compare(FAMILIES[family][-1], 960 if family in LONG else 480)
+    compare(FAMILIES[family][-1], 960 if family in LONG else 320)
 
 
 def test_there_are_nineteen_families():

@@ -70,7 +70,7 @@ def test_every_environment_is_drawn(id):
 
 @pytest.mark.parametrize("game", GAMES)
 def test_a_cell_has_the_colours_of_its_objects(game):
-    env = play(make(f"MinAtar-{game}-v0", 40, render_mode="rgb_array"), 70)
+    env = play(make(f"MinAtar-{game}-v0", 16, render_mode="rgb_array"), 60)
     known = list(COLOURS)
     names = GAMES[game].game.channels
     assert set(names) <= set(known)
@@ -137,15 +137,15 @@ def test_chosen_lanes_are_drawn(id, options):
     "id", ["MinAtar-Breakout-v1", "MiniGrid-DoorKey-5x5-v0", "CartPole-v1", "Pendulum-v1"]
 )
 def test_gymnasium_make_plays_the_episodes_of_lane_0(id):
-    one = gymnasium.make(f"neoteny/{id}", render_mode="rgb_array", max_episode_steps=12)
-    many = make(id, 4, seed=5, render_mode="rgb_array", max_steps=12)
+    one = gymnasium.make(f"neoteny/{id}", render_mode="rgb_array", max_episode_steps=7)
+    many = make(id, 4, seed=5, render_mode="rgb_array", max_steps=7)
     obs, info = one.reset(seed=5)
     assert isinstance(one.unwrapped, OneLane)
     assert np.array_equal(obs, many.reset()[0][0])
     assert set(info) == ({"direction", "mission"} if "MiniGrid" in id else set())
     many.render_lanes = [0]
     finished, restarts_differ = 0, False
-    for action in sample(many, 30):
+    for action in sample(many, 16):
         assert np.array_equal(one.render(), many.render()[0])
         obs, reward, terminated, truncated, _ = one.step(action[0].numpy())
         expected, paid, *ends, after = many.step(action)
