@@ -119,8 +119,8 @@ CONFIG = PPOConfig(
 def test_ppo_learns_a_constant_value(ladder, make_agent, fast):
     """A reward of 1 that ends the episode: every state is worth 1, not a multiple of the bins."""
     env = ladder("constant", 16)
-    agent = make_agent(env, CONFIG, fast=fast)
-    for _ in range(25):
+    agent = make_agent(env, dataclasses.replace(CONFIG, learning_rate=1e-2), fast=fast)
+    for _ in range(7):
         metrics = agent.iterate(env)
     obs = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
     torch.testing.assert_close(agent._value(obs), torch.ones(1, 2), rtol=0, atol=0.02)
@@ -250,17 +250,18 @@ DQN_CONFIG = DQNConfig(
 )
 
 
-def make_dqn(env, interventions=("none",), **options):
+def make_dqn(env, interventions=("none",), config=DQN_CONFIG, **options):
     made = make_interventions(interventions, "dqn")
-    return DQN(env, DQN_CONFIG, NetworkSpec((16, 16)), made, (0,), **options)
+    return DQN(env, config, NetworkSpec((16, 16)), made, (0,), **options)
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_dqn_learns_the_values_of_actions(ladder, fast):
     """Action 1 pays 1 and the other nothing, whatever the observation."""
     env = ladder("action", 16)
-    agent = make_dqn(env, fast=fast)
-    for _ in range(20):
+    config = dataclasses.replace(DQN_CONFIG, learning_rate=1e-2, train_frequency=16)
+    agent = make_dqn(env, config=config, fast=fast)
+    for _ in range(6):
         metrics = agent.iterate(env)
     values = agent.values(agent.network, torch.tensor([[[-1.0, 0.0], [1.0, 0.0]]]))
     expected = torch.tensor([0.0, 1.0]).expand(1, 2, 2)
