@@ -4,11 +4,14 @@ import signal
 import sys
 import time
 
+import pandas as pd
 import pytest
 import torch
 
+from neoteny.agents import PPO
 from neoteny.experiments.interrupt import SIGNALS
 from neoteny.experiments.main import main
+from neoteny.experiments.memory import COSTS
 
 FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
 FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-every", "2"]
@@ -93,3 +96,27 @@ def test_a_signal_during_evaluation_waits_for_the_iteration(tmp_path, monkeypatc
     assert said == f"stopped at step 128: continue with --resume {out}\n"
     monkeypatch.undo()
     assert main(["run", "--resume", str(out)]) == 0
+
+
+def test_a_signal_in_the_middle_of_a_run_costs_no_number(tmp_path, monkeypatch, capsys):
+    """In the second iteration, which is finished, saved and gone on from."""
+
+    def numbers(name):
+        return pd.read_csv(tmp_path / name / "seed_0/metrics.csv").drop(columns=[*COSTS])
+
+    def signalled(*arguments):
+        collected.append(collect(*arguments))
+        if len(collected) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return collected[-1]
+
+    collect, collected = PPO.collect, []
+    arguments = ["run", *FAST, "--env", "CartPole-v1", "--diagnose-every", "1", "--out"]
+    assert main([*arguments, str(tmp_path / "whole")]) == 0
+    monkeypatch.setattr(PPO, "collect", signalled)
+    assert main([*arguments, str(tmp_path / "cut")]) == 130
+    said = capsys.readouterr().err
+    assert said == f"stopped at step 128: continue with --resume {tmp_path / 'cut'}\n"
+    assert len(numbers("cut")) == 2
+    assert main(["run", "--resume", str(tmp_path / "cut")]) == 0
+    pd.testing.assert_frame_equal(numbers("whole"), numbers("cut"), check_exact=True)

@@ -52,6 +52,14 @@ def scored(monkeypatch):
     monkeypatch.setattr(command, "_draw", lambda *_: [])
 
 
+def train_nothing(monkeypatch):
+    """Searches from now on note their runs in the list that is returned, and train none."""
+    runs = []
+    monkeypatch.setattr(command, "_train", lambda some, *_: runs.extend(some) or {})
+    monkeypatch.setattr(command, "read_runs", lambda folder: pd.DataFrame())
+    return runs
+
+
 def test_an_arm_is_added_to_a_finished_search(tmp_path, scored, monkeypatch):
     command.tune(config(tmp_path / "grown", "none", "adamo"), QUIET)
     before = yaml.safe_load((tmp_path / "grown/tuned.yaml").read_text())["arms"]
@@ -69,6 +77,7 @@ def test_an_arm_is_added_to_a_finished_search(tmp_path, scored, monkeypatch):
     after = yaml.safe_load((tmp_path / "grown/tuned.yaml").read_text())["arms"]
     assert list(after) == ["ppo-redo", "ppo-none", "ppo-adamo"]
     assert before == {name: arm for name, arm in after.items() if name != "ppo-redo"}
+    train_nothing(monkeypatch)
     anew = command.tune(config(tmp_path / "anew", "redo", "none", "adamo"), QUIET)
     assert list(anew["options"]) == [
         after[name]["options"] for name in after
@@ -143,7 +152,8 @@ def test_lists_of_arms_come_from_a_file(tmp_path):
     assert (found.seed_list, list(found.ranges)) == ([0, 1], ["learning_rate"])
 
 
-def test_a_search_from_python_is_that_of_the_command(tmp_path, scored):
+def test_a_search_from_python_is_that_of_the_command(tmp_path, scored, monkeypatch):
+    runs = train_nothing(monkeypatch)
     made = neoteny.tune(
         "minatar-permute",
         interventions=["none", "adamo"],
@@ -158,6 +168,9 @@ def test_a_search_from_python_is_that_of_the_command(tmp_path, scored):
         out=tmp_path / "python",
     )
     command.tune(config(tmp_path / "command", "none", "adamo"), QUIET)
+    asked = [(run.arm, run.hyper, run.network.hidden, run.steps) for run in runs]
+    assert len(asked) == 2 * 4  # fresh networks and three trials
+    assert asked[:4] == asked[4:]
     texts = [(tmp_path / name / "tuned.csv").read_text() for name in ("python", "command")]
     assert texts[0] == texts[1]
     assert list(made["trials"]) == [1, 2]
