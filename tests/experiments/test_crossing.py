@@ -90,7 +90,7 @@ def test_a_comparison_trains_the_seeds_and_arms_that_are_missing(tmp_path, capsy
         "ppo-none-gamma0.99",
         "ppo-adamo-gamma0.99",
     }
-    assert main(["compare", *FAST, "--out", str(tmp_path / "whole"), "--seeds", "3"]) == 0
+    assert main([*arguments, "--seeds", "3", "--out", str(tmp_path / "whole")]) == 0
     grown = read_runs(tmp_path / "grown").query("arm == 'ppo-none'")
     whole = read_runs(tmp_path / "whole").query("arm == 'ppo-none'")
     assert list(grown["seed"].unique()) == [0, 1, 2]

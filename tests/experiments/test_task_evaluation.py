@@ -84,7 +84,7 @@ def test_of_variants_without_end_the_next_one_is_to_come() -> None:
     "kind", ["environments", pytest.param("supervised", marks=pytest.mark.slow)]
 )
 def test_evaluating_tasks_does_not_touch_training(tmp_path: Path, kind: str) -> None:
-    more = SUPERVISED if kind == "supervised" else {"env_option": ("max_steps=30",)}
+    more = SUPERVISED if kind == "supervised" else {"env_option": ("max_steps=15",)}
     episodes = {} if kind == "supervised" else {"eval_episodes": 3}
     plain = run(_config(tmp_path / "plain", **more), CONSOLE)
     most = {"evaluate_tasks": 3, "evaluate_every": 1}
@@ -105,7 +105,7 @@ def test_evaluating_tasks_does_not_touch_training(tmp_path: Path, kind: str) -> 
     visits = table.fillna({"visit": -1}).groupby("step")["visit"].first()
     assert visits.tolist() == [-1, 0, 0, 1, 1]
     values = table["eval/return"]
-    assert values.between(0, 1 if kind == "supervised" else 30).all()
+    assert values.between(0, 1 if kind == "supervised" else 15).all()
 
     part = dataclasses.replace(whole, out=tmp_path / "part", steps=256)
     run(part, CONSOLE)
@@ -119,7 +119,8 @@ def test_evaluating_tasks_does_not_touch_training(tmp_path: Path, kind: str) -> 
 
 def test_tasks_are_evaluated_as_they_were_in_training(tmp_path: Path) -> None:
     """With the permutation of their visit, under which the value is that of `evaluate`."""
-    config = _config(tmp_path / "run", eval_episodes=8, evaluate_tasks=9)
+    most = {"eval_episodes": 4, "evaluate_tasks": 9}
+    config = _config(tmp_path / "run", env_option=("max_steps=40",), **most)
     runner = run(config, CONSOLE)
     table = _matrix(tmp_path / "run", 1)
     ends = table[table["step"] == 512].set_index("task_visit")["eval/return"]
