@@ -35,7 +35,9 @@ def tiny():
     REPRODUCTIONS.discard("tiny")
 
 
-def test_one_that_was_cut_short_goes_on_and_is_analysed_again(tiny, tmp_path, monkeypatch, capsys):
+def test_one_that_was_cut_short_goes_on_and_is_analysed_again(
+    tiny, tmp_path, monkeypatch, capsys, undrawn
+):
     train, asked = runner.run, []
 
     def stopped(config, console, **options):
