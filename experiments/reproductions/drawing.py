@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,9 @@ def draw_visits(panel: Axes, visits: pd.DataFrame, label: str, arms: Sequence[st
 
 
 def draw_estimates(panel: Axes, rows: Mapping[str, Estimate], label: str, line: float = 0) -> None:
-    """Draw numbers with their intervals, one below the other.
+    """Draw numbers with their intervals, one below the other, each below its label.
+
+    Labels stand inside the panel: left of it, they would take the width of all panels in a column.
 
     Args:
         panel: Where to draw.
@@ -93,14 +96,17 @@ def draw_estimates(panel: Axes, rows: Mapping[str, Estimate], label: str, line: 
     """
     quiet(panel)
     panel.axvline(line, color=GREY, lw=0.8, zorder=0)
-    for place, each in enumerate(rows.values()):
+    beside: dict[str, Any] = {"transform": panel.get_yaxis_transform(), "fontsize": 8, "color": INK}
+    beside["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+    for place, (name, each) in enumerate(rows.items()):
         clear = each.low > line or each.high < line
         panel.plot([each.low, each.high], [place, place], color=INK if clear else GREY, lw=1.6)
         fill = INK if clear else "white"
         panel.plot(each.value, place, "o", ms=6, color=INK if clear else GREY, mfc=fill)
-    panel.set_yticks(range(len(rows)), list(rows))
-    panel.set_ylim(len(rows) - 0.5, -0.5)
-    panel.set_xlabel(label)
+        panel.text(0.01, place - 0.25, name, va="center", **beside)
+    panel.set_yticks([])
+    panel.set_ylim(len(rows) - 0.5, -0.6)
+    panel.set_xlabel(label, fontsize=9)
     panel.xaxis.set_major_locator(MaxNLocator(5))
 
 
