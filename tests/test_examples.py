@@ -45,7 +45,11 @@ def test_every_script_has_a_test_a_docstring_and_its_command():
 
 
 @pytest.mark.parametrize(
-    ("script", "said"), [("single_file_ppo", "feature rank"), ("sb3_callbacks", "dormant")]
+    ("script", "said"),
+    [
+        ("single_file_ppo", "feature rank"),
+        pytest.param("sb3_callbacks", "dormant", marks=pytest.mark.slow),
+    ],
 )
 def test_scripts_print_diagnostics(script, said, printed):
     assert said in printed(script)
@@ -68,6 +72,7 @@ def test_an_own_environment_takes_the_same_steps_on_host_and_device(printed):
     assert [line.split()[0] for line in lines[5:]] == ["0", "1", "2", "3"]  # visits
 
 
+@pytest.mark.slow
 def test_the_second_day_compares_and_draws_what_it_brings(printed):
     out = printed("second_day")
     assert Path("out/second_day.png").stat().st_size > 10_000

@@ -7,9 +7,8 @@ from neoteny.experiments.main import main
 from neoteny.experiments.memory import COSTS
 
 
-@pytest.mark.parametrize(
-    "policy", ["keep", *(pytest.param(p, marks=pytest.mark.slow) for p in ("flush", "partition"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["keep", "flush", "partition"])
 def test_a_run_from_the_command_line_resumes_to_the_same_numbers(policy, tmp_path):
     """Over task switches, with diagnostics, evaluations and two seeds."""
     words = "run --agent dqn --env minatar-continual --num-envs 8 --num-steps 8 --batch-size 16"

@@ -171,9 +171,13 @@ EDITS = {
     "redo": "redo:period=1,tau=0.9",
     "shrink_perturb": "shrink_perturb:period=1",
 }
+CASES = [
+    pytest.param(text, id=name, marks=() if name in ("head_reset", "redo") else pytest.mark.slow)
+    for name, text in EDITS.items()
+]
 
 
-@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("edit", CASES)
 def test_surgery_edits_the_wider_head(ladder, make_agent, edit):
     env = ladder("both", 16, members=2)
     agent = make_agent(env, CONFIG, interventions=(edit,), seeds=(0, 1))
@@ -269,7 +273,7 @@ def test_dqn_learns_the_values_of_actions(ladder, fast):
     assert metrics["losses/outside_support"].tolist() == [0.0]
 
 
-@pytest.mark.parametrize("edit", [*EDITS.values(), "c_chain:after=0"])
+@pytest.mark.parametrize("edit", [*CASES, pytest.param("c_chain:after=0", marks=pytest.mark.slow)])
 def test_surgery_edits_the_wider_head_of_dqn_and_its_target(ladder, edit):
     env = ladder("both", 16)
     agent = make_dqn(env, (edit,))

@@ -134,7 +134,14 @@ def test_chosen_lanes_are_drawn(id, options):
 
 
 @pytest.mark.parametrize(
-    "id", ["MinAtar-Breakout-v1", "MiniGrid-DoorKey-5x5-v0", "CartPole-v1", "Pendulum-v1"]
+    "id",
+    [
+        "MinAtar-Breakout-v1",
+        *(
+            pytest.param(id, marks=pytest.mark.slow)
+            for id in ("MiniGrid-DoorKey-5x5-v0", "CartPole-v1", "Pendulum-v1")
+        ),
+    ],
 )
 def test_gymnasium_make_plays_the_episodes_of_lane_0(id):
     one = gymnasium.make(f"neoteny/{id}", render_mode="rgb_array", max_episode_steps=7)
@@ -199,7 +206,13 @@ def test_an_environment_without_frames_says_so():
         env.render()
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if place % 2 else ())
+        for place, name in enumerate(STREAMS)
+    ],
+)
 def test_every_stream_is_drawn_across_a_switch(name):
     stream = make_stream(name, 2, members=3, task_steps=8, render_mode="rgb_array")
     env = EpisodeStatistics(stream)

@@ -17,6 +17,8 @@ GRIDS = [
     for name in ("FourRooms", "DoorKey-8x8", "Dynamic-Obstacles-6x6", "KeyCorridorS3R3")
 ]
 IDS = [*GAMES, *PROBLEMS, *GRIDS]
+SLOW = {*GRIDS[2:], "Acrobot-v1", "MountainCar-v0"}
+EACH = [pytest.param(id, marks=pytest.mark.slow if id in SLOW else ()) for id in IDS]
 
 
 @cache
@@ -66,7 +68,7 @@ def assert_same(left, right):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", EACH)
 def test_a_lane_does_not_depend_on_how_many_there_are(id):
     sequence = actions(16, 20, id=id)
     wide = run(make(id, 16, max_steps=12), sequence)
@@ -74,7 +76,7 @@ def test_a_lane_does_not_depend_on_how_many_there_are(id):
     assert_same([column[:, :4] for column in wide], narrow)
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", EACH)
 def test_members_equal_separate_environments(id):
     sequence = actions(2 * 5, 16, id=id)
     options, own, _ = member_options(id, 2)
@@ -85,7 +87,7 @@ def test_members_equal_separate_environments(id):
         assert_same([column[:, lanes] for column in together], run(alone, sequence[:, lanes]))
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", EACH)
 def test_same_seed_repeats_and_another_differs(id):
     sequence = actions(16, 12, id=id)
     env = make(id, 16, seed=3)
@@ -107,7 +109,7 @@ def test_reset_without_a_seed_draws_anew_and_deterministically():
     assert not torch.equal(first.state["car_speed"], before)
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", EACH)
 def test_reset_mask_restarts_those_lanes_alone(id):
     env = make(id, 6)
     first, _ = env.reset(options={"reset_mask": torch.zeros(6, dtype=torch.bool)})
@@ -135,7 +137,7 @@ def test_seeds_are_taken_per_member():
     assert env.seeds == (20, 21, 22)
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", EACH)
 def test_state_dict_resumes_bit_exactly_in_mid_episode(id):
     sequence = actions(2 * 16, 28, id=id)
     options, _, before = member_options(id, 2)
@@ -151,7 +153,7 @@ def test_state_dict_resumes_bit_exactly_in_mid_episode(id):
     assert_same(resumed.state.values(), [env.state[name] for name in resumed.state])
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", EACH)
 def test_same_step_autoreset_returns_both_observations(id):
     env = make(id, 32, seed=1, max_steps=16)
     env.reset()

@@ -81,6 +81,7 @@ def runs(pid):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs /proc")
 def test_no_worker_outlives_an_owner_that_is_killed():
     command = [sys.executable, "-c", OWNER, "hang"]

@@ -81,7 +81,13 @@ def test_markdown_has_a_row_for_each_and_a_column_for_each_fact():
     assert {len(row) for row in rows} == {10}
 
 
-@pytest.mark.parametrize("name", sorted(INTERVENTIONS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if place % 3 else ())
+        for place, name in enumerate(sorted(INTERVENTIONS))
+    ],
+)
 def test_one_is_explained_with_its_settings_and_both_agents_defaults(name, capsys):
     cls = INTERVENTIONS[name]
     text = printed("interventions", name=name, width=400)

@@ -71,6 +71,7 @@ def test_the_folder_of_a_run_is_named_after_what_differs_from_its_preset(tmp_pat
     assert named_apart(configure(RunConfig, {"gamma": 0.9, "out": tmp_path})).arm == "ppo-none"
 
 
+@pytest.mark.slow
 def test_a_comparison_trains_the_seeds_and_arms_that_are_missing(tmp_path, capsys, undrawn):
     """As if all had been trained at once, up to round-off."""
     arguments = ["compare", *FAST, "--out", str(tmp_path / "grown"), "--interventions", "none"]

@@ -315,7 +315,7 @@ def test_terminal_table_fits_with_whole_numbers(reported: SimpleNamespace, width
     assert "Fewer than 10 seeds" in " ".join(lines)
 
 
-LONG = "long " * 1000
+LONG = "long " * 200
 STRANGE = ("$x_1$", "_hidden", "<b>bold</b>", "a\nb\x1b[31m", "[red]c[/]", LONG, LONG + "long")
 
 

@@ -265,6 +265,7 @@ def test_a_run_stops_at_once_when_all_members_are_frozen(tmp_path, monkeypatch):
     assert checkpoint.load(setup.folder / "checkpoint.pt")["alive"] == [False, False]
 
 
+@pytest.mark.slow
 def test_a_comparison_goes_on_past_an_arm_that_froze_and_names_it(
     tmp_path, monkeypatch, capsys, undrawn
 ):

@@ -89,6 +89,7 @@ def test_a_python_stream_that_is_data_is_run_once_and_never_again(here):
     assert not ran(here)
 
 
+@pytest.mark.slow
 def test_a_python_stream_with_code_of_its_own_has_to_be_named(here, capsys):
     assert main(["run", "--stream", "own.py", "--out", "run", *FAST]) == 0
     forget(here)

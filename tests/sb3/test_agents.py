@@ -69,7 +69,8 @@ def test_which_interventions_are_bridged():
 
 
 @pytest.mark.parametrize(
-    "name", [*BRIDGED[::2], *(pytest.param(n, marks=pytest.mark.slow) for n in BRIDGED[1::2])]
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if i % 4 else ()) for i, n in enumerate(BRIDGED)],
 )
 def test_an_intervention_does_to_its_policy_what_it_does_to_our_network(name):
     """The same start, losses, observations and switch: the same weights after 12 updates."""
@@ -161,7 +162,7 @@ def test_edits_come_between_rollouts_and_at_moves_of_the_target(tmp_path, agent,
     assert steps == {learner.updates % relative.acts_every(learner.settings)}
 
 
-@pytest.mark.parametrize("agent", ["sb3-ppo", "sb3-dqn"])
+@pytest.mark.parametrize("agent", [pytest.param("sb3-ppo", marks=pytest.mark.slow), "sb3-dqn"])
 def test_a_member_is_the_same_alone_and_beside_others(tmp_path, agent):
     both = run(config(tmp_path, agent, intervention=("adamo",)), CONSOLE)
     alone = run(

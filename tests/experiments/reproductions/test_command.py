@@ -35,6 +35,7 @@ def tiny():
     REPRODUCTIONS.discard("tiny")
 
 
+@pytest.mark.slow
 def test_one_that_was_cut_short_goes_on_and_is_analysed_again(
     tiny, tmp_path, monkeypatch, capsys, undrawn
 ):

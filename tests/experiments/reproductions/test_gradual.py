@@ -27,7 +27,12 @@ def test_losses_are_of_the_second_turnover_and_the_last_third():
     ("late", "noise", "words"),
     [
         ((2.0, 4.0), 0.01, "takes less than abrupt change in none at the slow rate ("),
-        ((4.0, 2.0), 0.01, "takes more than abrupt change in none at the slow rate ("),
+        pytest.param(
+            (4.0, 2.0),
+            0.01,
+            "takes more than abrupt change in none at the slow rate (",
+            marks=pytest.mark.slow,
+        ),
         (
             (3.0, 3.0),
             1.0,

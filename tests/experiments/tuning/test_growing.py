@@ -60,6 +60,7 @@ def train_nothing(monkeypatch):
     return runs
 
 
+@pytest.mark.slow
 def test_an_arm_is_added_to_a_finished_search(tmp_path, scored, monkeypatch):
     command.tune(config(tmp_path / "grown", "none", "adamo"), QUIET)
     before = yaml.safe_load((tmp_path / "grown/tuned.yaml").read_text())["arms"]
