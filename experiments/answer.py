@@ -11,7 +11,7 @@ from neoteny.experiments.arms import BASELINE, Arm, arms_of, labels, oracle_of
 from neoteny.experiments.metrics import Estimate, ratio_of_means
 from neoteny.experiments.summary import countable_visits, paired_visits
 
-__all__ = ["MARGIN", "Ability", "abilities", "ability", "answer", "last_third"]
+__all__ = ["MARGIN", "Ability", "abilities", "abilities_table", "ability", "answer", "last_third"]
 
 MARGIN = 0.25
 """Share of a fresh network's gain: an arm keeps its ability to learn if it has, with 95 %
@@ -56,6 +56,30 @@ def abilities(visits: pd.DataFrame) -> list[Ability]:
     visits = countable_visits(visits)
     found = [ability(visits, arm, oracle_of(arm, arms)) for arm in arms]
     return [one for one in found if one is not None]
+
+
+def abilities_table(visits: pd.DataFrame) -> pd.DataFrame:
+    """The abilities to learn as a table, a row an arm; empty with fewer than three visits.
+
+    Args:
+        visits: the result of `neoteny.experiments.visits.visit_values`.
+
+    Returns:
+        ``arm``, ``verdict``, ``seeds``; ``first``, ``last`` and ``lost`` of `Ability`, each with
+        ``_low`` and ``_high``, shares of the gain of fresh networks with the arm's layers.
+    """
+    rows = []
+    for one in abilities(visits):
+        row: dict[str, object] = {"arm": one.arm, "verdict": one.verdict, "seeds": one.seeds}
+        for name in ("first", "last", "lost"):
+            estimate: Estimate = getattr(one, name)
+            row |= {
+                name: estimate.value,
+                f"{name}_low": estimate.low,
+                f"{name}_high": estimate.high,
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def answer(visits: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from neoteny.core.errors import InputError
 from neoteny.core.text import shortened, visible
-from neoteny.experiments.answer import answer
+from neoteny.experiments.answer import abilities_table, answer
 from neoteny.experiments.arm_board import write_arms
 from neoteny.experiments.comparison_tables import comparison_tables
 from neoteny.experiments.comparisons import comparison_table
@@ -53,7 +53,7 @@ class Report:
     """A sentence on which arms keep the ability to learn; see `neoteny.experiments.answer`."""
     files: tuple[Path, ...]
     """The files written: summary.csv, visits.csv, continual.csv, comparisons.csv where arms
-    compare, figures, report.html."""
+    compare, abilities.csv beside fresh networks, figures, report.html."""
 
 
 def write_report(folder: Path | str, versus: str = "") -> Report:
@@ -89,8 +89,8 @@ def write_report(folder: Path | str, versus: str = "") -> Report:
     comparisons = comparison_table(visits, versus)
     continual = continual_table(frame, visits, read_matrices(runs))
     tables = {"summary.csv": table, "visits.csv": visits, "continual.csv": continual}
-    if len(comparisons):
-        tables["comparisons.csv"] = comparisons
+    others = {"comparisons.csv": comparisons, "abilities.csv": abilities_table(visits)}
+    tables |= {name: content for name, content in others.items() if len(content)}
     for name, content in tables.items():
         _write(root / name, content.to_csv(index=False))
     illustrations = illustrate(root, frame, visits, title)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neoteny.experiments.answer import abilities, answer
+from neoteny.experiments.answer import abilities, abilities_table, answer
 
 
 def visits_of(gains, visits=9):
@@ -43,6 +43,18 @@ def test_abilities_are_shares_of_the_fresh_networks_gain():
     assert none.lost.value == pytest.approx(1.5 / 2)
     assert adamo.lost.value == pytest.approx(0, abs=1e-12)
     assert none.seeds == 4
+
+
+def test_the_table_has_what_the_sentence_says():
+    visits = visits_of({"none": falling(0.5), "adamo": falling(2.0)})
+    table = abilities_table(visits).set_index("arm")
+    assert list(table.index) == ["ppo-none", "ppo-adamo"]
+    none, _ = abilities(visits)
+    row = table.loc["ppo-none"]
+    assert (row["verdict"], row["seeds"]) == ("loses its ability to learn", 4)
+    assert row[["last", "last_low", "last_high"]].tolist() == list(none.last)
+    assert row[["first", "lost"]].tolist() == [none.first.value, none.lost.value]
+    assert abilities_table(visits[visits["visit"] < 2]).empty
 
 
 def test_the_verdict_follows_the_interval():

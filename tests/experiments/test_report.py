@@ -167,6 +167,7 @@ def test_report_writes_everything_and_only_that(reported: SimpleNamespace) -> No
         "visits.csv",
         "continual.csv",
         "comparisons.csv",
+        "abilities.csv",
         "answer.png",
         "gap.png",
         "returns.png",
