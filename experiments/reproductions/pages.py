@@ -15,7 +15,7 @@ from neoteny.experiments.markup import Illustration, document, safe, section
 from neoteny.experiments.provenance import command, hardware, versions
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding, Reproduction
 
-__all__ = ["Outcome", "write_index", "write_page"]
+__all__ = ["Outcome", "shared", "write_index", "write_page"]
 
 PAGE, TABLE, FIGURE = "index.html", "table.csv", "figure.png"
 
@@ -109,6 +109,7 @@ def _page(outcome: Outcome, tier: str, evidence: Evidence, illustration: Illustr
         "plan": f"{each.name}, version {each.version}, tier {tier}",
         "seeds": ", ".join(map(str, seeds)) or f"from {evidence.first_seed} on",
         "training": f"{outcome.minutes:.1f} minutes by the clock",
+        **shared(evidence),
         **{name: str(value) for name, value in (versions() | hardware()).items()},
     }
     rows = [[safe(name), f"<code>{safe(value)}</code>"] for name, value in facts.items()]
@@ -122,6 +123,24 @@ def _page(outcome: Outcome, tier: str, evidence: Evidence, illustration: Illustr
         f"{section('How it was made', made)}"
     )
     return document(each.name, body)
+
+
+def shared(evidence: Evidence) -> dict[str, str]:
+    """Stream and network of all arms where they have the same; else their names tell them apart."""
+    found = [
+        {
+            "stream": f"{run.env}, {run.steps:,} steps",
+            "activation of all arms": run.network.activation,
+            "biases of all arms": "yes" if run.network.bias else "no",
+            "hidden layers of all arms": " ".join(map(str, run.network.hidden)),
+        }
+        for run in evidence.runs.values()
+    ]
+    return {
+        name: value
+        for name, value in (found[0] if found else {}).items()
+        if all(each[name] == value for each in found)
+    }
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:

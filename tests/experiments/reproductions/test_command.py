@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from neoteny.experiments import runner
+from neoteny.experiments.config import RunConfig
 from neoteny.experiments.main import main
-from neoteny.experiments.reproductions import REPRODUCTIONS, revival
-from neoteny.experiments.reproductions.reproduction import Comparison, Finding, Plan
+from neoteny.experiments.options_by_name import configure
+from neoteny.experiments.reproductions import REPRODUCTIONS, pages, revival
+from neoteny.experiments.reproductions.reproduction import Comparison, Evidence, Finding, Plan
 
 TINY = {
     "preset": "demo",
@@ -139,3 +141,16 @@ def test_several_have_an_index(tiny, tmp_path, monkeypatch, capsys):
         assert f'href="{name}-preview-7/index.html"' in page
         assert f"<strong>{name} holds.</strong>" in page
         assert f"{name} holds." in printed
+
+
+def test_a_page_says_which_network_all_arms_have():
+    options = {"env": "CartPole-v1", "hidden": (8, 8), "bias": False}
+    runs = {
+        name: configure(RunConfig, {**options, "activation": name})
+        for name in ("relu", "groupsort")
+    }
+    shared = pages.shared(Evidence({}, runs, {}, 0))
+    assert shared["hidden layers of all arms"] == "8 8"
+    assert shared["biases of all arms"] == "no"
+    assert "activation of all arms" not in shared
+    assert pages.shared(Evidence({}, {}, {}, 0)) == {}
