@@ -9,8 +9,8 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 .PHONY: train test versions compare bench gpu exactness docs lint clean
 
 train: $(VENV)/.installed
-	$(BIN)/python train.py compare --preset demo --out results/runs/demo $(ARGS) \
-		--interventions none groupsort+adamo:half_life=5tasks fresh fresh+groupsort
+	$(BIN)/python train.py compare --preset demo --first-seed 1000 --seeds 16 --out results/runs/demo $(ARGS) \
+		--interventions none groupsort+adamo:half_life=8.17tasks groupsort+shrink_perturb fresh fresh+groupsort
 
 # make compare ARGS="--interventions none adamo fresh --seeds 4": any comparison
 compare: $(VENV)/.installed

@@ -24,7 +24,7 @@ PAGES = sorted(
     if path.relative_to(ROOT).parts[0] in {path.name, "docs", "examples", "results"}
     and "runs" not in path.relative_to(ROOT).parts
 )
-GUIDES = [path for path in PAGES if "results" not in path.relative_to(ROOT).parts]
+GUIDES = [path for path in PAGES if path.relative_to(ROOT).parts[0] != "results"]
 
 
 def blocks(path, language):
@@ -57,14 +57,14 @@ def test_links_lead_somewhere(path):
 
 def test_the_indices_name_every_page():
     docs = (ROOT / "docs/index.md").read_text()
-    for path in (ROOT / "docs").glob("*.md"):
-        assert path.name == "index.md" or f"]({path.name})" in docs, path
     site = (ROOT / "mkdocs.yml").read_text()
-    for path in (ROOT / "docs").glob("*.md"):
-        assert f"- docs/{path.name}\n" in site, path
+    for path in (ROOT / "docs").rglob("*.md"):
+        name = path.relative_to(ROOT / "docs").as_posix()
+        assert name == "index.md" or f"]({name})" in docs, path
+        assert f"- docs/{name}\n" in site, path
     results = (ROOT / "results/README.md").read_text()
-    for folder in {path.relative_to(ROOT / "results").parts[0] for path in PAGES if "results" in
-                   path.relative_to(ROOT).parts} - {"README.md"}:  # fmt: skip
+    for folder in {path.relative_to(ROOT / "results").parts[0] for path in PAGES if
+                   path not in GUIDES} - {"README.md"}:  # fmt: skip
         assert f"]({folder}/README.md)" in results, folder
     examples = (ROOT / "examples/README.md").read_text()
     for path in (ROOT / "examples").glob("*.[pi]*"):
