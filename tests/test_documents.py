@@ -116,7 +116,17 @@ def quotes():
 
     adam, adamo = "ppo-none", "ppo-adamo-half_life=100000"
     yield interval(adam, "gap"), interval(adamo, "gap")
-    yield tuple(interval(adam, f"gap_slope{of}") for of in ("", "/Asterix", "/SpaceInvaders"))
+    pairs = pd.read_csv(ROOT / "results/breakout/comparisons.csv").query("versus == 'chosen'")
+    pairs = pairs.set_index("arm")
+    shares = pd.read_csv(ROOT / "results/breakout/abilities.csv").set_index("arm")
+    for name in ("groupsort+shrink_perturb", "groupsort", "none", "adamo"):
+        beside, share = (rows.loc[f"ppo-{name}-nobias"] for rows in (pairs, shares))
+        ends = [
+            f"[{row[f'{of}_low']:.2f}, {row[f'{of}_high']:.2f}]"
+            for row, of in ((beside, "difference"), (share, "last"))
+        ]
+        first = f"{beside['difference']:+.2f} {ends[0]} | {share['first']:.2f} | "
+        yield (f"{first}{share['last']:.2f} {ends[1]}",)
     last = pd.read_csv(ROOT / "results/supervised/summary.csv").set_index("arm")["last_cycle"]
     names = ("none", "none-groupsort", "adamo-isometry=1-groupsort")
     yield tuple(f"{last[f'classifier-{name}']:.2f}" for name in names)
