@@ -28,7 +28,7 @@ def announce(config: RunConfig, agent: Agent, console: Console) -> None:
             task = f"a task has {settings.task_steps:,.0f} environment steps"
             caution(console, f"{name} {reason}" + f"; {task}" * bool(intervention.hooks))
         if reason := destructive(intervention, settings):
-            caution(console, f"{name} {reason}, so little is learnt within one; see its ranges")
+            caution(console, f"{name} {reason}: give it a longer time or a weaker strength")
         if config.reset_optimizer and intervention.resets_as_all_do:
             caution(
                 console,
