@@ -281,7 +281,7 @@ CLAIMS = (
         "gradual",
         "The ability to learn is lost less where the world changes gradually than where it changes "
         "abruptly, with as much change in all.",
-        "Do Neural Networks Lose Plasticity in a Gradually Changing World?; not a claim of the "
+        "Do Neural Networks Lose Plasticity in a Gradually Changing World?; no claim of the "
         "paper's, and on a stream of ours",
         {
             "preview": changing_labels(

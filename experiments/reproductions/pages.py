@@ -115,8 +115,8 @@ def _page(outcome: Outcome, tier: str, evidence: Evidence, illustration: Illustr
     rows = [[safe(name), f"<code>{safe(value)}</code>"] for name, value in facts.items()]
     made = f'<div class="scroll">{markup.table(["what", "value"], rows, "text")}</div>'
     body = (
-        f'<h1>{safe(each.name)}</h1><p class="lead">a claim of the paper, at tier {tier}</p>'
-        f'<p class="note">The paper ({safe(each.source)}): {safe(each.claim)}</p>'
+        f'<h1>{safe(each.name)}</h1><p class="lead">a published claim, at tier {tier}</p>'
+        f'<p class="note">Claim ({safe(each.source)}): {safe(each.claim)}</p>'
         f"<p><strong>{safe(finding.sentence)}</strong></p>"
         f"{markup.figure(illustration)}"
         f"{section('Numbers', markup.numbers(_readable(finding.table)))}"
