@@ -194,43 +194,6 @@ def holds_run(folder: Path) -> bool:
     )
 
 
-def check_run_folder(
-    folder: Path,
-    config: Mapping[str, Any],
-    resume: bool = False,
-    ignore: Collection[str] = (),
-) -> None:
-    """Refuse a folder in which a run may not be started, or the one there not be continued.
-
-    Args:
-        folder: the run's folder; on starting it need not exist.
-        config: the run's configuration, or a part of what is stored in every config.json.
-        resume: continue the run that lies there.
-        ignore: fields of the configuration that may differ on resume.
-
-    Raises:
-        InputError: a run lies there and ``resume`` is off; nothing lies there and it is on; the
-            stored configuration differs; the name cannot be one of a folder.
-    """
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is a file; choose another --out")
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot use {folder} ({reason}); choose another --out") from None
-    if resume:
-        _check_resumable(folder, config, ignore)
-    elif holds_run(folder):
-        raise InputError(
-            f"{folder} already holds a run; choose another --out, replace it with --overwrite or "
-            + (
-                f"continue it with --resume {folder}"
-                if has_checkpoint(folder)
-                else f"restore its {CHECKPOINT}, without which it cannot go on"
-            )
-        )
-
-
 def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files of a process that was killed.
 
@@ -283,24 +246,6 @@ def difference(
         for name in sorted({*old, *new})
         if _shown(old, name) != _shown(new, name)
     ]
-
-
-def _check_resumable(folder: Path, config: Mapping[str, Any], ignore: Collection[str]) -> None:
-    stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
-    if not stored:
-        raise InputError(f"{folder} holds no run to resume; check the path or drop --resume")
-    if not has_checkpoint(folder):
-        raise InputError(
-            f"{folder} has no {CHECKPOINT}; restore it or start again with another --out"
-        )
-    for path in stored:
-        content = read_json(path)
-        differing = difference(content, content | dict(config), ignore)
-        if differing:
-            raise InputError(
-                f"cannot resume {folder}: its config differs ({'; '.join(differing)}); "
-                "leave these options out, or train another run in another --out"
-            )
 
 
 def remove_files(paths: Iterable[Path]) -> None:

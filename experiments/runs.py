@@ -22,6 +22,7 @@ from neoteny.experiments.folders import CONFIG, METRICS, difference, read_json
 from neoteny.experiments.measures import MEASURES
 from neoteny.experiments.purposes import require_one_purpose
 from neoteny.experiments.references import normalise
+from neoteny.experiments.stored import completed
 
 TEXT_COLUMNS = ("task_name",)
 COUNT_COLUMNS = ("step", "task", "visit")
@@ -53,7 +54,7 @@ class Run:
     """The arm's name, or the run's path below the folder read where unlike runs share the name."""
     seed: int
     config: Mapping[str, Any]
-    """The content of config.json, its `FIELDS` fitted to their types."""
+    """The content of config.json, its `FIELDS` fitted to their types, see `completed`."""
 
 
 def find_runs(folder: Path | str) -> list[Run]:
@@ -214,7 +215,7 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     content = read_json(path) if path.exists() else {}
     with error_context(str(path)):
-        found = fit_all(content, FIELDS)
+        found = completed(fit_all(content, FIELDS))
         with error_context("resumed"):
             parts = tuple(fit_all(part, FIELDS) for part in found.get("resumed", ()))
     return found | {"resumed": parts}

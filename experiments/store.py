@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,15 +14,19 @@ from neoteny.experiments import checkpoint
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import (
     CHECKPOINT,
-    check_run_folder,
+    CONFIG,
     difference,
+    has_checkpoint,
+    holds_run,
+    read_json,
     remove_leftovers,
 )
 from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.replacing import check_replaceable, remove_run
+from neoteny.experiments.stored import completed
 
-__all__ = ["Store", "check_startable", "read_checkpoint"]
+__all__ = ["Store", "check_run_folder", "check_startable", "read_checkpoint"]
 
 RESUMABLE_WITH = (
     *("steps", "device", "threads", "checkpoint_minutes", "wandb"),
@@ -53,6 +57,63 @@ def check_startable(config: RunConfig, *, resume: bool = False) -> None:
         check_run_folder(config.folder, config.to_dict(), resume, RESUMABLE_WITH)
 
 
+def check_run_folder(
+    folder: Path,
+    config: Mapping[str, Any],
+    resume: bool = False,
+    ignore: Collection[str] = (),
+) -> None:
+    """Refuse a folder in which a run may not be started, or the one there not be continued.
+
+    An option that the run was trained before is taken to have its default, see `completed`.
+
+    Args:
+        folder: the run's folder; on starting it need not exist.
+        config: the run's configuration, or a part of what is stored in every config.json.
+        resume: continue the run that lies there.
+        ignore: fields of the configuration that may differ on resume.
+
+    Raises:
+        InputError: a run lies there and ``resume`` is off; nothing lies there and it is on; the
+            stored configuration differs; the name cannot be one of a folder.
+    """
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file; choose another --out")
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot use {folder} ({reason}); choose another --out") from None
+    if resume:
+        _check_resumable(folder, config, ignore)
+    elif holds_run(folder):
+        raise InputError(
+            f"{folder} already holds a run; choose another --out, replace it with --overwrite or "
+            + (
+                f"continue it with --resume {folder}"
+                if has_checkpoint(folder)
+                else f"restore its {CHECKPOINT}, without which it cannot go on"
+            )
+        )
+
+
+def _check_resumable(folder: Path, config: Mapping[str, Any], ignore: Collection[str]) -> None:
+    stored = sorted(folder.glob(f"seed_*/{CONFIG}"))
+    if not stored:
+        raise InputError(f"{folder} holds no run to resume; check the path or drop --resume")
+    if not has_checkpoint(folder):
+        raise InputError(
+            f"{folder} has no {CHECKPOINT}; restore it or start again with another --out"
+        )
+    for path in stored:
+        content = completed(read_json(path))
+        differing = difference(content, content | dict(config), ignore)
+        if differing:
+            raise InputError(
+                f"cannot resume {folder}: its config differs ({'; '.join(differing)}); "
+                "leave these options out, or train another run in another --out"
+            )
+
+
 def read_checkpoint(
     folder: Path, description: Mapping[str, Any], device: str = "cpu"
 ) -> dict[str, Any]:
@@ -73,7 +134,7 @@ def read_checkpoint(
     state = checkpoint.load(path, device)
     if not isinstance(state, dict) or not {"config", "records"} <= state.keys():
         raise InputError(f"checkpoint {path} is of no run; restore a copy of it")
-    if differing := difference(json.loads(state["config"]), description, IGNORED):
+    if differing := difference(completed(json.loads(state["config"])), description, IGNORED):
         raise InputError(
             f"checkpoint {path} is of another configuration ({'; '.join(differing)}); "
             "give the stored values or restore the file"

@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from neoteny.agents.agent import AGENTS
+from neoteny.agents.agent import AGENTS, Agent
 from neoteny.core.errors import InputError, error_context
 from neoteny.core.options import fit
 from neoteny.core.own_code import run_file, run_module
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import CHECKPOINT, CONFIG, read_json
 from neoteny.experiments.network_options import NetworkOptions
+from neoteny.plasticity.interventions import parse_intervention
 from neoteny.wrappers.file_checks import check_keys
 from neoteny.wrappers.stream_files import StreamDefinition, define, read_stream
 from neoteny.wrappers.supervised_streams import SupervisedDefinition
 
-__all__ = ["Allowed", "find_run", "from_dict", "load_plugins", "load_run"]
+__all__ = ["Allowed", "completed", "find_run", "from_dict", "load_plugins", "load_run"]
 
 NEEDED = ("agent", "env", "intervention", "seeds", "steps")
 """Fields that every stored run must have; others may be newer than the run."""
@@ -148,6 +151,45 @@ def from_dict(values: Mapping[str, Any], allowed: Allowed | None = None) -> RunC
     if allowed.stream is None:  # else the file that was given names them
         _check_modules([str(name) for name in ids], allowed)
     return RunConfig(**kept)
+
+
+def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration, with the options that it is older than at their defaults.
+
+    No code is run: what an agent or an intervention that is unknown here has is left as it is.
+
+    Args:
+        stored: Content of a config.json of any version.
+    """
+    agent = stored.get("agent")
+    if not isinstance(agent, str) or agent not in AGENTS:
+        return dict(stored)
+    family = AGENTS[agent].family
+    found = _defaults(AGENTS[agent]) | dict(stored)
+    if isinstance(hyper := stored.get(family), Mapping):
+        found[family] = asdict(AGENTS[agent].config_class()) | dict(hyper)
+    if isinstance(settings := stored.get("intervention_settings"), Mapping):
+        found["intervention_settings"] = dict(settings) | _settings(stored, family)
+    return found
+
+
+def _settings(stored: Mapping[str, Any], family: str) -> dict[str, Any]:
+    """The stored settings of interventions that are known here, with the new ones."""
+    found = {}
+    for text in fit("intervention", stored.get("intervention", ()), tuple[str, ...]):
+        with suppress(InputError):  # of another version, or of a plugin
+            new = parse_intervention(text, family)
+            own = stored["intervention_settings"].get(new.name)
+            if isinstance(own, Mapping):
+                found[new.name] = new.settings | dict(own)
+    return found
+
+
+@cache
+def _defaults(cls: type[Agent]) -> dict[str, Any]:
+    """Options of a run at their defaults, but those of the agent and those that none can lack."""
+    values = RunConfig(agent=cls.name).to_dict()
+    return {name: value for name, value in values.items() if name not in (*NEEDED, cls.family)}
 
 
 def _load_stored_plugins(names: Sequence[str], allowed: Allowed) -> None:

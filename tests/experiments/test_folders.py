@@ -6,7 +6,6 @@ import pytest
 from neoteny.core.errors import InputError
 from neoteny.experiments.folders import (
     atomic_file,
-    check_run_folder,
     difference,
     read_json,
     remove_leftovers,
@@ -14,6 +13,7 @@ from neoteny.experiments.folders import (
     write_json,
 )
 from neoteny.experiments.replacing import check_replaceable, remove_run
+from neoteny.experiments.store import check_run_folder
 
 CONFIG = {"arm": "ppo-none", "steps": 100, "ppo": {"lr": 0.1, "clip": None}, "hidden": (64, 64)}
 

@@ -3,13 +3,17 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
+from neoteny.experiments import checkpoint
 from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.early import read_early
 from neoteny.experiments.main import main
+from neoteny.experiments.memory import COSTS
 from neoteny.experiments.run_streams import make_envs
-from neoteny.experiments.stored import from_dict
+from neoteny.experiments.runs import read_runs
+from neoteny.experiments.stored import completed, from_dict
 from neoteny.wrappers import Change
 
 FAST = "--num-envs 4 --num-steps 8 --num-epochs 1 --num-minibatches 2 --hidden 8 --threads 1"
@@ -273,3 +277,72 @@ def test_what_a_command_line_allows():
     allowed = read_early(words.split()).allowed
     assert (allowed.plugins, allowed.everything) == (("a.py", "b", "c"), True)
     assert (str(allowed.stream), allowed.env) == ("s.py", "m:X-v0")
+
+
+def forget_options(run):
+    """Make a run that of a version without some of the options it was trained with."""
+    state = checkpoint.load(run / "checkpoint.pt")
+    description = json.loads(state["config"])
+    for path in run.glob("seed_*/config.json"):
+        stored = json.loads(path.read_text())
+        for config in (stored, description):
+            config.pop("reset_optimizer", None)  # of the run
+            config.pop("residual", None)  # of its network
+            for name in ("value_loss", "value_bins"):
+                config["ppo"].pop(name, None)
+            config["intervention_settings"]["adamo"].pop("scale", None)
+        path.write_text(json.dumps(stored))
+    checkpoint.save(run / "checkpoint.pt", state | {"config": json.dumps(description)})
+
+
+def test_a_run_older_than_an_option_goes_on_bit_for_bit(here, capsys):
+    arm = ["--env", "CartPole-v1", "--intervention", "adamo"]
+    assert main(["run", *arm, "--out", "new", *FAST]) == 0
+    shutil.copytree("new", "old")
+    forget_options(here / "old")
+    assert json.loads((here / "old/seed_0/config.json").read_text()).keys().isdisjoint(["residual"])
+    for option, message in {
+        "--value-bins 7": "ppo.value_bins: stored 51, given 7",
+        "--residual": "residual: stored false, given true",
+        "--no-reset-optimizer": "reset_optimizer: stored true, given false",
+    }.items():
+        capsys.readouterr()
+        assert main(["run", "--resume", "old", "--steps", "128", *option.split()]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    runs = "old", "new"
+    for run in runs:
+        assert main(["run", "--resume", run, "--steps", "128"]) == 0
+    old, new = (checkpoint.load(here / run / "checkpoint.pt") for run in runs)
+    for part in ("agent", "envs", "step"):
+        assert checkpoint._seal(old[part]) == checkpoint._seal(new[part])
+    assert old["config"] == new["config"]
+    rows = [pd.read_csv(f"{run}/seed_0/metrics.csv").drop(columns=[*COSTS]) for run in runs]
+    pd.testing.assert_frame_equal(*rows, check_exact=True)
+
+
+def test_runs_before_and_after_an_option_are_of_one_arm(here):
+    """Reported, merged and exported together."""
+    arm = ["--env", "CartPole-v1", "--intervention", "adamo"]
+    for seed, out in enumerate(("old", "new")):
+        assert main(["run", *arm, "--first-seed", f"{seed}", "--out", out, *FAST]) == 0
+    forget_options(here / "old")
+    assert main(["merge", "old", "new", "--out", "both"]) == 0
+    assert list(pd.read_csv("both/summary.csv")["seeds"]) == [2]
+    assert main(["export", "both", "--out", "both.json"]) == 0
+    table = read_runs("both")
+    assert table["setup"].nunique() == table["arm"].nunique() == 1
+
+
+def test_a_config_is_completed_without_what_is_unknown_here():
+    stored = json.loads(json.dumps(RunConfig(intervention=("l2",)).to_dict()))
+    stored["intervention_settings"] = {"l2": {"weight": 0.5}, "gone": {"x": 1}}
+    del stored["ppo"]["value_bins"], stored["residual"], stored["env"]
+    found = completed(stored)
+    assert (found["ppo"]["value_bins"], found["residual"]) == (51, False)
+    assert "env" not in found  # which no run lacks
+    assert found["intervention_settings"]["l2"]["weight"] == 0.5
+    assert found["intervention_settings"]["gone"] == {"x": 1}
+    assert completed({"agent": "gone", "x": 1}) == {"agent": "gone", "x": 1}
+    assert completed({"x": 1}) == {"x": 1}
