@@ -22,7 +22,7 @@ from torch import Tensor
 from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.dqn_loss import (
     DQNConfig,
-    dueling_values,
+    dueling_outputs,
     epsilon_at,
     explorations,
     explore,
@@ -94,14 +94,14 @@ class DQN(Agent):
         check_lanes(envs, self.members, config.num_envs)
         self.device = torch.device(envs.device)
         self.histogram: HLGauss | None = None
-        heads = {"q": HeadSpec(self.actions)}
+        size = 1
         if config.loss == "hl_gauss":
-            support = config.value_min, config.value_max, config.value_bins
-            self.histogram = HLGauss(*support, self.actions, self.device)
-            heads = {"q": HeadSpec(self.histogram.outputs, distribution=self.histogram)}
+            support, size = (config.value_min, config.value_max), config.value_bins
+            self.histogram = HLGauss(*support, size, self.actions, self.device)
             self.statistics = (*self.statistics, "outside_support")
+        heads = {"q": HeadSpec(self.actions * size, distribution=self.histogram)}
         if config.dueling:
-            heads = {"value": HeadSpec(1), "advantage": HeadSpec(self.actions)}
+            heads = {"value": HeadSpec(size), "advantage": HeadSpec(self.actions * size)}
         self.learner = Learner(
             lambda final_spec, generators: Network(
                 final_spec, self.observation_shape, heads, generators, fast, precision
@@ -145,12 +145,17 @@ class DQN(Agent):
         """The online network."""
         return self.learner.network
 
+    def outputs(self, network: Network, obs: Tensor) -> Tensor:
+        """Q-values (M, B, A), or the logits (M, B, A K) of their histograms, see `values`."""
+        outputs: dict[str, Tensor] = network(obs)
+        if self.config.dueling:
+            return dueling_outputs(outputs["value"], outputs["advantage"])
+        return outputs["q"]
+
     def values(self, network: Network, obs: Tensor) -> Tensor:
         """Q-values (M, B, A) of float observations (M, B, *shape)."""
-        outputs = network(obs)
-        if self.config.dueling:
-            return dueling_values(outputs["value"], outputs["advantage"])
-        return network.branches["q"].read(outputs["q"])
+        outputs = self.outputs(network, obs)
+        return outputs if self.histogram is None else self.histogram.read(outputs)
 
     @torch.no_grad()
     def greedy(self, obs: Tensor) -> Tensor:
@@ -290,12 +295,10 @@ class DQN(Agent):
             next_values = self.values(self.target, share(next_obs))
             online = self.values(self.network, share(next_obs)) if self.config.double else None
             target = td_target(share(batch.returns), share(batch.discount), next_values, online)
-        action = share(batch.action)
+        action, outputs = share(batch.action), self.outputs(self.network, share(obs))
         if self.histogram is None:
-            values = self.values(self.network, share(obs))
-            loss, statistics = td_loss(values, action, target, self.config.loss)
+            loss, statistics = td_loss(outputs, action, target, self.config.loss)
         else:
-            outputs = self.network(share(obs))["q"]
             loss, statistics = histogram_loss(self.histogram, outputs, action, target)
         norm = self.learner.update(loss, obs)
         return torch.cat([statistics, norm.unsqueeze(0)])

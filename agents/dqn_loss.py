@@ -21,7 +21,7 @@ from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
 __all__ = [
     "DQNConfig",
-    "dueling_values",
+    "dueling_outputs",
     "epsilon_at",
     "explorations",
     "explore",
@@ -113,11 +113,6 @@ class DQNConfig(AgentConfig):
                 f"lanes, fewer than learning_starts {self.learning_starts}: raise it"
             )
         check_support(self.value_min, self.value_max)
-        if self.dueling and self.loss == "hl_gauss":
-            raise InputError(
-                "loss is hl_gauss, which reads values off the histograms of one branch: leave "
-                "dueling out"
-            )
 
     @property
     def replay_rows(self) -> int:
@@ -199,9 +194,20 @@ def explore(greedy: Tensor, uniform: Tensor, epsilon: Tensor | float, actions: i
     return torch.where(explores, random, greedy)
 
 
-def dueling_values(value: Tensor, advantage: Tensor) -> Tensor:
-    """Q-values (..., A) from values (..., 1) and advantages (..., A), whose mean is taken off."""
-    return value + advantage - advantage.mean(-1, keepdim=True)
+def dueling_outputs(value: Tensor, advantage: Tensor) -> Tensor:
+    """Outputs of all actions from those of a dueling network's branches.
+
+    Args:
+        value: (..., K), one number, or the logits of a histogram's K bins.
+        advantage: (..., A K), whose mean over the actions is taken off bin by bin.
+
+    Returns:
+        (..., A K): Q-values, or the logits of their histograms, as in Rainbow.
+
+    Source: Wang et al., arXiv:1511.06581; of histograms, Hessel et al., arXiv:1710.02298.
+    """
+    advantage = torch.unflatten(advantage, -1, (-1, value.shape[-1]))
+    return (value.unsqueeze(-2) + advantage - advantage.mean(-2, keepdim=True)).flatten(-2)
 
 
 def td_target(

@@ -10,7 +10,7 @@ from neoteny import envs
 from neoteny.agents.dqn import DQN
 from neoteny.agents.dqn_loss import (
     DQNConfig,
-    dueling_values,
+    dueling_outputs,
 )
 from neoteny.agents.replay import Batch
 from neoteny.plasticity.interventions import make_interventions
@@ -96,10 +96,10 @@ def test_loss_gradient_and_step_equal_stable_baselines3(monkeypatch, n_steps, ma
 def test_dueling_streams_are_identified_by_the_mean_advantage():
     g = torch.Generator().manual_seed(0)
     value, advantage = (torch.randn(2, 5, n, generator=g) for n in (1, 3))
-    values = dueling_values(value, advantage)
+    values = dueling_outputs(value, advantage)
     torch.testing.assert_close(values.mean(-1, keepdim=True), value)
     torch.testing.assert_close(values - value, advantage - advantage.mean(-1, keepdim=True))
-    torch.testing.assert_close(dueling_values(value, advantage + 7), values)
+    torch.testing.assert_close(dueling_outputs(value, advantage + 7), values)
     env = envs.make("CartPole-v1", 16)
     agent = make_dqn(env, dataclasses.replace(SMALL, dueling=True))
     obs = torch.randn(1, 9, 4, generator=g)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from neoteny.agents import DQN, DQNConfig, NetworkSpec
 from neoteny.agents.distributions import Categorical
-from neoteny.agents.dqn_loss import histogram_loss
+from neoteny.agents.dqn_loss import dueling_outputs, histogram_loss
 from neoteny.agents.hl_gauss import HLGauss
 from neoteny.agents.ppo_loss import PPOConfig, fused_ppo_loss, ppo_loss
 from neoteny.core.errors import InputError
@@ -259,20 +259,6 @@ def make_dqn(env, interventions=("none",), config=DQN_CONFIG, **options):
     return DQN(env, config, NetworkSpec((16, 16)), made, (0,), **options)
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_dqn_learns_the_values_of_actions(ladder, fast):
-    """Action 1 pays 1 and the other nothing, whatever the observation."""
-    env = ladder("action", 16)
-    config = dataclasses.replace(DQN_CONFIG, learning_rate=1e-2, train_frequency=16)
-    agent = make_dqn(env, config=config, fast=fast)
-    for _ in range(6):
-        metrics = agent.iterate(env)
-    values = agent.values(agent.network, torch.tensor([[[-1.0, 0.0], [1.0, 0.0]]]))
-    expected = torch.tensor([0.0, 1.0]).expand(1, 2, 2)
-    torch.testing.assert_close(values, expected, rtol=0, atol=0.03)
-    assert metrics["losses/outside_support"].tolist() == [0.0]
-
-
 @pytest.mark.parametrize("edit", [*CASES, pytest.param("c_chain:after=0", marks=pytest.mark.slow)])
 def test_surgery_edits_the_wider_head_of_dqn_and_its_target(ladder, edit):
     env = ladder("both", 16)
@@ -287,6 +273,31 @@ def test_surgery_edits_the_wider_head_of_dqn_and_its_target(ladder, edit):
     assert all(found.state["activity"].min() > 0 for found in agent.learner.interventions)
 
 
-def test_a_dueling_network_of_histograms_is_refused():
-    with pytest.raises(InputError, match="leave dueling out"):
-        dataclasses.replace(DQN_CONFIG, dueling=True)
+def test_dueling_histograms_add_logits_bin_by_bin(ladder):
+    """As in Rainbow: value plus advantage less its mean over actions, then a softmax."""
+    histogram = HLGauss(LOW, HIGH, BINS, values=3)
+    value, advantage = normals(2, 4, BINS), normals(2, 4, 3 * BINS, seed=1)
+    logits = histogram.logits(dueling_outputs(value, advantage))
+    parts = advantage.view(2, 4, 3, BINS)
+    mean = (parts[:, :, 0] + parts[:, :, 1] + parts[:, :, 2]) / 3
+    for a in range(3):
+        torch.testing.assert_close(logits[:, :, a], value + parts[:, :, a] - mean)
+    moved = dueling_outputs(value, advantage + normals(2, 4, BINS, seed=2).repeat(1, 1, 3))
+    torch.testing.assert_close(histogram.logits(moved), logits)  # advantages have no level
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("dueling", [False, True])
+def test_dqn_learns_the_values_of_actions(ladder, fast, dueling):
+    """Action 1 pays 1 and the other nothing, whatever the observation."""
+    env = ladder("action", 16)
+    config = dataclasses.replace(
+        DQN_CONFIG, learning_rate=1e-2, train_frequency=16, dueling=dueling
+    )
+    agent = make_dqn(env, config=config, fast=fast)
+    for _ in range(6):
+        metrics = agent.iterate(env)
+    values = agent.values(agent.network, torch.tensor([[[-1.0, 0.0], [1.0, 0.0]]]))
+    expected = torch.tensor([0.0, 1.0]).expand(1, 2, 2)
+    torch.testing.assert_close(values, expected, rtol=0, atol=0.03)
+    assert metrics["losses/outside_support"].tolist() == [0.0]
