@@ -43,10 +43,10 @@ def trained(env, agent, iterations):
 def test_ladder_reaches_the_known_values_and_actions(ladder, kind):
     env = ladder(kind, 16)
     config = dataclasses.replace(
-        SMALL, train_frequency=4, learning_rate=5e-3, gamma=0.5, epsilon_steps=2000
+        SMALL, train_frequency=4, learning_rate=1e-2, gamma=0.5, epsilon_steps=2000
     )
     agent = make_dqn(env, config)
-    trained(env, agent, 14)
+    trained(env, agent, 5)
     obs = agent.replay.sample(torch.randint(2**32, (1, 32))).obs
     values = agent.values(agent.network, obs).amax(-1)
     if kind == "delayed":  # gamma before the last step, 1 on it
@@ -64,10 +64,15 @@ def test_time_limits_are_bootstrapped_not_treated_as_ends(ladder, n_steps):
     """One reward a step for ever, cut every 4 steps: the value is 1 / (1 - gamma)."""
     env = ladder("constant", 16, max_steps=4)
     config = dataclasses.replace(
-        SMALL, train_frequency=4, learning_rate=5e-3, gamma=0.5, n_steps=n_steps
+        SMALL,
+        train_frequency=4,
+        learning_rate=1e-2,
+        target_frequency=32,
+        gamma=0.5,
+        n_steps=n_steps,
     )
     agent = make_dqn(env, config)
-    metrics = trained(env, agent, 20)
+    metrics = trained(env, agent, 6)
     assert metrics["losses/q_value"].item() == pytest.approx(2.0, abs=0.1)  # else below 1.6
 
 

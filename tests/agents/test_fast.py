@@ -17,14 +17,14 @@ AGENTS = {
 
 
 def trained(kind, spec, fast):
-    """Parameters and metrics after three iterations of two members."""
+    """Parameters and metrics after two iterations of two members."""
     cls, config = AGENTS[kind]
     env = envs.make("MinAtar-SpaceInvaders", 16, members=2, seed=4, max_steps=9)
     interventions = make_interventions(["l2_init"])
     agent = cls(env, config, spec, interventions, (4, 5), fast=fast)
-    for _ in range(3):
+    for _ in range(2):
         metrics = agent.iterate(env) if cls is DQN else agent.learn(agent.collect(env))
-    assert agent.learner.updates > 20
+    assert agent.learner.updates >= 16
     return list(agent.network.parameters()), metrics
 
 

@@ -50,7 +50,7 @@ KINDS = ["device", "host"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_loop_of_ones_own_runs(kind):
     envs = vector_world(kind)
-    returns = train(envs, 3 * STEPS * LANES)
+    returns = train(envs, 2 * STEPS * LANES)
     assert len(returns) > 20
     assert min(returns) >= 8  # no shorter episode is possible
     assert np.mean(returns[:20]) < 40

@@ -15,7 +15,7 @@ from neoteny.wrappers import EpisodeStatistics
 from neoteny.wrappers.streams import StreamContext, build_stream
 
 CONFIG = PPOConfig(num_envs=16, num_steps=8, num_epochs=2, num_minibatches=4)
-USUAL = ("adamo", "layer_norm", "spectral")
+USUAL = ("adamo", "spectral")
 STATIC = sorted(name for name, cls in INTERVENTIONS.items() if cls.static)
 
 
@@ -102,14 +102,14 @@ def test_replayed_updates_equal_executed_ones(intervention, name):
     tapes = Tapes()
     recorded, env = agent(intervention, tapes, name)
     tapes.roots = recorded, env
-    expected, found = train(plain, plain_env, 3), train(recorded, env, 3)
+    expected, found = train(plain, plain_env, 2), train(recorded, env, 2)
     assert len(tapes.made) == 3, "a step of a rollout, advantages and an update"
     assert sum(bool(tape.operations) for tape in tapes.made) >= 2, "nothing was recorded"
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a, b)
     for a, b in zip(everything(recorded), everything(plain), strict=True):
         assert torch.equal(a, b)
-    assert recorded.learner.updates == plain.learner.updates == 24
+    assert recorded.learner.updates == plain.learner.updates == 16
 
 
 def test_a_step_is_warmed_up_recorded_and_replayed():
@@ -177,7 +177,7 @@ STREAMS = {
     "latched": ("minatar-permute", 256, {"on_switch": "latch"}, 0),
     "drifting": ("cartpole-drift", 256, {}, 0),
 }
-FAST = ("games in turn", "variables permuted")
+FAST = ("games in turn",)
 
 
 def streamed(name, recorder=None):
@@ -291,7 +291,7 @@ def test_checked_graphs_change_nothing():
     tapes = Tapes()
     ppo, env = agent("adamo", tapes, checks=3)
     tapes.roots = ppo, env
-    for a, b in zip(train(ppo, env, 3), train(plain, plain_env, 3), strict=True):
+    for a, b in zip(train(ppo, env, 2), train(plain, plain_env, 2), strict=True):
         assert torch.equal(a, b)
     assert ppo.learner.updates == plain.learner.updates
 

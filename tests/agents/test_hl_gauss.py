@@ -115,7 +115,7 @@ CONFIG = PPOConfig(
 )
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("fast", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_ppo_learns_a_constant_value(ladder, make_agent, fast):
     """A reward of 1 that ends the episode: every state is worth 1, not a multiple of the bins."""
     env = ladder("constant", 16)
@@ -172,7 +172,7 @@ EDITS = {
     "shrink_perturb": "shrink_perturb:period=1",
 }
 CASES = [
-    pytest.param(text, id=name, marks=() if name in ("head_reset", "redo") else pytest.mark.slow)
+    pytest.param(text, id=name, marks=() if name == "head_reset" else pytest.mark.slow)
     for name, text in EDITS.items()
 ]
 
@@ -286,8 +286,14 @@ def test_dueling_histograms_add_logits_bin_by_bin(ladder):
     torch.testing.assert_close(histogram.logits(moved), logits)  # advantages have no level
 
 
-@pytest.mark.parametrize("fast", [True, False])
-@pytest.mark.parametrize("dueling", [False, True])
+@pytest.mark.parametrize(
+    ("fast", "dueling"),
+    [
+        pytest.param(fast, dueling, marks=() if fast == dueling else pytest.mark.slow)
+        for fast in (True, False)
+        for dueling in (True, False)
+    ],
+)
 def test_dqn_learns_the_values_of_actions(ladder, fast, dueling):
     """Action 1 pays 1 and the other nothing, whatever the observation."""
     env = ladder("action", 16)

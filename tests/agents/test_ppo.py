@@ -145,7 +145,7 @@ def test_ladder_reaches_the_known_values_and_actions(ladder, make_agent, kind, e
     )
     env = ladder(kind, 32)
     agent = make_agent(env, config)
-    for _ in range(12):
+    for _ in range(8):
         rollout = agent.collect(env)
         agent.learn(rollout)
     rollout = agent.collect(env)
@@ -172,14 +172,14 @@ def test_time_limits_are_bootstrapped_not_treated_as_ends(ladder, make_agent):
     )
     env = ladder("constant", 32, max_steps=4)
     agent = make_agent(env, config)
-    for _ in range(15):
+    for _ in range(7):
         agent.learn(agent.collect(env))
     assert agent.collect(env).value.mean() == pytest.approx(2.0, abs=0.1)  # else below 1.6
 
 
 def test_a_member_does_not_depend_on_the_others(make_agent):
     config = PPOConfig(num_envs=8, num_steps=8, num_epochs=2, num_minibatches=2)
-    seeds = (5, 6, 9, 2, 40, 41, 7, 100)
+    seeds = (5, 6, 9)
 
     def train(which):
         env = envs.make("MinAtar-Breakout", 8, members=len(which), seed=which)
@@ -189,12 +189,12 @@ def test_a_member_does_not_depend_on_the_others(make_agent):
         return [p.detach() for p in agent.network.parameters()], metrics
 
     together, metrics = train(seeds)
-    for member, seed in list(enumerate(seeds))[2::5]:
-        alone, lone_metrics = train((seed,))
-        for many, one in zip(together, alone, strict=True):
-            torch.testing.assert_close(many[member], one[0], rtol=1e-4, atol=1e-6)
-        for name, value in metrics.items():
-            torch.testing.assert_close(value[member], lone_metrics[name][0], rtol=1e-3, atol=1e-5)
+    member = 2
+    alone, lone_metrics = train((seeds[member],))
+    for many, one in zip(together, alone, strict=True):
+        torch.testing.assert_close(many[member], one[0], rtol=1e-4, atol=1e-6)
+    for name, value in metrics.items():
+        torch.testing.assert_close(value[member], lone_metrics[name][0], rtol=1e-3, atol=1e-5)
 
 
 def test_an_intervention_does_not_shift_the_environments_random_numbers(make_agent):

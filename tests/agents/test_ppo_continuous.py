@@ -125,9 +125,9 @@ def test_pendulums_time_limit_is_bootstrapped_from_its_final_observations(make_a
     torch.testing.assert_close(expected[cut], ended[cut])
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("fast", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_member_does_not_depend_on_the_others(make_agent, fast):
-    seeds = (5, 6, 9, 2, 40, 41, 7, 100)
+    seeds = (5, 6, 9)
 
     def train(which):
         env = envs.make("Pendulum-v1", 8, members=len(which), seed=which, max_steps=20)
@@ -138,12 +138,12 @@ def test_a_member_does_not_depend_on_the_others(make_agent, fast):
         return [p.detach() for p in agent.network.parameters()], metrics
 
     together, metrics = train(seeds)
-    for member, seed in list(enumerate(seeds))[::3]:
-        alone, lone_metrics = train((seed,))
-        for many, one in zip(together, alone, strict=True):
-            torch.testing.assert_close(many[member], one[0], rtol=1e-4, atol=1e-5)
-        for name, value in metrics.items():
-            torch.testing.assert_close(value[member], lone_metrics[name][0], rtol=1e-3, atol=1e-4)
+    member = 1
+    alone, lone_metrics = train((seeds[member],))
+    for many, one in zip(together, alone, strict=True):
+        torch.testing.assert_close(many[member], one[0], rtol=1e-4, atol=1e-5)
+    for name, value in metrics.items():
+        torch.testing.assert_close(value[member], lone_metrics[name][0], rtol=1e-3, atol=1e-4)
 
 
 def test_fused_and_plain_updates_agree(make_agent):

@@ -130,8 +130,9 @@ def test_lanes_and_minibatches_are_shared_without_a_wait(dense):
 
 
 @pytest.mark.parametrize("fast", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_values_as_histograms_are_fitted_without_a_wait(dense, fast):
-    assert rehearse(ppo, ("none",), SPEC, value_loss="hl_gauss", fast=fast) == []
+def test_values_as_histograms_are_fitted_without_a_wait_in_half_precision_too(dense, fast):
+    options = {"value_loss": "hl_gauss", "precision": torch.bfloat16, "fast": fast}
+    assert rehearse(ppo, ("adamo",), SPEC, **options) == []
     assert rehearse(dqn, ("none",), SPEC, loss="hl_gauss", fast=fast) == []
 
 
@@ -182,7 +183,3 @@ def test_a_wait_planted_in_the_learner_is_found_with_its_line(dense, monkeypatch
 )
 def test_other_games_need_no_wait_either(make, env):
     assert rehearse(make, ("adamo",), SPEC, env=env) == []
-
-
-def test_half_precision_needs_no_wait_either(dense):
-    assert rehearse(ppo, ("adamo",), SPEC, precision=torch.bfloat16) == []

@@ -75,11 +75,11 @@ def make(algorithm, env, spec=None, **changes):
     return algorithm(env, config, spec, make_interventions(["none"]), seeds)
 
 
-def weights(algorithm, kind, spec=None, members=1, shape=(4,), **changes):
+def weights(algorithm, kind, spec=None, members=1, shape=(4,), iterations=2, **changes):
     env = TypedEnv(kind, members, shape)
     agent = make(algorithm, env, spec, **changes)
     start = [p.detach().clone() for p in agent.network.parameters()]
-    for _ in range(4):
+    for _ in range(iterations):
         agent.learn(agent.collect(env)) if algorithm is PPO else agent.iterate(env)
     assert any(
         not torch.equal(a, b) for a, b in zip(start, agent.network.parameters(), strict=True)
@@ -117,8 +117,10 @@ def test_the_type_of_observations_changes_nothing(variant, kind):
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("kind", [np.uint16, np.uint32, np.int64])
-@pytest.mark.parametrize("changes", [{}, {"replay_policy": "reservoir", "n_steps": 3}])
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [(np.uint16, {}), (np.uint32, {"replay_policy": "reservoir", "n_steps": 3}), (np.int64, {})],
+)
 def test_a_resumed_dqn_goes_on_bit_for_bit(kind, changes):
     env = TypedEnv(kind)
     agent = make(DQN, env, **changes)
@@ -191,7 +193,8 @@ def test_actions_are_clipped_to_bounds_of_every_kind(space, low, high):
 def test_a_minibatch_of_one_sample_needs_its_advantage_as_it_is():
     with pytest.raises(ValueError, match=r"num_minibatches 32 leaves one sample .*: lower it"):
         PPOConfig(num_envs=4, num_steps=8, num_minibatches=32)
-    for found in weights(PPO, np.float32, num_minibatches=32, normalize_advantage=False):
+    options = {"iterations": 1, "num_minibatches": 32, "normalize_advantage": False}
+    for found in weights(PPO, np.float32, **options):
         assert found.isfinite().all()
 
 

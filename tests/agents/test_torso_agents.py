@@ -99,7 +99,7 @@ def test_a_resumed_agent_goes_on_to_the_bit(kind, names):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("kind", ["ppo", "dqn"])
+@pytest.mark.parametrize("kind", ["ppo", pytest.param("dqn", marks=pytest.mark.slow)])
 def test_64_layers_train(kind):
     stream, agent = stream_and_agent(
         kind, (3,), torso="mlp", hidden=(16,) * 64, activation="groupsort", hidden_gain=None

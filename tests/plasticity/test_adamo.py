@@ -53,16 +53,15 @@ def reference(theta, gradients, lr, isometry, scale, weight_decay, eps=1e-8, bet
 
 
 @pytest.mark.parametrize("flags", FLAGS)
-@pytest.mark.parametrize("members", [None, 3])
-@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
-def test_equals_the_float64_reference_over_30_steps(flags, members, weight_decay):
+@pytest.mark.parametrize(("members", "weight_decay"), [(None, 0.01), (3, 0.0)])
+def test_equals_the_float64_reference_over_12_steps(flags, members, weight_decay):
     shapes = [*SHAPES.values(), SHAPES["linear"]]
     params = parameters(shapes, torch.float64, members)
     start = [p.detach().clone() for p in params]
     settings = {"lr": 1e-2, "isometry": 0.5, "scale": 1.3, "weight_decay": weight_decay}
     optimizer = AdamO(params, member_dims=0 if members is None else 1, **settings, **flags)
     gradients = []
-    for step in range(30):
+    for step in range(12):
         set_gradients(params, step)
         gradients.append([p.grad for p in params])
         optimizer.step()
@@ -97,7 +96,7 @@ def test_isometry_zero_is_bit_identical_to_adam(flags, decay, decoupled):
     ours, theirs = parameters(SHAPES.values()), parameters(SHAPES.values())
     options = {"lr": 1e-2, "eps": 1e-5, "decoupled_weight_decay": decoupled, **decay, **flags}
     pair = AdamO(ours, isometry=0, **options), torch.optim.Adam(theirs, **options)
-    for step in range(50):
+    for step in range(20):
         set_gradients(ours, step)
         set_gradients(theirs, step)
         for optimizer in pair:

@@ -111,13 +111,13 @@ def test_interventions_translate_a_half_life_to_a_rate_of_the_spread(name, make_
     settings = OptimizerSettings(learning_rate=1e-3)
     free = parse_intervention(f"{name}:scale=free,half_life=500")
     assert free.strength(settings)["decay_rate"] == pytest.approx(math.log(2) / 500)
-    learner = make_learner(f"{name}:scale=free,half_life=100", lr=1e-9)
+    learner = make_learner(f"{name}:scale=free,half_life=50", lr=1e-9)
     weight = learner.network.branches["policy"].hidden[1].weight
     with torch.no_grad():
         weight.copy_(near_isometry(weight.shape, 1, 1, 3.0, 1e-2))
     before = gram_deviation(weight.detach(), "free", 1)
     obs = torch.randn(2, 16, 6)
-    for _ in range(100):
+    for _ in range(50):
         learner.update(0 * learner.network(obs)["policy"].sum((1, 2)), obs)
     torch.testing.assert_close(
         gram_deviation(weight, "free", 1).detach(), before / 4, rtol=0.05, atol=0

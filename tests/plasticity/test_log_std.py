@@ -80,7 +80,7 @@ def test_nothing_moves_them_but_the_loss(name):
     grouped = [p for group in learner.optimizer.param_groups for p in group["params"]]
     assert sum(p is log_std(learner) for p in grouped) == 1
     assign(learner, log_std(learner), -1.3)
-    train(learner, 4)
+    train(learner, 3)
     learner.boundary(torch.ones(2, dtype=torch.int64))
     train(learner, 2)
     torch.testing.assert_close(log_std(learner).detach(), torch.full((2, 2), -1.3))

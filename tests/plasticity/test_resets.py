@@ -57,33 +57,6 @@ def act(train):
 
 
 @pytest.mark.parametrize("name", sorted(ACTING))
-def test_two_members_equal_two_runs_of_one(name, make_learner, act):
-    both = make_learner(acting(name), seeds=(3, 8))
-    act(both)
-    assert (both.interventions[0].activity > 0).all()
-    for member, seed in enumerate((3, 8)):
-        alone = make_learner(acting(name), seeds=(seed,))
-        act(alone)
-        for ours, theirs in zip(both.network.parameters(), alone.network.parameters(), strict=True):
-            torch.testing.assert_close(ours[member], theirs[0], rtol=1e-3, atol=1e-5)
-        activity = both.interventions[0].activity[member]
-        assert activity == alone.interventions[0].activity[0]
-
-
-@pytest.mark.parametrize("name", sorted(ACTING))
-def test_a_resumed_run_continues_bit_for_bit(name, tmp_path, make_learner, act):
-    one, two = make_learner(acting(name)), make_learner(acting(name))
-    act(one)
-    torch.save(one.state_dict(), tmp_path / "state.pt")
-    two.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    for learner in (one, two):
-        act(learner)
-    for key, value in one.state_dict()["network"].items():
-        assert torch.equal(value, two.state_dict()["network"][key])
-    assert torch.equal(one.interventions[0].activity, two.interventions[0].activity)
-
-
-@pytest.mark.parametrize("name", sorted(ACTING))
 def test_parameters_stay_the_same_tensors_and_keep_being_trained(name, make_learner, train, act):
     norm = () if name == "plasticity_injection" else ("layer_norm",)
     learner = make_learner(acting(name), *norm)

@@ -23,9 +23,9 @@ def layer_and_probe(rows, seed=0):
     return weight, probe
 
 
-def run(weight, steps):
+def run(weight, steps, strength=STRENGTH):
     for _ in range(steps):
-        isometry_step([weight], STRENGTH)
+        isometry_step([weight], strength)
 
 
 @pytest.mark.parametrize(("share", "steps"), [(0.5, 300), (0.25, 1000)])
@@ -41,14 +41,13 @@ def test_a_moderate_bias_delays_revival():
     weight, probe = layer_and_probe(N // 2)
     run(weight, 100)
     assert dead_share(weight, -1.0, N // 2, probe) == 1.0
-    run(weight, 2900)
+    run(weight, 290, 10 * STRENGTH)
     assert dead_share(weight, -1.0, N // 2, probe) == 0.0
 
 
 def test_a_large_negative_bias_holds_units_down_for_ever():
     weight, probe = layer_and_probe(N // 2)
-    for _ in range(4000):
-        isometry_step([weight], 10 * STRENGTH)
+    run(weight, 1500, 10 * STRENGTH)
     sigma = torch.linalg.svdvals(weight)
     assert sigma.max() < 1 + 1e-3
     assert sigma.min() > 1 - 1e-3
@@ -58,7 +57,7 @@ def test_a_large_negative_bias_holds_units_down_for_ever():
 def test_exactly_zero_rows_stay_dead():
     weight, probe = layer_and_probe(N // 2)
     weight[: N // 2] = 0
-    run(weight, 1000)
+    run(weight, 100, 10 * STRENGTH)
     assert (weight[: N // 2] == 0).all()
     assert dead_share(weight, 0.0, N // 2, probe) == 1.0
 
