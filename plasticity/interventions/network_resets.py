@@ -141,9 +141,9 @@ class SoftShrinkPerturb(Timed):
 class HareTortoise(Timed):
     """Fast weights learn, slow weights are their running mean, and now and then replace them.
 
-    Moments and target networks are left alone, as in the reference. By default at task switches, with
-    a running mean over more than a task: with the former quarter of a task it took a third of what the
-    first one teaches, on both streams (results/breakout-tuning, results/digits-tuning).
+    Moments and target networks are left alone, as in the reference. By default at task switches,
+    with a running mean over more than a task: with the former quarter of a task it took a third of
+    what the first one teaches, on both streams (results/breakout-tuning, results/digits-tuning).
     """
 
     name: ClassVar[str] = "hare_tortoise"
