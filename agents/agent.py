@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from neoteny.agents.graphs import CudaGraph
 from neoteny.core.options import check_fields
 from neoteny.core.registry import Registry
 from neoteny.plasticity.interventions import Intervention
@@ -92,6 +94,11 @@ class AgentSettings:
             "precision": PRECISIONS[self.precision],
             "task_steps": self.task_steps(stream),
         }
+
+    def recording(self, stream: Any) -> dict[str, Any]:
+        """Arguments of those that record steps, see `neoteny.agents.graphs.Recordings`."""
+        recorder = partial(CudaGraph, stream.device) if self.cuda_graphs else None
+        return {"recorder": recorder, "checks": self.check_graphs}
 
 
 class Agent(ABC):

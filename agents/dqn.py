@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +29,7 @@ from neoteny.agents.dqn_loss import (
     td_loss,
     td_target,
 )
-from neoteny.agents.graphs import CudaGraph, Recorder, Recordings, filled
+from neoteny.agents.graphs import Recorder, Recordings, filled
 from neoteny.agents.hl_gauss import HLGauss
 from neoteny.agents.replay import Batch, floats, unpack
 from neoteny.agents.replay_policies import Replay, check_switches, make_replay
@@ -126,9 +125,7 @@ class DQN(Agent):
         """Step at which the exploration schedule began."""
         self.replay: Replay | None = None
         self._totals = torch.zeros(len(self.statistics) + 1, self.members, device=self.device)
-        self._recordings = Recordings(recorder, checks, lambda: (self, self._envs))
-        self._envs: Any = None
-        self._held: Hashable = None
+        self._recordings = Recordings(recorder, checks, self)
         self._inputs: tuple[Tensor, ...] = ()
         self._outcome: tuple[Tensor, ...] = ()
         self._batch: tuple[Tensor, ...] = ()
@@ -136,9 +133,7 @@ class DQN(Agent):
     @classmethod
     def build(cls, settings: AgentSettings, stream: Any) -> DQN:
         """The agent of a run."""
-        recorder = partial(CudaGraph, stream.device) if settings.cuda_graphs else None
-        checks = settings.check_graphs
-        return cls(stream, recorder=recorder, checks=checks, **settings.arguments(stream))
+        return cls(stream, **settings.arguments(stream), **settings.recording(stream))
 
     @property
     def network(self) -> Network:
@@ -194,7 +189,8 @@ class DQN(Agent):
         words = self._words()
         self._totals.zero_()
         before = self.learner.updates
-        key = self._steps_key(envs)
+        weights = tuple(parameter.data_ptr() for parameter in self.network.parameters())
+        key = self._recordings.steps_key(envs, config.num_steps, weights)
         obs = replay.observation
         for explore_here, anything in zip(explores.unbind(), random.unbind(), strict=True):
             outcome = self._play(envs, key, (explore_here, anything, obs))
@@ -212,17 +208,6 @@ class DQN(Agent):
             "replay/size": float(replay.size),
             "replay/old_share": replay.old_share(),
         }
-
-    def _steps_key(self, envs: Any) -> Hashable:
-        """Key of the operations of a step, None if they differ within the iteration."""
-        steady = envs.steady(self.config.num_steps) if self._recordings else None
-        if steady is None:
-            return None
-        key = steady, *(parameter.data_ptr() for parameter in self.network.parameters())
-        if key != self._held:
-            envs.hold_memory()
-            self._envs, self._held = envs, key
-        return key
 
     def _play(self, envs: Any, key: Hashable, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A step of every lane, replayed where it has been recorded; arguments of `Replay.add`."""
@@ -243,7 +228,7 @@ class DQN(Agent):
 
     def _move_recorded(self) -> None:
         """A step from inputs to an outcome that stay where they are."""
-        self._outcome = filled(self._outcome, self._move(self._envs, *self._inputs))
+        self._outcome = filled(self._outcome, self._move(self._recordings.envs, *self._inputs))
 
     def _learn(self, batch: Batch) -> None:
         """One gradient step, replayed where it has been recorded."""

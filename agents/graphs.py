@@ -108,24 +108,48 @@ class Recordings:
         recorder: Makes recorders; None records nothing.
         checks: Replays of each step to be checked: each is run again without the recording, from
             the same memory, and must leave every tensor bit for bit the same.
-        roots: The objects whose tensors and counters steps read and write.
+        agent: The object whose tensors and counters, beside those of `envs`, steps read and write.
     """
+
+    envs: Any = None
+    """The environments whose steps are recorded."""
 
     def __init__(
         self,
         recorder: Callable[[], Recorder] | None,
         checks: int = 0,
-        roots: Callable[[], tuple[object, ...]] = tuple,
+        agent: object = None,
     ) -> None:
         self._recorder = recorder
         self._checks = checks
-        self._roots = roots
+        self._agent = agent
+        self._held: Hashable = None
         self._recorded: dict[str, tuple[Hashable, Recorded]] = {}
         self._checked: dict[str, int] = {}
 
     def __bool__(self) -> bool:
         """True if steps are recorded."""
         return self._recorder is not None
+
+    def steps_key(self, envs: Any, steps: int, memory: Hashable) -> Hashable:
+        """Key of a step of environments, whose memory stays where it is from then on.
+
+        Args:
+            envs: The environments.
+            steps: Steps in a row that are to be alike.
+            memory: Addresses of the other tensors that are used and may be replaced.
+
+        Returns:
+            None if steps differ, or none is recorded.
+        """
+        steady = envs.steady(steps) if self else None
+        if steady is None:
+            return None
+        key = steady, memory
+        if key != self._held:
+            envs.hold_memory()
+            self.envs, self._held = envs, key
+        return key
 
     def run(self, name: str, key: Hashable, step: Callable[[], None]) -> bool:
         """Run a step once, replayed where it has been recorded under the key.
@@ -152,7 +176,7 @@ class Recordings:
             self._checked[name] = self._checked.get(name, 0) + 1
             self._check(name, recorded, step)
             return False
-        counts = [] if recorded.ready else counters(*self._roots())
+        counts = [] if recorded.ready else counters(self._agent, self.envs)
         try:
             recorded()
         except RuntimeError as error:
@@ -177,7 +201,7 @@ class Recordings:
 
     def _check(self, name: str, recorded: Recorded, step: Callable[[], None]) -> None:
         """Replay, then run the step from the same memory, and compare."""
-        memory = reachable(*self._roots())
+        memory = reachable(self._agent, self.envs)
         before = {path: place.clone() for path, place in memory.items()}
         recorded()
         replayed = {path: place.clone() for path, place in memory.items()}
@@ -185,7 +209,7 @@ class Recordings:
             place.copy_(before[path])
         step()
         # Without the tensors of one step alone
-        kept = {place.data_ptr() for place in reachable(*self._roots()).values()}
+        kept = {place.data_ptr() for place in reachable(self._agent, self.envs).values()}
         lasting = [path for path, place in memory.items() if place.data_ptr() in kept]
         wrong = [path for path in lasting if not torch.equal(replayed[path], memory[path])]
         if wrong:

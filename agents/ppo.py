@@ -12,7 +12,6 @@ Source: Schulman et al., arXiv:1707.06347; details as in Huang et al., "The 37 i
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.distributions import action_distribution
-from neoteny.agents.graphs import CudaGraph, Recorder, Recordings
+from neoteny.agents.graphs import Recorder, Recordings
 from neoteny.agents.hl_gauss import HLGauss
 from neoteny.agents.ppo_loss import (
     PPOConfig,
@@ -92,14 +91,13 @@ class PPO(Agent):
         self.observation_shape = observation_shape(envs.single_observation_space)
         check_lanes(envs, self.members, config.num_envs)
         self.histogram: HLGauss | None = None
-        value = HeadSpec(1, gain=1.0)
+        size = 1
         if config.value_loss == "hl_gauss":
-            support = config.value_min, config.value_max, config.value_bins
-            self.histogram = HLGauss(*support, device=self.device)
-            value = HeadSpec(self.histogram.outputs, gain=1.0, distribution=self.histogram)
+            support, size = (config.value_min, config.value_max), config.value_bins
+            self.histogram = HLGauss(*support, size, device=self.device)
         heads = {
             "policy": HeadSpec(self.policy.size, gain=0.01, distribution=self.policy),
-            "value": value,
+            "value": HeadSpec(size, gain=1.0, distribution=self.histogram),
         }
         self.learner = Learner(
             lambda final_spec, generators: Network(
@@ -119,16 +117,12 @@ class PPO(Agent):
         self._rollout: Rollout | None = None
         self._minibatch: Minibatch | None = None
         self._time = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self._recordings = Recordings(recorder, checks, lambda: (self, self._envs))
-        self._envs: Any = None
-        self._held: Hashable = None
+        self._recordings = Recordings(recorder, checks, self)
 
     @classmethod
     def build(cls, settings: AgentSettings, stream: Any) -> PPO:
         """The agent of a run."""
-        recorder = partial(CudaGraph, stream.device) if settings.cuda_graphs else None
-        checks = settings.check_graphs
-        return cls(stream, recorder=recorder, checks=checks, **settings.arguments(stream))
+        return cls(stream, **settings.arguments(stream), **settings.recording(stream))
 
     @property
     def network(self) -> Network:
@@ -200,7 +194,8 @@ class PPO(Agent):
         steps = self.config.num_steps
         if self._obs is not None and self._obs is not rollout.last_obs:
             rollout.last_obs.copy_(self._obs)
-        if (key := self._rollout_key(envs, rollout)) is None:
+        key = self._recordings.steps_key(envs, steps, self._memory_key(rollout))
+        if key is None:
             obs = rollout.last_obs
             for t in range(steps):
                 obs = self._play(envs, rollout, t, obs)
@@ -221,8 +216,7 @@ class PPO(Agent):
         rollout.write(t, obs=obs, action=action, log_prob=log_prob, value=value)
         obs, reward, terminated, truncated, info = envs.step(self.policy.to_env(action))
         truncated = truncated & ~terminated
-        ends = {"terminated": terminated, "truncated": truncated}
-        outcome = {"reward": reward, **ends}
+        outcome = {"reward": reward, "terminated": terminated, "truncated": truncated}
         rollout.write(t, **{name: self._by_member(lanes) for name, lanes in outcome.items()})
         if len(rollout.final_obs):
             rollout.keep_final(t, info["final_obs"], truncated)
@@ -233,20 +227,9 @@ class PPO(Agent):
         """The next step of the rollout, on memory that stays where it is."""
         rollout = self._rollout
         assert rollout is not None
-        obs = self._play(self._envs, rollout, self._time, rollout.last_obs)
+        obs = self._play(self._recordings.envs, rollout, self._time, rollout.last_obs)
         rollout.last_obs.copy_(obs)
         self._time += 1
-
-    def _rollout_key(self, envs: Any, rollout: Rollout) -> Hashable:
-        """Key of the operations of a step, None if they differ within the rollout."""
-        steady = envs.steady(self.config.num_steps) if self._recordings else None
-        if steady is None:
-            return None
-        key = steady, self._memory_key(rollout)
-        if key != self._held:
-            envs.hold_memory()
-            self._envs, self._held = envs, key
-        return key
 
     def _memory_key(self, rollout: Rollout) -> Hashable:
         """Addresses of the tensors that may be replaced by others."""
@@ -290,10 +273,9 @@ class PPO(Agent):
                 minibatch.rows.copy_(rows)
                 self._step()
         totals = self.learner.mean(minibatch.totals) / (config.num_epochs * config.num_minibatches)
-        names = [f"losses/{name}" for name in self.statistics]
         groups = "network", *self.network.named_branch_parameters()
-        names += [f"losses/gradient_norm/{name}" for name in groups]
-        metrics = dict(zip(names, totals, strict=True))
+        names = *self.statistics, *(f"gradient_norm/{name}" for name in groups)
+        metrics = {f"losses/{name}": mean for name, mean in zip(names, totals, strict=True)}
         metrics["losses/explained_variance"] = explained_variance(rollout.value, rollout.returns)
         if self.histogram is not None:
             outside = self.histogram.outside(rollout.returns)
@@ -333,23 +315,14 @@ class PPO(Agent):
         fields = share(fields)
         log_prob, value, _, returns = fields[..., :4].unbind(-1)
         outputs = self.network(obs)
-        values = outputs["value"]
+        values = outputs["value"] if self.histogram else outputs["value"].squeeze(-1)
+        batch = self.policy.join(fields[..., 4:]), log_prob, value, share(advantage), returns
         loss, statistics = (fused_ppo_loss if self.network.fast else ppo_loss)(
-            self.policy,
-            outputs["policy"],
-            values.squeeze(-1) if self.histogram is None else values,
-            self.policy.join(fields[..., 4:]),
-            log_prob,
-            value,
-            share(advantage),
-            returns,
-            self.config,
-            self.histogram,
+            self.policy, outputs["policy"], values, *batch, self.config, self.histogram
         )
-        branch_losses = {"policy": statistics[0], "value": statistics[1]}
         if learner.reads_others:
             obs = select(minibatch.obs, rows)
-        norm = learner.update(loss, obs, branch_losses)
+        norm = learner.update(loss, obs, {"policy": statistics[0], "value": statistics[1]})
         norms = torch.stack([norm, *learner.branch_norms.values()])
         minibatch.totals += torch.cat([statistics, norms])
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from neoteny.agents.agent import AGENTS
-from neoteny.core.errors import FrozenError, InputError, RunError
+from neoteny.core.errors import FrozenError, InputError
 from neoteny.core.ranks import ALONE, Ranks
 from neoteny.core.registry import load_entry_points
 from neoteny.core.text import visible
@@ -26,6 +26,7 @@ from neoteny.experiments.memory import MEMORY, SPEED, forget_peak_memory, peak_m
 from neoteny.experiments.progress import Progress
 from neoteny.experiments.recorder import Recorder
 from neoteny.experiments.run_streams import make_run_stream
+from neoteny.experiments.sharding import agree
 from neoteny.experiments.sizes import memory_errors
 from neoteny.experiments.store import Store, check_startable
 from neoteny.experiments.task_evaluation import TaskEvaluation
@@ -168,7 +169,8 @@ class Runner:
                 host = self._iterate(store.recorder)
                 progress.update(self.step, host, self._task_names())
                 due = time.monotonic() - saved > 60 * self.config.checkpoint_minutes
-                stops, due = self._agree(stop.requested, due)
+                parameters = self.agent.network.parameters()
+                stops, due = agree(self.ranks, stop.requested, due, parameters, self.step)
                 if due:
                     store.save(self.state_dict())
                     saved = time.monotonic()
@@ -176,25 +178,6 @@ class Runner:
         self._require_alive()
         if stops:
             raise Stopped(f"stopped at step {self.step:,}: continue with --resume {store.folder}")
-
-    def _agree(self, stops: bool, due: bool) -> tuple[bool, bool]:
-        """One answer for all processes: asked to stop, if any was; a checkpoint is due.
-
-        Raises:
-            RunError: If the processes' networks are not the same any more.
-        """
-        if self.ranks.alone:
-            return stops, due
-        weights = sum(int(p.view(torch.int32).sum()) for p in self._parameters())
-        asked, saves, most, least = self.ranks.largest(
-            stops, due and self.ranks.first, weights, -weights, device=self.agent.device
-        )
-        if most != -least:
-            raise RunError(
-                f"the networks of the processes differ at step {self.step:,}, as computers that "
-                "round differently make them: use processes on alike devices"
-            )
-        return bool(asked), bool(saves)
 
     def _require_alive(self) -> None:
         """Stop a run that learns nothing any more."""

@@ -1,18 +1,22 @@
-"""One run in several processes: which members, or which lanes, each of them has."""
+"""One run in several processes: which members or lanes each of them has, and when all stop."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from neoteny.agents.agent import AGENTS
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, RunError
 from neoteny.core.ranks import ALONE, Ranks
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.seed_blocks import added_folders, block_folder, stored_seeds
 
-__all__ = ["shard"]
+__all__ = ["agree", "shard"]
 
 
 def shard(config: RunConfig, ranks: Ranks) -> tuple[RunConfig, Ranks]:
@@ -50,6 +54,39 @@ def shard(config: RunConfig, ranks: Ranks) -> tuple[RunConfig, Ranks]:
         return _new_block(config, ranks), ALONE
     _require_divisible(config, ranks.size)
     return config, ranks
+
+
+def agree(
+    ranks: Ranks, stops: bool, due: bool, parameters: Iterable[Tensor], step: int
+) -> tuple[bool, bool]:
+    """One answer for all processes of a run.
+
+    Args:
+        ranks: The processes.
+        stops: True if this one was asked to stop.
+        due: True if it would save a checkpoint.
+        parameters: Its network's.
+        step: Environment steps of one member so far.
+
+    Returns:
+        Asked to stop, if any was; a checkpoint is due, if it is in the first process.
+
+    Raises:
+        RunError: If the processes' networks are not the same any more.
+    """
+    if ranks.alone:
+        return stops, due
+    bits = torch.stack([parameter.detach().view(torch.int32).sum() for parameter in parameters])
+    weights = int(bits.sum())
+    asked, saves, most, least = ranks.largest(
+        stops, due and ranks.first, weights, -weights, device=bits.device
+    )
+    if most != -least:
+        raise RunError(
+            f"the networks of the processes differ at step {step:,}, as computers that round "
+            "differently make them: use processes on alike devices"
+        )
+    return bool(asked), bool(saves)
 
 
 def _new_block(config: RunConfig, ranks: Ranks) -> RunConfig:

@@ -1,7 +1,6 @@
 """Which part of a run a process has, and what cannot be split."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +11,7 @@ from neoteny.core.errors import InputError, RunError
 from neoteny.core.ranks import ALONE, Ranks
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import write_json
-from neoteny.experiments.runner import Runner
-from neoteny.experiments.sharding import shard
+from neoteny.experiments.sharding import agree, shard
 
 
 @pytest.fixture
@@ -102,13 +100,8 @@ def agreed(weights, stops, due):
 
     def act(ranks):
         rank = ranks.rank
-        runner = SimpleNamespace(
-            ranks=ranks,
-            step=64,
-            agent=SimpleNamespace(device=torch.device("cpu")),
-            _parameters=lambda: [torch.full((1, 3), weights[rank]), torch.zeros(1, 2)],
-        )
-        return Runner._agree(runner, stops[rank], due[rank])
+        parameters = [torch.full((1, 3), weights[rank]), torch.zeros(1, 2)]
+        return agree(ranks, stops[rank], due[rank], parameters, step=64)
 
     return together(2, act)
 

@@ -36,6 +36,14 @@ def set_gradients(params, step):
         param.grad = random(param.shape, 1000 * step + index + 7, param.dtype)
 
 
+def train(steps, *pairs):
+    """Step optimisers, each given behind its parameters, by the same gradients."""
+    for step in steps:
+        for params, optimizer in pairs:
+            set_gradients(params, step)
+            optimizer.step()
+
+
 def reference(theta, gradients, lr, isometry, scale, weight_decay, eps=1e-8, beta=(0.9, 0.999)):
     """AdamO on one matrix without member axis, written out; only matrices are regularised."""
     m, v = torch.zeros_like(theta), torch.zeros_like(theta)
@@ -109,12 +117,7 @@ def test_isometry_zero_is_bit_identical_to_adam(flags, decay, decoupled):
 
 def test_only_matrices_move_otherwise_than_under_adam():
     ours, theirs = parameters(SHAPES.values()), parameters(SHAPES.values())
-    for params, optimizer in (
-        (ours, AdamO(ours, isometry=0.5)),
-        (theirs, torch.optim.Adam(theirs)),
-    ):
-        set_gradients(params, 0)
-        optimizer.step()
+    train([0], (ours, AdamO(ours, isometry=0.5)), (theirs, torch.optim.Adam(theirs)))
     same = [torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)]
     assert dict(zip(SHAPES, same, strict=True)) == {
         "linear": False,
@@ -156,10 +159,7 @@ def test_tensor_learning_rate():
         AdamO(params, lr=torch.tensor([1e-2]), isometry=0.5, fused=True),
         AdamO(floats, lr=1e-2, isometry=0.5, fused=True),
     )
-    for step in range(3):
-        for group, optimizer in zip((params, floats), pair, strict=True):
-            set_gradients(group, step)
-            optimizer.step()
+    train(range(3), (params, pair[0]), (floats, pair[1]))
     for a, b in zip(params, floats, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -215,15 +215,10 @@ def round_trip(optimizer, params, how):
 def test_resume_is_exact(how):
     params = parameters(SHAPES.values())
     optimizer = AdamO(params, lr=1e-2, isometry=0.5, scale=1.2, fused=how == "fused")
-    for step in range(5):
-        set_gradients(params, step)
-        optimizer.step()
+    train(range(5), (params, optimizer))
     other, copies = round_trip(optimizer, params, how)
     assert other.param_groups[0]["scale"] == 1.2
-    for step in range(5, 10):
-        for optimiser, of in ((optimizer, params), (other, copies)):
-            set_gradients(of, step)
-            optimiser.step()
+    train(range(5, 10), (params, optimizer), (copies, other))
     assert all(torch.equal(a, b) for a, b in zip(params, copies, strict=True))
 
 
@@ -254,15 +249,12 @@ def test_a_parameter_without_gradient_is_left_alone():
 def test_isometry_switched_off_in_mid_run_leaves_adam():
     params = parameters(SHAPES.values())
     optimizer = AdamO(params, isometry=0.5)
-    set_gradients(params, 0)
-    optimizer.step()
+    train([0], (params, optimizer))
     optimizer.param_groups[0]["isometry"] = 0.0
     copies = [nn.Parameter(p.detach().clone()) for p in params]
     adam = torch.optim.Adam(copies)
     adam.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    for of, stepped in ((params, optimizer), (copies, adam)):
-        set_gradients(of, 1)
-        stepped.step()
+    train([1], (params, optimizer), (copies, adam))
     assert all(torch.equal(a, b) for a, b in zip(params, copies, strict=True))
 
 
