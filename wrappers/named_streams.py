@@ -80,13 +80,9 @@ def minatar_continual(
     schedule = MemberSchedules.random_order(period, len(games), context.seeds, cycles)
     minimal = [minatar.GAMES[game].game.minimal for game in games]
     tables = [[*keys, *[0] * (ACTIONS - len(keys))] for keys in minimal]  # 0 does nothing
-    return TaskSwitch(
+    return context.chain(
         [f"neoteny/MinAtar-{game}-v0" for game in games],
         schedule,
-        context.num_envs,
-        context.members,
-        context.device,
-        context.seeds,
         action_tables=tables if action_mode == "paper" else None,
         channel_orders=_paper_orders(context, schedule, games, cycles) if permute else None,
         task_names=games,
@@ -94,7 +90,6 @@ def minatar_continual(
             {"max_steps": PAPER_LIMITS[game] if max_steps == "paper" else max_steps}
             for game in games
         ],
-        make=context.build,
         **context.complete({}, channels=CHANNELS, sticky=sticky, ramping=ramping),
     )
 
@@ -136,15 +131,10 @@ def minatar_five(
     if unknown or not games:
         raise InputError(f"games {list(games)}: give some of {', '.join(FIVE)}")
     period = context.period(TASK_STEPS)
-    return TaskSwitch(
+    return context.chain(
         [f"neoteny/MinAtar-{game}-v0" for game in games],
         MemberSchedules.random_order(period, len(games), context.seeds, cycles),
-        context.num_envs,
-        context.members,
-        context.device,
-        context.seeds,
         task_names=games,
-        make=context.build,
         **context.complete(options, channels=CHANNELS, max_steps=max_steps),
     )
 
@@ -209,15 +199,10 @@ def minigrid_doors(
     world the first comes again, which shows what was forgotten. Further options go to the worlds.
     """
     worlds = (worlds,) if isinstance(worlds, str) else tuple(worlds)
-    return TaskSwitch(
+    return context.chain(
         [f"neoteny/MiniGrid-{world}-v0" for world in worlds],
         Cyclic(context.period(TASK_STEPS), len(worlds)),
-        context.num_envs,
-        context.members,
-        context.device,
-        context.seeds,
         task_names=worlds,
-        make=context.build,
         **context.complete(options, encoding=encoding),
     )
 

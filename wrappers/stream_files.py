@@ -125,16 +125,11 @@ class StreamDefinition:
     def _chain(
         self, context: StreamContext, schedule: MemberSchedules, options: Mapping[str, object]
     ) -> TaskSwitch:
-        return TaskSwitch(
+        return context.chain(
             [task["id"] for task in self.environments],
             schedule,
-            context.num_envs,
-            context.members,
-            context.device,
-            context.seeds,
             task_names=self._names(schedule),
             task_options=[task.get("options", {}) for task in self.environments],
-            make=context.build,
             **context.complete(options),
         )
 

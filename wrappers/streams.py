@@ -19,7 +19,8 @@ from neoteny.envs.arguments import member_seeds
 from neoteny.envs.host_single import host_ids
 from neoteny.envs.shared_lanes import SharedLanes
 from neoteny.wrappers.aliases import Options
-from neoteny.wrappers.schedules import Periodic
+from neoteny.wrappers.member_schedules import MemberSchedules
+from neoteny.wrappers.schedules import Periodic, Schedule
 from neoteny.wrappers.taskswitch import TaskSwitch
 from neoteny.wrappers.vector import NonStationaryVector
 from neoteny.wrappers.vector_base import CheckActions
@@ -92,6 +93,13 @@ class StreamContext:
         return self.build(
             name, self.num_envs, self.members, self.device, list(self.seeds), **completed
         )
+
+    def chain(
+        self, ids: Sequence[str], schedule: Schedule | MemberSchedules, **options: Any
+    ) -> TaskSwitch:
+        """Environments that are played in turn, one a task; see `TaskSwitch` for the options."""
+        lanes = self.num_envs, self.members, self.device, self.seeds
+        return TaskSwitch(ids, schedule, *lanes, make=self.build, **options)
 
     def build(
         self,
