@@ -27,6 +27,7 @@ PATHS: Mapping[str, Mapping[str, Any]] = {
     "bf16": {"precision": torch.bfloat16},
     "plain": {"fast": False},
     "cuda-graphs": {"recorder": CudaGraph},
+    "cuda-graphs-plain": {"recorder": CudaGraph, "fast": False},
     "cuda-graphs-bf16": {"recorder": CudaGraph, "precision": torch.bfloat16},
 }
 """Ways to compute PPO; `plain` is `--no-fast`."""

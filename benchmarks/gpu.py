@@ -3,45 +3,41 @@
 python benchmarks/gpu.py --out results/gpu
 python benchmarks/gpu.py --quick --device cpu
 
-Each part runs in a process of its own under a time limit of its own, and writes every row as soon
-as it is measured, so that a part that fails or hangs costs its own rows alone; the failure is a row
-as well. PPO trains the preset `paper` on padded Breakout. rejax is measured beside it where JAX is
-installed. A rate counts the steps of all members; a window waits for the device at both ends.
+Each part runs in a process of its own under a time limit of its own, see `_sitting.py`; the last
+are left out where the time is over. PPO trains the preset `paper` on padded Breakout. rejax is
+measured beside it where JAX is installed. A rate counts the steps of all members; a window waits
+for the device at both ends.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
-from multiprocessing import get_context
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 import tyro
-from _measure import local, prepare, synchronize
+from _measure import local, synchronize
 from _peer import Peer
 from _publish import Report, publish
+from _sitting import Part, Row, read_rows, sit
 from _work import DQNTraining, Training, stepping
 
 from neoteny import envs
+from neoteny.agents.graphs import CudaGraph, Recordings
 
 ROOT = Path(__file__).resolve().parent.parent
 GRAPHS = "cuda-graphs"
-Row = tuple[str, float, str]
-"""Name of a measurement, its value, and the unit or a remark."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +54,13 @@ class Config:
     """Try everything out on tiny sizes."""
     seconds: float = 4.0
     """Least time of a timed window."""
+    minutes: float = 7.5
+    """Longest time of the whole sitting; quick ones may take four times as long."""
+
+    @property
+    def cuda(self) -> bool:
+        """True where CUDA graphs can be recorded."""
+        return torch.device(self.device).type == "cuda"
 
 
 def size(config: Config, usual: int, tiny: int) -> int:
@@ -75,22 +78,17 @@ def rate(config: Config, work: Callable[[], float], warm_up: int = 3) -> float:
 
 def tests(config: Config) -> Iterator[Row]:
     """Tests marked `gpu`: equal to the CPU, graphs equal to eager, resume, no waits."""
-    names = ["envs", "agents", "plasticity", "wrappers", "experiments"]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider"]
+    command += [f"tests/{n}" for n in ("envs", "agents", "plasticity", "wrappers", "experiments")]
     if config.quick:
         command.append("--collect-only")
-    found = subprocess.run(
-        [*command, *(f"tests/{name}" for name in names)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    lines = found.stdout.strip().splitlines() or [found.stderr.strip()[-300:]]
-    yield "tests marked gpu, exit status", float(found.returncode), lines[-1].strip("= ")
-    for line in lines:
-        if line.startswith(("FAILED", "ERROR")):
-            yield "a test that fails", math.nan, line
+    last = ""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        for line in process.stdout or ():
+            if " FAILED" in line or " ERROR" in line:
+                yield "a test that fails", math.nan, line.strip()
+            last = line.strip("= \n") or last
+    yield "tests marked gpu, exit status", float(process.returncode), last
 
 
 def waits(config: Config) -> Iterator[Row]:
@@ -100,15 +98,14 @@ def waits(config: Config) -> Iterator[Row]:
         for _ in range(2):
             iterate()
         synchronize(config.device)
-        strict = torch.device(config.device).type == "cuda"
-        if strict:
+        if config.cuda:
             torch.cuda.set_sync_debug_mode("error")
         try:
             iterate()
         finally:
-            if strict:
+            if config.cuda:
                 torch.cuda.set_sync_debug_mode("default")
-        yield f"{name}: an iteration without a wait", float(strict), "1: held, 0: not checked"
+        yield f"{name}: an iteration without a wait", float(config.cuda), "1: held, 0: not checked"
 
 
 def training(config: Config, **options: Any) -> Training:
@@ -127,7 +124,7 @@ def dqn_training(config: Config, members: int = 1, graphs: bool = False) -> DQNT
 
 def graphs(config: Config) -> Iterator[Row]:
     """Graphs against eager, on one device: the largest difference of a weight, and the rates."""
-    ways = ["fp32", GRAPHS] if torch.device(config.device).type == "cuda" else ["fp32"]
+    ways = ["fp32", GRAPHS] if config.cuda else ["fp32"]
     weights = []
     for path in ways:
         work = training(config, path=path)
@@ -150,8 +147,7 @@ def stepped(config: Config) -> Iterator[Row]:
 
 def ppo(config: Config) -> Iterator[Row]:
     """PPO with 1, 8 and 64 members: eager, graphs, bfloat16, TF32."""
-    cuda = torch.device(config.device).type == "cuda"
-    ways = ["fp32", "tf32", "bf16", *((GRAPHS, f"{GRAPHS}-bf16") if cuda else ())]
+    ways = ["fp32", "tf32", "bf16", *((GRAPHS, f"{GRAPHS}-bf16") if config.cuda else ())]
     for members in (1,) if config.quick else (1, 8, 64):
         for way in ways:
             torch.set_float32_matmul_precision("high" if way == "tf32" else "highest")
@@ -159,12 +155,12 @@ def ppo(config: Config) -> Iterator[Row]:
             work = training(config, members=members, path=path).iteration()
             yield f"PPO, {members} members, {way}", rate(config, work, 1), "env steps/s"
             del work
-            release(config)
+            torch.cuda.empty_cache()  # which does nothing elsewhere
 
 
 def dqn(config: Config) -> Iterator[Row]:
     """DQN with 1 and 8 members, operation by operation and by graphs."""
-    ways = {"eager": False} | ({GRAPHS: True} if torch.device(config.device).type == "cuda" else {})
+    ways = {"eager": False} | ({GRAPHS: True} if config.cuda else {})
     for members in (1, 8):
         for way, graphs in ways.items():
             work = dqn_training(config, members, graphs).iteration()
@@ -188,10 +184,9 @@ def adamo(config: Config) -> Iterator[Row]:
 def launches(config: Config) -> Iterator[Row]:
     """Kernels of one iteration, and the time that they take."""
     activities = [torch.profiler.ProfilerActivity.CPU]
-    cuda = torch.device(config.device).type == "cuda"
-    if cuda:
+    if config.cuda:
         activities.append(torch.profiler.ProfilerActivity.CUDA)
-    for path in ("fp32", GRAPHS) if cuda else ("fp32",):
+    for path in ("fp32", GRAPHS) if config.cuda else ("fp32",):
         iterate = training(config, path=path).iteration()
         for _ in range(3):
             iterate()
@@ -204,7 +199,7 @@ def launches(config: Config) -> Iterator[Row]:
         kernels = [
             event
             for event in profile.events()
-            if event.device_type == torch.autograd.DeviceType.CUDA or not cuda
+            if event.device_type == torch.autograd.DeviceType.CUDA or not config.cuda
         ]
         calls = sum(
             event.name.startswith(("cudaLaunch", "cudaGraphLaunch")) for event in profile.events()
@@ -212,7 +207,11 @@ def launches(config: Config) -> Iterator[Row]:
         busy = sum(event.time_range.elapsed_us() for event in kernels) / 1e6
         yield f"PPO, {path}: launches by the host", float(calls), "an iteration"
         yield f"PPO, {path}: kernels", float(len(kernels)), "an iteration"
-        yield f"PPO, {path}: share of time in kernels", busy / seconds if cuda else math.nan, ""
+        yield (
+            f"PPO, {path}: share of time in kernels",
+            busy / seconds if config.cuda else math.nan,
+            "",
+        )
 
 
 def rejax(config: Config) -> Iterator[Row]:
@@ -239,26 +238,52 @@ def rejax(config: Config) -> Iterator[Row]:
 
 
 def compiled(config: Config) -> Iterator[Row]:
-    """A step of environments by torch.compile beside the plain one; only on a GPU, for its time."""
-    if torch.device(config.device).type != "cuda":
-        return
-    for lanes in (2_048, 65_536):
+    """A step of environments by torch.compile beside the plain one, both in CUDA graphs."""
+    for lanes in (8,) if config.quick else (2_048, 65_536):
         for way in ("eager", "compiled"):
             env = envs.make("MinAtar-Breakout-v1", lanes, device=config.device)
-            advance = torch.compile(env._advance) if way == "compiled" else env._advance
+            if way == "compiled":
+                vars(env).update(_advance=inductor(config, env._advance))
+                vars(env).update(_observe=inductor(config, env._observe))
             env.reset()
             actions = torch.zeros(lanes, dtype=torch.int64, device=env.device)
-
-            yield (
-                f"Breakout, {lanes:,} lanes, {way}",
-                rate(config, partial(_advanced, env, advance, actions)),
-                "env steps/s",
-            )
+            graph = partial(CudaGraph, env.device) if config.cuda else None
+            work = partial(_steps, env, Recordings(graph, agent=env), actions)
+            yield f"Breakout, {lanes:,} lanes, {way}", rate(config, work), "env steps/s"
 
 
-def _advanced(env: envs.TensorEnv, advance: Callable[..., Any], actions: torch.Tensor) -> int:
-    env.state = advance(env.state, actions)[0]
-    return len(actions)
+def _steps(env: envs.TensorEnv, recordings: Recordings, actions: torch.Tensor) -> int:
+    """Steps of all lanes, replayed where one has been recorded."""
+    key = recordings.steps_key(env, 8, ())
+    for _ in range(8):
+        env.skip(recordings.run("a step", key, partial(env.step, actions)))
+    return 8 * len(actions)
+
+
+def updates(config: Config) -> Iterator[Row]:
+    """PPO with an update by torch.compile beside the plain one, all in CUDA graphs."""
+    ways = {"eager": "fp32", "compiled, --no-fast": "plain"}  # a CPU's fast path takes no tracing
+    if config.cuda:
+        ways = {"eager": GRAPHS, "compiled": GRAPHS, "compiled, --no-fast": f"{GRAPHS}-plain"}
+    for members, (way, path) in product((1,) if config.quick else (1, 8), ways.items()):
+        work = training(config, members=members, path=path)
+        env, agent = work.build()
+        if way != "eager":
+            vars(agent).update(_update=inductor(config, agent._update))
+        found = rate(config, partial(_iterate, work, env, agent))
+        yield f"PPO, {members} members, update {way}", found, "env steps/s"
+
+
+def _iterate(work: Training, env: Any, agent: Any) -> int:
+    agent.iterate(env)
+    return work.steps_per_iteration
+
+
+def inductor(config: Config, step: Callable[..., Any]) -> Callable[..., Any]:
+    """A function by torch.compile; traced alone where sizes are tiny."""
+    backend = "eager" if config.quick else "inductor"
+    compiled: Callable[..., Any] = torch.compile(step, backend=backend)
+    return compiled
 
 
 def protocol(config: Config) -> Iterator[Row]:
@@ -282,12 +307,6 @@ def protocol(config: Config) -> Iterator[Row]:
     yield "projected: 16 seeds of 20 cycles of 4 games", whole / median / 3600, "h"
 
 
-def release(config: Config) -> None:
-    """Give memory back between contenders."""
-    if torch.device(config.device).type == "cuda":
-        torch.cuda.empty_cache()
-
-
 PARTS: dict[str, tuple[float, Callable[[Config], Iterator[Row]]]] = {
     "waits": (40, waits),
     "graphs": (40, graphs),
@@ -299,47 +318,10 @@ PARTS: dict[str, tuple[float, Callable[[Config], Iterator[Row]]]] = {
     "adamo": (40, adamo),
     "dqn": (30, dqn),
     "protocol": (60, protocol),
+    "updates": (90, updates),
     "compiled": (80, compiled),
 }
 """Every part: its time limit in seconds, and what it measures. The first are needed most."""
-
-
-def measure(config: Config, part: str) -> None:
-    """Run a part in this process, and write its rows as they come, or its failure."""
-    os.setsid()  # so that a part is ended together with the processes that it starts
-    prepare(None)
-    try:
-        for what, value, unit in PARTS[part][1](config):
-            add(config, part, what, value, unit)
-    except Exception as error:
-        add(config, part, "failed", math.nan, f"{type(error).__name__}: {str(error)[:300]}")
-        raise
-
-
-def add(config: Config, part: str, what: str, value: float, unit: str) -> None:
-    """Append a row to the file, and show it."""
-    row = {"part": part, "what": what, "value": value, "unit": unit}
-    with (config.out / "rows.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-    print(f"{part}: {what}: {value:,.4g} {unit}", flush=True)
-
-
-def attempt(config: Config, part: str) -> None:
-    """Run a part in a process of its own, within its time limit."""
-    limit, started = PARTS[part][0] * size(config, 1, 4), time.perf_counter()
-    process = get_context("spawn").Process(target=measure, args=(config, part))
-    process.start()
-    process.join(limit)
-    seconds = time.perf_counter() - started
-    if process.exitcode is None:
-        add(config, part, "stopped", seconds, "s, its time limit")
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid or 0, signal.SIGKILL)
-        process.join()
-    elif process.exitcode < 0:
-        add(config, part, "ended by a signal", float(-process.exitcode), "")
-    else:
-        add(config, part, "the part's time", seconds, "s")
 
 
 def main(config: Config) -> None:
@@ -352,12 +334,13 @@ def main(config: Config) -> None:
     if unknown:
         raise ValueError(f"parts has {unknown[0]!r}: give some of {', '.join(PARTS)}")
     config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "rows.jsonl").write_text("", encoding="utf-8")
-    for part in config.parts or PARTS:
-        attempt(config, part)
-    with (config.out / "rows.jsonl").open(encoding="utf-8") as file:
-        table = pd.DataFrame([json.loads(line) for line in file])
-    publish(Report("gpu", "One sitting on a GPU", table, config))
+    rows, patience = config.out / "rows.jsonl", size(config, 1, 4)
+    parts = {
+        name: Part(patience * PARTS[name][0], partial(PARTS[name][1], config))
+        for name in config.parts or PARTS
+    }
+    sit(parts, rows, patience * 60 * config.minutes)
+    publish(Report("gpu", "One sitting on a GPU", read_rows(rows), config))
 
 
 if __name__ == "__main__":

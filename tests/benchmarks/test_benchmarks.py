@@ -189,7 +189,7 @@ def test_a_quick_run_gives_finite_numbers(load, program, options, tmp_path, caps
 
 
 @pytest.mark.slow
-def test_a_gpu_sitting_writes_each_part_as_it_ends_and_notes_what_fails(load, tmp_path):
+def test_a_gpu_sitting_writes_each_part_as_it_ends(load, tmp_path):
     gpu = load("gpu")
     gpu.main(gpu.Config("cpu", ("graphs",), tmp_path, quick=True))
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
@@ -201,13 +201,16 @@ def test_a_gpu_sitting_writes_each_part_as_it_ends_and_notes_what_fails(load, tm
         gpu.main(gpu.Config("cpu", ("speed",), tmp_path))
 
 
+REHEARSED = ["waits", "graphs", "stepped", "ppo", "dqn", "adamo", "launches", "updates", "compiled"]
+
+
 # Protocol and tests are processes of their own, which know no pretended device
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["waits", "graphs", "stepped", "ppo", "dqn", "adamo", "launches"])
+@pytest.mark.parametrize("part", REHEARSED)
 def test_a_gpu_sitting_is_rehearsed_on_the_pretended_device(load, tmp_path, part):
     gpu = load("gpu")
     config = gpu.Config(str(DEVICE), (), tmp_path, quick=True)
-    with rehearsal() as notes:
+    with rehearsal() as notes, torch.compiler.set_stance("force_eager"):  # which traces no modes
         rows = list(gpu.PARTS[part][1](config))
     assert rows
     assert all(np.isfinite(value) for _, value, _ in rows)
@@ -219,20 +222,12 @@ def test_a_gpu_sitting_is_rehearsed_on_the_pretended_device(load, tmp_path, part
 
 
 @pytest.mark.slow
-def test_a_whole_gpu_sitting_runs_on_a_cpu(load, tmp_path, monkeypatch):
+def test_a_whole_gpu_sitting_runs_on_a_cpu(load, tmp_path):
     gpu = load("gpu")
     gpu.main(gpu.Config("cpu", (), tmp_path, quick=True))
     table = pd.read_csv(tmp_path / "gpu.csv")
     assert list(table["part"].unique()) == list(gpu.PARTS)
-    assert not table["what"].isin(["failed", "stopped", "ended by a signal"]).any(), table
-    gpu.main(gpu.Config("meta", ("dqn",), tmp_path, quick=True))
-    [failed, _] = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert failed["what"] == "failed"
-    assert np.isnan(failed["value"])
-    monkeypatch.setitem(gpu.PARTS, "dqn", (0.01, gpu.dqn))
-    gpu.main(gpu.Config("cpu", ("dqn",), tmp_path, quick=True))
-    [stopped] = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert stopped["what"] == "stopped"
+    assert not table["what"].isin(load("_sitting").FAILURES).any(), table
 
 
 def test_every_environment_is_compared_with_its_reference(load):
