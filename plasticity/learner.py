@@ -42,9 +42,8 @@ class Hooks(Protocol):
     def hooks(self) -> frozenset[str]:
         """The hooks that it overrides; no others are called."""
 
-    @property
-    def static(self) -> bool:
-        """True if a CUDA graph may replay its hooks."""
+    def rests(self, learner: Learner) -> bool:
+        """True if a CUDA graph may replay its hooks in the coming update."""
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -273,8 +272,11 @@ class Learner:
 
     @property
     def static(self) -> bool:
-        """True if every update runs the same operations, so that it can be recorded."""
-        return all(intervention.static for intervention in self.interventions)
+        """True if the coming update runs the same operations as all others at which this is true.
+
+        Then it can be recorded; between the replays, interventions that act rarely do so.
+        """
+        return all(intervention.rests(self) for intervention in self.interventions)
 
     def boundary(self, task: Tensor) -> None:
         """Tell the interventions that the task has changed; only called in the task-aware protocol.

@@ -97,8 +97,8 @@ class Intervention:
     source: ClassVar[str] = "-"
     """The paper it comes from."""
     static: ClassVar[bool] = False
-    """True if its hooks run the same operations on the same memory at every update, whatever the
-    number of the update, so that a CUDA graph may replay them."""
+    """True if its hooks run the same operations on the same memory at every update, whatever its
+    number, at which it `rests`."""
     limits: ClassVar[Mapping[str, str]] = {}
     """Field to the condition on its value, see `neoteny.core.options`; a subclass adds to those of
     its bases."""
@@ -176,6 +176,10 @@ class Intervention:
 
     def after_step(self, learner: Learner, obs: Observations) -> None:
         """Edit weights after the optimiser's step."""
+
+    def rests(self, learner: Learner) -> bool:
+        """True if a CUDA graph may replay its hooks in the coming update."""
+        return self.static
 
     def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
         """Discard state about weights that were changed other than by a step.

@@ -41,6 +41,7 @@ def period_in_updates(period: Time, settings: OptimizerSettings) -> int:
 class Timed(Intervention):
     """An edit that is made every so often: at a period if there is one, else at task switches."""
 
+    static: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, str]] = {"period": "above 0"}
     not_at_switches: ClassVar[str] = ""
     """Reason that a class cannot act at switches; empty if it can."""
@@ -80,6 +81,11 @@ class Timed(Intervention):
         every = self.acts_every(learner.settings)
         if every is not None and learner.updates % every == 0:
             self.edit(learner, obs)
+
+    def rests(self, learner: Learner) -> bool:
+        """True but at the end of a period, when the edit comes."""
+        every = self.acts_every(learner.settings)
+        return self.static and (every is None or (learner.updates + 1) % every != 0)
 
     @torch.no_grad()
     def boundary(self, learner: Learner, task: Tensor) -> None:

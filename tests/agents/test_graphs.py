@@ -11,12 +11,16 @@ from neoteny import envs
 from neoteny.agents import DQN, PPO, DQNConfig, NetworkSpec, PPOConfig
 from neoteny.agents.graphs import CudaGraph, Recorded, reachable
 from neoteny.plasticity.interventions import INTERVENTIONS, make_interventions
+from neoteny.plasticity.interventions.resets import Timed
 from neoteny.wrappers import EpisodeStatistics
 from neoteny.wrappers.streams import StreamContext, build_stream
 
 CONFIG = PPOConfig(num_envs=16, num_steps=8, num_epochs=2, num_minibatches=4)
-USUAL = ("adamo", "spectral")
+USUAL = ("adamo", "shrink_perturb:period=1", "spectral")
 STATIC = sorted(name for name, cls in INTERVENTIONS.items() if cls.static)
+ALWAYS = [name for name in STATIC if not issubclass(INTERVENTIONS[name], Timed)]
+RARE = [f"{name}:period=1" for name in STATIC if name not in ALWAYS]
+"""Edit after every iteration, between replays."""
 
 
 class Tape(TorchDispatchMode):
@@ -93,7 +97,7 @@ def train(ppo, env, iterations):
     ("intervention", "name"),
     [
         pytest.param(name, "MinAtar-Breakout", marks=() if name in USUAL else pytest.mark.slow)
-        for name in STATIC
+        for name in [*STATIC, *RARE]
     ]
     + [("adamo", "Pendulum-v1")],
 )
@@ -110,6 +114,8 @@ def test_replayed_updates_equal_executed_ones(intervention, name):
     for a, b in zip(everything(recorded), everything(plain), strict=True):
         assert torch.equal(a, b)
     assert recorded.learner.updates == plain.learner.updates == 16
+    if intervention in USUAL:
+        assert recorded.learner.interventions[0].activity.min() > 0
 
 
 def test_a_step_is_warmed_up_recorded_and_replayed():
@@ -136,7 +142,7 @@ def test_a_step_is_warmed_up_recorded_and_replayed():
 
 def test_updates_that_differ_from_each_other_are_not_recorded():
     tapes = Tapes()
-    ppo, env = agent("redo", tapes)
+    ppo, env = agent("continual_backprop", tapes)
     tapes.roots = ppo, env
     assert not ppo.learner.static
     train(ppo, env, 1)
@@ -210,7 +216,7 @@ def test_replayed_rollouts_equal_played_ones_across_switches(name):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("intervention", STATIC)
+@pytest.mark.parametrize("intervention", [*ALWAYS, "fresh:period=1", "swr:period=1"])
 def test_cuda_graphs_equal_executed_updates(intervention):
     found = []
     for recorder in (None, lambda: CudaGraph(torch.device("cuda"))):
