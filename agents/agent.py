@@ -20,7 +20,7 @@ from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
 __all__ = ["AGENTS", "Agent", "AgentConfig", "AgentSettings"]
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 AGENTS: Registry[type[Agent]] = Registry("agent")
 """Every agent by its name for `--agent`."""

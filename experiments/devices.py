@@ -7,7 +7,7 @@ import torch
 from neoteny.agents.agent import Agent
 from neoteny.core.errors import InputError
 
-__all__ = ["check_device", "check_graphs"]
+__all__ = ["check_device", "check_graphs", "set_precision"]
 
 
 def check_device(name: str) -> None:
@@ -27,6 +27,21 @@ def check_device(name: str) -> None:
         raise InputError(f"device is {name}, but this torch sees no CUDA: use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= count:
         raise InputError(f"device is {name}, but the last one is cuda:{count - 1}: use that")
+
+
+def set_precision(device: str, precision: str) -> None:
+    """Have a GPU round float32 factors of products to TF32, or not.
+
+    torch rounds those of convolutions unless told otherwise. A CPU is left as it is.
+
+    Args:
+        device: Its name.
+        precision: As in `TrainConfig`.
+    """
+    if device.startswith("cuda"):
+        rounded = precision == "tf32"
+        torch.set_float32_matmul_precision("high" if rounded else "highest")
+        torch.backends.cudnn.allow_tf32 = rounded
 
 
 def check_graphs(device: str, agent: type[Agent], recorded: bool) -> None:

@@ -20,6 +20,7 @@ from neoteny.experiments.announcements import announce, strengths
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import caution
 from neoteny.experiments.costly_diagnostics import CostlyDiagnostics
+from neoteny.experiments.devices import set_precision
 from neoteny.experiments.folders import seed_folder
 from neoteny.experiments.interrupt import Stopped, StopRequest
 from neoteny.experiments.memory import MEMORY, SPEED, forget_peak_memory, peak_memory
@@ -62,6 +63,7 @@ def run(
     load_entry_points()  # whose diagnostics are measured, too
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    set_precision(config.device, config.precision)
     torch.set_flush_denormal(True)  # second moments of dead units decay below 1e-38
     if ranks.first:
         check_startable(config, resume=resume)

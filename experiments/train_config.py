@@ -74,8 +74,9 @@ class TrainConfig:
     check_graphs: int = 0
     """Replays of each CUDA graph that are compared, bit for bit, with the operations that it
     stands for; the run ends at the first that differs."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Type of the matrix products' factors; weights and moments are float32 in either."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """Type of the matrix products' factors; weights and moments are float32 in all of them, and the
+    isometry step never rounds. `tf32` is for CUDA, and fp32 elsewhere."""
     threads: int | None = None
     """Threads for CPU arithmetic; unset, torch decides."""
     diagnose_every: int = 10

@@ -2,12 +2,14 @@
 
 import pandas as pd
 import pytest
+import torch
 from rehearsal import DEVICE, rehearsal
 
 from neoteny.agents import DQNConfig, PPOConfig
 from neoteny.experiments import train_config as configuration
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.console import PlainConsole
+from neoteny.experiments.devices import set_precision
 from neoteny.experiments.memory import COSTS
 from neoteny.experiments.network_options import NetworkOptions
 from neoteny.experiments.recorder import Recorder
@@ -79,3 +81,22 @@ def test_an_iteration_is_one_copy_to_the_host(tmp_path, monkeypatch, dense, env,
     for noted_waits in waits[1:]:
         assert len(noted_waits) == 1, noted_waits
         assert noted_waits[0].startswith("tolist at recorder.py:")
+
+
+def test_only_a_run_in_tf32_rounds_float32_on_a_gpu():
+    def rounds():
+        return torch.get_float32_matmul_precision() == "high", torch.backends.cudnn.allow_tf32
+
+    usual = rounds()
+    assert usual == (False, True)  # torch rounds factors of convolutions
+    try:
+        set_precision("cpu", "tf32")
+        assert rounds() == usual
+        set_precision("cuda:1", "tf32")
+        assert rounds() == (True, True)
+        for precision in ("fp32", "bf16"):
+            set_precision("cuda", precision)
+            assert rounds() == (False, False)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = True
