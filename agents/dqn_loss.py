@@ -36,7 +36,7 @@ class DQNConfig(AgentConfig):
     """Hyper-parameters of DQN. Counts of steps are environment steps of one member."""
 
     num_envs: int = 128
-    """Parallel environments (lanes) of one member."""
+    """Parallel environments (lanes) of one member; each takes some 500 bytes."""
     num_steps: int = 64
     """Steps in each lane that one row of the metrics covers."""
     learning_rate: float = 5e-4
@@ -68,7 +68,8 @@ class DQNConfig(AgentConfig):
     max_grad_norm: float | None = 10.0
     """Largest gradient norm; none disables clipping."""
     replay_size: int = 100_000
-    """Transitions of one member that are kept, rounded down to whole steps of all lanes."""
+    """Transitions of one member that are kept, rounded down to whole steps of all lanes; each takes
+    the bytes of an observation, and 32."""
     replay_policy: Literal["keep", "flush", "partition", "reservoir"] = "keep"
     """Rule for old transitions: the oldest go (keep); all go at a task switch (flush); each
     task has a part of the replay (partition); all ever seen are equally likely to be kept

@@ -49,7 +49,8 @@ class TrainConfig:
     ] = None
     """Content of the stream file, which is read once."""
     seeds: int = 1
-    """Number of members, trained together in one process; member i has seed first-seed + i."""
+    """Number of members, trained together in one process; member i has seed first-seed + i. Each
+    takes 16 bytes a weight, beside its lanes and its rollout or replay."""
     first_seed: int = 0
     """Seed of the first member; with one member, the seed of the run."""
     steps: int = 2_000_000
