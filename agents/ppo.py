@@ -297,7 +297,7 @@ class PPO(Agent):
     def _step(self) -> None:
         """One gradient step on the minibatch's rows, replayed where it has been recorded."""
         frozen = self.learner.any_frozen  # from the first frozen member on, updates do more
-        key = (frozen,) if self.learner.static else None
+        key = (frozen,) if self._recordings and self.learner.static else None
         before = self.learner.updates
         self._recordings.run("an update", key, self._update)
         self.learner.updates = before + 1

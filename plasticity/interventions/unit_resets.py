@@ -47,6 +47,7 @@ class ContinualBackprop(Intervention):
     """
 
     name: ClassVar[str] = "continual_backprop"
+    static: ClassVar[bool] = True
     traits: ClassVar[Set[Trait]] = {Trait.DRAWS_WEIGHTS, Trait.RECYCLES_UNITS}
     metadata: ClassVar[Metadata] = Metadata(
         "Dohare et al., Nature 632 (2024), algorithm 1",
@@ -111,16 +112,25 @@ class ContinualBackprop(Intervention):
     def after_step(self, learner: Learner, obs: Observations) -> None:
         """Update utilities, and replace as many units as the budget allows."""
         features = learner.network.features(first_samples(obs, self.samples))
-        maturity, interval = learner.settings.updates(self.maturity), self.interval(learner)
-        due = learner.updates > maturity and learner.updates % interval == 0
+        due, draws = self._acts(learner, learner.updates)
         for branch, index, layer in hidden_layers(learner.network):
             parts = self._parts(branch, index)
             magnitude = outgoing_magnitude(learner.network, layer)
             self._observe(parts, features[branch][index], magnitude)
             if due:
                 self._replace(learner, branch, index, parts)
-        if learner.updates % maturity == 0:
+        if draws:
             self._prepare(learner)
+
+    def rests(self, learner: Learner) -> bool:
+        """True where no unit is replaced and none drawn ahead, so that all are observed alone."""
+        return not any(self._acts(learner, learner.updates + 1))
+
+    def _acts(self, learner: Learner, update: int) -> tuple[bool, bool]:
+        """True if units are replaced after an update, and if the next ones are drawn."""
+        maturity = learner.settings.updates(self.maturity)
+        due = update > maturity and update % self.interval(learner) == 0
+        return due, update % maturity == 0
 
     def interval(self, learner: Learner) -> int:
         """Updates between two replacements: so many that a layer's budget grows by at most 1.
