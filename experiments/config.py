@@ -101,6 +101,15 @@ class RunConfig(TrainConfig):
         return values
 
 
+OF_ENGINES = {
+    "address": ("ray",),
+    "gpus": ("ray", "slurm"),
+    "partition": ("slurm",),
+    "time_limit": ("slurm",),
+}
+"""Options of `CompareConfig` that only some engines take, with these engines."""
+
+
 @dataclass(frozen=True)
 class CompareConfig(TrainConfig):
     """Train every intervention on the same seeds and streams, then report."""
@@ -157,6 +166,13 @@ class CompareConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, engines in OF_ENGINES.items():
+            value = getattr(self, name)
+            if self.engine not in engines and value != getattr(CompareConfig, name):
+                raise InputError(
+                    f"{name} is {value}, which engine {self.engine} does not take: leave it out, "
+                    f"or give --engine {' or '.join(engines)}"
+                )
         if not self.interventions:
             raise InputError("interventions is (): name at least one, such as none")
         if self.tuned is not None:

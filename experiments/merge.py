@@ -15,7 +15,7 @@ from rich.console import Console
 
 from neoteny.core.errors import InputError
 from neoteny.experiments.cli import report
-from neoteny.experiments.folders import difference, storing
+from neoteny.experiments.folders import CONFIG, METRICS, difference, storing
 from neoteny.experiments.lock import LOCK, FolderLock
 from neoteny.experiments.purposes import require_one_purpose
 from neoteny.experiments.runs import OF_ONE_ARM, Run, find_runs
@@ -71,6 +71,10 @@ def merge(config: MergeConfig, console: Console) -> pd.DataFrame:
         raise InputError(f"merge takes two folders or more, but was given {len(config.folders)}")
     if config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
         raise InputError(f"{config.out} is not empty: choose another --out")
+    for folder in config.folders:
+        FolderLock.require_free(folder)
+        if config.out.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{config.out} is in {folder}, which is merged: choose another --out")
     blocks = [block for folder in config.folders for block in _blocks(folder)]
     _check_folders(blocks)
     _check_configurations(blocks, config)
@@ -84,7 +88,15 @@ def merge(config: MergeConfig, console: Console) -> pd.DataFrame:
 def _blocks(folder: Path) -> list[_Block]:
     members: dict[Path, list[Run]] = {}
     for run in find_runs(folder):
+        if not (run.folder / CONFIG).exists():
+            raise InputError(f"{run.folder} has no {CONFIG}: restore it or leave it out")
         members.setdefault(run.folder.parent, []).append(run)
+    for place, found in members.items():
+        if len(found) != (seeds := found[0].config.get("seeds", len(found))):
+            raise InputError(
+                f"{place} has a {METRICS} of {len(found)} of its {seeds} seeds: restore the others "
+                "or leave it out"
+            )
     return [_Block(place, tuple(found)) for place, found in members.items()]
 
 
@@ -136,12 +148,13 @@ def _check_seeds(blocks: Sequence[_Block]) -> None:
     where: dict[tuple[str, int], Path] = {}
     for block in blocks:
         for run in block.members:
-            before = where.setdefault((block.arm, run.seed), run.folder)
-            if before != run.folder:
+            before = where.get((block.arm, run.seed))
+            if before is not None:  # which is the same folder where that is named twice
                 raise InputError(
                     f"seed {run.seed} of {block.arm} is in {before} and in {run.folder}: leave one "
                     "out"
                 )
+            where[block.arm, run.seed] = run.folder
 
 
 def _copy(blocks: Sequence[_Block], out: Path) -> None:

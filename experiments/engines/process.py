@@ -86,4 +86,4 @@ class UnitProcess:
         """End it and its children at once."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self.wait()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, RunError
 from neoteny.experiments.engines.engine import Exit, Outcome
 from neoteny.experiments.engines.order import Order
 from neoteny.experiments.engines.process import UnitProcess
@@ -31,6 +31,7 @@ class RayEngine:
 
     Raises:
         InputError: If Ray is not installed or there is no such cluster.
+        RunError: If a new cluster does not start on this machine.
     """
 
     def __init__(self, address: str, cpus: int, gpus: float) -> None:
@@ -44,15 +45,20 @@ class RayEngine:
                     log_to_driver=False,
                     logging_level="error",
                 )
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise InputError(
-                    f"address {address!r} is of no Ray cluster ({reason}): start one with "
-                    "ray start --head, or leave it out"
-                ) from None
+            except Exception as error:  # Ray has no class of its own for some
+                raise _not_there(address, error) from None
+        self._needs = {"CPU": cpus, "GPU": gpus}
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": RETRIES}
         self._task = self._ray.remote(**options)(_train)
         self._running: dict[Any, int] = {}
+
+    @property
+    def has_room(self) -> bool:
+        """True if one node at least has the cores and GPUs of a unit, in use or not."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        return any(
+            all(node.get(name, 0) >= count for name, count in self._needs.items()) for node in nodes
+        )
 
     def submit(self, orders: Sequence[Order]) -> None:
         """Take the work."""
@@ -69,9 +75,10 @@ class RayEngine:
             index = self._running.pop(reference)
             try:
                 found.append(Outcome(index, self._ray.get(reference)))
+            except self._ray.exceptions.RayTaskError as error:  # raised by the task
+                found.append(Outcome(index, Exit.FAILED, _first_line(error.cause)))
             except self._ray.exceptions.RayError as error:
-                words = str(error).splitlines() or [type(error).__name__]
-                found.append(Outcome(index, Exit.FAILED, f"lost by Ray: {words[0]}"))
+                found.append(Outcome(index, Exit.FAILED, f"lost by Ray: {_first_line(error)}"))
         return found
 
     def stop(self) -> None:
@@ -101,6 +108,24 @@ def require_ray() -> Any:
     except ImportError:
         raise InputError("engine ray needs Ray: pip install 'neoteny[ray]'") from None
     return ray
+
+
+def _not_there(address: str, error: Exception) -> Exception:
+    """The error of a command that finds no cluster."""
+    reason = _first_line(error)
+    if address:
+        return InputError(
+            f"address {address!r} is of no Ray cluster ({reason}): start one with "
+            "ray start --head, or leave it out"
+        )
+    return RunError(
+        f"Ray does not start on this machine ({reason}): start it with ray start --head and give "
+        "--address auto, or use --engine local"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _train(line: str) -> int:

@@ -10,6 +10,7 @@ from neoteny.core.errors import InputError
 from neoteny.experiments.engines.engine import Exit, Outcome
 from neoteny.experiments.engines.order import Order
 from neoteny.experiments.engines.process import UnitProcess
+from neoteny.experiments.folders import storing
 
 __all__ = ["SlurmEngine", "Task"]
 
@@ -49,9 +50,10 @@ class SlurmEngine:
         cluster: str = "slurm",
     ) -> None:
         submitit = _require_submitit()
+        self._folder = folder / FOLDER
         try:
             self._executor = submitit.AutoExecutor(
-                folder / FOLDER, cluster, slurm_max_num_timeout=TIMEOUTS
+                self._folder, cluster, slurm_max_num_timeout=TIMEOUTS
             )
         except RuntimeError as error:  # submitit's word for a machine without srun
             raise InputError(
@@ -72,9 +74,21 @@ class SlurmEngine:
         self._jobs: dict[int, Any] = {}
 
     def submit(self, orders: Sequence[Order]) -> None:
-        """Queue the work."""
-        with self._executor.batch():
-            jobs = [self._executor.submit(Task(order.to_json())) for order in orders]
+        """Queue the work.
+
+        Raises:
+            InputError: If SLURM does not take it.
+            RunError: If its files cannot be written.
+        """
+        try:
+            with storing(self._folder), self._executor.batch():
+                jobs = [self._executor.submit(Task(order.to_json())) for order in orders]
+        except RuntimeError as error:  # sbatch's words, such as of an unknown partition
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            raise InputError(
+                f"SLURM refuses the jobs ({'; '.join(lines)}): see --partition, --time-limit, "
+                "--gpus and --threads"
+            ) from None
         self._jobs = dict(enumerate(jobs))
 
     def ended(self) -> list[Outcome]:

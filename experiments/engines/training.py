@@ -52,7 +52,14 @@ def _engine(config: CompareConfig, threads: int, console: Console) -> Engine:
                 f"jobs is {config.jobs}, but Ray itself trains as many units at a time as it has "
                 "cores and GPUs for: leave --jobs out"
             )
-        return RayEngine(config.address, threads, config.gpus)
+        engine = RayEngine(config.address, threads, config.gpus)
+        if not engine.has_room:
+            caution(
+                console,
+                f"no node of the Ray cluster has {threads} cores and {config.gpus:g} GPUs: units "
+                "wait until one has, or lower --threads or --gpus",
+            )
+        return engine
     if config.engine == "slurm":
         from neoteny.experiments.engines.slurm import SlurmEngine
 

@@ -88,10 +88,43 @@ def test_folders_in_use_or_full_are_refused(machines, tmp_path, capsys):
     with FolderLock(machines[1] / "ppo-none"):
         assert merge(machines, tmp_path / "all") == 2
     assert "ppo-none is in use by process" in capsys.readouterr().err
+    with FolderLock(machines[1]):  # by a comparison that is between two runs
+        assert merge(machines, tmp_path / "all") == 2
+    assert f"{machines[1]} is in use by process" in capsys.readouterr().err
     assert merge(machines, machines[0]) == 2
     assert f"{machines[0]} is not empty: choose another --out" in capsys.readouterr().err
     assert merge(machines[:1], tmp_path / "all") == 2
     assert "merge takes two folders or more, but was given 1" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_named_twice_is_no_second_machine(machines, tmp_path, capsys):
+    for again in (machines[0], machines[0] / "ppo-none"):
+        assert merge([machines[0], again], tmp_path / "all") == 2
+        said = capsys.readouterr().err
+        twice = r"seed 0 of (ppo-\w+) is in (\S+/\1/seed_0) and in \2: leave one out"
+        assert re.search(twice, said)
+        assert not (tmp_path / "all").exists()
+
+
+def test_a_folder_does_not_come_to_lie_in_what_it_is_merged_from(machines, tmp_path, capsys):
+    out = machines[1] / ".." / "a" / "all"
+    assert merge(machines, out) == 2
+    said = f"error: {out} is in {machines[0]}, which is merged: choose another --out\n"
+    assert capsys.readouterr().err == said
+    assert not out.exists()
+
+
+def test_runs_that_lack_a_file_are_named(machines, tmp_path, capsys):
+    member = machines[1] / "ppo-none" / "seed_3"
+    (member / "config.json").rename(member / "away")
+    assert merge(machines, tmp_path / "all") == 2
+    assert f"error: {member} has no config.json: restore it" in capsys.readouterr().err
+    (member / "away").rename(member / "config.json")
+    (member / "metrics.csv").unlink()
+    assert merge(machines, tmp_path / "all") == 2
+    said = f"error: {member.parent} has a metrics.csv of 1 of its 2 seeds: restore the others"
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "all").exists()
 
 
 def test_a_full_disk_leaves_nothing(machines, tmp_path, monkeypatch, capsys):

@@ -133,3 +133,16 @@ def test_two_drivers_do_not_share_a_folder(tmp_path):
         train_arms(config, PlainConsole()),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"address": "auto"}, "address is auto, which engine local does not take: leave it"),
+        ({"gpus": 1.0, "jobs": 2}, "gpus is 1.0, .*, or give --engine ray or slurm"),
+        ({"partition": "long", "engine": "ray"}, "partition is long, .*, or give --engine slurm"),
+    ],
+)
+def test_options_of_another_engine_are_refused(option, message):
+    with pytest.raises(InputError, match=message):
+        configure(CompareConfig, {**SMALL, **option})

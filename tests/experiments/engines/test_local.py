@@ -78,6 +78,13 @@ def test_a_unit_in_a_process_gives_the_numbers_of_a_run_in_this_one(tmp_path):
     assert rows(tmp_path / "there") == rows(tmp_path / "here")
 
 
+def test_a_process_that_is_ended_leaves_no_pipe_open(tmp_path):
+    process = UnitProcess(order_of(small(tmp_path).run, 1))
+    process.kill()
+    assert process.code() == -signal.SIGKILL
+    assert process._input.closed
+
+
 @pytest.mark.slow
 def test_two_jobs_give_the_numbers_of_one_whatever_dies_or_raises(
     tmp_path, monkeypatch, capsys, undrawn

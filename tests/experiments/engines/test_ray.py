@@ -3,9 +3,13 @@
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from neoteny.core.errors import RunError
+from neoteny.experiments.engines.engine import Outcome
+from neoteny.experiments.engines.ray_cluster import RayEngine
 from neoteny.experiments.main import main
 
 GRID = "compare --env CartPole-v1 --num-envs 8 --num-steps 8 --num-epochs 1 --num-minibatches 2 "
@@ -23,6 +27,73 @@ def test_without_ray_one_line_says_what_to_install(tmp_path, monkeypatch, capsys
     assert "jobs is 2, but Ray itself trains as many" in capsys.readouterr().err
 
 
+def test_a_cluster_that_is_not_there_or_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
+    def init(address, **_):
+        raise Exception("timed out during startup\nsee the logs")  # as Ray itself does
+
+    ray = SimpleNamespace(init=init, is_initialized=lambda: False)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    command = f"compare --engine ray --interventions none --steps 64 --out {tmp_path / 'new'}"
+    assert main(command.split()) == 1
+    assert capsys.readouterr().err == (
+        "error: Ray does not start on this machine (timed out during startup): start it with "
+        "ray start --head and give --address auto, or use --engine local\n"
+    )
+    assert main([*command.split(), "--address", "nowhere:6379"]) == 2
+    assert capsys.readouterr().err == (
+        "error: address 'nowhere:6379' is of no Ray cluster (timed out during startup): start one "
+        "with ray start --head, or leave it out\n"
+    )
+
+
+def test_a_unit_has_room_where_one_node_has_all_that_it_needs(monkeypatch):
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 8.0}},
+        {"Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0}},
+        {"Alive": False, "Resources": {"CPU": 8.0, "GPU": 1.0}},
+    ]
+    ray = SimpleNamespace(
+        init=lambda **_: None,
+        is_initialized=lambda: True,
+        nodes=lambda: nodes,
+        remote=lambda **_: lambda task: task,
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    found = {need: RayEngine("", *need).has_room for need in ((8, 0), (2, 0.5), (8, 0.5), (9, 0))}
+    assert found == {(8, 0): True, (2, 0.5): True, (8, 0.5): False, (9, 0): False}
+
+
+def test_what_a_task_raises_is_its_reason(monkeypatch):
+    class RayError(Exception):
+        pass
+
+    class RayTaskError(RayError):
+        cause = RunError("cannot write runs/ppo-none/unit.log (Read-only file system)")
+
+    ends = [3, RayTaskError("ray::_train()"), RayError("The worker died.\nSee the logs.")]
+
+    def get(reference):
+        if isinstance(ends[reference], Exception):
+            raise ends[reference]
+        return ends[reference]
+
+    ray = SimpleNamespace(
+        is_initialized=lambda: True,
+        remote=lambda **_: lambda task: SimpleNamespace(remote=int),
+        wait=lambda known, **_: (known, []),
+        get=get,
+        exceptions=SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    engine = RayEngine("", 1, 0)
+    engine.submit([SimpleNamespace(to_json=lambda n=n: n) for n in range(3)])
+    assert engine.ended() == [
+        Outcome(0, 3),
+        Outcome(1, 1, str(RayTaskError.cause)),
+        Outcome(2, 1, "lost by Ray: The worker died."),
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_node_that_is_killed_costs_nothing(tmp_path, capsys, undrawn):
@@ -31,7 +102,9 @@ def test_a_node_that_is_killed_costs_nothing(tmp_path, capsys, undrawn):
     from ray.cluster_utils import Cluster
 
     assert main([*GRID.split(), "--out", str(tmp_path / "in-turn")]) == 0
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     beside = tmp_path / "beside"
 

@@ -20,6 +20,14 @@ from neoteny.experiments.plan import plan_units
 OPTIONS = {"env": "CartPole-v1", "num_envs": 8, "num_steps": 8, "hidden": (8,), "threads": 1}
 
 
+def commands(folder, monkeypatch, **texts):
+    """Put commands in the place of SLURM's."""
+    for name, text in {"srun": "exit 1", **texts}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
 def test_without_submitit_or_slurm_one_line_says_what_to_install(tmp_path, monkeypatch, capsys):
     command = f"compare --engine slurm --interventions none --steps 64 --out {tmp_path / 'new'}"
     monkeypatch.setitem(sys.modules, "submitit", None)
@@ -36,10 +44,7 @@ def test_without_submitit_or_slurm_one_line_says_what_to_install(tmp_path, monke
 
 def test_the_script_is_that_of_a_job_array(tmp_path, monkeypatch):
     pytest.importorskip("submitit")
-    for name, text in {"srun": "exit 1", "sbatch": "echo Submitted batch job 12"}.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    commands(tmp_path, monkeypatch, sbatch="echo Submitted batch job 12")
     config = configure(CompareConfig, {**OPTIONS, "out": tmp_path / "runs", "steps": 640})
     units = plan_units(config)
     engine = SlurmEngine(
@@ -60,6 +65,16 @@ def test_the_script_is_that_of_a_job_array(tmp_path, monkeypatch):
     for index, unit in enumerate(units):
         (task,) = (tmp_path / "runs" / "slurm").glob(f"12_{index}_submitted.pkl")
         assert str(unit.run.folder) in pickle.loads(task.read_bytes()).function._line
+
+
+def test_jobs_that_slurm_refuses_are_one_line(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("submitit")
+    words = "sbatch: error: invalid partition specified: nosuch"
+    commands(tmp_path, monkeypatch, sbatch=f"echo '{words}' >&2; exit 1")
+    command = "compare --engine slurm --partition nosuch --interventions none --steps 64 --out"
+    assert main([*command.split(), str(tmp_path / "new")]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"error: SLURM refuses the jobs ({words}): see --partition")
 
 
 @pytest.mark.slow
