@@ -212,9 +212,7 @@ def _presets() -> Table:
 
 def _reproductions() -> Table:
     """A row a claim, with the time that each tier takes on one core."""
-    table = Table(
-        Column("name", no_wrap=True), "claim", *TIERS, title="reproductions"
-    )
+    table = Table(Column("name", no_wrap=True), "claim", *TIERS, title="reproductions")
     for name, each in REPRODUCTIONS.items():
         table.add_row(name, each.claim, *map(each.cost, TIERS))
     return table
