@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from neoteny.core.errors import FrozenError, InputError, RunError
+from neoteny.core.errors import FrozenError, InputError, RunError, error_context
 from neoteny.experiments import checkpoint
 from neoteny.experiments.config import RunConfig
 from neoteny.experiments.folders import (
@@ -105,7 +105,8 @@ def _check_resumable(folder: Path, config: Mapping[str, Any], ignore: Collection
             f"{folder} has no {CHECKPOINT}; restore it or start again with another --out"
         )
     for path in stored:
-        content = completed(read_json(path))
+        with error_context(str(path)):
+            content = completed(read_json(path))
         differing = difference(content, content | dict(config), ignore)
         if differing:
             raise InputError(

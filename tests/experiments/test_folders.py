@@ -128,6 +128,12 @@ def test_resume_names_every_differing_field(tmp_path: Path) -> None:
     check_run_folder(tmp_path, given, resume=True, ignore=("steps", "ppo", "new"))
 
 
+def test_resume_names_a_config_that_does_not_fit(tmp_path: Path) -> None:
+    _stored_run(tmp_path, agent="ppo", intervention=3, intervention_settings={})
+    with pytest.raises(InputError, match=r"seed_3/config\.json.*intervention is 3"):
+        check_run_folder(tmp_path, CONFIG, resume=True)
+
+
 def test_resume_without_a_run_or_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no run to resume"):
         check_run_folder(tmp_path / "nothing", CONFIG, resume=True)
