@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from neoteny.core.ranks import Ranks
 PACKAGES = ("torch", "numpy", "gymnasium", "neoteny")
 
 
+@cache
 def versions() -> dict[str, str | None]:
-    """The versions that a result depends on.
+    """The versions that a result depends on, as they are when a process first asks for them.
 
     Returns:
         python, the packages of `PACKAGES` (None if not installed) and the git commit of the

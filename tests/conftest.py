@@ -1,6 +1,7 @@
 """Fixtures and limits shared by the tests of all packages."""
 
 import gc
+import importlib
 import os
 import signal
 
@@ -10,11 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import gymnasium
 import pytest
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-import neoteny.experiments.cli
-import neoteny.experiments.listing  # noqa: F401 (all register themselves before a test)
 from neoteny.core.registry import REGISTRIES, restored
 
 # A shell that runs tests in the background has them ignore what some send
@@ -23,42 +20,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-HOST = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "lift_fresh", "_to_copy.cpu")
 
-
-class HostCalls(TorchDispatchMode):
-    """Notes every operator that makes the host wait for the device, or copies from the host."""
-
-    def __init__(self):
-        super().__init__()
-        self.host = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = str(func)
-        masks = name.startswith("aten.index") and any(
-            isinstance(index, torch.Tensor) and index.dtype == torch.bool
-            for argument in args
-            if isinstance(argument, list | tuple)
-            for index in argument
-        )
-        if masks or any(word in name for word in HOST):
-            self.host.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-def pytest_collection():
-    """Collecting makes millions of objects, none of them garbage."""
+def pytest_collection(session):
+    """All register themselves first; collecting makes millions of objects, none of them garbage."""
     gc.disable()
+    if session.config.getoption("dist", "no") == "no":  # else others collect, and this one waits
+        importlib.import_module("neoteny.experiments.cli")
+        importlib.import_module("neoteny.experiments.listing")
 
 
 def pytest_collection_finish():
-    """From here on, garbage is looked for among what the tests leave."""
+    """From here on, garbage is looked for among what the tests leave, and not as often as usual."""
     gc.freeze()
     gc.enable()
+    gc.set_threshold(50_000, 10, 10)  # else every twentieth second of the tests is its
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what needs a CUDA device where there is none."""
+    """What is drawn once comes first, in one process; what needs a CUDA device may be skipped."""
+    items.sort(key=lambda item: not {"comparison", "reported"} & set(item.fixturenames))
+    import torch  # on use, as the process that distributes tests needs none of it
+
     if torch.cuda.is_available():
         return
     for item in items:
@@ -88,6 +70,8 @@ def undrawn(monkeypatch):
 @pytest.fixture
 def host_calls():
     """A context manager class whose `host` lists what made the host wait."""
+    from host_calls import HostCalls
+
     return HostCalls
 
 

@@ -178,7 +178,7 @@ def test_a_wait_planted_in_the_learner_is_found_with_its_line(dense, monkeypatch
         (ppo, "Pendulum-v1"),
         pytest.param(ppo, "CartPole-v1", marks=pytest.mark.slow),
         pytest.param(dqn, "Acrobot-v1", marks=pytest.mark.slow),
-        (dqn, "MiniGrid-DoorKey-5x5"),
+        pytest.param(dqn, "MiniGrid-DoorKey-5x5", marks=pytest.mark.slow),
     ],
 )
 def test_other_games_need_no_wait_either(make, env):

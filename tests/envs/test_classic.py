@@ -15,8 +15,8 @@ from neoteny.envs.classic import PROBLEMS
 @pytest.mark.parametrize(
     ("start", "lanes", "steps"),
     [
-        ("episodes", 16, 60),
-        ("anywhere", 800, 1),
+        ("episodes", 16, 30),
+        ("anywhere", 400, 1),
         pytest.param("episodes", 64, 1_600, marks=pytest.mark.slow),
         pytest.param("anywhere", 100_000, 1, marks=pytest.mark.slow),
     ],

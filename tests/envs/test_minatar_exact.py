@@ -55,7 +55,7 @@ def test_games_equal_minatar_from_rare_states(name):
 
 
 def test_breakout_refills_the_wall():
-    pair = Pair("Breakout", sticky=0.0)
+    pair = Pair("Breakout", lanes=16, sticky=0.0)
     rng = np.random.default_rng(3)
     last, refills = pair.env.state["bricks"].clone(), 0
     for _ in range(500):

@@ -41,13 +41,13 @@ def test_every_id_has_the_references_spaces_limit_and_shape():
 
 def test_light_passes_as_in_the_reference():
     """The view of random worlds, more open and more closed ones."""
-    env = make("MiniGrid-DoorKey-8x8", 1000)
+    env = make("MiniGrid-DoorKey-8x8", 300)
     env.reset()
     generator = np.random.default_rng(0)
     objects = [cells.EMPTY, cells.WALL, cells.LAVA, *cells.CODES[5:]]
     shown = cells.encodings()
-    boards = generator.choice(objects, (1000, 7, 7))
-    boards[generator.random(boards.shape) < generator.random((1000, 1, 1))] = cells.EMPTY
+    boards = generator.choice(objects, (300, 7, 7))
+    boards[generator.random(boards.shape) < generator.random((300, 1, 1))] = cells.EMPTY
     columns = np.pad(boards, ((0, 0), (0, 0), (0, 1))).astype(np.uint8)
     found = env._lit(torch.from_numpy(columns.view(np.int64)[..., 0]))
     lit = found.view(torch.uint8).view(-1, 7, 8)[..., :7].numpy() == 255
@@ -61,13 +61,13 @@ def test_light_passes_as_in_the_reference():
 
 @pytest.mark.parametrize("id", ["MiniGrid-LockedRoom-v0", "MiniGrid-Empty-8x8-v0", *WORDS])
 def test_onehot_planes_show_the_image_direction_and_goal(id):
-    image, onehot = make(id, 32, seed=1), make(id, 32, seed=1, encoding="onehot")
+    image, onehot = make(id, 16, seed=1), make(id, 16, seed=1, encoding="onehot")
     wrapper = OneHotPartialObsWrapper(gymnasium.make(id))
     steps = [(env.reset(), play(env, 15)) for env in (image, onehot)]
     ((seen, info), rest), ((planes, _), planes_rest) = steps
     assert planes.dtype == torch.bool
     assert planes.shape[1:] == onehot.single_observation_space.shape
-    for index in range(32):
+    for index in range(16):
         obs = {"image": seen[index].numpy(), "mission": ""}
         expected = wrapper.observation(obs)["image"]
         np.testing.assert_array_equal(planes[index, ..., :20].numpy(), expected)

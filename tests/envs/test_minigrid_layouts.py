@@ -173,7 +173,7 @@ def reachable(board, start):
 def test_every_object_can_be_reached(family):
     for id in FAMILIES[family]:
         options = {"layouts": 64} if "MultiRoom" in id else {}
-        boards, poses, _ = ours(id, 10, seed=3, **options)
+        boards, poses, _ = ours(id, 5, seed=3, **options)
         for board, pose in zip(boards, poses, strict=True):
             reached = reachable(board, int(pose) % board.size)
             kinds = board.reshape(-1) >> 3 & 15

@@ -11,11 +11,11 @@ from neoteny import envs
 from neoteny.wrappers import NonStationary, Periodic, RewardFlip, TaskSwitch
 
 #: The first begins alike and draws every few steps, the others begin at random.
-STEPS = {"MinAtar-Asterix-v1": 60, "CartPole-v1": 2, "Acrobot-v1": 2}
+STEPS = {"MinAtar-Asterix-v1": 40, "CartPole-v1": 2, "Acrobot-v1": 2}
 IDS = list(STEPS)
 
 
-def rows(env, steps=80):
+def rows(env, steps=40):
     """Observations (T, L, ...) under a fixed action, of Gymnasium's or Stable-Baselines3's API."""
     found = env.reset()
     found = [found[0] if isinstance(found, tuple) else found]

@@ -21,7 +21,10 @@ def printed(*arguments, width=120, **options):
     return out.getvalue()
 
 
-@pytest.mark.parametrize("what", LISTED)
+@pytest.mark.parametrize(
+    "what",  # test_environment_list.py looks at environments
+    [pytest.param(what, marks=pytest.mark.slow if what == "envs" else ()) for what in LISTED],
+)
 def test_everything_is_listed_with_one_line(what):
     text = printed(what)
     assert max(map(len, text.splitlines())) <= 120
@@ -29,7 +32,7 @@ def test_everything_is_listed_with_one_line(what):
     for name in LISTED[what]:
         assert name.removeprefix("neoteny/") in words
         assert LISTED[what].line(name)
-    if what not in ("envs", "streams"):  # which have tables of their own
+    if what not in ("envs", "streams", "reproductions"):  # which have tables of their own
         rows = [line.strip("| ").split(" | ") for line in printed(what, markdown=True).splitlines()]
         assert [row[:2] for row in rows[2:]] == [
             [name, LISTED[what].line(name)] for name in LISTED[what]

@@ -226,7 +226,7 @@ def test_resuming_with_more_steps_goes_on(tmp_path, capsys):
 
 def test_compare_writes_a_report_and_finishes_what_was_cut_short(tmp_path, capsys, undrawn):
     arguments = ["compare", "--interventions", "none", "fresh", "--seeds", "2", *FAST]
-    arguments += ["--out", str(tmp_path)]
+    arguments += ["--steps", "128", "--task-steps", "64", "--out", str(tmp_path)]
     assert main(arguments) == 0
     for name in ("summary.csv", "report.html"):
         assert (tmp_path / name).stat().st_size > 0

@@ -219,7 +219,7 @@ def _skewed(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_exponential(shape) - 1
 
 
-def _coverage(runs: int, draw: Callable[..., np.ndarray], what: str, samples: int = 1500) -> float:
+def _coverage(runs: int, draw: Callable[..., np.ndarray], what: str, samples: int = 1000) -> float:
     """Share of intervals that hold the truth, over runs that share an effect among four tasks."""
     rng = np.random.default_rng(runs)
     hits = 0
@@ -259,7 +259,7 @@ USUAL = {("mean", 2), ("improvement", 3), ("iqm", 6), ("gap", 10), ("contrast", 
     ],
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(what: str, runs: int) -> None:
-    """95 % of normal runs, within what 1,500 samples leave uncertain.
+    """95 % of normal runs, within what 1,000 samples leave uncertain.
 
     That of an improvement is cautious, and a gap may have no ends with two or three runs.
     """

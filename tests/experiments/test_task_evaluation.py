@@ -120,7 +120,7 @@ def test_evaluating_tasks_does_not_touch_training(tmp_path: Path, kind: str) -> 
 def test_tasks_are_evaluated_as_they_were_in_training(tmp_path: Path) -> None:
     """With the permutation of their visit, under which the value is that of `evaluate`."""
     most = {"eval_episodes": 4, "evaluate_tasks": 9}
-    config = _config(tmp_path / "run", env_option=("max_steps=40",), **most)
+    config = _config(tmp_path / "run", env_option=("max_steps=25",), **most)
     runner = run(config, CONSOLE)
     table = _matrix(tmp_path / "run", 1)
     ends = table[table["step"] == 512].set_index("task_visit")["eval/return"]

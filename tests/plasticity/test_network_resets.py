@@ -106,8 +106,19 @@ def test_dash_averages_the_first_gradients_after_a_switch_then_shrinks_once(make
 ACTIVATIONS = ["relu", "tanh", "groupsort", "crelu", "deep_fourier"]
 
 
-@pytest.mark.parametrize("init", ["orthogonal", "uniform"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+def in_turn(names, activations, cases):
+    """Every case with every activation; by default one of them each, in turn."""
+    return pytest.mark.parametrize(
+        ("activation", *names),
+        [
+            pytest.param(name, *case, marks=() if at == place % len(cases) else pytest.mark.slow)
+            for place, name in enumerate(activations)
+            for at, case in enumerate(cases)
+        ],
+    )
+
+
+@in_turn(("init",), ACTIVATIONS, [("orthogonal",), ("uniform",)])
 def test_before_the_injection_it_is_the_plain_network(activation, init, make_learner, train):
     learner = make_learner("plasticity_injection", activation=activation, init=init)
     plain = make_learner(activation=activation, init=init)
@@ -118,16 +129,16 @@ def test_before_the_injection_it_is_the_plain_network(activation, init, make_lea
         torch.testing.assert_close(outputs[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("activation", [*ACTIVATIONS, "groupsort4"])
-@pytest.mark.parametrize(
+@in_turn(
     ("bias", "seeds", "init"),
+    [*ACTIVATIONS, "groupsort4"],
     [
         (True, (0,), "orthogonal"),
         (False, (0, 1, 2), "orthogonal"),
-        pytest.param(False, (0,), "orthogonal", marks=pytest.mark.slow),
-        pytest.param(True, (0, 1, 2), "orthogonal", marks=pytest.mark.slow),
         (True, (0, 1), "uniform"),
-        pytest.param(False, (0, 1), "uniform", marks=pytest.mark.slow),
+        (False, (0,), "orthogonal"),
+        (True, (0, 1, 2), "orthogonal"),
+        (False, (0, 1), "uniform"),
     ],
 )
 def test_injections_leave_every_bit_of_the_outputs_and_start_a_new_optimizer(

@@ -77,10 +77,10 @@ def test_adamw_decays_hidden_weights_and_nothing_else(heads, make_learner):
 
 
 def test_adamw_halves_weights_without_gradient_in_a_half_life(make_learner):
-    learner = make_learner("adamw:half_life=200")  # one update per step here
+    learner = make_learner("adamw:half_life=150")  # one update per step here
     layer = learner.network.branches["policy"].hidden[0]
     before = layer.weight.detach().clone()
-    for _ in range(200):
+    for _ in range(150):
         learner.update(0 * loss_of(learner.network(OBS)), OBS)
     torch.testing.assert_close(layer.weight.detach(), before / 2, rtol=2e-3, atol=1e-6)
 

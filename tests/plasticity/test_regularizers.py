@@ -140,7 +140,7 @@ def test_wasserstein_pulls_each_weight_to_the_initial_one_of_its_rank(make_learn
 def test_spectral_knows_the_largest_singular_value_and_its_derivative(make_learner, train):
     learner = make_learner("spectral:weight=0.1,iterations=500")
     spread(learner)
-    train(learner, 3)
+    train(learner, 1)
     gradients(learner)
     for layer in hidden(learner):
         left, sigma, right = torch.linalg.svd(layer.weight.detach(), full_matrices=False)
@@ -155,7 +155,7 @@ def test_spectral_knows_the_largest_singular_value_and_its_derivative(make_learn
 def test_spectral_follows_moving_weights(make_learner, train):
     learner = make_learner("spectral:weight=1e-6", lr=1e-3)
     spread(learner)
-    train(learner, 80)
+    train(learner, 40)
     for index, layer in enumerate(hidden(learner)):
         left, right = (learner.interventions[0].state[f"{s}{index}"] for s in ("left", "right"))
         carried = torch.einsum("mo,moi,mi->m", left, layer.weight.detach(), right)
@@ -164,9 +164,9 @@ def test_spectral_follows_moving_weights(make_learner, train):
 
 
 def test_spectral_brings_the_largest_singular_value_to_one(make_learner):
-    learner = make_learner("spectral:weight=1", max_grad_norm=None)
+    learner = make_learner("spectral:weight=1", max_grad_norm=None, lr=2e-2)
     obs = torch.zeros(2, 4, 6)
-    for _ in range(120):
+    for _ in range(70):
         loss = sum(out.sum((1, 2)) for out in learner.network(obs).values())
         learner.update(0 * loss, obs)
     for layer in hidden(learner):

@@ -85,19 +85,19 @@ def test_a_plain_time_is_at_least_one_step(name, field):
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-@pytest.mark.parametrize("name", INTERVENTIONS)
-def test_no_default_is_inert_in_any_preset(name, column):
+def test_no_default_is_inert_in_any_preset(column):
     """Each acts at switches, or so often and so fast that a task sees it before its last update."""
     agent, preset = COLUMNS[column]
     settings = preset_settings(agent, preset)
-    intervention = parse_intervention(name, agent)
-    assert inert(intervention, settings) == ""
-    every = intervention.acts_every(settings)
-    assert every is None or every <= settings.updates_per_task / 2
-    assert every is None or every < 2 or every % settings.updates_per_iteration == 0
-    rates = intervention.strength(settings)
-    for rate in ("replacement_rate", "redraw_rate"):
-        assert rates.get(rate, 1) * settings.updates_per_task > 0.05
+    for name in INTERVENTIONS:
+        intervention = parse_intervention(name, agent)
+        assert inert(intervention, settings) == "", name
+        every = intervention.acts_every(settings)
+        assert every is None or every <= settings.updates_per_task / 2, name
+        assert every is None or every < 2 or every % settings.updates_per_iteration == 0, name
+        rates = intervention.strength(settings)
+        for rate in ("replacement_rate", "redraw_rate"):
+            assert rates.get(rate, 1) * settings.updates_per_task > 0.05, name
 
 
 def test_an_intervention_whose_hooks_are_misspelt_is_named(own_names):

@@ -70,8 +70,15 @@ def per_step(agent, pulls, callbacks):
     return len(pulls) / counter.steps
 
 
-@pytest.mark.parametrize("algorithm", [PPO, DQN])
-@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize(
+    ("algorithm", "same"),
+    [
+        (PPO, False),
+        (DQN, True),
+        pytest.param(PPO, True, marks=pytest.mark.slow),
+        pytest.param(DQN, False, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_call_leaves_no_pull_behind(algorithm, same, pulls):
     agent = build(algorithm)
     shapes = 1  # all hidden weights have one shape and are pulled together

@@ -70,9 +70,16 @@ def test_convolutions_are_hidden_layers_too(algorithm):
     assert sorted(map(len, shapes)) == [2] * (1 + 2 * bodies) + [4] * 3
 
 
-@algorithms
+PULLS = [{"isometry": 0.5}, {"half_life": 34.6573590279973}, {"isometry": 0.5, "scale": "free"}]
+
+
 @pytest.mark.parametrize(
-    "pull", [{"isometry": 0.5}, {"half_life": 34.6573590279973}, {"isometry": 0.5, "scale": "free"}]
+    ("algorithm", "pull"),
+    [
+        pytest.param(algorithm, pull, marks=() if at == place else pytest.mark.slow)
+        for place, algorithm in enumerate((PPO, A2C, DQN))
+        for at, pull in enumerate(PULLS)
+    ],
 )
 def test_without_learning_only_hidden_weights_move_by_the_closed_form(algorithm, pull):
     """Learning rate 0: n updates are n steps of the pull and nothing else, bit for bit."""
@@ -112,12 +119,12 @@ def test_the_callback_with_adam_is_adamo(algorithm):
     """With the default strength, and heads that `isometry_groups` finds by their names."""
     adam = {"optimizer_class": torch.optim.Adam, "optimizer_kwargs": {"eps": 1e-5}}
     one = build(algorithm, kwargs=adam, learning_rate=3e-3)
-    one.learn(192, callback=IsometryCallback())
+    one.learn(96, callback=IsometryCallback())
     two = build(algorithm, learning_rate=3e-3)
     use_adamo(two, eps=1e-5)
-    two.learn(192)
+    two.learn(96)
     plain = build(algorithm, kwargs=adam, learning_rate=3e-3)
-    plain.learn(192)
+    plain.learn(96)
     differs = False
     for name, p in parameters(one).items():
         assert torch.equal(p, parameters(two)[name]), name
@@ -182,7 +189,7 @@ def by_hooks(agent, probe):
 def test_diagnostics_are_those_of_weights_and_hooked_activations(algorithm):
     agent = build(algorithm)
     callback = DiagnosticsCallback(every=64, probe=100)
-    agent.learn(200, callback=callback)
+    agent.learn(128, callback=callback)
     found = callback.measure()
     probe = torch.as_tensor(callback.observations())
     for name, activations in by_hooks(agent, probe).items():

@@ -71,11 +71,10 @@ class Counter(TensorEnv):
 
 
 class Single(gymnasium.Env):
-    """One lane of a Counter as an ordinary Gymnasium environment."""
+    """A Counter of one lane as an ordinary Gymnasium environment."""
 
-    def __init__(self, seed, lane=0, max_steps=None, offset=0.0):
-        self.lanes = Counter(lane + 1, 1, seed=seed, max_steps=max_steps)
-        self.lane = lane
+    def __init__(self, seed, max_steps=None, offset=0.0):
+        self.lanes = Counter(1, 1, seed=seed, max_steps=max_steps)
         self.offset = offset
         self.observation_space = self.lanes.single_observation_space
         self.action_space = self.lanes.single_action_space
@@ -84,19 +83,17 @@ class Single(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         if self.fresh is None:
-            mask = torch.arange(self.lane + 1) == self.lane
-            masked = {"reset_mask": mask} if self.lanes.state else None
-            self.fresh = self.lanes.reset(options=masked)[0][self.lane].numpy()
+            masked = {"reset_mask": torch.ones(1, dtype=torch.bool)} if self.lanes.state else None
+            self.fresh = self.lanes.reset(options=masked)[0][0].numpy()
         obs, self.fresh = self.fresh, None
         return obs, {}
 
     def step(self, action):
-        actions = torch.full((self.lane + 1,), int(action))
-        obs, reward, terminated, truncated, info = self.lanes.step(actions)
-        terminated, truncated = bool(terminated[self.lane]), bool(truncated[self.lane])
-        self.fresh = obs[self.lane].numpy() if terminated or truncated else None
-        final = info["final_obs"][self.lane].numpy()
-        return final, float(reward[self.lane]) + self.offset, terminated, truncated, {}
+        obs, reward, terminated, truncated, info = self.lanes.step(torch.tensor([int(action)]))
+        terminated, truncated = bool(terminated), bool(truncated)
+        self.fresh = obs[0].numpy() if terminated or truncated else None
+        final = info["final_obs"][0].numpy()
+        return final, float(reward) + self.offset, terminated, truncated, {}
 
 
 def record(env, steps, actions=3, seed=0):
@@ -239,9 +236,9 @@ MODES = ("reset", "latch", "now")
 
 
 def usual(change, schedule, mode):
-    """True for cases of every run: each change, each schedule, and both in every mode."""
+    """True for cases of every run: all changes, each schedule, and both in every mode."""
     if schedule == "cyclic":
-        return mode == "reset" or change in ("abrupt", "gradual")
+        return change in ("abrupt", "gradual")  # which between them have every kind
     return change == "gradual" and mode == MODES[list(SCHEDULES).index(schedule) % len(MODES)]
 
 

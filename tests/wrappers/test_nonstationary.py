@@ -1,10 +1,8 @@
-from functools import partial
-
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import SyncVectorEnv
 
 from neoteny.wrappers import (
     Change,
@@ -18,7 +16,6 @@ from neoteny.wrappers import (
 )
 
 MODES = ["reset", "latch", "now"]
-same_step = partial(SyncVectorEnv, autoreset_mode=AutoresetMode.SAME_STEP)
 
 
 class AddTask(Change):
@@ -61,42 +58,6 @@ def test_a_single_env_equals_a_vector_of_one(toy, changes, mode):
         if terminated or truncated:
             obs, _ = single.reset()
         np.testing.assert_array_equal(obs, after[0][0])
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("lanes_speak", ["numpy", "torch"])
-def test_singles_in_a_sync_vector_equal_the_vector_adapter(toy, changes, mode, lanes_speak):
-    schedule = Periodic(10)  # not a multiple of the stride: the switch comes at step 12
-    lanes = 3
-    wrapped = same_step(
-        [
-            lambda lane=lane: NonStationary(
-                toy.Single(5, lane, max_steps=8), schedule, changes, mode, stride=lanes
-            )
-            for lane in range(lanes)
-        ]
-    )
-    if lanes_speak == "numpy":
-        inner = same_step([partial(toy.Single, 5, lane, max_steps=8) for lane in range(lanes)])
-    else:
-        inner = toy.Counter(lanes, seed=5, max_steps=8)
-    vector = NonStationaryVector(inner, schedule, changes, mode)
-    np.testing.assert_array_equal(wrapped.reset()[0], vector.reset()[0])
-    generator = np.random.default_rng(1)
-    for _ in range(36):
-        actions = generator.integers(3, size=lanes)
-        theirs = wrapped.step(actions)
-        ours = vector.step(actions if lanes_speak == "numpy" else torch.from_numpy(actions))
-        for a, b in zip(theirs[:4], ours[:4], strict=True):
-            np.testing.assert_array_equal(a, b)
-        done = np.flatnonzero(theirs[2] | theirs[3])
-        played = np.array(theirs[4]["task"])
-        for lane in done:
-            expected = theirs[4]["final_obs"][lane]
-            np.testing.assert_array_equal(expected, ours[4]["final_obs"][lane])
-            played[lane] = theirs[4]["final_info"]["task"][lane]
-        default = np.full(lanes, ours[4]["task"])
-        np.testing.assert_array_equal(played, np.asarray(ours[4].get("lane_task", default)))
 
 
 def test_reset_truncates_at_the_boundary_and_shows_both_tasks(toy):

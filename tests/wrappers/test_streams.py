@@ -85,7 +85,7 @@ def test_paper_actions_are_the_minimal_set_and_nothing_past_it(game):
     for env in (stream, native, reference, keys):
         env.reset()
     generator = np.random.default_rng(1)
-    for _ in range(30):
+    for _ in range(15):
         action = torch.from_numpy(generator.integers(6, size=16))
         valid = torch.where(action < MINIMAL[game], action, 0)
         got, expected = stream.step(action), reference.step(valid)
@@ -126,7 +126,7 @@ def test_members_together_equal_members_alone():
     together = continual(members=4, seed=seeds)
     alone = [continual(members=1, seed=seed) for seed in seeds]
     assert torch.equal(together.reset()[0], torch.cat([env.reset()[0] for env in alone]))
-    actions = torch.from_numpy(np.random.default_rng(0).integers(6, size=(40, 4, 2)))
+    actions = torch.from_numpy(np.random.default_rng(0).integers(6, size=(24, 4, 2)))
     for action in actions:
         joint = together.step(action.reshape(-1))
         parts = [env.step(action[m]) for m, env in enumerate(alone)]

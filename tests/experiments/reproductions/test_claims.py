@@ -77,7 +77,15 @@ def test_factors_say_what_the_activation_is_worth(worth, noise, whole, part, tmp
     assert effects["effect of GroupSort"] == pytest.approx(worth / 4, abs=noise)
 
 
-@pytest.mark.parametrize("name", ["factors", "random-labels", "continual-minatar", "spectra"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "factors",
+        "random-labels",
+        "spectra",
+        pytest.param("continual-minatar", marks=pytest.mark.slow),
+    ],
+)
 def test_a_head_start_of_the_layers_is_nothing_that_is_kept(name, tmp_path):
     """Networks of GroupSort gain half as much again, afresh and late alike."""
 
@@ -107,13 +115,10 @@ def test_a_head_start_of_the_layers_is_nothing_that_is_kept(name, tmp_path):
         assert "1.50 [1.50, 1.50]" in sentence  # the head start
 
 
-OUTCOMES = pytest.mark.parametrize(
-    ("worth", "noise", "words"),
-    [(1.0, 0.05, "keeps more"), (-1.0, 0.05, "keeps less"), (0.0, 1.0, "leave")],
-)
+OUTCOMES = [(1.0, 0.05, "keeps more"), (-1.0, 0.05, "keeps less"), (0.0, 1.0, "leave")]
 
 
-@OUTCOMES
+@pytest.mark.parametrize(("worth", "noise", "words"), OUTCOMES)
 def test_decoupled_compares_at_the_same_strength(worth, noise, words, tmp_path):
     def gain(run):
         return 2 + worth * run.intervention[0].startswith("adamo")
@@ -134,8 +139,14 @@ MATCHES = (
 )
 
 
-@OUTCOMES
-@pytest.mark.parametrize("name", [*MATCHES, "continual-minatar"])
+@pytest.mark.parametrize(
+    ("name", "worth", "noise", "words"),
+    [
+        pytest.param(name, *outcome, marks=() if at == place % 3 else pytest.mark.slow)
+        for place, name in enumerate([*MATCHES, "continual-minatar"])
+        for at, outcome in enumerate(OUTCOMES)
+    ],
+)
 def test_one_arm_is_set_beside_all_others(name, worth, noise, words, tmp_path):
     ours = REPRODUCTIONS[name].plans["preview"].settings["ours"]
 
@@ -229,7 +240,11 @@ def test_conditions_have_plain_numbers_on_their_axis(tmp_path, monkeypatch):
     ("lost", "words"),
     [
         (("none",), "as many as the best of the others"),
-        (("adamo-half_life=5tasks-groupsort",), "fewer than the best of the others"),
+        pytest.param(
+            ("adamo-half_life=5tasks-groupsort",),
+            "fewer than the best of the others",
+            marks=pytest.mark.slow,
+        ),
         (("",), "more than the best of the others"),
     ],
 )
@@ -252,7 +267,7 @@ def test_the_lens_counts_the_parts_that_are_kept(lost, words, tmp_path):
 def test_revival_in_small_says_who_revives_what(tmp_path):
     """As the toy of the regulariser alone: by weights all come back, behind a bias of -3 none."""
     reproduction = REPRODUCTIONS["revival"]
-    settings = {"steps": 80, "width": 32, "seeds": 2}
+    settings = {"steps": 80, "width": 16, "seeds": 2}
     finding = reproduction.analyse(Evidence({}, {}, settings, 3))
     left = finding.table.set_index(["death", "arm"])["revived"]
     assert left["dead by weights", "AdamO"] == 1
