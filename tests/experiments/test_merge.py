@@ -17,6 +17,8 @@ def machines(write_comparison, tmp_path, undrawn):
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         write_comparison(folder, ("ppo-none", "ppo-fresh"), seeds=2, visits=4, per_visit=4)
+        for member in folder.glob("*/seed_*"):
+            edit(member, seeds=2)
     for member in sorted(folders[1].glob("*/seed_*")):
         seed = int(member.name.removeprefix("seed_")) + 2
         edit(member, seed=seed, first_seed=2, threads=8)
