@@ -127,9 +127,6 @@ def quotes():
         ]
         first = f"{beside['difference']:+.2f} {ends[0]} | {share['first']:.2f} | "
         yield (f"{first}{share['last']:.2f} {ends[1]}",)
-    last = pd.read_csv(ROOT / "results/supervised/summary.csv").set_index("arm")["last_cycle"]
-    names = ("none", "none-groupsort", "adamo-isometry=1-groupsort")
-    yield tuple(f"{last[f'classifier-{name}']:.2f}" for name in names)
     training = rates("speed/preset/training.csv", "path", "contender")["fp32"]
     for pair in (("neoteny Adam", "neoteny AdamO"), ("rejax", "SB3")):
         yield tuple(f"{round(training[name], -2):,.0f}" for name in pair)
