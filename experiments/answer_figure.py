@@ -26,7 +26,7 @@ from neoteny.experiments.drawing import (
 __all__ = ["answer_figure"]
 
 WIDEST = (-1.0, 2.0)
-"""Shares beyond which the axis does not go: an interval may be of any width."""
+"""Shares beyond which the axis does not go for an interval's sake, which may be of any width."""
 
 
 def answer_figure(
@@ -46,18 +46,18 @@ def answer_figure(
     found = [one for one in abilities(visits) if np.isfinite(one.last.value)]
     if not found:
         return None
-    names = looks(arms_of(visits))
+    names, ends = looks(arms_of(visits)), _ends(found)
     with style():
         figure = new_figure(NARROW if narrow else 10, 1.0 + 0.36 * len(found))
         panel = figure.add_subplot()
         quiet(panel, [])
         for place, one in enumerate(found):
-            _draw(panel, place, one, names[one.arm])
+            _draw(panel, place, one, names[one.arm], ends)
         panel.axvline(1, color=GREY, ls="--", lw=1, zorder=0)
         panel.axvline(0, color=GREY, lw=0.6, zorder=0)
         panel.set_yticks(range(len(found)), [names[one.arm].label for one in found])
         panel.set_ylim(len(found) - 0.5, -0.5)
-        panel.set_xlim(*_limits(found))
+        panel.set_xlim(*_limits(found, ends))
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_major_locator(MaxNLocator(5 if narrow else 9))
         panel.set_xlabel("share of fresh networks' gain")
@@ -69,34 +69,39 @@ def answer_figure(
         "first task, where nothing can be lost, filled points in the last third of the tasks. Bars "
         "are 95 % intervals over seeds"
         f"{'' if _all_bounded(found) else ', missing where one is unbounded'}"
-        f"{_cut(found)}. At the dashed line "
+        f"{_cut(found, ends)}. At the dashed line "
         "an arm learns like new networks; left of the line at 0 it learns worse than an untrained "
         "one plays."
     )
 
 
-def _draw(panel: Axes, place: int, one: Ability, look: Look) -> None:
-    low, high = np.clip([one.last.low, one.last.high], *WIDEST)
+def _draw(panel: Axes, place: int, one: Ability, look: Look, ends: tuple[float, float]) -> None:
+    low, high = np.clip([one.last.low, one.last.high], *ends)
     panel.plot([low, high], [place, place], color=look.colour, lw=2.4, solid_capstyle="butt")
-    first = float(np.clip(one.first.value, *WIDEST))
-    last = float(np.clip(one.last.value, *WIDEST))
-    panel.plot(first, place, "o", ms=9, mfc="none", mec=look.colour, mew=1.3)
-    panel.plot(last, place, look.marker, ms=7, color=look.colour, mec="white", mew=0.6)
+    panel.plot(one.first.value, place, "o", ms=9, mfc="none", mec=look.colour, mew=1.3)
+    panel.plot(one.last.value, place, look.marker, ms=7, color=look.colour, mec="white", mew=0.6)
 
 
-def _limits(found: list[Ability]) -> tuple[float, float]:
-    """Ends of the axis: from 0 to 1 and whatever lies beyond, no further than `WIDEST`."""
+def _ends(found: list[Ability]) -> tuple[float, float]:
+    """Shares at which intervals are cut: `WIDEST`, or further if a share itself lies beyond."""
+    shares = [
+        value for one in found for value in (one.first.value, one.last.value) if np.isfinite(value)
+    ]
+    return min(WIDEST[0], *shares), max(WIDEST[1], *shares)
+
+
+def _limits(found: list[Ability], ends: tuple[float, float]) -> tuple[float, float]:
+    """Ends of the axis: from 0 to 1 and whatever lies beyond, no further than `ends`."""
     known = [value for one in found for value in (*one.last, one.first.value) if np.isfinite(value)]
     low, high = min(0.0, *known), max(1.0, *known)
     room = 0.04 * (high - low)
-    return max(low, WIDEST[0]) - room, min(high, WIDEST[1]) + room
+    return max(low, ends[0]) - room, min(high, ends[1]) + room
 
 
-def _cut(found: list[Ability]) -> str:
-    """The part of the caption on shares that the axis has no room for."""
-    known = [value for one in found for value in (*one.last, one.first.value)]
-    beyond = any(value < WIDEST[0] or value > WIDEST[1] for value in known)
-    return f", cut at {WIDEST[0]:g} and {WIDEST[1]:g}" if beyond else ""
+def _cut(found: list[Ability], ends: tuple[float, float]) -> str:
+    """The part of the caption on intervals that the axis has no room for."""
+    beyond = any(value < ends[0] or value > ends[1] for one in found for value in one.last)
+    return f", cut at {ends[0]:.2g} and {ends[1]:.2g}" if beyond else ""
 
 
 def _all_bounded(found: list[Ability]) -> bool:

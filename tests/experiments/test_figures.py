@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from neoteny.experiments import answer_figure, figures
-from neoteny.experiments.answer import abilities
+from neoteny.experiments.answer import Ability, abilities
 from neoteny.experiments.arms import Arm, arms_of
 from neoteny.experiments.curves import bin_edges, common_switches, curve
 from neoteny.experiments.drawing import looks
 from neoteny.experiments.figures import plasticity_figure, returns_figure
+from neoteny.experiments.metrics import Estimate
 from neoteny.experiments.visits import visit_values
 
 
@@ -164,7 +165,7 @@ def test_the_figure_behind_the_answer_has_its_shares(
     visits = pd.read_csv(reported.folder / "visits.csv")
     drawn = []
     monkeypatch.setattr(
-        answer_figure, "_draw", lambda panel, place, one, look: drawn.append((look.label, one))
+        answer_figure, "_draw", lambda panel, place, one, look, _: drawn.append((look.label, one))
     )
     caption = answer_figure.answer_figure(visits, tmp_path / "answer.png")
     assert caption is not None
@@ -175,3 +176,16 @@ def test_the_figure_behind_the_answer_has_its_shares(
     alone = visits[visits["arm"] != "ppo-fresh"]
     assert answer_figure.answer_figure(alone, tmp_path / "none.png") is None
     assert not (tmp_path / "none.png").exists()
+
+
+def test_the_axis_of_the_answer_reaches_every_share_and_cuts_wide_intervals() -> None:
+    small, nothing = Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.0)
+    wide = Ability("wide", "", 3, small, Estimate(0.5, -9.0, 9.0), nothing)
+    large = Ability("large", "", 3, small, Estimate(2.7, 2.6, 2.8), nothing)
+    assert answer_figure._ends([wide]) == (-1, 2)
+    assert answer_figure._ends([wide, large]) == (-1, 2.7)
+    low, high = answer_figure._limits([wide, large], (-1, 2.7))
+    assert low < -1
+    assert high > 2.7
+    assert answer_figure._cut([wide], (-1, 2)) == ", cut at -1 and 2"
+    assert answer_figure._cut([Ability("a", "", 3, small, small, nothing)], (-1, 2)) == ""
