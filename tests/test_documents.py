@@ -11,6 +11,7 @@ import gymnasium
 import pandas as pd
 import pytest
 import tyro
+from scipy import stats
 
 import neoteny.envs
 import neoteny.experiments.listing  # registers everything
@@ -151,6 +152,22 @@ def quotes():
 def test_the_readme_quotes_what_was_measured():
     text = (ROOT / "README.md").read_text()
     assert [numbers for numbers in quotes() if " · ".join(numbers) not in text] == []
+
+
+def test_the_page_of_the_factors_has_their_effects():
+    """Means over the other two factors and both late visits, paired by seed, with t intervals."""
+    visits = pd.read_csv(ROOT / "results/factors/visits.csv").query("visit >= 4")
+    late = visits.groupby(["seed", "arm"])["value"].mean().unstack()
+    late = late.loc[:, ~late.columns.str.startswith("ppo-fresh")]
+    effects = []
+    for part in ("-groupsort", "adamo", "-nobias"):
+        has = late.columns.str.contains(part)
+        pairs = late.loc[:, has].mean(axis=1) - late.loc[:, ~has].mean(axis=1)
+        half = stats.t.ppf(0.975, len(pairs) - 1) * pairs.sem()
+        mean = pairs.mean()
+        effects.append(f"{mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}]")
+    page = " ".join((ROOT / "results/factors/README.md").read_text().split())
+    assert [each for each in effects if each not in page] == []
 
 
 SNIPPETS = {text: name_of(path) for path in GUIDES for text in blocks(path, "python")}
