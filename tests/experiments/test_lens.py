@@ -31,6 +31,11 @@ def folder(write_visits, tmp_path_factory):
     return write_visits(tmp_path_factory.mktemp("lens"), ("none", "adamo", "fresh"), 4, 6, cells)
 
 
+@pytest.fixture(scope="module")
+def table(folder):
+    return lens_table(read_runs(folder))
+
+
 def row(table, arm, name, layer="layers"):
     mine = table[(table["arm"] == f"ppo-{arm}") & (table["name"] == name)]
     return mine[mine["layer"] == layer].iloc[0]
@@ -48,8 +53,7 @@ def test_values_at_switches_are_of_the_first_and_last_rows(folder):
     assert set(by_branch(values)["layer"]) == {"layers", "network"}
 
 
-def test_what_grows_and_what_is_kept(folder):
-    table = lens_table(read_runs(folder))
+def test_what_grows_and_what_is_kept(table):
     grown = row(table, "none", "sigma_max")
     assert grown["young"] == pytest.approx(2.0, rel=0.03)
     # The last two of six visits: medians over visits of logarithms, of 1.5^5 and 1.5^6.
@@ -78,15 +82,14 @@ def test_what_a_young_network_has_not_is_neither_kept_nor_lost(write_visits, tmp
     assert row(lens_table(read_runs(folder)), "adamo", "jacobian_sigma_min")["verdict"] == "zero"
 
 
-def test_returns_stand_beside_it(folder):
-    table = lens_table(read_runs(folder))
+def test_returns_stand_beside_it(table):
     assert row(table, "adamo", "sigma_max")["value"] == pytest.approx((4 + 2 * 6) / 3)
     assert row(table, "none", "sigma_max")["share"] == pytest.approx(1.0)
     assert row(table, "adamo", "sigma_max")["share"] == pytest.approx(2 / 3)
 
 
-def test_a_sentence_says_what_each_arm_keeps(folder):
-    said = sentence(lens_table(read_runs(folder)))
+def test_a_sentence_says_what_each_arm_keeps(table):
+    said = sentence(table)
     assert "none keeps NTK condition, NTK drift;" in said
     assert "adamo keeps W max, W min, NTK condition, NTK drift;" in said
     assert said.index("none keeps") < said.index("adamo keeps") < said.index("fresh keeps")

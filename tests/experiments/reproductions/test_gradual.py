@@ -63,8 +63,9 @@ def test_the_sentence_follows_the_losses(late, noise, words, tmp_path):
     assert lost == pytest.approx(expected, abs=max(0.02, 0.8 * noise))
     more = table.loc[table["share"] == 0.1, "abrupt loses more"].to_numpy()
     assert more == pytest.approx(expected[0] - expected[1], abs=max(0.02, 1.5 * noise))
-    assert finding.draw(tmp_path / "figure.png", narrow=True).endswith(".")
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    if noise < 1:  # the same figure whatever it shows
+        assert finding.draw(tmp_path / "figure.png", narrow=True).endswith(".")
+        assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("tier", ["preview", "laptop", "full"])

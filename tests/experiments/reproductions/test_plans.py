@@ -12,8 +12,14 @@ from neoteny.plasticity.interventions import changes_network
 NAMES = tuple(REPRODUCTIONS)
 
 
-@pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "tier"),
+    [
+        pytest.param(name, tier, marks=() if at == place % 3 else pytest.mark.slow)
+        for place, name in enumerate(NAMES)
+        for at, tier in enumerate(TIERS)
+    ],
+)
 def test_every_plan_fits_and_costs_what_its_tier_allows(name, tier, tmp_path):
     reproduction = REPRODUCTIONS[name]
     configs = reproduction.configs(tier, tmp_path, data=tmp_path)
