@@ -69,7 +69,7 @@ class DQNConfig(AgentConfig):
     """Largest gradient norm; none disables clipping."""
     replay_size: int = 100_000
     """Transitions of one member that are kept, rounded down to whole steps of all lanes; each takes
-    the bytes of an observation, and 32."""
+    32 bytes and those of an observation."""
     replay_policy: Literal["keep", "flush", "partition", "reservoir"] = "keep"
     """Rule for old transitions: the oldest go (keep); all go at a task switch (flush); each
     task has a part of the replay (partition); all ever seen are equally likely to be kept

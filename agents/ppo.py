@@ -84,10 +84,8 @@ class PPO(Agent):
     ) -> None:
         self.config = config
         self.members = len(seeds)
-        self.device = torch.device(envs.device)
-        self.policy = action_distribution(
-            envs.single_action_space, config.log_std_init, self.device
-        )
+        self.device = device = torch.device(envs.device)
+        self.policy = action_distribution(envs.single_action_space, config.log_std_init, device)
         self.observation_shape = observation_shape(envs.single_observation_space)
         check_lanes(envs, self.members, config.num_envs)
         self.histogram: HLGauss | None = None
@@ -278,8 +276,7 @@ class PPO(Agent):
         metrics = {f"losses/{name}": mean for name, mean in zip(names, totals, strict=True)}
         metrics["losses/explained_variance"] = explained_variance(rollout.value, rollout.returns)
         if self.histogram is not None:
-            outside = self.histogram.outside(rollout.returns)
-            metrics["losses/outside_support"] = outside.mean((0, 2))
+            metrics["losses/outside_support"] = self.histogram.outside(rollout.returns).mean((0, 2))
         if (log_std := self.network.branches["policy"].log_std) is not None:
             metrics["losses/std"] = log_std.detach().exp().mean(1)
         return metrics
@@ -315,7 +312,7 @@ class PPO(Agent):
         fields = share(fields)
         log_prob, value, _, returns = fields[..., :4].unbind(-1)
         outputs = self.network(obs)
-        values = outputs["value"] if self.histogram else outputs["value"].squeeze(-1)
+        values = outputs["value"].squeeze(-1) if self.histogram is None else outputs["value"]
         batch = self.policy.join(fields[..., 4:]), log_prob, value, share(advantage), returns
         loss, statistics = (fused_ppo_loss if self.network.fast else ppo_loss)(
             self.policy, outputs["policy"], values, *batch, self.config, self.histogram

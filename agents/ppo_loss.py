@@ -28,8 +28,8 @@ class PPOConfig(AgentConfig):
     """Hyper-parameters of PPO. The defaults are the paper's for MinAtar (preset `paper`)."""
 
     num_envs: int = 2048
-    """Parallel environments (lanes) of one member; each takes some 500 bytes, and num_steps times
-    75 and the bytes of an observation."""
+    """Parallel environments (lanes) of one member; each takes some 500 bytes, and for
+    every step of the rollout 75 bytes and those of an observation."""
     num_steps: int = 128
     """Steps in each lane between two learning phases."""
     num_epochs: int = 4

@@ -22,7 +22,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 
 def pytest_collection(session):
-    """All register themselves first; collecting makes millions of objects, none of them garbage."""
+    """Registration of everything first; no garbage collection, as collected tests are kept."""
     gc.disable()
     if session.config.getoption("dist", "no") == "no":  # else others collect, and this one waits
         importlib.import_module("neoteny.experiments.cli")
@@ -30,14 +30,14 @@ def pytest_collection(session):
 
 
 def pytest_collection_finish():
-    """From here on, garbage is looked for among what the tests leave, and not as often as usual."""
+    """Garbage collection of the objects that tests make, less often than usual."""
     gc.freeze()
     gc.enable()
-    gc.set_threshold(50_000, 10, 10)  # else every twentieth second of the tests is its
+    gc.set_threshold(50_000, 10, 10)  # as often as usual, it took a twentieth of the time
 
 
 def pytest_collection_modifyitems(items):
-    """What is drawn once comes first, in one process; what needs a CUDA device may be skipped."""
+    """Order: tests of the drawn report first, so that one process draws it. GPU tests may skip."""
     items.sort(key=lambda item: not {"comparison", "reported"} & set(item.fixturenames))
     import torch  # on use, as the process that distributes tests needs none of it
 
