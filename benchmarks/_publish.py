@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, LogLocator
 from rich.console import Console
 from rich.table import Table
 
-from neoteny.experiments.drawing import (
+from neoteny.experiments.report.drawing import (
     BASELINE_COLOUR,
     GREY,
     PALETTE,
@@ -23,7 +23,7 @@ from neoteny.experiments.drawing import (
     save,
     style,
 )
-from neoteny.experiments.provenance import command, hardware, versions
+from neoteny.experiments.run.provenance import command, hardware, versions
 
 
 @dataclasses.dataclass(frozen=True)

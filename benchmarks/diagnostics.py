@@ -23,11 +23,11 @@ from _measure import prepare
 from _publish import Report, publish
 
 from neoteny.agents import PPO, PPOConfig
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.costly_diagnostics import CostlyDiagnostics
-from neoteny.experiments.presets import preset_values
-from neoteny.experiments.run_streams import make_run_stream
-from neoteny.experiments.runner import PROBE
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.options.presets import preset_values
+from neoteny.experiments.run.costly_diagnostics import CostlyDiagnostics
+from neoteny.experiments.run.run_streams import make_run_stream
+from neoteny.experiments.run.runner import PROBE
 from neoteny.plasticity.diagnostics import change_between, diagnose, weight_spectra
 
 ITERATION, CHEAP = "iteration", "weights, features"

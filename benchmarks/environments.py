@@ -29,7 +29,7 @@ from _work import stepping
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from neoteny.experiments.drawing import BASELINE_COLOUR, FAINT, GREY, PALETTE, quiet
+from neoteny.experiments.report.drawing import BASELINE_COLOUR, FAINT, GREY, PALETTE, quiet
 
 LABELS = ["game", "lanes", "contender"]
 OURS, REFERENCE = "neoteny", "reference"

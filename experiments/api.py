@@ -13,18 +13,18 @@ import torch
 from numpy.typing import NDArray
 
 from neoteny.agents.agent import AGENTS
+from neoteny.core.console import PlainConsole
 from neoteny.core.errors import InputError
 from neoteny.core.options import fit
 from neoteny.experiments import cli
-from neoteny.experiments.config import CompareConfig, RunConfig, named_apart
-from neoteny.experiments.console import PlainConsole
-from neoteny.experiments.evaluation import episode_returns
+from neoteny.experiments.options.config import CompareConfig, RunConfig, named_apart
 from neoteny.experiments.options_by_name import configure, one_or_more
-from neoteny.experiments.runner import Runner
-from neoteny.experiments.runs import read_runs
-from neoteny.experiments.store import read_checkpoint
-from neoteny.experiments.stored import Allowed, find_run, load_plugins
-from neoteny.experiments.visits import visit_values
+from neoteny.experiments.run.evaluation import episode_returns
+from neoteny.experiments.run.runner import Runner
+from neoteny.experiments.run.store import read_checkpoint
+from neoteny.experiments.run.stored import Allowed, find_run, load_plugins
+from neoteny.experiments.statistics.runs import read_runs
+from neoteny.experiments.statistics.visits import visit_values
 
 __all__ = ["TrainedRun", "compare", "load", "results", "scores", "train", "tune"]
 
@@ -207,8 +207,8 @@ def compare(
         **options: As of `train`, and what arms are crossed with (`activations`, ...).
 
     Returns:
-        The summary, a row for each arm (see `neoteny.experiments.summary.summary`). The folder has
-        it as summary.csv, beside report.html, figures and each run.
+        The summary, a row for each arm (see `neoteny.experiments.statistics.summary.summary`). The
+        folder has it as summary.csv, beside report.html, figures and each run.
 
     Raises:
         InputError: If an option is unknown or does not fit.
@@ -282,7 +282,8 @@ def results(folder: Path | str) -> pd.DataFrame:
     Returns:
         Columns ``arm``, ``seed``, ``step``, ``task``, ``visit``, ``name`` and ``value``; names are
         the columns of metrics.csv, as ``charts/episodic_return``. Values that were not recorded in
-        a step have no row. `neoteny.experiments.runs.read_runs` has a column for each name.
+        a step have no row. `neoteny.experiments.statistics.runs.read_runs` has a column for each
+        name.
 
     Raises:
         InputError: If there is no run, or a file is not that of a run.
@@ -301,8 +302,8 @@ def scores(folder: Path | str) -> dict[str, NDArray[np.float64]]:
 
     Returns:
         Arm to (seeds, tasks): the mean value over a task's finished visits (see
-        `neoteny.experiments.visits.visit_values`; normalised where all tasks have references), NaN
-        where there is none. Tasks are in the order of their names, seeds ascend.
+        `neoteny.experiments.statistics.visits.visit_values`; normalised where all tasks have
+        references), NaN where there is none. Tasks are in the order of their names, seeds ascend.
 
     Raises:
         InputError: If there is no run.

@@ -16,18 +16,18 @@ from rich.console import Console
 from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import InputError
 from neoteny.core.ranks import Ranks
-from neoteny.experiments.config import CompareConfig, RunConfig, named_apart
 from neoteny.experiments.early import Early
 from neoteny.experiments.engines.training import require_all_trained, train_plan
-from neoteny.experiments.folders import has_checkpoint
-from neoteny.experiments.lock import FolderLock
-from neoteny.experiments.plan import Unit, plan_units
-from neoteny.experiments.presets import preset_values
-from neoteny.experiments.purposes import require_purpose
-from neoteny.experiments.replacing import check_replaceable, remove_run
-from neoteny.experiments.seed_blocks import added_folders
-from neoteny.experiments.sharding import shard
-from neoteny.experiments.stored import load_run
+from neoteny.experiments.options.config import CompareConfig, RunConfig, named_apart
+from neoteny.experiments.options.presets import preset_values
+from neoteny.experiments.run.folders import has_checkpoint
+from neoteny.experiments.run.lock import FolderLock
+from neoteny.experiments.run.plan import Unit, plan_units
+from neoteny.experiments.run.purposes import require_purpose
+from neoteny.experiments.run.replacing import check_replaceable, remove_run
+from neoteny.experiments.run.seed_blocks import added_folders
+from neoteny.experiments.run.sharding import shard
+from neoteny.experiments.run.stored import load_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def run(config: RunConfig, console: Console) -> None:
     FolderLock.require_free(config.folder.parent)  # an arm of a comparison that is running
     config, ranks = shard(config, Ranks.here())
     goes_on = config.resume is not None and has_checkpoint(config.folder)
-    from neoteny.experiments.runner import run as train  # on use, as it takes a second
+    from neoteny.experiments.run.runner import run as train  # on use, as it takes a second
 
     train(config, console, resume=goes_on, ranks=ranks)
     console.print(f"written to {config.folder}", soft_wrap=True)
@@ -144,7 +144,7 @@ def _startable_units(config: CompareConfig) -> list[Unit]:
     Raises:
         InputError: If a folder is in use, or holds something else.
     """
-    from neoteny.experiments.store import check_startable
+    from neoteny.experiments.run.store import check_startable
 
     FolderLock.require_free(config.folder)
     require_purpose(config.folder, "")
@@ -181,7 +181,7 @@ def train_arms(config: CompareConfig, console: Console) -> Iterator[dict[str, st
 
 def report(folder: Path, console: Console, versus: str = "") -> pd.DataFrame:
     """Write the tables, the figures and report.html, print the tables and return the summary."""
-    from neoteny.experiments import report as reporting  # on use, as it takes a second
+    from neoteny.experiments.report import report as reporting  # on use, as it takes a second
 
     made = reporting.write_report(folder, versus)
     reporting.print_summary(console, made.summary)

@@ -11,10 +11,11 @@ from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import InputError, error_context
 from neoteny.core.options import Text
 from neoteny.core.yaml_files import read_yaml
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.folders import CONFIG, RECORDED, read_json
-from neoteny.experiments.network_options import NetworkOptions
-from neoteny.experiments.stored import Allowed, from_dict
+from neoteny.experiments.options.arms import RECORDED
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.options.network_options import NetworkOptions
+from neoteny.experiments.run.folders import CONFIG, read_json
+from neoteny.experiments.run.stored import Allowed, from_dict
 from neoteny.wrappers.file_checks import check_keys
 
 __all__ = ["read_options", "run_of"]

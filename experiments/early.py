@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neoteny.experiments.option_rules import ALIASES
-from neoteny.experiments.stored import Allowed
+from neoteny.experiments.options.option_rules import ALIASES
+from neoteny.experiments.run.stored import Allowed
 from neoteny.plasticity.interventions import file_of
 
 __all__ = ["Early", "files_named", "read_early"]

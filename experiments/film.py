@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image, ImageChops, ImageDraw, ImageFont
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.folders import atomic_file
+from neoteny.experiments.run.folders import atomic_file
 
 __all__ = ["Film", "check_film_path", "write_film"]
 

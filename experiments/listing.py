@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any, Literal
@@ -17,11 +17,12 @@ from rich.text import Text
 
 from neoteny import envs
 from neoteny.agents.agent import AGENTS
+from neoteny.core.console import as_markdown
 from neoteny.core.options import check_fields
 from neoteny.core.registry import Registry, first_line
 from neoteny.envs.datasets import DATASETS
 from neoteny.experiments import catalogue
-from neoteny.experiments.presets import PRESETS
+from neoteny.experiments.options.presets import PRESETS
 from neoteny.experiments.reproductions import REPRODUCTIONS, TIERS
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.diagnostics import DIAGNOSTICS
@@ -31,7 +32,7 @@ from neoteny.wrappers.schedules import Schedule
 from neoteny.wrappers.streams import STREAMS
 from neoteny.wrappers.supervised_streams import KINDS, OPTIONS
 
-__all__ = ["LISTED", "ListConfig", "as_markdown", "list_things", "print_listing"]
+__all__ = ["LISTED", "ListConfig", "list_things", "print_listing"]
 
 
 LISTED: dict[str, Registry[Any]] = {
@@ -126,22 +127,6 @@ def _names(things: Registry[Any], what: str) -> Table:
     for name in things:
         table.add_row(Text(name), Text(things.line(name)))
     return table
-
-
-def as_markdown(table: Table, headers: Sequence[str] | None = None) -> str:
-    """A table of text in Markdown.
-
-    Args:
-        table: All columns.
-        headers: Those of the columns to keep; unset, all.
-    """
-    kept = [c for c in table.columns if headers is None or c.header in headers]
-    rows = [
-        [str(column.header) for column in kept],
-        ["---"] * len(kept),
-        *zip(*(map(str, column.cells) for column in kept), strict=True),
-    ]
-    return "\n".join(f"| {' | '.join(row)} |".replace("\n", "<br>") for row in rows)
 
 
 def _environments() -> Table:

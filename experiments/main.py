@@ -11,10 +11,10 @@ try:
     from importlib.metadata import version
     from typing import Any
 
+    from neoteny.core.console import lasting_output, open_console, print_error, print_notice
     from neoteny.core.errors import InputError, RunError
-    from neoteny.experiments.console import lasting_output, open_console, print_error, print_notice
-    from neoteny.experiments.interrupt import interruptible
     from neoteny.experiments.parsing import called_as, choose, parse
+    from neoteny.experiments.run.interrupt import interruptible
 except KeyboardInterrupt:
     sys.stderr.write("interrupted\n")
     raise SystemExit(130) from None
@@ -22,9 +22,9 @@ except KeyboardInterrupt:
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "run": ("config:RunConfig", "cli:run", "Train one agent with one set of interventions."),
+    "run": ("options.config:RunConfig", "cli:run", "Train one agent with one set of interventions."),
     "compare": (
-        "config:CompareConfig",
+        "options.config:CompareConfig",
         "cli:compare",
         "Train every intervention on the same seeds and streams, then report.",
     ),
@@ -49,13 +49,13 @@ COMMANDS = {
         "Rank the arms of a folder of result files, one's own and others', on one page.",
     ),
     "lens": (
-        "lens:LensConfig",
-        "lens:lens",
+        "report.lens:LensConfig",
+        "report.lens:lens",
         "Show what part of isometry each arm keeps, by diagnostics at task switches.",
     ),
     "validity": (
-        "validity:ValidityConfig",
-        "validity:validity",
+        "report.validity:ValidityConfig",
+        "report.validity:validity",
         "Rank diagnostics by how well they predict, at a switch, how much the next task suffers.",
     ),
     "reproduce": (
@@ -151,10 +151,10 @@ def _find(place: str) -> Any:
 def _default(kind: type[Any], arguments: list[str]) -> Any:
     """The values of a command's options where none are given, of code that they name; or None."""
     from neoteny.experiments import cli
-    from neoteny.experiments.config import RunConfig, TrainConfig
     from neoteny.experiments.early import read_early
+    from neoteny.experiments.options.config import RunConfig, TrainConfig
     from neoteny.experiments.options_by_name import configure
-    from neoteny.experiments.stored import load_plugins
+    from neoteny.experiments.run.stored import load_plugins
 
     early = read_early(arguments)
     load_plugins(early.allowed.plugins)

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from neoteny.core.errors import InputError
 from neoteny.experiments.cli import report
-from neoteny.experiments.folders import CONFIG, METRICS, difference, storing
-from neoteny.experiments.lock import LOCK, FolderLock
-from neoteny.experiments.purposes import require_one_purpose
-from neoteny.experiments.runs import OF_ONE_ARM, Run, find_runs
+from neoteny.experiments.run.folders import CONFIG, METRICS, difference, storing
+from neoteny.experiments.run.lock import LOCK, FolderLock
+from neoteny.experiments.run.purposes import require_one_purpose
+from neoteny.experiments.statistics.runs import OF_ONE_ARM, Run, find_runs
 
 __all__ = ["MergeConfig", "merge"]
 

@@ -15,13 +15,13 @@ from neoteny.core.errors import InputError
 from neoteny.core.names import hint
 from neoteny.core.options import show
 from neoteny.experiments.cli import resume_defaults
-from neoteny.experiments.config import CompareConfig, RunConfig, TrainConfig
 from neoteny.experiments.config_files import read_options, run_of
 from neoteny.experiments.early import Early, files_named
-from neoteny.experiments.network_options import NetworkOptions
-from neoteny.experiments.option_rules import ALIASES
-from neoteny.experiments.presets import preset_values
-from neoteny.experiments.stored import Allowed, load_plugins
+from neoteny.experiments.options.config import CompareConfig, RunConfig, TrainConfig
+from neoteny.experiments.options.network_options import NetworkOptions
+from neoteny.experiments.options.option_rules import ALIASES
+from neoteny.experiments.options.presets import preset_values
+from neoteny.experiments.run.stored import Allowed, load_plugins
 
 __all__ = ["configure", "one_or_more"]
 

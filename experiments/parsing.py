@@ -16,7 +16,7 @@ import tyro
 
 from neoteny.core.errors import InputError
 from neoteny.core.names import closest, require_known
-from neoteny.experiments.option_rules import Refused, option_rules
+from neoteny.experiments.options.option_rules import Refused, option_rules
 
 __all__ = ["called_as", "choose", "parse"]
 

@@ -12,13 +12,13 @@ import tyro
 from rich.console import Console
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.config import RunConfig, TrainConfig, named_apart
-from neoteny.experiments.folders import CHECKPOINT, read_json
-from neoteny.experiments.presets import preset_values
-from neoteny.experiments.run_streams import make_run_stream
-from neoteny.experiments.store import read_checkpoint
-from neoteny.experiments.stored import Allowed, load_run, stored_config
-from neoteny.experiments.timeline_drawing import draw, table
+from neoteny.experiments.options.config import RunConfig, TrainConfig, named_apart
+from neoteny.experiments.options.presets import preset_values
+from neoteny.experiments.report.timeline_drawing import draw, table
+from neoteny.experiments.run.folders import CHECKPOINT, read_json
+from neoteny.experiments.run.run_streams import make_run_stream
+from neoteny.experiments.run.store import read_checkpoint
+from neoteny.experiments.run.stored import Allowed, load_run, stored_config
 
 __all__ = ["TimelineConfig", "timeline"]
 

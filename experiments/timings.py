@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+from neoteny.core.console import as_markdown
 from neoteny.experiments import catalogue
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.listing import as_markdown
-from neoteny.experiments.presets import preset_values
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.options.presets import preset_values
 from neoteny.plasticity.interventions import INTERVENTIONS, OptimizerSettings, parse_intervention
 from neoteny.plasticity.interventions.timing import LONGEST, how_often
 from neoteny.wrappers.schedules import aligned

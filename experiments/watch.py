@@ -19,13 +19,13 @@ from neoteny.core.errors import InputError
 from neoteny.core.names import closest
 from neoteny.core.options import check_fields
 from neoteny.core.text import shortened, visible
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.evaluation import play
 from neoteny.experiments.film import Film, check_film_path, write_film
-from neoteny.experiments.run_streams import make_envs
-from neoteny.experiments.runner import Runner
-from neoteny.experiments.store import read_checkpoint
-from neoteny.experiments.stored import Allowed, find_run
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.run.evaluation import play
+from neoteny.experiments.run.run_streams import make_envs
+from neoteny.experiments.run.runner import Runner
+from neoteny.experiments.run.store import read_checkpoint
+from neoteny.experiments.run.stored import Allowed, find_run
 from neoteny.wrappers.statistics import EpisodeStatistics
 
 __all__ = ["WatchConfig", "watch"]

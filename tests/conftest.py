@@ -63,8 +63,8 @@ def registries():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Reports come without figures, which take most of their time."""
-    monkeypatch.setattr("neoteny.experiments.report.illustrate", lambda *_: [])
-    monkeypatch.setattr("neoteny.experiments.report.illustrated_profiles", lambda *_: None)
+    monkeypatch.setattr("neoteny.experiments.report.report.illustrate", lambda *_: [])
+    monkeypatch.setattr("neoteny.experiments.report.report.illustrated_profiles", lambda *_: None)
 
 
 @pytest.fixture

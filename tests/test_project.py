@@ -24,6 +24,8 @@ FLOORS = {
     "sb3": {"core", "plasticity", "envs", "agents", "sb3"},
     "experiments": {"core", "plasticity", "envs", "wrappers", "agents", "sb3", "experiments"},
 }
+EXPERIMENTS = ("options", "run", "statistics", "report", "engines")
+"""Packages of experiments/ from the lowest; above them the others, and the command line."""
 
 
 def sources(package):
@@ -80,6 +82,16 @@ def test_lower_floors_never_import_upper_ones(package):
             name = module.split(".")
             if name[0] == "neoteny" and len(name) > 1:
                 assert name[1] in FLOORS[package], f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("package", EXPERIMENTS)
+def test_lower_packages_of_experiments_never_import_upper_ones(package):
+    known = EXPERIMENTS[: EXPERIMENTS.index(package) + 1]
+    for path in sources(f"experiments/{package}"):
+        for module in imports(path):
+            name = module.split(".")
+            if name[:2] == ["neoteny", "experiments"] and len(name) > 2:
+                assert name[2] in known, f"{path} imports {module}"
 
 
 def test_the_gpl_oracle_is_imported_by_tests_alone():

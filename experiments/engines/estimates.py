@@ -17,18 +17,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from neoteny.core.console import caution
 from neoteny.core.text import visible
-from neoteny.experiments.config import CompareConfig
-from neoteny.experiments.console import caution
 from neoteny.experiments.engines.engine import LOG, last_lines
 from neoteny.experiments.engines.order import order_of
 from neoteny.experiments.engines.process import UnitProcess
 from neoteny.experiments.engines.training import threads_each
-from neoteny.experiments.folders import METRICS, seed_folder
-from neoteny.experiments.memory import MEMORY, SPEED
-from neoteny.experiments.number_texts import duration_text
-from neoteny.experiments.plan import Unit
-from neoteny.experiments.runs import read_table
+from neoteny.experiments.options.config import CompareConfig
+from neoteny.experiments.report.number_texts import duration_text
+from neoteny.experiments.run.folders import METRICS, seed_folder
+from neoteny.experiments.run.memory import MEMORY, SPEED
+from neoteny.experiments.run.plan import Unit
+from neoteny.experiments.statistics.runs import read_table
 
 __all__ = ["Cost", "beside_each_other", "estimate", "plan_table", "print_plan"]
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from neoteny.experiments.console import caution
+from neoteny.core.console import caution
 from neoteny.experiments.engines.engine import LOG, Engine, Exit, Outcome, last_lines
 from neoteny.experiments.engines.order import order_of
-from neoteny.experiments.interrupt import Stopped
-from neoteny.experiments.lock import FolderLock
-from neoteny.experiments.plan import Unit
-from neoteny.experiments.replacing import check_replaceable, remove_run
+from neoteny.experiments.run.interrupt import Stopped
+from neoteny.experiments.run.lock import FolderLock
+from neoteny.experiments.run.plan import Unit
+from neoteny.experiments.run.replacing import check_replaceable, remove_run
 
 __all__ = ["FROZEN", "REFUSED", "train_units"]
 

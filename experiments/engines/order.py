@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from neoteny.experiments.config import RunConfig
+from neoteny.experiments.options.config import RunConfig
 
 __all__ = ["Order", "order_of"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from neoteny.experiments.engines.engine import LOG
 from neoteny.experiments.engines.order import Order
-from neoteny.experiments.folders import storing
+from neoteny.experiments.run.folders import storing
 
 __all__ = ["UnitProcess"]
 

@@ -11,7 +11,7 @@ from neoteny.core.errors import InputError, RunError
 from neoteny.experiments.engines.engine import Exit, Outcome
 from neoteny.experiments.engines.order import Order
 from neoteny.experiments.engines.process import UnitProcess
-from neoteny.experiments.lock import FolderLock
+from neoteny.experiments.run.lock import FolderLock
 
 __all__ = ["RayEngine", "require_ray"]
 

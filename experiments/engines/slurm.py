@@ -10,7 +10,7 @@ from neoteny.core.errors import InputError
 from neoteny.experiments.engines.engine import Exit, Outcome
 from neoteny.experiments.engines.order import Order
 from neoteny.experiments.engines.process import UnitProcess
-from neoteny.experiments.folders import storing
+from neoteny.experiments.run.folders import storing
 
 __all__ = ["SlurmEngine", "Task"]
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
+from neoteny.core.console import caution
 from neoteny.core.errors import FrozenError, InputError, RunError
-from neoteny.experiments.config import CompareConfig
-from neoteny.experiments.console import caution
 from neoteny.experiments.engines.engine import Engine
 from neoteny.experiments.engines.grid import FROZEN, train_units
 from neoteny.experiments.engines.local import LocalEngine
-from neoteny.experiments.interrupt import Stopped
-from neoteny.experiments.plan import Unit
+from neoteny.experiments.options.config import CompareConfig
+from neoteny.experiments.run.interrupt import Stopped
+from neoteny.experiments.run.plan import Unit
 
 __all__ = ["cores", "require_all_trained", "threads_each", "train_plan"]
 
@@ -109,7 +109,7 @@ def threads_each(config: CompareConfig) -> int:
 
 
 def _in_turn(units: Sequence[Unit], console: Console) -> dict[str, str]:
-    from neoteny.experiments.runner import run as train  # on use, as it takes a second
+    from neoteny.experiments.run.runner import run as train  # on use, as it takes a second
 
     failed = {}
     for unit in units:

@@ -27,11 +27,11 @@ def main() -> int:
     """Read the order, train, and say by the exit code how it ended (see `Exit`)."""
     for name in SCHEDULERS:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
+    from neoteny.core.console import lasting_output, print_error, print_notice
     from neoteny.core.errors import FrozenError, InputError, RunError  # torch takes seconds
-    from neoteny.experiments.console import lasting_output, print_error, print_notice
     from neoteny.experiments.engines.engine import Exit
     from neoteny.experiments.engines.order import Order
-    from neoteny.experiments.interrupt import interruptible
+    from neoteny.experiments.run.interrupt import interruptible
 
     order = Order.from_json(_first_line())
     threading.Thread(target=_end_with_owner, daemon=True).start()
@@ -59,10 +59,10 @@ def train(order: Order) -> None:
         RunError: If it cannot go on.
         Stopped: After a signal.
     """
-    from neoteny.experiments.console import open_console
-    from neoteny.experiments.folders import has_checkpoint
-    from neoteny.experiments.runner import run
-    from neoteny.experiments.stored import Allowed, from_dict
+    from neoteny.core.console import open_console
+    from neoteny.experiments.run.folders import has_checkpoint
+    from neoteny.experiments.run.runner import run
+    from neoteny.experiments.run.stored import Allowed, from_dict
 
     folder = Path(order.folder)
     config = from_dict(order.values, Allowed(everything=True))  # the command has run it already

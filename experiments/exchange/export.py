@@ -14,16 +14,16 @@ import pandas as pd
 import tyro
 from rich.console import Console
 
+from neoteny.core.console import caution
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.core.text import shortened, visible
-from neoteny.experiments.console import caution
 from neoteny.experiments.exchange.exporting import long_table, result_content, rliable_arrays
-from neoteny.experiments.folders import atomic_file, storing
-from neoteny.experiments.metrics import Array
-from neoteny.experiments.report import require_one_environment
-from neoteny.experiments.runs import find_runs, frame_of
-from neoteny.experiments.visits import visit_values
+from neoteny.experiments.report.report import require_one_environment
+from neoteny.experiments.run.folders import atomic_file, storing
+from neoteny.experiments.statistics.metrics import Array
+from neoteny.experiments.statistics.runs import find_runs, frame_of
+from neoteny.experiments.statistics.visits import visit_values
 
 __all__ = ["ExportConfig", "export"]
 

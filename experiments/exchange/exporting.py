@@ -9,19 +9,18 @@ import numpy as np
 import pandas as pd
 
 import neoteny
-from neoteny.experiments.arms import NEUTRAL, arms_of, oracle_of
 from neoteny.experiments.exchange.result_format import FORMAT, VERSION
-from neoteny.experiments.folders import RECORDED
-from neoteny.experiments.metrics import Array
-from neoteny.experiments.runs import Run
-from neoteny.experiments.summary import countable_visits, run_matrix
-from neoteny.experiments.visits import untrained
+from neoteny.experiments.options.arms import NEUTRAL, RECORDED, arms_of, oracle_of
+from neoteny.experiments.statistics.metrics import Array
+from neoteny.experiments.statistics.runs import Run
+from neoteny.experiments.statistics.summary import countable_visits, run_matrix
+from neoteny.experiments.statistics.visits import untrained
 
 __all__ = ["long_table", "result_content", "rliable_arrays"]
 
 KEYS = ["arm", "seed", "visit", "task", "start", "end"]
 SCORES = ("auc", "first", "final", "evaluation", "score", "final_score", "value", "gain", "gap")
-"""Columns of `neoteny.experiments.visits.visit_values` that are metrics."""
+"""Columns of `statistics.visits.visit_values` that are metrics."""
 _STREAM = ("env", "env_option", "stream_definition", "task_steps")
 """Fields of a configuration that say what is played."""
 _FOLLOWS = ("intervention_settings", "strengths", "task_aware")
@@ -32,8 +31,8 @@ def long_table(frame: pd.DataFrame, visits: pd.DataFrame, runs: Sequence[Run]) -
     """One row a number: every score of a visit and the mean of every recorded column over it.
 
     Args:
-        frame: Rows of `neoteny.experiments.runs.frame_of`.
-        visits: Result of `neoteny.experiments.visits.visit_values`.
+        frame: Rows of `statistics.runs.frame_of`.
+        visits: Result of `statistics.visits.visit_values`.
         runs: The members that were read.
 
     Returns:
@@ -65,7 +64,7 @@ def rliable_arrays(visits: pd.DataFrame) -> dict[str, Array]:
     """Scores as rliable's functions take them.
 
     Args:
-        visits: Result of `neoteny.experiments.visits.visit_values`.
+        visits: Result of `statistics.visits.visit_values`.
 
     Returns:
         Arm to (runs, tasks) means over the finished visits of a task, tasks in alphabetic order
@@ -86,7 +85,7 @@ def result_content(name: str, visits: pd.DataFrame, runs: Sequence[Run]) -> dict
 
     Args:
         name: Name of the comparison.
-        visits: Result of `neoteny.experiments.visits.visit_values`.
+        visits: Result of `statistics.visits.visit_values`.
         runs: The members that were read.
 
     Returns:

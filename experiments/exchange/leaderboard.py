@@ -14,15 +14,15 @@ from rich.console import Console
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
-from neoteny.experiments.arms import ORACLE
 from neoteny.experiments.exchange.ranking import Board, By, Standing, differences, rank
 from neoteny.experiments.exchange.result_format import read_results
-from neoteny.experiments.folders import storing, write_atomically
-from neoteny.experiments.markup import document, numbers, safe, section
-from neoteny.experiments.metrics import Estimate
-from neoteny.experiments.number_texts import BLANK
-from neoteny.experiments.tables import print_texts, without_blanks
-from neoteny.experiments.visits import RELATIVE, SCALES
+from neoteny.experiments.options.arms import ORACLE
+from neoteny.experiments.report.markup import document, numbers, safe, section
+from neoteny.experiments.report.number_texts import BLANK
+from neoteny.experiments.report.tables import print_texts, without_blanks
+from neoteny.experiments.run.folders import storing, write_atomically
+from neoteny.experiments.statistics.metrics import Estimate
+from neoteny.experiments.statistics.visits import RELATIVE, SCALES
 
 __all__ = ["LeaderboardConfig", "leaderboard", "leaderboard_page", "read_folder"]
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from neoteny.experiments.arms import ORACLE, Arm
-from neoteny.experiments.metrics import Estimate, mean_over_tasks
-from neoteny.experiments.summary import paired_visits, pooled_gap, run_matrix
+from neoteny.experiments.options.arms import ORACLE, Arm
+from neoteny.experiments.statistics.metrics import Estimate, mean_over_tasks
+from neoteny.experiments.statistics.summary import paired_visits, pooled_gap, run_matrix
 
 __all__ = ["Board", "By", "Standing", "differences", "rank"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from neoteny.core.errors import InputError
 from neoteny.core.json_files import parse_json
 from neoteny.core.text import read_text, shortened, visible
-from neoteny.experiments.arms import ORACLE
+from neoteny.experiments.options.arms import ORACLE
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError

@@ -14,13 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from neoteny.core.console import caution
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.envs.datasets import load_dataset
 from neoteny.experiments.cli import train_arms
-from neoteny.experiments.config import CompareConfig, RunConfig
-from neoteny.experiments.console import caution
-from neoteny.experiments.folders import storing
+from neoteny.experiments.options.config import CompareConfig, RunConfig
 from neoteny.experiments.reproductions.pages import Outcome, write_index, write_page
 from neoteny.experiments.reproductions.reproduction import (
     REPRODUCTIONS,
@@ -29,6 +28,7 @@ from neoteny.experiments.reproductions.reproduction import (
     Tier,
     duration,
 )
+from neoteny.experiments.run.folders import storing
 
 __all__ = ["ReproduceConfig", "reproduce"]
 
@@ -143,7 +143,7 @@ def _carry_out(
     console: Console,
 ) -> Outcome:
     """Train, analyse and write the page of one."""
-    from neoteny.experiments.runs import read_runs
+    from neoteny.experiments.statistics.runs import read_runs
 
     plan = each.plans[config.tier]
     frames: dict[str, pd.DataFrame] = {}

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from neoteny.experiments.drawing import save, style
-from neoteny.experiments.metrics import Estimate
+from neoteny.experiments.report.drawing import save, style
 from neoteny.experiments.reproductions.drawing import (
     draw_estimates,
     draw_legend,
@@ -17,6 +16,7 @@ from neoteny.experiments.reproductions.drawing import (
 )
 from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
+from neoteny.experiments.statistics.metrics import Estimate
 
 __all__ = ["analyse"]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from neoteny.experiments.drawing import BASELINE_COLOUR, PALETTE, save, style
-from neoteny.experiments.metrics import Estimate
+from neoteny.experiments.report.drawing import BASELINE_COLOUR, PALETTE, save, style
 from neoteny.experiments.reproductions.drawing import draw_estimates, panels, quiet
 from neoteny.experiments.reproductions.evidence import kept_of, shown, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
+from neoteny.experiments.statistics.metrics import Estimate
 
 __all__ = ["analyse"]
 

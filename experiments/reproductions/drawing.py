@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from neoteny.experiments.arms import arms_of
-from neoteny.experiments.drawing import (
+from neoteny.experiments.options.arms import arms_of
+from neoteny.experiments.report.drawing import (
     FEWEST_FOR_BAND,
     GREY,
     INK,
@@ -21,7 +21,7 @@ from neoteny.experiments.drawing import (
     looks,
     new_figure,
 )
-from neoteny.experiments.metrics import Estimate, mean_curve
+from neoteny.experiments.statistics.metrics import Estimate, mean_curve
 
 __all__ = ["draw_estimates", "draw_legend", "draw_visits", "panels", "quiet"]
 
@@ -53,7 +53,7 @@ def draw_visits(panel: Axes, visits: pd.DataFrame, label: str, arms: Sequence[st
 
     Args:
         panel: Where to draw.
-        visits: The result of `neoteny.experiments.visits.visit_values`.
+        visits: The result of `statistics.visits.visit_values`.
         label: Of the y axis.
         arms: Those to draw; unset, all.
     """

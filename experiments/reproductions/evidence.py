@@ -8,9 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from neoteny.experiments.arms import ORACLE, arms_of, labels, oracle_of
-from neoteny.experiments.metrics import UNKNOWN, Array, Estimate, contrast_of_ratios, ratio_of_means
-from neoteny.experiments.visits import visit_values
+from neoteny.experiments.options.arms import ORACLE, arms_of, labels, oracle_of
+from neoteny.experiments.statistics.metrics import (
+    UNKNOWN,
+    Array,
+    Estimate,
+    contrast_of_ratios,
+    ratio_of_means,
+)
+from neoteny.experiments.statistics.visits import visit_values
 
 __all__ = ["Kept", "kept_of", "shown", "verdict"]
 
@@ -33,7 +39,7 @@ class Kept:
     plain: str
     """The fresh networks that arms without some of their own layers are compared with."""
     visits: pd.DataFrame
-    """The result of `neoteny.experiments.visits.visit_values`."""
+    """The result of `statistics.visits.visit_values`."""
 
     @property
     def seeds(self) -> int:
@@ -120,7 +126,7 @@ def kept_of(frame: pd.DataFrame) -> Kept:
     """Gains of every arm beside those of the fresh networks.
 
     Args:
-        frame: Rows of `neoteny.experiments.runs.read_runs`, of one stream, with an arm `fresh`. The
+        frame: Rows of `statistics.runs.read_runs`, of one stream, with an arm `fresh`. The
             first in the order of tables is the plain one.
     """
     visits = visit_values(frame)

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from neoteny.experiments.arms import labels
-from neoteny.experiments.drawing import PALETTE, save, style
-from neoteny.experiments.metrics import Estimate, mean_of_runs
+from neoteny.experiments.options.arms import labels
+from neoteny.experiments.report.drawing import PALETTE, save, style
 from neoteny.experiments.reproductions.drawing import draw_estimates, panels, quiet
 from neoteny.experiments.reproductions.evidence import shown, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
-from neoteny.experiments.visits import visit_values
+from neoteny.experiments.statistics.metrics import Estimate, mean_of_runs
+from neoteny.experiments.statistics.visits import visit_values
 
 __all__ = ["Stream", "analyse", "losses"]
 
@@ -69,7 +69,7 @@ def losses(visits: pd.DataFrame, turnover: int) -> pd.DataFrame:
     networks, which know nothing.
 
     Args:
-        visits: Those of one arm, of `neoteny.experiments.visits.visit_values`.
+        visits: Those of one arm, of `statistics.visits.visit_values`.
         turnover: Samples in which as many labels are replaced as there are.
 
     Returns:

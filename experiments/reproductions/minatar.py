@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 
-from neoteny.experiments.arms import arms_of
-from neoteny.experiments.drawing import GREY, INK, Look, looks, save, style
-from neoteny.experiments.metrics import Estimate, mean_of_runs
+from neoteny.experiments.options.arms import arms_of
+from neoteny.experiments.report.drawing import GREY, INK, Look, looks, save, style
 from neoteny.experiments.reproductions.drawing import draw_estimates, draw_legend, panels, quiet
 from neoteny.experiments.reproductions.evidence import Kept, kept_of
 from neoteny.experiments.reproductions.matches import contrasts, matching, sentence_of, tabled
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
-from neoteny.experiments.runs import display_names
+from neoteny.experiments.statistics.metrics import Estimate, mean_of_runs
+from neoteny.experiments.statistics.runs import display_names
 
 __all__ = ["analyse", "changes", "cycle_sums"]
 
@@ -43,7 +43,7 @@ def cycle_sums(visits: pd.DataFrame, column: str = "value") -> pd.DataFrame:
     """Means over the games of each cycle, finished by the run: (arm, seed) by cycle.
 
     Args:
-        visits: The result of `neoteny.experiments.visits.visit_values`.
+        visits: The result of `statistics.visits.visit_values`.
         column: The score.
     """
     games = visits["task_name"].nunique()

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from neoteny.experiments import markup
-from neoteny.experiments.folders import storing, write_atomically
-from neoteny.experiments.markup import Illustration, document, safe, section
-from neoteny.experiments.provenance import command, hardware, versions
+from neoteny.experiments.report import markup
+from neoteny.experiments.report.markup import Illustration, document, safe, section
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding, Reproduction
+from neoteny.experiments.run.folders import storing, write_atomically
+from neoteny.experiments.run.provenance import command, hardware, versions
 
 __all__ = ["Outcome", "shared", "write_index", "write_page"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from neoteny.experiments.arms import arms_of, labels
-from neoteny.experiments.lens import QUANTITIES, lens_table
-from neoteny.experiments.lens_drawing import draw_lens
+from neoteny.experiments.options.arms import arms_of, labels
+from neoteny.experiments.report.lens import QUANTITIES, lens_table
+from neoteny.experiments.report.lens_drawing import draw_lens
 from neoteny.experiments.reproductions.evidence import kept_of, shown, verdict
 from neoteny.experiments.reproductions.matches import matching
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding

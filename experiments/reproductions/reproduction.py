@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from neoteny.core.registry import Registry
-from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.options.config import CompareConfig, RunConfig
 from neoteny.experiments.options_by_name import configure
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Evidence:
     """Runs that were trained for a reproduction, and their measurements."""
 
     frames: Mapping[str, pd.DataFrame]
-    """Rows of `neoteny.experiments.runs.read_runs` by comparison."""
+    """Rows of `statistics.runs.read_runs` by comparison."""
     runs: Mapping[str, RunConfig]
     """Configurations by the names of their arms."""
     settings: Mapping[str, Any]

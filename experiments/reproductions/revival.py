@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from neoteny.experiments.drawing import PALETTE, save, style
-from neoteny.experiments.metrics import Array, Estimate, mean_curve, mean_of_runs
+from neoteny.experiments.report.drawing import PALETTE, save, style
 from neoteny.experiments.reproductions.drawing import draw_legend, panels, quiet
 from neoteny.experiments.reproductions.evidence import shown, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
+from neoteny.experiments.statistics.metrics import Array, Estimate, mean_curve, mean_of_runs
 from neoteny.plasticity import AdamO
 from neoteny.plasticity.diagnostics import dead_fraction
 

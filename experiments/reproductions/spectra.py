@@ -9,15 +9,15 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from scipy import stats
 
-from neoteny.experiments.arms import arms_of
-from neoteny.experiments.drawing import looks, save, style
-from neoteny.experiments.lens import lens_table
-from neoteny.experiments.metrics import Estimate
+from neoteny.experiments.options.arms import arms_of
+from neoteny.experiments.report.drawing import looks, save, style
+from neoteny.experiments.report.lens import lens_table
 from neoteny.experiments.reproductions.drawing import draw_legend, panels, quiet
 from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
 from neoteny.experiments.reproductions.matches import matching
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
-from neoteny.experiments.switches import LAST, by_branch, switch_values
+from neoteny.experiments.statistics.metrics import Estimate
+from neoteny.experiments.statistics.switches import LAST, by_branch, switch_values
 
 __all__ = ["analyse"]
 

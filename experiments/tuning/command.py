@@ -8,18 +8,19 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from neoteny.core.console import caution
 from neoteny.core.errors import InputError, RunError
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.console import caution
 from neoteny.experiments.engines import grid
 from neoteny.experiments.engines.training import require_all_trained, train_plan
-from neoteny.experiments.folders import storing, write_atomically
-from neoteny.experiments.lock import FolderLock
-from neoteny.experiments.plan import Unit
-from neoteny.experiments.purposes import require_purpose
-from neoteny.experiments.run_streams import make_run_stream
-from neoteny.experiments.runs import read_runs
-from neoteny.experiments.store import check_startable
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.options.tuned import FIRST_EVALUATION_SEED, TUNED
+from neoteny.experiments.run.folders import storing, write_atomically
+from neoteny.experiments.run.lock import FolderLock
+from neoteny.experiments.run.plan import Unit
+from neoteny.experiments.run.purposes import require_purpose
+from neoteny.experiments.run.run_streams import make_run_stream
+from neoteny.experiments.run.store import check_startable
+from neoteny.experiments.statistics.runs import read_runs
 from neoteny.experiments.tuning.config import TuneConfig
 from neoteny.experiments.tuning.drawing import draw_sweeps
 from neoteny.experiments.tuning.outcome import (
@@ -45,7 +46,6 @@ from neoteny.experiments.tuning.search import (
     require_optuna,
     with_values,
 )
-from neoteny.experiments.tuning.tuned import FIRST_EVALUATION_SEED, TUNED
 
 __all__ = ["tune"]
 

@@ -11,12 +11,12 @@ from typing import Annotated, ClassVar
 import tyro
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.arms import ORACLE
-from neoteny.experiments.config import CompareConfig, RunConfig
-from neoteny.experiments.option_rules import ALIASES
+from neoteny.experiments.options.arms import ORACLE
+from neoteny.experiments.options.config import CompareConfig, RunConfig
+from neoteny.experiments.options.option_rules import ALIASES
+from neoteny.experiments.options.tuned import FIRST_EVALUATION_SEED, LAST_TUNING_SEED
 from neoteny.experiments.tuning.scores import Objective
 from neoteny.experiments.tuning.search import Sampler, check_names
-from neoteny.experiments.tuning.tuned import FIRST_EVALUATION_SEED, LAST_TUNING_SEED
 from neoteny.plasticity.interventions.ranges import Range
 
 __all__ = ["TuneConfig"]

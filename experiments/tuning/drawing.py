@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from neoteny.experiments.arms import labels
-from neoteny.experiments.drawing import (
+from neoteny.experiments.options.arms import labels
+from neoteny.experiments.report.drawing import (
     BASELINE_COLOUR,
     FAINT,
     GREY,

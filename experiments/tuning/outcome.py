@@ -12,10 +12,10 @@ import yaml
 from rich.console import Console
 from rich.table import Column, Table
 
-from neoteny.experiments.arms import labels
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.metrics import Estimate
-from neoteny.experiments.provenance import command, versions
+from neoteny.experiments.options.arms import labels
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.run.provenance import command, versions
+from neoteny.experiments.statistics.metrics import Estimate
 from neoteny.experiments.tuning.config import TuneConfig
 from neoteny.experiments.tuning.scores import OBJECTIVES, Score
 from neoteny.experiments.tuning.search import Dimension

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.answer import ability, last_third
-from neoteny.experiments.arms import ORACLE, arms_of
-from neoteny.experiments.metrics import UNKNOWN, Estimate, mean_over_tasks
-from neoteny.experiments.runs import read_runs
-from neoteny.experiments.summary import countable_visits, paired_visits
-from neoteny.experiments.visits import visit_values
+from neoteny.experiments.options.arms import ORACLE, arms_of
+from neoteny.experiments.statistics.answer import ability, last_third
+from neoteny.experiments.statistics.metrics import UNKNOWN, Estimate, mean_over_tasks
+from neoteny.experiments.statistics.runs import read_runs
+from neoteny.experiments.statistics.summary import countable_visits, paired_visits
+from neoteny.experiments.statistics.visits import visit_values
 
 __all__ = [
     "FEW_EPISODES",
@@ -72,7 +72,7 @@ def score(folder: Path, reference: pd.DataFrame, objective: Objective) -> Score:
 
     Args:
         folder: A run's folder.
-        reference: Rows of `neoteny.experiments.runs.read_runs` of the fresh networks.
+        reference: Rows of `statistics.runs.read_runs` of the fresh networks.
         objective: A name in `OBJECTIVES`.
     """
     visits = visit_values(pd.concat([reference, read_runs(folder)], ignore_index=True))

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from neoteny.core.errors import InputError, error_context
 from neoteny.core.names import hint
 from neoteny.core.registry import read_settings
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.crossing import names_of
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.options.crossing import names_of
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings, Tasks
 from neoteny.plasticity.interventions.ranges import Range
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from neoteny.experiments.main import main
-from neoteny.experiments.memory import COSTS
+from neoteny.experiments.run.memory import COSTS
 
 
 @pytest.mark.slow

@@ -13,11 +13,11 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 import neoteny
 from neoteny.core.errors import InputError
-from neoteny.experiments.config import CompareConfig, RunConfig
+from neoteny.experiments.options.config import CompareConfig, RunConfig
 from neoteny.experiments.options_by_name import configure
-from neoteny.experiments.run_streams import make_run_stream
-from neoteny.experiments.runs import read_runs
-from neoteny.experiments.summary import summary
+from neoteny.experiments.run.run_streams import make_run_stream
+from neoteny.experiments.statistics.runs import read_runs
+from neoteny.experiments.statistics.summary import summary
 
 TINY = {
     "steps": 512,
@@ -35,7 +35,7 @@ def comparison(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("comparison") / "c")
     arms = ["none", "adamo:half_life=400"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neoteny.experiments.report.illustrate", lambda *_: [])  # as `undrawn`
+        patch.setattr("neoteny.experiments.report.report.illustrate", lambda *_: [])  # as `undrawn`
         table = neoteny.compare("cartpole-permute", interventions=arms, seeds=2, out=folder, **TINY)
     return folder, table
 
@@ -57,7 +57,7 @@ def test_importing_the_package_imports_neither_torch_nor_anything_of_ours():
 def test_a_run_needs_neither_tables_nor_statistics():
     """Which take a second and a half to import."""
     code = (
-        "import sys, neoteny.experiments.runner, neoteny.experiments.cli; "
+        "import sys, neoteny.experiments.run.runner, neoteny.experiments.cli; "
         "print([name for name in ('pandas', 'scipy.stats', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -83,7 +83,7 @@ def test_a_run_has_the_options_it_was_given_and_the_presets_defaults(tmp_path):
     assert config.preset == "cpu"
     assert (config.hyper.num_envs, config.hyper.learning_rate) == (8, 3e-3)
     assert config.network.hidden == (8, 8)
-    assert config.hyper.gamma == neoteny.experiments.presets.PRESETS["cpu"]["ppo"].gamma
+    assert config.hyper.gamma == neoteny.experiments.options.presets.PRESETS["cpu"]["ppo"].gamma
     lengths = found.metrics.query("name == 'charts/episodic_length'").value
     assert lengths.max() <= 50
     assert (tmp_path / "run/seed_0/metrics.csv").is_file()

@@ -6,10 +6,10 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.main import main
-from neoteny.experiments.run_streams import make_envs
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.run.lock import FolderLock
+from neoteny.experiments.run.run_streams import make_envs
 
 FAST = ["--num-envs", "8", "--num-steps", "8", "--num-epochs", "1", "--num-minibatches", "2"]
 FAST += ["--hidden", "8", "--task-steps", "128", "--steps", "256", "--diagnose-every", "2"]

@@ -5,10 +5,10 @@ import json
 import pytest
 
 import neoteny
-from neoteny.experiments.config import CompareConfig, RunConfig
 from neoteny.experiments.main import main
-from neoteny.experiments.memory import COSTS
+from neoteny.experiments.options.config import CompareConfig, RunConfig
 from neoteny.experiments.options_by_name import configure
+from neoteny.experiments.run.memory import COSTS
 
 YAML = """
 env: CartPole-v1

@@ -9,7 +9,7 @@ import pytest
 
 import neoteny.experiments.cli
 import neoteny.experiments.main
-from neoteny.experiments.answer import answer
+from neoteny.experiments.statistics.answer import answer
 
 ROOT = Path(neoteny.experiments.__file__).parents[1]
 

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.main import main
-from neoteny.experiments.runs import find_runs
+from neoteny.experiments.run.lock import FolderLock
+from neoteny.experiments.statistics.runs import find_runs
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 from neoteny.experiments import cli
 from neoteny.experiments.main import main
+from neoteny.experiments.options.tuned import FIRST_EVALUATION_SEED, LAST_TUNING_SEED
 from neoteny.experiments.tuning import command
-from neoteny.experiments.tuning.tuned import FIRST_EVALUATION_SEED, LAST_TUNING_SEED
 
 ROOT = Path(__file__).parents[2]
 PLANS = sorted(ROOT.glob("results/plans/*.yaml"))

@@ -13,7 +13,7 @@ import pytest
 from neoteny.core.errors import InputError
 from neoteny.core.own_code import run_file
 from neoteny.experiments.main import main
-from neoteny.experiments.memory import COSTS
+from neoteny.experiments.run.memory import COSTS
 from neoteny.plasticity.interventions import canonical
 
 INTERVENTION = '''

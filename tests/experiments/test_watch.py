@@ -11,12 +11,12 @@ from rich.console import Console
 
 from neoteny.core import rng
 from neoteny.envs import make
-from neoteny.experiments import checkpoint
 from neoteny.experiments.film import BAR, Film, write_film
 from neoteny.experiments.main import main
-from neoteny.experiments.run_streams import make_envs
-from neoteny.experiments.runner import Runner
-from neoteny.experiments.stored import Allowed, load_run
+from neoteny.experiments.run import checkpoint
+from neoteny.experiments.run.run_streams import make_envs
+from neoteny.experiments.run.runner import Runner
+from neoteny.experiments.run.stored import Allowed, load_run
 from neoteny.experiments.watch import WatchConfig, find_step, watch
 
 PPO = "--num-envs 8 --num-steps 8 --num-epochs 1 --num-minibatches 2 --hidden 8 --diagnose-every 0"

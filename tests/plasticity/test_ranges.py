@@ -7,8 +7,8 @@ import pytest
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import allows, limits_of
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.presets import preset_values
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.options.presets import preset_values
 from neoteny.experiments.timings import preset_settings
 from neoteny.experiments.tuning.search import dimensions
 from neoteny.plasticity.interventions import INTERVENTIONS, Tasks, parse_intervention

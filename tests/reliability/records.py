@@ -17,9 +17,9 @@ from tensorboard.context import RequestContext
 from tensorboard.data.server_ingester import ExistingServerDataIngester, get_server_binary
 from tensorboard.util.grpc_util import ChannelCredsType
 
-from neoteny.experiments import checkpoint
-from neoteny.experiments.memory import COSTS
-from neoteny.experiments.tags import MEAN_SO_FAR, scalars_of
+from neoteny.experiments.run import checkpoint
+from neoteny.experiments.run.memory import COSTS
+from neoteny.experiments.run.tags import MEAN_SO_FAR, scalars_of
 
 TIMED = COSTS
 """Columns that depend on the clock."""

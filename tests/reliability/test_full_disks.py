@@ -9,7 +9,7 @@ import pytest
 from reliability.children import Fault, Finished
 from reliability.processes import Make, Whole, finish, run
 
-from neoteny.experiments import checkpoint
+from neoteny.experiments.run import checkpoint
 
 
 def assert_says_so(finished: Finished, folder: Path) -> None:

@@ -14,10 +14,10 @@ from reliability.fuzz import assert_sensible, attempt, in_time, words
 
 from neoteny.agents import AGENTS
 from neoteny.agents.ppo_loss import PPOConfig
-from neoteny.experiments.config import PRESETS, RunConfig
 from neoteny.experiments.main import main
-from neoteny.experiments.run_streams import make_run_stream
-from neoteny.experiments.runner import Runner
+from neoteny.experiments.options.config import PRESETS, RunConfig
+from neoteny.experiments.run.run_streams import make_run_stream
+from neoteny.experiments.run.runner import Runner
 from neoteny.plasticity.interventions import INTERVENTIONS
 from neoteny.wrappers.streams import STREAMS
 

@@ -17,13 +17,13 @@ from reliability.records import tables
 from reliability.test_fuzz_streams import SMALL, STREAMS
 from rich.console import Console
 
-from neoteny.experiments import checkpoint
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.folders import CHECKPOINT, CONFIG, METRICS
-from neoteny.experiments.network_options import NetworkOptions
-from neoteny.experiments.runner import Runner, run
-from neoteny.experiments.runs import read_table
-from neoteny.experiments.stored import from_dict
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.options.network_options import NetworkOptions
+from neoteny.experiments.run import checkpoint
+from neoteny.experiments.run.folders import CHECKPOINT, CONFIG, METRICS
+from neoteny.experiments.run.runner import Runner, run
+from neoteny.experiments.run.stored import from_dict
+from neoteny.experiments.statistics.runs import read_table
 from neoteny.wrappers.stream_files import define
 
 QUIET = Console(quiet=True)

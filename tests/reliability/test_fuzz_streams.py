@@ -12,8 +12,8 @@ from reliability.fuzz import assert_sensible, attempt, damaged, mutated
 
 from neoteny.agents.classifier import ClassifierConfig
 from neoteny.agents.ppo_loss import PPOConfig
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.run_streams import make_run_stream
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.run.run_streams import make_run_stream
 from neoteny.wrappers.stream_files import read_stream
 
 STREAMS: list[dict[str, Any]] = [

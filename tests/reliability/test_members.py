@@ -8,8 +8,8 @@ import torch
 from reliability.processes import RUNS
 from reliability.records import table
 
-from neoteny.experiments import runner as running
 from neoteny.experiments.main import main
+from neoteny.experiments.run import runner as running
 
 
 def members(run: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from reliability.children import PATIENCE, Command
 
 import neoteny.envs
-from neoteny.experiments.memory import COSTS
+from neoteny.experiments.run.memory import COSTS
 
 ROOT = Path(neoteny.envs.__file__).parents[1]
 RUN = ["run", "--env", "minatar-five", "--num-envs", 8, "--num-steps", 8, "--num-epochs", 1]

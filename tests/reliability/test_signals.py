@@ -11,7 +11,7 @@ from reliability.children import Command, Fault
 from reliability.processes import Make, finish, go_on, run
 
 import neoteny.core
-from neoteny.experiments import checkpoint
+from neoteny.experiments.run import checkpoint
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -29,7 +29,7 @@ def check(whole: Make, folder: Path, at: int, number: int) -> None:
     finish(ppo, folder)
 
 
-@pytest.mark.slow  # tests/experiments/test_interruptions.py has one in this process
+@pytest.mark.slow  # tests/experiments/run/test_interruptions.py has one in this process
 def test_in_the_middle_of_a_run(whole: Make, tmp_path: Path) -> None:
     ppo, folder = whole("ppo"), tmp_path / "run"
     halfway = Fault(len(ppo.finished.operations) // 2, signal.SIGTERM)
@@ -50,7 +50,7 @@ def test_at_each_operation_on_files(whole: Make, tmp_path: Path, number: int) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("module", ["numpy", "torch", "tyro", "neoteny.experiments.runner"])
+@pytest.mark.parametrize("module", ["numpy", "torch", "tyro", "neoteny.experiments.run.runner"])
 def test_during_startup(tmp_path: Path, number: int, module: str) -> None:
     """The signal comes with the import of a module."""
     (tmp_path / "sitecustomize.py").write_text(

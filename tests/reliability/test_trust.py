@@ -13,8 +13,8 @@ import torch
 from reliability.processes import Make
 
 from neoteny.core.errors import InputError
-from neoteny.experiments import checkpoint
 from neoteny.experiments.main import main
+from neoteny.experiments.run import checkpoint
 
 
 class Evil:

@@ -11,12 +11,12 @@ from stable_baselines3 import DQN, PPO
 from neoteny.agents.distributions import Categorical
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
-from neoteny.experiments.config import RunConfig
 from neoteny.experiments.main import main
-from neoteny.experiments.memory import COSTS
-from neoteny.experiments.network_options import NetworkOptions
-from neoteny.experiments.report import write_report
-from neoteny.experiments.runner import run
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.options.network_options import NetworkOptions
+from neoteny.experiments.report.report import write_report
+from neoteny.experiments.run.memory import COSTS
+from neoteny.experiments.run.runner import run
 from neoteny.plasticity.interventions import INTERVENTIONS, OptimizerSettings, make_interventions
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network

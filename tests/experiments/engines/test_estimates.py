@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from neoteny.experiments.config import CompareConfig
-from neoteny.experiments.console import PlainConsole
+from neoteny.core.console import PlainConsole
 from neoteny.experiments.engines import estimates
 from neoteny.experiments.engines.estimates import Cost, beside_each_other, plan_table, print_plan
 from neoteny.experiments.main import main
+from neoteny.experiments.options.config import CompareConfig
 from neoteny.experiments.options_by_name import configure
-from neoteny.experiments.plan import plan_units
+from neoteny.experiments.run.plan import plan_units
 
 SMALL = "compare --env CartPole-v1 --num-envs 8 --num-steps 8 --steps 200 --task-steps 128 "
 SMALL += "--hidden 8 --num-epochs 1 --num-minibatches 2 --interventions none adamo"

@@ -2,19 +2,19 @@
 
 import pytest
 
+from neoteny.core.console import PlainConsole
 from neoteny.core.errors import InputError
 from neoteny.experiments.cli import train_arms
-from neoteny.experiments.config import CompareConfig
-from neoteny.experiments.console import PlainConsole
 from neoteny.experiments.engines import grid
 from neoteny.experiments.engines.engine import LOG, Outcome
 from neoteny.experiments.engines.grid import train_units
 from neoteny.experiments.engines.order import Order, order_of
 from neoteny.experiments.engines.worker import train
-from neoteny.experiments.interrupt import Stopped
-from neoteny.experiments.lock import FolderLock
+from neoteny.experiments.options.config import CompareConfig
 from neoteny.experiments.options_by_name import configure
-from neoteny.experiments.plan import plan_units
+from neoteny.experiments.run.interrupt import Stopped
+from neoteny.experiments.run.lock import FolderLock
+from neoteny.experiments.run.plan import plan_units
 
 SMALL = {
     "env": "CartPole-v1",
@@ -116,7 +116,7 @@ def test_what_is_overwritten_is_removed_once(tmp_path):
 def test_an_order_is_the_whole_configuration(tmp_path):
     vary = ("learning-rate=0.001,0.003",)
     config = comparison(tmp_path, interventions=("adamo:isometry=0.25",), vary=vary, seeds=3)
-    from neoteny.experiments.stored import Allowed, from_dict
+    from neoteny.experiments.run.stored import Allowed, from_dict
 
     for unit in plan_units(config):
         order = Order.from_json(order_of(unit.run, 1).to_json())

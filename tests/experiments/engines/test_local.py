@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from neoteny.experiments.config import CompareConfig
-from neoteny.experiments.console import PlainConsole
+from neoteny.core.console import PlainConsole
 from neoteny.experiments.engines.engine import Exit
 from neoteny.experiments.engines.order import order_of
 from neoteny.experiments.engines.process import UnitProcess
-from neoteny.experiments.lock import FolderLock
 from neoteny.experiments.main import main
-from neoteny.experiments.memory import COSTS
+from neoteny.experiments.options.config import CompareConfig
 from neoteny.experiments.options_by_name import configure
-from neoteny.experiments.plan import last_step, plan_units
-from neoteny.experiments.provenance import command as command_line
-from neoteny.experiments.runner import run
+from neoteny.experiments.run.lock import FolderLock
+from neoteny.experiments.run.memory import COSTS
+from neoteny.experiments.run.plan import last_step, plan_units
+from neoteny.experiments.run.provenance import command as command_line
+from neoteny.experiments.run.runner import run
 
 FAST = "--env CartPole-v1 --num-envs 8 --num-steps 8 --num-epochs 1 --num-minibatches 2 --hidden 8"
 FAST += " --task-steps 128 --steps 512 --seeds 2 --diagnose-every 4 --threads 1"

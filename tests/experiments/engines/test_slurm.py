@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from neoteny.experiments.config import CompareConfig
 from neoteny.experiments.engines.engine import Outcome
 from neoteny.experiments.engines.order import order_of
 from neoteny.experiments.engines.slurm import SlurmEngine
 from neoteny.experiments.main import main
+from neoteny.experiments.options.config import CompareConfig
 from neoteny.experiments.options_by_name import configure
-from neoteny.experiments.plan import plan_units
+from neoteny.experiments.run.plan import plan_units
 
 OPTIONS = {"env": "CartPole-v1", "num_envs": 8, "num_steps": 8, "hidden": (8,), "threads": 1}
 

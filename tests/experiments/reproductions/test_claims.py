@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from claims import frame_of_gains
 
-from neoteny.experiments.drawing import save
-from neoteny.experiments.metrics import Estimate
+from neoteny.experiments.report.drawing import save
 from neoteny.experiments.reproductions import REPRODUCTIONS, spectra
 from neoteny.experiments.reproductions.parts import SPECTRUM
 from neoteny.experiments.reproductions.reproduction import Evidence
 from neoteny.experiments.reproductions.revival import ARMS, BIASES, sentence_of
+from neoteny.experiments.statistics.metrics import Estimate
 
 NOISE = np.random.default_rng(0).normal(size=(40, 4, 6))
 

@@ -6,12 +6,12 @@ import re
 import pandas as pd
 import pytest
 
-from neoteny.experiments import runner
-from neoteny.experiments.config import RunConfig
 from neoteny.experiments.main import main
+from neoteny.experiments.options.config import RunConfig
 from neoteny.experiments.options_by_name import configure
 from neoteny.experiments.reproductions import REPRODUCTIONS, pages, revival
 from neoteny.experiments.reproductions.reproduction import Comparison, Evidence, Finding, Plan
+from neoteny.experiments.run import runner
 
 TINY = {
     "preset": "demo",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from claims import frame_of_gains
 
-from neoteny.experiments.metrics import Estimate
 from neoteny.experiments.reproductions.evidence import kept_of, shown, verdict
+from neoteny.experiments.statistics.metrics import Estimate
 
 
 def test_shares_and_contrasts_are_of_the_last_third_of_the_visits():

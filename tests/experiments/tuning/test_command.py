@@ -11,16 +11,16 @@ import pytest
 import yaml
 
 from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.core.console import PlainConsole
 from neoteny.core.errors import InputError, RunError
 from neoteny.experiments.cli import compare
-from neoteny.experiments.config import CompareConfig
-from neoteny.experiments.console import PlainConsole
-from neoteny.experiments.interrupt import Stopped
-from neoteny.experiments.metrics import Estimate
-from neoteny.experiments.network_options import NetworkOptions
-from neoteny.experiments.report import write_report
-from neoteny.experiments.runs import read_runs
-from neoteny.experiments.switches import read_streams
+from neoteny.experiments.options.config import CompareConfig
+from neoteny.experiments.options.network_options import NetworkOptions
+from neoteny.experiments.report.report import write_report
+from neoteny.experiments.run.interrupt import Stopped
+from neoteny.experiments.statistics.metrics import Estimate
+from neoteny.experiments.statistics.runs import read_runs
+from neoteny.experiments.statistics.switches import read_streams
 from neoteny.experiments.tuning import command
 from neoteny.experiments.tuning.config import TuneConfig
 from neoteny.experiments.tuning.scores import FEW_EPISODES, Score, failed

@@ -9,13 +9,13 @@ import yaml
 
 import neoteny
 from neoteny.agents.ppo_loss import PPOConfig
+from neoteny.core.console import PlainConsole
 from neoteny.core.errors import InputError
-from neoteny.experiments.config import CompareConfig
-from neoteny.experiments.console import PlainConsole
-from neoteny.experiments.folders import has_checkpoint
-from neoteny.experiments.metrics import Estimate
-from neoteny.experiments.network_options import NetworkOptions
+from neoteny.experiments.options.config import CompareConfig
+from neoteny.experiments.options.network_options import NetworkOptions
 from neoteny.experiments.options_by_name import configure
+from neoteny.experiments.run.folders import has_checkpoint
+from neoteny.experiments.statistics.metrics import Estimate
 from neoteny.experiments.tuning import command
 from neoteny.experiments.tuning.config import TuneConfig
 from neoteny.experiments.tuning.scores import REFUSED, Score

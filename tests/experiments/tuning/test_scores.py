@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.config import RunConfig
-from neoteny.experiments.metrics import Estimate
-from neoteny.experiments.presets import preset_values
-from neoteny.experiments.runs import read_runs
+from neoteny.experiments.options.config import RunConfig
+from neoteny.experiments.options.presets import preset_values
+from neoteny.experiments.statistics.metrics import Estimate
+from neoteny.experiments.statistics.runs import read_runs
 from neoteny.experiments.tuning.drawing import draw_sweeps
 from neoteny.experiments.tuning.outcome import ArmTrials, Trial, peaks_table
 from neoteny.experiments.tuning.scores import Score, check_reference, failed, score

@@ -1,0 +1,1 @@
+"""Reports of many runs: tables, figures, pages, the lens and predictive validity."""

@@ -1,0 +1,74 @@
+"""The figures of a report, each drawn for wide and for narrow screens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from neoteny.experiments.report.answer_figure import answer_figure
+from neoteny.experiments.report.figures import plasticity_figure, returns_figure
+from neoteny.experiments.report.markup import Illustration
+from neoteny.experiments.report.profile_figure import profile_figure, profiles
+from neoteny.experiments.report.visit_figures import gap_figure, heat_map_figure
+from neoteny.experiments.run.folders import storing
+
+__all__ = ["illustrate", "illustrated_profiles", "stored_sweep"]
+
+Draw = Callable[..., str | None]
+
+
+def illustrate(
+    root: Path, frame: pd.DataFrame, visits: pd.DataFrame, title: str
+) -> list[Illustration]:
+    """Draw the figures of a comparison into its folder.
+
+    Args:
+        root: The folder.
+        frame: Rows of `statistics.runs.frame_of`.
+        visits: Result of `statistics.visits.visit_values`.
+        title: Name of the runs.
+
+    Returns:
+        The figures for which there are data, the one behind the answer first.
+    """
+    figures: tuple[tuple[str, str, Draw], ...] = (
+        ("answer.png", "Share of fresh networks' gain", partial(answer_figure, visits)),
+        ("gap.png", "Gap over visits", partial(gap_figure, visits)),
+        ("returns.png", "Returns", partial(returns_figure, frame, visits)),
+        ("cycles.png", "Tasks by cycle", partial(heat_map_figure, visits)),
+        ("plasticity.png", "Diagnostics", partial(plasticity_figure, frame)),
+    )
+    return [
+        made
+        for name, heading, draw in figures
+        for made in _drawn(root / name, heading, draw, title)
+    ]
+
+
+def illustrated_profiles(root: Path, visits: pd.DataFrame, title: str) -> Illustration | None:
+    """Draw the performance profiles of a comparison into its folder, where there are any."""
+    draw = partial(profile_figure, visits, profiles(visits))
+    return next(_drawn(root / "profile.png", "Performance profiles", draw, title), None)
+
+
+def stored_sweep(root: Path) -> Illustration | None:
+    """The figure that `tune` has left in a folder, if it has."""
+    wide, narrow = (root / name for name in ("sweep.png", "sweep-narrow.png"))
+    if not wide.is_file():
+        return None
+    caption = "Sweeps of tune: strength against the score, on seeds that no other figure shows."
+    return Illustration(wide, caption, narrow.read_bytes() if narrow.is_file() else None, "Sweep")
+
+
+def _drawn(path: Path, heading: str, draw: Draw, title: str) -> Iterator[Illustration]:
+    with storing(path):
+        caption = draw(path, title)
+    if caption is not None:
+        with TemporaryDirectory() as scratch:
+            narrow = Path(scratch) / "figure.png"
+            draw(narrow, title, narrow=True)
+            yield Illustration(path, caption, narrow.read_bytes(), heading)

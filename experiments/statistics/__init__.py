@@ -1,0 +1,1 @@
+"""Statistics over runs: scores of visits, continual metrics, intervals, comparisons in pairs."""
