@@ -22,7 +22,11 @@ except KeyboardInterrupt:
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "run": ("options.config:RunConfig", "cli:run", "Train one agent with one set of interventions."),
+    "run": (
+        "options.config:RunConfig",
+        "cli:run",
+        "Train one agent with one set of interventions.",
+    ),
     "compare": (
         "options.config:CompareConfig",
         "cli:compare",
