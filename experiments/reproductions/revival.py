@@ -25,7 +25,7 @@ BIASES = {"dead by weights": 0.0, "and a bias of -1": -1.0, "and a bias of -3": 
 ARMS = {"Adam": (0.0, 0.0), "Adam, L2 1e-2": (0.0, 1e-2), "AdamO": (2.0, 0.0)}
 """Optimisers to isometry and the weight of an L2 penalty."""
 POINTS = 40
-"""Steps at which dead units are counted, besides the first."""
+"""Times that dead units are counted, besides before the first step."""
 Curves = dict[tuple[str, str], Array]
 
 
@@ -66,7 +66,7 @@ def curves(bias: float, arm: str, steps: int, width: int, seeds: range) -> Array
         seeds: One a layer; all are trained at once.
 
     Returns:
-        (seeds, `POINTS` + 1) shares.
+        (seeds, counts) shares, a column for each step of `_counted_at`.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -86,8 +86,9 @@ def curves(bias: float, arm: str, steps: int, width: int, seeds: range) -> Array
     ]
     optimizer = AdamO(groups, lr=1e-3)
     counted = []
+    wanted_at = set(_counted_at(steps))
     for step in range(steps + 1):
-        if step % (steps // POINTS) == 0:
+        if step in wanted_at:
             with torch.no_grad():
                 units = _layer(inputs, *parameters)[..., : width // 2]
                 counted.append([dead_fraction(each).item() for each in units])
@@ -102,6 +103,11 @@ def curves(bias: float, arm: str, steps: int, width: int, seeds: range) -> Array
             parameter.grad = gradient
         optimizer.step()
     return np.array(counted, np.float64).T
+
+
+def _counted_at(steps: int) -> list[int]:
+    """Steps at which dead units are counted, evenly spread from the first to the last."""
+    return sorted({steps * point // POINTS for point in range(POINTS + 1)})
 
 
 def _layer(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -131,7 +137,7 @@ def sentence_of(
 
 
 def _draw(path: Path, narrow: bool, found: Curves, steps: int) -> str:
-    x = np.arange(POINTS + 1) * (steps // POINTS)
+    x = _counted_at(steps)
     with style():
         figure, places = panels(narrow, 1, 1, 1, height=2.8)
         for panel, death in zip(places, BIASES, strict=True):

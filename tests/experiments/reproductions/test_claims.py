@@ -10,7 +10,7 @@ from neoteny.experiments.report.drawing import save
 from neoteny.experiments.reproductions import REPRODUCTIONS, spectra
 from neoteny.experiments.reproductions.parts import SPECTRUM
 from neoteny.experiments.reproductions.reproduction import Evidence
-from neoteny.experiments.reproductions.revival import ARMS, BIASES, sentence_of
+from neoteny.experiments.reproductions.revival import ARMS, BIASES, curves, sentence_of
 from neoteny.experiments.statistics.metrics import Estimate
 
 NOISE = np.random.default_rng(0).normal(size=(40, 4, 6))
@@ -268,7 +268,7 @@ def test_the_lens_counts_the_parts_that_are_kept(lost, words, tmp_path):
 def test_revival_in_small_says_who_revives_what(tmp_path):
     """As the toy of the regulariser alone: by weights all come back, behind a bias of -3 none."""
     reproduction = REPRODUCTIONS["revival"]
-    settings = {"steps": 80, "width": 16, "seeds": 2}
+    settings = {"steps": 119, "width": 16, "seeds": 2}  # no multiple of the counts
     finding = reproduction.analyse(Evidence({}, {}, settings, 3))
     left = finding.table.set_index(["death", "arm"])["revived"]
     assert left["dead by weights", "AdamO"] == 1
@@ -278,6 +278,13 @@ def test_revival_in_small_says_who_revives_what(tmp_path):
     assert "and a bias of -3: 0% under both" in finding.sentence
     finding.draw(tmp_path / "figure.png", narrow=True)
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("steps", "counts"), [(7, 8), (40, 41), (119, 41)])
+def test_dead_units_are_counted_from_the_first_to_the_last_step(steps, counts):
+    dead = curves(0.0, "Adam", steps, 4, range(2))
+    assert dead.shape == (2, counts)
+    assert np.all(dead[:, 0] == 1)
 
 
 def test_sentences_on_revival_follow_the_intervals():
