@@ -10,7 +10,7 @@ from neoteny.experiments import catalogue
 from neoteny.experiments.options.config import RunConfig
 from neoteny.experiments.options.presets import preset_values
 from neoteny.plasticity.interventions import INTERVENTIONS, OptimizerSettings, parse_intervention
-from neoteny.plasticity.interventions.timing import LONGEST, how_often
+from neoteny.plasticity.interventions.timing import LONGEST, OFTEN, SHORTEST, how_often
 from neoteny.wrappers.schedules import aligned
 from neoteny.wrappers.streams import TASK_STEPS
 
@@ -66,7 +66,9 @@ builds agents itself it is their argument `task_steps`, by default 500,000.
 
 A run prints this for its interventions when it starts, and warns of one that acts less than once a
 task, only on a task's last update, or with a half-life above {LONGEST:g} tasks. A half-life of
-several tasks is no fault: on GroupSort a weak pull was the better one.
+several tasks is no fault: on GroupSort a weak pull was the better one. It warns as well of what
+replaces whole layers {OFTEN} times a task or more, and of a half-life below {SHORTEST:g} tasks, in
+which little can be learnt; `muono`'s may be shorter as its steps are longer, five times by default.
 
 Edits tell other interventions: units that one has drawn anew have no age, utility or silence for
 another, and `c_chain` compares no outputs across an edit. What cannot be composed is refused.

@@ -206,6 +206,10 @@ class Intervention:
         """Rates per update that say how strongly it acts; empty if it has none."""
         return {}
 
+    def step_length(self, settings: OptimizerSettings) -> float:
+        """Learning rate of the weights that it pulls."""
+        return settings.learning_rate
+
     def acts_every(self, settings: OptimizerSettings) -> int | None:
         """Updates from one act to the next; 0: when the network is built; None: task switches."""
         return 1

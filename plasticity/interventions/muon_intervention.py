@@ -69,7 +69,7 @@ class MuonIntervention(OptimizerIntervention):
             )
         outer = [la.weight for la in layers if not self.first_layer and id(la) in firsts]
         heads = [br.head.weight for br in network.branches.values()] if self.heads else []
-        muon = {"muon": True, "lr": self._lr(settings), "weight_decay": self.weight_decay}
+        muon = {"muon": True, "lr": self.step_length(settings), "weight_decay": self.weight_decay}
         groups: list[dict[str, Any]] = [
             {"params": inner, **muon, **self.isometric(settings)},
             {"params": outer, **self.isometric(settings)},
@@ -79,7 +79,8 @@ class MuonIntervention(OptimizerIntervention):
         groups = [group for group in groups if group["params"]]
         return Muon(groups, momentum=self.momentum, member_dims=1, **settings.adam)
 
-    def _lr(self, settings: OptimizerSettings) -> float:
+    def step_length(self, settings: OptimizerSettings) -> float:
+        """Muon's learning rate, by default five times the agent's."""
         return 5 * settings.learning_rate if self.lr is None else self.lr
 
     def isometric(self, settings: OptimizerSettings) -> dict[str, Any]:
@@ -122,15 +123,19 @@ class MuonO(MuonIntervention):
     def isometric(self, settings: OptimizerSettings) -> dict[str, Any]:
         """Settings of the isometry step for hidden weights, first layers included."""
         isometry = self._isometry(settings)
-        return {"isometry": isometry, "isometry_lr": self._lr(settings), "scale": self.scale}
+        return {
+            "isometry": isometry,
+            "isometry_lr": self.step_length(settings),
+            "scale": self.scale,
+        }
 
     def strength(self, settings: OptimizerSettings) -> dict[str, float]:
         """Effective strength a, and the rate 2as at which deviations decay, per update."""
-        a = effective_strength(self._lr(settings), self._isometry(settings))
+        a = effective_strength(self.step_length(settings), self._isometry(settings))
         return {"effective_strength": a, "decay_rate": decay_rate(a, self.scale)}
 
     def _isometry(self, settings: OptimizerSettings) -> float:
         if self.half_life is None:
             return self.isometry
-        unit = effective_strength(self._lr(settings), 1.0)
+        unit = effective_strength(self.step_length(settings), 1.0)
         return settings.rate(self.half_life) / decay_rate(unit, self.scale)

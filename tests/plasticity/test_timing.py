@@ -153,8 +153,18 @@ def test_what_undoes_what_is_learnt_is_named():
     assert reason("adamo:half_life=0.05tasks") == "undoes half of what is learnt in 0.05 tasks"
     assert reason("adamo:half_life=0.2tasks") == ""
     assert reason("keep_norm:half_life=0.05tasks") == reason("hare_tortoise") == ""
+    assert reason("muono:half_life=0.028tasks") == ""  # beside steps five times as long
+    assert reason("muono:half_life=0.01tasks") == "undoes half of what is learnt in 0.01 tasks"
+    assert reason("muono:half_life=0.05tasks,lr=0.00025") != ""  # steps as long as Adam's
     assert reason("layer_reset:period=0.1tasks") == "replaces whole layers 8.86 times a task"
     assert reason("layer_reset:period=0.5tasks") == reason("fire") == ""
+
+
+@pytest.mark.parametrize(("agent", "preset"), COLUMNS.values())
+def test_no_default_undoes_what_a_task_teaches(agent, preset):
+    settings = preset_settings(agent, preset)
+    found = {n: destructive(parse_intervention(n, agent), settings) for n in INTERVENTIONS}
+    assert not {name: reason for name, reason in found.items() if reason}
 
 
 def test_the_page_is_current():

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from claims import frame_of_gains
 
-from neoteny.experiments.reproductions import REPRODUCTIONS
+from neoteny.experiments.report.drawing import INK, save
+from neoteny.experiments.reproductions import REPRODUCTIONS, gradual
 from neoteny.experiments.reproductions.gradual import losses
 from neoteny.experiments.reproductions.reproduction import Evidence
 
@@ -41,7 +42,7 @@ def test_losses_are_of_the_second_turnover_and_the_last_third():
     ],
     ids=["less", "more", "open"],
 )
-def test_the_sentence_follows_the_losses(late, noise, words, tmp_path):
+def test_the_sentence_and_the_figure_follow_the_losses(late, noise, words, tmp_path, monkeypatch):
     reproduction = REPRODUCTIONS["gradual"]
     frames = {}
     for name in reproduction.plans["preview"].comparisons:
@@ -63,9 +64,15 @@ def test_the_sentence_follows_the_losses(late, noise, words, tmp_path):
     assert lost == pytest.approx(expected, abs=max(0.02, 0.8 * noise))
     more = table.loc[table["share"] == 0.1, "abrupt loses more"].to_numpy()
     assert more == pytest.approx(expected[0] - expected[1], abs=max(0.02, 1.5 * noise))
-    if noise < 1:  # the same figure whatever it shows
-        assert finding.draw(tmp_path / "figure.png", narrow=True).endswith(".")
-        assert (tmp_path / "figure.png").stat().st_size > 10_000
+    drawn = []
+    monkeypatch.setattr(
+        gradual, "save", lambda figure, path: (drawn.append(figure), save(figure, path))
+    )
+    assert finding.draw(tmp_path / "figure.png", narrow=True).endswith(".")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    points = [line for line in drawn[0].axes[-1].lines if line.get_marker() == "o"]
+    hollow = ["white" if noise == 1 else INK] * len(more)  # where the interval holds 0
+    assert [point.get_markerfacecolor() for point in points] == hollow
 
 
 @pytest.mark.parametrize("tier", ["preview", "laptop", "full"])
