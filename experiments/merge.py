@@ -90,6 +90,7 @@ def _blocks(folder: Path) -> list[_Block]:
     for run in find_runs(folder):
         if not (run.folder / CONFIG).exists():
             raise InputError(f"{run.folder} has no {CONFIG}: restore it or leave it out")
+        _require_row(run.folder / METRICS)
         members.setdefault(run.folder.parent, []).append(run)
     for place, found in members.items():
         if len(found) != (seeds := found[0].config.get("seeds", len(found))):
@@ -98,6 +99,15 @@ def _blocks(folder: Path) -> list[_Block]:
                 "or leave it out"
             )
     return [_Block(place, tuple(found)) for place, found in members.items()]
+
+
+def _require_row(table: Path) -> None:
+    """Refuse a table that was cut before the end of its first row, or of its header."""
+    with table.open("rb") as file:
+        file.readline()
+        if not file.readline().endswith(b"\n"):
+            run = table.parent.parent
+            raise InputError(f"{table} has no whole row: restore it, or leave {run} out")
 
 
 def _check_folders(blocks: Sequence[_Block]) -> None:

@@ -129,6 +129,17 @@ def test_runs_that_lack_a_file_are_named(machines, tmp_path, capsys):
     assert not (tmp_path / "all").exists()
 
 
+@pytest.mark.parametrize("rows", [0, 0.5, 1.5])
+def test_a_table_that_was_cut_before_its_first_row_is_named(machines, tmp_path, capsys, rows):
+    table = machines[1] / "ppo-none" / "seed_3" / "metrics.csv"
+    header, first, *_ = table.read_bytes().splitlines(keepends=True)
+    table.write_bytes((header + first)[: int(len(header) * min(rows, 1) + 9 * (rows > 1))])
+    assert merge(machines, tmp_path / "all") == 2
+    said = f"error: {table} has no whole row: restore it, or leave {table.parent.parent} out\n"
+    assert capsys.readouterr().err == said
+    assert not (tmp_path / "all").exists()
+
+
 def test_a_full_disk_leaves_nothing(machines, tmp_path, monkeypatch, capsys):
     def full(*_, **__):
         raise OSError(28, "No space left on device")

@@ -63,6 +63,25 @@ def test_a_unit_is_done_when_all_its_steps_are_recorded_and_saved(tmp_path):
     assert not unit.done
 
 
+def test_a_damaged_checkpoint_matters_only_when_more_steps_are_asked_for(
+    tmp_path, undrawn, capsys
+):
+    arguments = "compare --env CartPole-v1 --num-envs 8 --num-steps 8 --num-epochs 1 --hidden 8 "
+    arguments += f"--num-minibatches 2 --threads 1 --interventions none --out {tmp_path} --steps"
+    assert main([*arguments.split(), "128"]) == 0
+    [checkpoint] = tmp_path.glob("*/checkpoint.pt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    table = checkpoint.parent / "seed_0" / "metrics.csv"
+    rows = table.read_bytes()
+    assert main([*arguments.split(), "128"]) == 0  # its table is whole, and so is the report
+    capsys.readouterr()
+    assert main([*arguments.split(), "192"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: checkpoint {checkpoint} is cut short")
+    assert said.count("\n") == 1
+    assert table.read_bytes() == rows
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
