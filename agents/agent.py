@@ -121,6 +121,8 @@ class Agent(ABC):
     """True if it learns from a supervised stream."""
     separate: ClassVar[bool] = False
     """True if each member has a stream of its own."""
+    step_bytes: ClassVar[int] = 0
+    """Least memory for a step that it learns from, beside the observation, as far as is known."""
     records: ClassVar[bool] = False
     """True if it can record an update as a CUDA graph."""
     plays: ClassVar[bool] = False

@@ -68,6 +68,7 @@ class DQN(Agent):
     name = "dqn"
     config_class = DQNConfig
     learner: Learner
+    step_bytes = 32
     records = True
     statistics: tuple[str, ...] = ("td_loss", "td_error", "q_value", "target")
 

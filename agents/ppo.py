@@ -66,6 +66,7 @@ class PPO(Agent):
     name = "ppo"
     config_class = PPOConfig
     learner: Learner
+    step_bytes = 106  # 38 of the rollout, 20 of minibatches, 16 of orders, 32 while one is drawn
     records = True
     statistics = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 

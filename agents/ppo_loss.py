@@ -29,7 +29,9 @@ class PPOConfig(AgentConfig):
 
     num_envs: int = 2048
     """Parallel environments (lanes) of one member; each takes some 500 bytes, and for
-    every step of the rollout 75 bytes and those of an observation."""
+    every step of the rollout 106 bytes and those of an observation (of a binary one up to twice as
+    many on a CPU, where its ones are listed). What networks compute for a minibatch comes on top.
+    """
     num_steps: int = 128
     """Steps in each lane between two learning phases."""
     num_epochs: int = 4

@@ -59,6 +59,7 @@ def require_room_to_record(config: RunConfig, stream: Any) -> None:
         return
     spaces = stream.single_observation_space
     size = math.prod(spaces.shape) * np.dtype(spaces.dtype).itemsize
+    size += AGENTS[config.agent].step_bytes
     if hasattr(hyper, "replay_size"):
         require_memory("the replay", config.seeds * hyper.replay_size * size, device, "replay_size")
     else:

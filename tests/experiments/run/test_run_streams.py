@@ -83,12 +83,12 @@ def test_every_task_that_is_reached_has_an_environment(tmp_path, kind, schedule)
         ),
         (10**6, {"hyper": PPOConfig(num_envs=4096)}, "environments would take at least"),
         (
-            2 * 10**5,
+            64 * 256 * (16 + 106) - 1,
             {"hyper": PPOConfig(num_envs=64, num_steps=256)},
             "a rollout would take at least",
         ),
         (
-            10**7,
+            10**6 * (16 + 32) - 1,
             {"agent": "dqn", "hyper": DQNConfig(replay_size=10**6)},
             "the replay would take at least .* lower replay_size",
         ),
