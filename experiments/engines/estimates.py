@@ -1,4 +1,4 @@
-"""Estimates of a plan: steps, time and memory of every unit, from a short probe of each arm."""
+"""Estimates of a plan: steps, time and memory of every unit, from short probes of its arms."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ SECONDS = 5.0
 """Seconds that a probe measures, once it has two iterations."""
 PATIENCE = 120.0
 """Seconds after which a probe without two iterations gives up."""
+BUDGET = 60.0
+"""Seconds after which no other arm is probed."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +58,42 @@ class Cost:
 
 
 def estimate(units: Sequence[Unit], config: CompareConfig, console: Console) -> dict[str, Cost]:
-    """Measure each arm for some seconds, one after the other, in a folder that is removed.
+    """Measure arms for some seconds each, one after the other, in a folder that is removed.
 
     Args:
         units: The plan.
         config: The options of the engine, which give the threads of a unit.
-        console: Where probes that fail are said.
+        console: Where it is said which arms were not probed, or in vain.
 
     Returns:
         The cost of the units of each arm that has some left, by its name. All are taken to be as
-        fast as the arm's first one.
+        fast as the arm's first one, and arms beyond the budget as dear as the dearest probed.
     """
-    found: dict[str, Cost] = {}
+    first: dict[str, Unit] = {}
     for unit in units:
-        arm = unit.run.arm
-        if arm not in found and not unit.done:
-            with console.status(f"probing {visible(arm)}"):
-                found[arm] = _probe(unit, threads_each(config), console)
-    return found
+        if not unit.done:
+            first.setdefault(unit.run.arm, unit)
+    found: dict[str, Cost] = {}
+    began = time.monotonic()
+    for arm, unit in first.items():
+        if found and time.monotonic() - began > BUDGET:
+            break
+        with console.status(f"probing {visible(arm)}"):
+            found[arm] = _probe(unit, threads_each(config), console)
+    if len(found) < len(first):
+        console.print(
+            f"{len(found)} of {len(first)} arms were probed in {BUDGET:g} s: the others are taken "
+            "to be as slow and large as the slowest and largest of these",
+            soft_wrap=True,
+        )
+    dearest = _dearest(found.values())
+    return {arm: found.get(arm, dearest) for arm in first}
+
+
+def _dearest(costs: Iterable[Cost]) -> Cost:
+    known = [cost for cost in costs if not np.isnan(cost.rate)]
+    rates, memories = [cost.rate for cost in known], [cost.memory for cost in known]
+    return Cost(min(rates, default=np.nan), max(memories, default=np.nan))
 
 
 def _probe(unit: Unit, threads: int, console: Console) -> Cost:
@@ -149,7 +169,9 @@ def print_plan(plan: pd.DataFrame, config: CompareConfig, console: Console) -> N
         config: The options of the engine.
         console: Where it is printed.
     """
-    table = Table("arm", "stream", "seeds", box=box.SIMPLE)
+    table = Table(box=box.SIMPLE)
+    for name in ("arm", "stream", "seeds"):
+        table.add_column(name, overflow="fold")  # names that end alike are told apart
     for name in ("steps a seed", "memory", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state")
@@ -176,7 +198,7 @@ def print_plan(plan: pd.DataFrame, config: CompareConfig, console: Console) -> N
     if not len(left):
         return
     console.print(
-        "Times and memory are those of a probe of each arm on this machine, a few seconds long; "
+        "Times and memory are those of probes of arms on this machine, a few seconds long; "
         "jobs that share memory bandwidth are slower.",
         style="dim",
     )

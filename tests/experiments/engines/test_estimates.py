@@ -60,6 +60,38 @@ def test_what_is_done_costs_nothing(tmp_path, capsys):
     assert "2 units, 512 steps; 1 units to train, 4 s one after" in capsys.readouterr().out
 
 
+def test_probes_end_with_the_budget_and_the_dearest_stands_for_the_rest(
+    tmp_path, monkeypatch, capsys
+):
+    clock = [0.0]
+    costs = iter([Cost(200.0, 300.0), Cost(np.nan, np.nan), Cost(100.0, 250.0)])
+
+    def probe(*_):
+        clock[0] += estimates.BUDGET / 2.5
+        return next(costs)
+
+    monkeypatch.setattr(estimates, "_probe", probe)
+    monkeypatch.setattr(estimates.time, "monotonic", lambda: clock[0])
+    options = {"env": "CartPole-v1", "out": tmp_path / "new", "seeds": 2, "block": 1}
+    options["interventions"] = ("none", "adamo", "redo", "fresh", "groupsort")
+    config = configure(CompareConfig, options)
+    found = estimates.estimate(plan_units(config), config, PlainConsole())
+    assert list(found) == [f"ppo-{name}" for name in options["interventions"]]
+    rates = [found[f"ppo-{name}"].rate for name in options["interventions"]]
+    np.testing.assert_array_equal(rates, [200, np.nan, 100, 100, 100])
+    assert found["ppo-fresh"] == found["ppo-groupsort"] == Cost(100.0, 300.0)
+    assert "3 of 5 arms were probed in 60 s: the others are taken to be" in capsys.readouterr().out
+
+
+def test_probes_that_all_fail_leave_the_costs_unknown(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimates, "_probe", lambda *_: Cost(np.nan, np.nan))
+    monkeypatch.setattr(estimates, "BUDGET", -1.0)
+    options = {"env": "CartPole-v1", "out": tmp_path / "new", "interventions": ("none", "adamo")}
+    config = configure(CompareConfig, options)
+    found = estimates.estimate(plan_units(config), config, PlainConsole())
+    assert [np.isnan(cost.rate) for cost in found.values()] == [True, True]
+
+
 @pytest.mark.slow
 def test_a_probe_measures_rate_and_memory(tmp_path):
     options = {"env": "CartPole-v1", "hidden": (8,), "interventions": ("none",), "threads": 1}
