@@ -15,7 +15,7 @@ from rich.console import Console
 
 from neoteny.core.errors import InputError
 from neoteny.experiments.cli import report
-from neoteny.experiments.run.folders import CONFIG, METRICS, difference, storing
+from neoteny.experiments.run.folders import CONFIG, MATRIX, METRICS, difference, storing
 from neoteny.experiments.run.lock import LOCK, FolderLock
 from neoteny.experiments.run.purposes import require_one_purpose
 from neoteny.experiments.statistics.runs import OF_ONE_ARM, Run, find_runs
@@ -90,7 +90,9 @@ def _blocks(folder: Path) -> list[_Block]:
     for run in find_runs(folder):
         if not (run.folder / CONFIG).exists():
             raise InputError(f"{run.folder} has no {CONFIG}: restore it or leave it out")
-        _require_row(run.folder / METRICS)
+        for table in (run.folder / METRICS, run.folder / MATRIX):
+            if table.exists():
+                _require_row(table)
         members.setdefault(run.folder.parent, []).append(run)
     for place, found in members.items():
         if len(found) != (seeds := found[0].config.get("seeds", len(found))):

@@ -111,8 +111,11 @@ def threads_each(config: CompareConfig) -> int:
 def _in_turn(units: Sequence[Unit], console: Console) -> dict[str, str]:
     from neoteny.experiments.run.runner import run as train  # on use, as it takes a second
 
+    left = [unit for unit in units if not unit.done]
+    if done := len(units) - len(left):
+        console.print(f"{done} of {len(units)} units are done already")
     failed = {}
-    for unit in units:
+    for unit in left:
         try:
             train(unit.run, console, resume=unit.goes_on)
         except FrozenError as error:

@@ -196,6 +196,12 @@ def _load_stored_plugins(names: Sequence[str], allowed: Allowed) -> None:
     """Run the plugins of a stored run if all is allowed; else they have been run, or are needed."""
     given = {Path(name).name for name in allowed.plugins}
     missing = [name for name in names if Path(name).name not in given]
+    for name in missing:
+        if name.endswith(".py") and not Path(name).exists():
+            raise InputError(
+                f"the run needs the code of {name}, which is not there: say where it is now, with "
+                f"--plugin FOLDER/{Path(name).name}"
+            )
     if missing and not allowed.everything:
         raise InputError(
             f"the run needs the code of {missing[0]}: allow it with --plugin {missing[0]}, or "

@@ -86,6 +86,14 @@ def test_other_versions_are_merged_if_it_is_asked_for(machines, tmp_path):
     assert merge(machines, tmp_path / "all", "--mixed-versions") == 0
 
 
+def test_code_that_is_gone_is_not_needed(machines, tmp_path):
+    for member in (*machines[0].glob("*/seed_*"), *machines[1].glob("*/seed_*")):
+        gone = {"plugin": ["/gone/shrink.py"], "env": "gone:Line-v0", "agent": "gone"}
+        edit(member, **gone, intervention=["shrink:factor=0.5"], stream_definition={"a": 1})
+    assert merge(machines, tmp_path / "all") == 0
+    assert (tmp_path / "all" / "report.html").exists()
+
+
 def test_folders_in_use_or_full_are_refused(machines, tmp_path, capsys):
     with FolderLock(machines[1] / "ppo-none"):
         assert merge(machines, tmp_path / "all") == 2
@@ -129,9 +137,13 @@ def test_runs_that_lack_a_file_are_named(machines, tmp_path, capsys):
     assert not (tmp_path / "all").exists()
 
 
-@pytest.mark.parametrize("rows", [0, 0.5, 1.5])
-def test_a_table_that_was_cut_before_its_first_row_is_named(machines, tmp_path, capsys, rows):
-    table = machines[1] / "ppo-none" / "seed_3" / "metrics.csv"
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [("metrics.csv", 0), ("metrics.csv", 0.5), ("metrics.csv", 1.5), ("matrix.csv", 1)],
+)
+def test_a_table_that_was_cut_before_its_first_row_is_named(machines, tmp_path, capsys, name, rows):
+    (machines[1] / "ppo-none" / "seed_3" / "matrix.csv").write_text("step,visit\n0,\n")
+    table = machines[1] / "ppo-none" / "seed_3" / name
     header, first, *_ = table.read_bytes().splitlines(keepends=True)
     table.write_bytes((header + first)[: int(len(header) * min(rows, 1) + 9 * (rows > 1))])
     assert merge(machines, tmp_path / "all") == 2

@@ -232,7 +232,16 @@ def test_no_file_runs_that_the_command_does_not_name(capsys):
         capsys.readouterr().err
     )
     assert not Path("ran").exists()
-    assert main(["run", "--resume", "run", "--plugin", "own.py"]) == 0
+    Path("moved").mkdir()
+    Path("own.py").rename("moved/own.py")
+    for arguments in (["run", "--resume"], ["watch"]):
+        for trust in ([], ["--trust"]):
+            assert main([*arguments, "run", *trust]) == 2
+            assert capsys.readouterr().err == (
+                "error: run/seed_0/config.json: the run needs the code of own.py, which is not "
+                "there: say where it is now, with --plugin FOLDER/own.py\n"
+            )
+    assert main(["run", "--resume", "run", "--plugin", "moved/own.py"]) == 0
     assert Path("ran").exists()
 
 

@@ -63,9 +63,7 @@ def test_a_unit_is_done_when_all_its_steps_are_recorded_and_saved(tmp_path):
     assert not unit.done
 
 
-def test_a_damaged_checkpoint_matters_only_when_more_steps_are_asked_for(
-    tmp_path, undrawn, capsys
-):
+def test_a_damaged_checkpoint_matters_only_when_more_steps_are_asked_for(tmp_path, undrawn, capsys):
     arguments = "compare --env CartPole-v1 --num-envs 8 --num-steps 8 --num-epochs 1 --hidden 8 "
     arguments += f"--num-minibatches 2 --threads 1 --interventions none --out {tmp_path} --steps"
     assert main([*arguments.split(), "128"]) == 0
