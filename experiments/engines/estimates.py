@@ -23,6 +23,7 @@ from neoteny.experiments.engines.engine import LOG, last_lines
 from neoteny.experiments.engines.order import order_of
 from neoteny.experiments.engines.process import UnitProcess
 from neoteny.experiments.engines.training import threads_each
+from neoteny.experiments.options.arms import labels
 from neoteny.experiments.options.config import CompareConfig
 from neoteny.experiments.report.number_texts import duration_text
 from neoteny.experiments.run.folders import METRICS, seed_folder
@@ -171,15 +172,16 @@ def print_plan(plan: pd.DataFrame, config: CompareConfig, console: Console) -> N
     """
     table = Table(box=box.SIMPLE)
     for name in ("arm", "stream", "seeds"):
-        table.add_column(name, overflow="fold")  # names that end alike are told apart
+        table.add_column(name, overflow="fold")  # whole, as the ends of names tell them apart
     for name in ("steps a seed", "memory", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state")
+    names = labels(list(plan["arm"].unique()))
     units: Iterable[Any] = plan.itertuples()
     for unit in units:
         last = unit.first_seed + unit.seeds - 1
         table.add_row(
-            Text(visible(unit.arm)),
+            Text(visible(names[unit.arm])),
             Text(visible(unit.stream)),
             f"{unit.first_seed} to {last}" if unit.seeds > 1 else f"{last}",
             f"{unit.steps:,}",

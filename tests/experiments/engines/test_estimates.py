@@ -29,7 +29,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, monkeypatch, cap
     said = capsys.readouterr().out
     words = [line.split() for line in said.splitlines()]
     assert [
-        "ppo-none",
+        "none",
         "CartPole-v1",
         "0",
         "to",
@@ -41,7 +41,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, monkeypatch, cap
         "s",
         "new",
     ] in words
-    assert ["ppo-none", "CartPole-v1", "2", "256", "300", "MiB", "2.6", "s", "new"] in words
+    assert ["none", "CartPole-v1", "2", "256", "300", "MiB", "2.6", "s", "new"] in words
     assert "4 units, 1,536 steps; 4 units to train, " in said
     assert not (tmp_path / "new").exists()
 
