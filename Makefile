@@ -31,7 +31,7 @@ bench: $(VENV)/.installed-dev $(PEER_PYTHON)
 	$(BIN)/python benchmarks/overhead.py --agent classifier $(BENCH)
 	$(BIN)/python benchmarks/scaling.py $(BENCH)
 
-# On a machine with a GPU, eight minutes
+# On a machine with a GPU, 7.5 minutes at most
 gpu: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/gpu.py --out results/gpu $(ARGS)
 
