@@ -27,18 +27,27 @@ COLUMNS = {
 
 _HEAD = """# Interventions
 
-Every plasticity-preserving baseline behind one interface. They are composed left to right:
-`--intervention layer_norm adamo`. `python train.py list interventions NAME` explains one with its
-settings. Defaults are those of PPO and the classifier, in brackets DQN's where they differ; `tune`
-searches the ranges beside them ([tuning.md](tuning.md)).
-Activation (`--activation`), biases (`--no-bias`) and optimiser are separate switches.
+All interventions: what each does, its paper, its defaults and cost, and how often it acts. An
+intervention is anything that is done to network, loss, gradient, optimiser or weights to keep a
+network learning.
+
+- Several are composed from left to right: `--intervention layer_norm adamo`.
+- Settings follow a colon: `--intervention redo:tau=0.1,period=0.2tasks`.
+  `python train.py list interventions NAME` explains one with its settings.
+- In the table, defaults are those of PPO and the classifier; those of DQN are in brackets where
+  they differ. "Tuned in" are the ranges that `tune` searches ([tuning.md](tuning.md)).
+- Activation (`--activation`), biases (`--no-bias`) and initialisation (`--init`, `--gain`) are
+  options of the network.
+- Which of them helped is on the page of [results](../results/README.md);
+  [extending.md](extending.md) shows one of your own.
 """
 
 _COSTS = """## What they use and cost
 
-"Hooks" are the learner's, "needs" is what the agent must provide, "keeps" the tensors beside the
-optimiser's, "time" the extra work of an update
-([measured](../results/speed/README.md#interventions)). What does not go together is refused.
+"Hooks" are the places in a gradient step at which the intervention acts, "needs" is what the agent
+must provide, "keeps" are tensors besides the optimiser's, "time" is the extra work of an update
+([measured](../results/speed/README.md#interventions)). Interventions in the column "not with"
+cannot be combined; such a combination is refused.
 """
 
 _TEXT = f"""## When interventions act
@@ -46,35 +55,39 @@ _TEXT = f"""## When interventions act
 A setting that is a time (`period`, `half_life`, `lifetime`, `maturity`, `longest`, `memory`,
 `after`, `at`, `response`) has a unit:
 
-- a plain number is environment steps of one member, samples for the classifier: `period=10000`;
+- a plain number is in environment steps of one member, or samples of the classifier:
+  `period=10000`;
 - `0.1tasks` is a tenth of a task;
-- `1targets` is from one change of the targets to the next: a rollout of PPO, a target network of
-  DQN. A classifier's targets change with the task alone, so there it means task switches;
-- `none`, where it is allowed, means task switches, of which the run is then told;
-- a half-life of `inf` means no pull at all.
+- `1targets` is the time from one change of the targets to the next: a rollout of PPO, an update of
+  DQN's target network. A classifier's targets change only with the task, so there it means task
+  switches;
+- `none`, where it is allowed, means task switches; the run is then told of them;
+- a half-life of `inf` means no pull.
 
-The `scale` of an isometry step is the squared singular value that layers are pulled to. With
-`scale=free`, as in `adamo:scale=free`, singular values are pulled towards each other alone,
-wherever their mean is.
+The `scale` of an isometry step is the squared singular value towards which layers are pulled. With
+`scale=free`, as in `adamo:scale=free`, singular values are pulled towards their own mean.
 
-The defaults are in tasks and targets, so that they mean the same for agents whose updates per
-environment step differ 80-fold. The agent translates them to its updates; PPO rounds edits of
-weights up to whole iterations, since a rollout is of the policy that collected it. A task is what
-the stream says, its mean length if lengths differ, and the whole run where there is one task. A run
-of one task that is continued with more steps keeps the periods that it began with. In code that
-builds agents itself it is their argument `task_steps`, by default 500,000.
+**Lengths of tasks.** Defaults are in tasks and targets, so that they mean the same for agents whose
+updates per environment step differ 80-fold. The agent converts them to its updates. PPO rounds the
+periods of edits up to whole iterations, since a rollout belongs to the policy that collected it.
+The length of a task is that of the stream: its mean if lengths differ, the whole run if there is
+one task. A run of one task that is continued with more steps keeps its periods. Code that builds
+agents itself gives the length as the argument `task_steps`, by default 500,000.
 
-A run prints this for its interventions when it starts, and warns of one that acts less than once a
-task, only on a task's last update, or with a half-life above {LONGEST:g} tasks. A half-life of
-several tasks is no fault: on GroupSort a weak pull was the better one. It warns as well of what
-replaces whole layers {OFTEN} times a task or more, and of a half-life below {SHORTEST:g} tasks, in
-which little can be learnt; `muono`'s may be shorter as its steps are longer, five times by default.
+**Warnings.** A run prints how often its interventions act when it starts. It warns of an
+intervention
 
-Edits tell other interventions: units that one has drawn anew have no age, utility or silence for
-another, and `c_chain` compares no outputs across an edit. What cannot be composed is refused.
+- that hardly acts: less than once a task, only on a task's last update, or with a half-life above
+  {LONGEST:g} tasks (one of several tasks is no fault: with GroupSort weak pulls were better);
+- that leaves too little time to learn: it replaces whole layers {OFTEN} times a task or more, or
+  has a half-life below {SHORTEST:g} tasks. `muono`'s may be shorter since its steps are longer,
+  five times by default.
 
-The table is made by `python -m neoteny.experiments.timings > docs/interventions.md`; its presets'
-tasks are
+**Together.** An intervention that edits weights tells the others: units that one has drawn anew
+have no age, utility or silence for another, and `c_chain` compares no outputs across an edit.
+
+The table below and the rest of this page are written by
+`python -m neoteny.experiments.timings > docs/interventions.md`. The tasks of its presets are
 """
 
 
