@@ -5,9 +5,8 @@ import importlib
 import os
 import signal
 
-# Before torch is imported: what runs side by side has one thread each
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["OMP_NUM_THREADS"] = "1"
+# Before torch is imported: tests run side by side, and alone they find the same numbers
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import gymnasium
 import pytest

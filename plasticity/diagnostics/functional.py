@@ -88,6 +88,7 @@ class ModelFunction:
         self.own = network and forward is None
         self.forward: Forward = forward or (_network_outputs if network else _call)
         self.module = _Called(model, self.forward)
+        self.aliases = _aliases(self.module)
 
     def parameters(self, model: nn.Module | None = None) -> dict[str, Tensor]:
         """Trained parameters, each (M, ...), of this model or another one of its architecture."""
@@ -120,10 +121,10 @@ class ModelFunction:
         found: dict[str, Tensor]
         if self.members:
             lifted = {name: value.unsqueeze(0) for name, value in state.items()}
-            found = functional_call(self.module, lifted, (batch.unsqueeze(0),))
+            found = self._outputs(lifted, batch.unsqueeze(0))
             found = {name: value.squeeze(0) for name, value in found.items()}
         else:
-            found = functional_call(self.module, dict(state), (batch,))
+            found = self._outputs(state, batch)
         return {name: value.reshape(len(batch), -1) for name, value in found.items()}
 
     def clones(self, state: Mapping[str, Tensor], batch: Tensor) -> dict[str, Tensor]:
@@ -134,8 +135,32 @@ class ModelFunction:
         if not self.own:
             found: dict[str, Tensor] = vmap(self)(dict(state), batch)
             return found
-        found = functional_call(self.module, dict(state), (batch,))
+        found = self._outputs(state, batch)
         return {name: value.flatten(2) for name, value in found.items()}
+
+    def _outputs(self, state: Mapping[str, Tensor], batch: Tensor) -> dict[str, Tensor]:
+        """The module's outputs with the tensors of a state, which stand for all they are tied to.
+
+        torch ties them by itself, but leaves the state in a module that is reached by two names.
+        """
+        tied = {
+            alias: value for name, value in state.items() for alias in self.aliases.get(name, ())
+        }
+        found: dict[str, Tensor] = functional_call(
+            self.module, {**state, **tied}, (batch,), tie_weights=False
+        )
+        return found
+
+
+def _aliases(module: nn.Module) -> dict[str, list[str]]:
+    """Further names, each at a module of its own, of parameters and buffers that modules share."""
+    names: dict[Tensor, list[str]] = {}
+    for path, owner in module.named_modules():
+        for tensors in (owner._parameters, owner._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None:
+                    names.setdefault(tensor, []).append(f"{path}.{name}")
+    return {first: others for first, *others in names.values() if others}
 
 
 def check_batch(batch: object) -> None:

@@ -16,14 +16,6 @@ SMALL = ClassifierConfig(batch_size=32, updates_per_iteration=5)
 SEEDS = (5, 6, 9)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def make():
     def make(
@@ -134,30 +126,6 @@ def test_training_is_that_of_plain_torch(make, limit):
             torch.testing.assert_close(one, two, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "digits-random-labels",
-        pytest.param("digits-permuted", marks=pytest.mark.slow),
-        pytest.param("digits-label-shuffle", marks=pytest.mark.slow),
-    ],
-)
-def test_members_together_equal_members_alone(make, name):
-    together_stream, together = make(name)
-    rows = [together.learn(together.collect(together_stream)) for _ in range(8)]
-    accuracy = together_stream.collect()["online_accuracy"]
-    for member, seed in enumerate(SEEDS):
-        stream, agent = make(name, (seed,))
-        alone = [agent.learn(agent.collect(stream)) for _ in range(8)]
-        for one, two in zip(rows, alone, strict=True):
-            torch.testing.assert_close(
-                one["losses/cross_entropy"][member], two["losses/cross_entropy"][0]
-            )
-        assert abs(float(accuracy[member] - stream.collect()["online_accuracy"])) < 2 / 1280
-        for one, two in zip(flat(together.network, member), flat(agent.network, 0), strict=True):
-            torch.testing.assert_close(one, two, rtol=0, atol=2e-5)
-
-
 def test_resume_is_bit_exact(make):
     stream, agent = make(interventions=("adamo", "l2_init"))
     for _ in range(4):
@@ -172,28 +140,6 @@ def test_resume_is_bit_exact(make):
     pairs = zip(agent.network.parameters(), other.network.parameters(), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)
     assert torch.equal(stream.collect()["task_accuracy"], other_stream.collect()["task_accuracy"])
-
-
-def test_answers_are_counted_before_learning_from_them(make):
-    """With one minibatch of everything, the first accuracy is that of the initial network."""
-    config = ClassifierConfig(batch_size=1200, updates_per_iteration=1)
-    stream, agent = make("digits-permuted", config=config, task_steps=1_000_000)
-    nets = [plain(agent.network, member) for member in range(3)]
-    samples = agent.collect(stream)
-    obs, label = samples[0]
-    answers = [net(x).argmax(-1) for net, x in zip(nets, obs, strict=True)]
-    expected = [float((a == y).double().mean()) for a, y in zip(answers, label, strict=True)]
-    agent.learn(samples)
-    assert stream.collect()["online_accuracy"].tolist() == pytest.approx(expected, abs=1e-9)
-
-
-def test_it_learns_the_digits(make):
-    config = ClassifierConfig(batch_size=64, updates_per_iteration=100, learning_rate=3e-3)
-    stream, agent = make("digits-permuted", config=config, task_steps=1_000_000)
-    for _ in range(3):
-        stream.collect()
-        agent.learn(agent.collect(stream))
-    assert (stream.collect()["online_accuracy"] > 0.97).all()
 
 
 @pytest.mark.slow

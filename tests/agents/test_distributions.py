@@ -80,11 +80,12 @@ def test_the_closed_form_is_what_autograd_finds(kind):
     ],
     ids=["default", "no value clipping", "other coefficients"],
 )
-def test_the_fused_loss_of_a_gaussian_policy_has_autograds_gradient(config):
-    policy, size = DISTRIBUTIONS["gaussian"]
+@each_distribution
+def test_the_fused_loss_has_autograds_gradient(kind, config):
+    policy, size = DISTRIBUTIONS[kind]
     outputs, value = normals(M, B, size), normals(M, B, seed=1)
     torch.manual_seed(0)
-    action = distribution("gaussian", outputs).sample()
+    action = distribution(kind, outputs).sample()
     old = policy.log_prob(outputs + 0.3 * normals(M, B, size, seed=2), action)[0]
     rest = (action, old, value + 0.3 * normals(M, B, seed=3), normals(M, B, seed=4), value * 2)
     found = []

@@ -11,7 +11,6 @@ from functools import partial
 import gymnasium
 import numpy as np
 import pytest
-import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from single_file_ppo import LANES, STEPS, changing, train
 from stable_baselines3 import DQN, PPO
@@ -21,14 +20,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from neoteny.envs import make
 from neoteny.sb3.vec_env import SB3VecEnv
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def vector_world(kind: str) -> gymnasium.vector.VectorEnv:

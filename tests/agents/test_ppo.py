@@ -238,21 +238,6 @@ def test_bad_hyper_parameters_are_named(change, message):
         dataclasses.replace(PPOConfig(), **change)
 
 
-@pytest.mark.parametrize(
-    ("interventions", "max_steps"), [(("none",), 9), (("adamo", "l2_init", "layer_norm"), None)]
-)
-def test_collect_and_learn_never_wait_for_the_device(
-    host_calls, make_agent, interventions, max_steps, as_on_cuda
-):
-    env = envs.make("MinAtar-Asterix", 16, members=2, max_steps=max_steps)
-    spec = NetworkSpec(hidden=(16, 16), activation="groupsort")
-    agent = make_agent(env, spec=spec, interventions=interventions, seeds=(0, 1))
-    agent.learn(agent.collect(env))
-    with host_calls() as calls:
-        agent.learn(agent.collect(env))
-    assert calls.host == []
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("interventions", [("none",), ("adamo", "l2_init", "layer_norm")])
 def test_cuda_runs_without_synchronising_and_agrees_with_the_cpu(

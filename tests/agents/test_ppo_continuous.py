@@ -146,18 +146,6 @@ def test_a_member_does_not_depend_on_the_others(make_agent, fast):
         torch.testing.assert_close(value[member], lone_metrics[name][0], rtol=1e-3, atol=1e-4)
 
 
-def test_fused_and_plain_updates_agree(make_agent):
-    found = []
-    for fast in (True, False):
-        env = envs.make("Pendulum-v1", 8, members=2, max_steps=20)
-        agent = make_agent(env, CONFIG, seeds=(0, 1), fast=fast)
-        for _ in range(2):
-            agent.learn(agent.collect(env))
-        found.append([p.detach() for p in agent.network.parameters()])
-    for fused, plain in zip(*found, strict=True):
-        torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5)
-
-
 def test_a_resumed_agent_goes_on_bit_for_bit(make_agent):
     def make():
         env = envs.make("Pendulum-v1", 8, members=2, max_steps=20)
@@ -198,16 +186,6 @@ def test_a_frozen_member_explores_as_before(make_agent):
     assert kept[1].isfinite()
     assert torch.equal(log_std[1], kept[1])
     assert log_std[0] != before[0]
-
-
-@pytest.mark.parametrize("max_steps", [None, 9])
-def test_collect_and_learn_never_wait_for_the_device(host_calls, make_agent, max_steps):
-    env = envs.make("Pendulum-v1", 8, members=2, max_steps=max_steps)
-    agent = make_agent(env, CONFIG, interventions=("adamo", "l2_init"), seeds=(0, 1))
-    agent.learn(agent.collect(env))
-    with host_calls() as calls:
-        agent.learn(agent.collect(env))
-    assert calls.host == []
 
 
 @pytest.mark.gpu

@@ -25,7 +25,7 @@ def ppo(
     spec, interventions, device, env="MinAtar-Breakout", ranks=None, value_loss="mse", **options
 ):
     def make(lanes):
-        return envs.make(name, lanes, members=2, device=device)
+        return envs.make(name, lanes, members=2, device=device, max_steps=3)
 
     name = env
     env = make(4) if ranks is None else SharedLanes(make, 4, ranks)
@@ -46,7 +46,7 @@ def dqn(spec, interventions, device, env="MinAtar-Breakout", loss="huber", **opt
         target_frequency=16,
         loss=loss,
     )
-    env = envs.make(env, 4, members=2, device=device)
+    env = envs.make(env, 4, members=2, device=device, max_steps=3)
     agent = DQN(env, config, spec, interventions, SEEDS, **options)
     return agent, lambda: agent.iterate(env)
 

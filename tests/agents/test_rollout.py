@@ -70,15 +70,6 @@ def test_gae_equals_sb3_which_folds_the_bootstrap_into_the_reward(data):
     np.testing.assert_allclose(ours, buffer.advantages, rtol=1e-4, atol=1e-5)
 
 
-def test_truncation_bootstraps_and_termination_does_not():
-    one = torch.ones(1, 1)
-    yes, no = torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool)
-    truncated = gae(one, 0 * one, 10 * one, no, yes, 0.9, 0.95)
-    terminated = gae(one, 0 * one, 10 * one, yes, yes, 0.9, 0.95)
-    assert truncated.item() == pytest.approx(10.0)
-    assert terminated.item() == pytest.approx(1.0)
-
-
 def test_final_observations_are_kept_in_slots_per_lane():
     obs = torch.zeros(4, 3)
     rollout = Rollout.allocate(torch.zeros(5, 2, 2, dtype=torch.int64), obs)

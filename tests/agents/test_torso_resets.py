@@ -7,7 +7,13 @@ from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
-from neoteny.plasticity.surgery import expand_to_group, fresh_weight, outgoing, reset_units
+from neoteny.plasticity.surgery import (
+    expand_to_group,
+    fresh_weight,
+    outgoing,
+    outgoing_magnitude,
+    reset_units,
+)
 
 M, GRID = 2, (6, 5, 3)
 HEADS = {"policy": HeadSpec(4, 0.5), "value": HeadSpec(1)}
@@ -90,6 +96,21 @@ def test_a_folded_mean_keeps_the_mean_of_a_linear_layer_that_flattens_an_image()
     reset_units(learner, "policy", 1, mask, fresh, mean=mean)
     after = learner.network.preactivations(OBS)["policy"][2].mean(1)
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "crelu"])
+def test_outgoing_magnitude_is_the_mean_over_all_that_reads_a_feature(activation):
+    network = trained(activation, shared=True).network
+    for layer in (1, 3):  # read by a linear layer at every position, and by both heads
+        source = network.branches["policy"].hidden[layer]
+        magnitude = outgoing_magnitude(network, source)
+        features = source.weight.shape[1] * ACTIVATIONS[activation].fan
+        expected = torch.zeros(M, features)
+        for reader in outgoing(network, source):
+            inputs = reader.weight.view(M, reader.weight.shape[1], features, -1)
+            for feature in range(features):
+                expected[:, feature] += inputs[:, :, feature].abs().mean((1, 2))
+        torch.testing.assert_close(magnitude, expected)
 
 
 def test_units_of_residual_networks_are_refused_and_whole_layers_are_not():

@@ -138,19 +138,6 @@ def test_float32_stays_near_for_a_step():
 
 
 @pytest.mark.parametrize("id", PROBLEMS)
-def test_parameters_are_part_of_the_saved_state(id):
-    name, usual = next(iter(make(id, 1).defaults.items()))
-    env = make(id, 4, parameters={name: [usual * k for k in (1, 2, 3, 4)]})
-    env.reset()
-    env.step(sample(env, 1)[0])
-    resumed = make(id, 4)
-    resumed.load_state_dict(env.state_dict())
-    assert torch.equal(resumed.parameters[name], env.parameters[name])
-    for action in sample(env, 20, seed=2):
-        assert torch.equal(resumed.step(action)[0], env.step(action)[0])
-
-
-@pytest.mark.parametrize("id", PROBLEMS)
 def test_nothing_waits_for_the_device(id, host_calls):
     env = make(id, 4, members=2)
     env.reset()
@@ -163,24 +150,6 @@ def test_nothing_waits_for_the_device(id, host_calls):
         obs = env.step(action)[0]
     assert calls.host == []
     assert obs.is_contiguous()
-
-
-@pytest.mark.parametrize("id", PROBLEMS)
-def test_frames_are_drawn_by_gymnasium(id):
-    pytest.importorskip("pygame")
-    env = make(id, 2, render_mode="rgb_array")
-    assert env.render() is None
-    env.reset()
-    frames = env.render()
-    assert len(frames) == 2
-    assert frames[0].dtype == np.uint8
-    assert frames[0].std() > 0
-    for action in sample(env, 30):
-        env.step(action)
-    later = env.render()
-    assert (later[0] != frames[0]).any()
-    assert (later[0] != later[1]).any()
-    env.close()
 
 
 @pytest.mark.parametrize(

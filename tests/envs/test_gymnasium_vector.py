@@ -96,9 +96,14 @@ WRAPPERS = {
 }
 
 
-@pytest.mark.parametrize("id", ["CartPole-v1", "MiniGrid-Empty-5x5-v0"])
-@pytest.mark.parametrize("name", WRAPPERS)
-def test_gymnasiums_wrappers_return_what_they_return_of_gymnasiums_vector(id, name):
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        *((name, "CartPole-v1") for name in WRAPPERS),
+        *((f"{name}Observation", "MiniGrid-Empty-5x5-v0") for name in ("Dtype", "Flatten")),
+    ],
+)
+def test_gymnasiums_wrappers_return_what_they_return_of_gymnasiums_vector(name, id):
     single = {"max_episode_steps": LIMIT}
     theirs = SyncVectorEnv([lambda: gymnasium.make(f"neoteny/{id}", **single)])
     rows, expected = play(WRAPPERS[name](vector(id, 1))), play(WRAPPERS[name](theirs))

@@ -7,9 +7,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
-from stable_baselines3 import DQN, PPO
-from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3 import DQN
 
 from neoteny.envs import TensorEnv, make, registered
 from neoteny.envs.minatar import GAMES
@@ -127,22 +125,6 @@ def test_gymnasiums_episode_statistics_count_what_a_loop_counts():
     assert episodes >= 8
 
 
-def test_a_single_environment_loop_with_gae_bootstraps_sees_every_final_observation():
-    env = gymnasium.make_vec(
-        "neoteny/Pendulum-v1", 3, autoreset_mode="SameStep", max_episode_steps=5
-    )
-    obs, _ = env.reset()
-    for step in range(1, 21):
-        following, _, terminated, truncated, info = env.step(np.ones((3, 1), np.float32))
-        if truncated.any():
-            assert step % 5 == 0
-            speed = info["final_obs"][:, 2]
-            assert (np.abs(speed - obs[:, 2]) < 2).all()
-            assert (following[:, 2] != speed).all()
-        assert not terminated.any()
-        obs = following
-
-
 def test_sb3_sees_the_same_steps():
     options = {"members": 3, "max_steps": 20}
     env, lanes = SB3VecEnv(make("CartPole-v1", 2, **options)), make("CartPole-v1", 2, **options)
@@ -174,21 +156,6 @@ def test_sb3_sees_the_same_steps():
     env.close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["device", "host"])
-def test_sb3_ppo_learns_cartpole(backend):
-    env = VecMonitor(SB3VecEnv(make("CartPole-v1", 8, backend=backend)))
-    agent = PPO(
-        "MlpPolicy", env, n_steps=64, batch_size=128, n_epochs=6, learning_rate=3e-3, seed=0,
-        device="cpu",
-    )  # fmt: skip
-    before = evaluate_policy(agent, env, n_eval_episodes=16, deterministic=False)[0]
-    agent.learn(6_144)
-    after = evaluate_policy(agent, env, n_eval_episodes=16, deterministic=False)[0]
-    assert before < 40
-    assert after > 80
-
-
 @pytest.mark.parametrize("id", ["CartPole-v1", "MinAtar-Breakout-v1"])
 def test_sb3_dqn_trains(id):
     env = SB3VecEnv(make(id, 4))
@@ -201,12 +168,6 @@ def test_sb3_dqn_trains(id):
     after = list(agent.q_net.parameters())
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
     assert agent.replay_buffer.size() == 100
-
-
-def test_sb3_handles_continuous_actions():
-    agent = PPO("MlpPolicy", SB3VecEnv(make("Pendulum-v1", 4)), n_steps=32, device="cpu")
-    agent.learn(256)
-    assert agent.num_timesteps == 256
 
 
 @pytest.mark.filterwarnings("ignore:You tried to call render")

@@ -69,6 +69,9 @@ def test_every_environment_is_drawn(id):
     assert frames[0].std() > 5
     again = env.render()
     assert all(np.array_equal(one, two) for one, two in zip(frames, again, strict=True))
+    for action in sample(env, 20, seed=1):
+        env.step(action)
+    assert not np.array_equal(env.render()[0], frames[0])
     env.render_mode = None
     assert env.render() is None
     env.close()

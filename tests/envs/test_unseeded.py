@@ -48,8 +48,15 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("id", IDS)
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize(
+    ("kind", "id"),
+    [
+        (kind, id)
+        for place, kind in enumerate(MAKERS)
+        for at, id in enumerate(IDS)
+        if kind == "entry point" or at == place % len(IDS)
+    ],
+)
 def test_lanes_and_runs_differ(kind, id):
     first, second = (rows(MAKERS[kind](id), STEPS[id]) for _ in range(2))
     assert_all_differ(np.concatenate([first, second], 1))

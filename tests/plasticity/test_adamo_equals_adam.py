@@ -1,7 +1,6 @@
 """AdamO against torch's Adam: equal in everything where it does not pull, else refused unmoved."""
 
 import copy
-import pickle
 
 import pytest
 import torch
@@ -40,13 +39,16 @@ def equal_states(ours, theirs):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
-@pytest.mark.parametrize("implementation", [{}, {"foreach": True}, {"fused": True}])
+@pytest.mark.parametrize(
+    "implementation", [{}, {"foreach": False}, {"foreach": True}, {"fused": True}]
+)
 @pytest.mark.parametrize(
     "flags",
     [
         {"amsgrad": True},
         {"maximize": True},
         {"amsgrad": True, "maximize": True, "weight_decay": 0.1, "decoupled_weight_decay": True},
+        {"weight_decay": 0.1, "lr": 1e-2, "eps": 1e-5},
         {"lr": torch.tensor(3e-2)},
     ],
 )
@@ -151,19 +153,6 @@ def test_a_loaded_adam_leaves_each_group_its_own_pull():
         optimizer.load_state_dict({"state": {}, "param_groups": other[:1]})
 
 
-@pytest.mark.parametrize("how", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
-def test_copies_take_the_same_pull_and_can_grow(how):
-    optimizer = AdamO(parameters([(3, 4)]), isometry=0.5, scale=1.5)
-    other = how(optimizer)
-    for one in (optimizer, other):
-        one.add_param_group({"params": parameters([(4, 4)])})
-        for group in one.param_groups:
-            set_gradients(group["params"], 4)
-        one.step()
-    equal_states(optimizer, other)
-    assert [group["scale"] for group in other.param_groups] == [1.5, 1.5]
-
-
 def refused_unmoved(optimizer, error, message):
     params = [p for group in optimizer.param_groups for p in group["params"]]
     before = [p.detach().clone() for p in params]
@@ -189,16 +178,10 @@ def two_groups(**settings):
         ({"isometry_lr": 10.0}, ValueError, "the isometry step diverges"),
         ({"scale": 1e5}, ValueError, "the isometry step diverges"),
         ({"scale": -1.0}, ValueError, "scale=-1.0"),
-        ({"lr": float("nan")}, ValueError, "lr=nan"),
         ({"isometry": -1.0}, ValueError, "isometry=-1.0"),
         ({"lr": torch.tensor(5.0)}, ValueError, "the isometry step diverges"),
         ({"lr": torch.tensor(0.1), "foreach": True}, RuntimeError, "lr as a Tensor"),
-        ({"lr": "fast"}, ValueError, "lr='fast' is not a finite number"),
-        ({"isometry_lr": "fast"}, ValueError, "isometry_lr='fast' is not a finite number"),
-        ({"isometry_lr": float("nan")}, ValueError, "isometry_lr=nan is not a finite number"),
-        ({"isometry": -1.0, "isometry_lr": -1.0}, ValueError, "isometry=-1.0 is not a finite"),
         ({"isometry": 0, "isometry_lr": -1.0}, ValueError, "isometry_lr=-1.0 is not a finite"),
-        ({"scale": "1"}, ValueError, "scale='1' is not a finite number > 0"),
         ({"eps": float("nan")}, ValueError, "eps=nan is not a finite number"),
         ({"weight_decay": None}, ValueError, "weight_decay=None is not a finite number"),
         ({"betas": (0.9,)}, ValueError, "are not two numbers"),

@@ -1,7 +1,5 @@
 """`diagnose` on networks of the project and on the same networks of torch's layers."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -141,45 +139,6 @@ def test_members_do_not_touch_each_other_in_any_group(activation):
         _, _, layer, name = key.split("/")
         of_weights = d.DIAGNOSTICS[name].of is d.Weights
         assert value[1].isnan() != (of_weights and layer != "layer0"), key
-
-
-def explicit(net, branch, x):
-    """Kernel of one member's branch, row by row."""
-    outputs = net.branches[branch].head(net.branches[branch].body(net.spec.arrange(x)))[0]
-    rows = []
-    for value in outputs.flatten():
-        own = torch.autograd.grad(
-            value, list(net.parameters()), retain_graph=True, allow_unused=True
-        )
-        rows.append(torch.cat([g.flatten() for g in own if g is not None]))
-    jacobian = torch.stack(rows)
-    return jacobian @ jacobian.T
-
-
-@pytest.mark.parametrize(
-    ("spec", "shape"),
-    [
-        ({}, (6,)),
-        ({"residual": True, "activation": "groupsort"}, (6,)),
-        ({"norm": "layer"}, (6,)),
-        ({"torso": "conv", "channels": (4,), "kernel": (2,), "hidden": (8,)}, (4, 4, 2)),
-        ({"shared": True}, (6,)),
-    ],
-    ids=["mlp", "residual", "norm", "conv", "shared"],
-)
-def test_kernels_of_networks_are_explicit_ones(spec, shape):
-    heads = {"policy": HeadSpec(2), "value": HeadSpec(1)}
-    net, x = network(2, shape, heads, **spec), random(2, 5, *shape)
-    kernels = d.tangent_kernels(net, x)
-    for member in range(2):
-        alone = copy.deepcopy(net)
-        for parameter in alone.parameters():
-            parameter.grad = None
-        one = network(1, shape, heads, **spec)
-        one.load_state_dict({k: v[member : member + 1] for k, v in net.state_dict().items()})
-        for branch, kernel in kernels.items():
-            expected = explicit(one, branch, x[member : member + 1])
-            torch.testing.assert_close(kernel[member], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_known_spectra_of_weights_are_used():

@@ -1,8 +1,6 @@
 import pytest
 import torch
 
-from neoteny.agents.distributions import Categorical
-from neoteny.agents.ppo_loss import PPOConfig, fused_ppo_loss, ppo_loss
 from neoteny.plasticity.batched import KERNELS
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.sparse import encode
@@ -94,41 +92,6 @@ def test_bfloat16_rounds_indeed():
     spec, obs = NetworkSpec((64, 64)), observations("float")
     exact, rounded = network(spec)(obs), network(spec, precision=torch.bfloat16)(obs)
     assert not torch.equal(exact["policy"], rounded["policy"])
-
-
-def batch(actions=5, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator, dtype=dtype)
-
-    logits, value = normal(M, B, actions), normal(M, B)
-    action = torch.randint(actions, (M, B), generator=generator)
-    old = (logits + 0.3 * normal(M, B, actions)).log_softmax(-1)
-    old_log_prob = old.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    return logits, value, action, old_log_prob, value + 0.3 * normal(M, B), normal(M, B), value * 2
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        PPOConfig(),
-        PPOConfig(clip_range_vf=None),
-        PPOConfig(normalize_advantage=False, ent_coef=0.5, vf_coef=2.0, clip_range=0.1),
-    ],
-    ids=["default", "no value clipping", "other coefficients"],
-)
-def test_closed_form_gradient_of_the_loss_equals_autograd(config):
-    logits, value, *rest = batch()
-    found = []
-    for function in (ppo_loss, fused_ppo_loss):
-        leaves = [logits.clone().requires_grad_(), value.clone().requires_grad_()]
-        loss, statistics = function(Categorical(5), *leaves, *rest, config)
-        (loss * torch.arange(1.0, M + 1)).sum().backward()
-        found.append([loss.detach(), statistics, *(leaf.grad for leaf in leaves)])
-    for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-12)
-    assert 0.2 < found[0][1][4].mean() < 0.9  # some ratios are clipped, some are not
 
 
 def test_sparse_and_dense_inputs_give_the_same():

@@ -65,6 +65,17 @@ def resnet():
     return net.train()
 
 
+def jacobian(outputs, module):
+    """Gradients of each output by all parameters, row by row."""
+    rows = []
+    for value in outputs.flatten():
+        own = torch.autograd.grad(
+            value, list(module.parameters()), retain_graph=True, allow_unused=True
+        )
+        rows.append(torch.cat([g.flatten() for g in own if g is not None]))
+    return torch.stack(rows)
+
+
 def hooks(module):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())
 
@@ -88,11 +99,7 @@ def test_a_residual_network_with_batch_norms(resnet):
         assert d.diagnose(resnet, x, tau=0.3)[at].item() == dead.item()
     kernel = report["plasticity/model/conv1/sigma_max"]
     torch.testing.assert_close(kernel[0], torch.linalg.svdvals(resnet.conv1.weight.flatten(1))[0])
-    rows = []
-    for value in resnet(x[:4]).flatten():
-        own = torch.autograd.grad(value, list(resnet.parameters()), retain_graph=True)
-        rows.append(torch.cat([g.flatten() for g in own]))
-    trace = torch.stack(rows).square().sum()
+    trace = jacobian(resnet(x[:4]), resnet).square().sum()
     torch.testing.assert_close(report["plasticity/model/network/kernel_trace"][0], trace)
     for name, value in resnet.state_dict().items():
         assert torch.equal(value, before[name]), name
@@ -112,12 +119,8 @@ def test_training_mode_uses_the_batch_and_changes_nothing(resnet):
     features = F.relu(resnet.bn1(resnet.conv1(x))).movedim(1, -1).flatten(0, 2)
     expected = d.effective_rank(torch.linalg.svdvals(features.detach().double()))
     torch.testing.assert_close(report[at][0], expected.float(), rtol=1e-4, atol=1e-4)
-    rows = []
-    for value in resnet(x[:3]).flatten():
-        own = torch.autograd.grad(value, list(resnet.parameters()), retain_graph=True)
-        rows.append(torch.cat([g.flatten() for g in own]))
-    jacobian = torch.stack(rows)
-    torch.testing.assert_close(kernel[0], jacobian @ jacobian.T, rtol=1e-3, atol=1e-3)
+    rows = jacobian(resnet(x[:3]), resnet)
+    torch.testing.assert_close(kernel[0], rows @ rows.T, rtol=1e-3, atol=1e-3)
     with pytest.raises(ValueError, match="drop training"):
         d.diagnose(resnet, x, ["jacobians"], training=True)
 
@@ -158,11 +161,7 @@ def test_a_transformer(norm_first):
     rank = d.effective_rank(torch.linalg.svdvals(inner.detach().flatten(0, 1).double()))
     at = "plasticity/model/0.layers.0.linear1/feature_effective_rank"
     torch.testing.assert_close(report[at][0], rank.float(), rtol=1e-4, atol=1e-4)
-    rows = []
-    for value in net.eval()(x[:4]).flatten():
-        own = torch.autograd.grad(value, list(net.parameters()), retain_graph=True)
-        rows.append(torch.cat([g.flatten() for g in own]))
-    trace = torch.stack(rows).square().sum()
+    trace = jacobian(net.eval()(x[:4]), net).square().sum()
     torch.testing.assert_close(report["plasticity/model/network/kernel_trace"][0], trace)
 
 
@@ -199,14 +198,34 @@ def test_an_agent_without_forward_says_how_it_is_applied(shared):
     sizes = report["plasticity/policy/actor.0/feature_norm"]
     torch.testing.assert_close(sizes[0], h.norm(dim=1).mean().detach())
     kernel = d.tangent_kernels(agent, x, forward=Agent.outputs)["policy"]
-    rows = []
-    for value in agent.outputs(x)["policy"].flatten():
-        own = torch.autograd.grad(
-            value, list(agent.parameters()), retain_graph=True, allow_unused=True
-        )
-        rows.append(torch.cat([g.flatten() for g in own if g is not None]))
-    jacobian = torch.stack(rows)
-    torch.testing.assert_close(kernel[0], jacobian @ jacobian.T, rtol=1e-4, atol=1e-4)
+    rows = jacobian(agent.outputs(x)["policy"], agent)
+    torch.testing.assert_close(kernel[0], rows @ rows.T, rtol=1e-4, atol=1e-4)
+
+
+class Tied(nn.Module):
+    """One layer under two names, and two layers with one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.again = self.first
+        self.last.weight = self.first.weight
+
+    def forward(self, x):
+        return self.last(self.again(self.first(x).tanh()).tanh())
+
+
+def test_tied_layers_and_weights_count_once_and_stay_as_they_were():
+    torch.manual_seed(0)
+    net, x = Tied(), random(3, 4)
+    before = {name: (p, p.detach().clone()) for name, p in net.named_parameters()}
+    kernel = d.tangent_kernels(net, x)["model"]
+    rows = jacobian(net(x), net)
+    torch.testing.assert_close(kernel[0], rows @ rows.T, rtol=1e-4, atol=1e-4)
+    for name, parameter in net.named_parameters():
+        assert parameter is before[name][0]
+        assert torch.equal(parameter, before[name][1])
+    assert net.last.weight is net.first.weight
 
 
 def test_an_activation_in_place_does_not_change_what_the_layer_computed():

@@ -88,12 +88,14 @@ def test_the_head_moves_as_under_adam():
 
 
 CONVOLUTIONS = [
-    (nn.Conv1d, (8, 12, 3)),
-    (nn.Conv2d, (8, 12, 3)),
-    (nn.Conv3d, (8, 12, 2)),
-    (nn.ConvTranspose1d, (8, 12, 3)),
-    (nn.ConvTranspose2d, (12, 8, (2, 3))),
-    (nn.ConvTranspose3d, (8, 12, 2)),
+    (nn.Conv1d, (8, 12, 3), 4),
+    (nn.Conv2d, (8, 12, 3), 1),
+    (nn.Conv2d, (4, 4, 3), 4),  # by depth
+    (nn.Conv3d, (8, 12, 2), 4),
+    (nn.ConvTranspose1d, (8, 12, 3), 4),
+    (nn.ConvTranspose2d, (12, 8, (2, 3)), 4),
+    (nn.ConvTranspose2d, (12, 8, (2, 3)), 1),
+    (nn.ConvTranspose3d, (8, 12, 2), 4),
 ]
 
 
@@ -103,8 +105,7 @@ def maps_of(conv):
     return [part.flatten(1) for part in conv.weight.detach().split(rows)]
 
 
-@pytest.mark.parametrize("groups", [1, 4])
-@pytest.mark.parametrize(("kind", "sizes"), CONVOLUTIONS)
+@pytest.mark.parametrize(("kind", "sizes", "groups"), CONVOLUTIONS)
 def test_each_group_of_a_convolution_becomes_isometric_by_itself(kind, sizes, groups):
     torch.manual_seed(1)
     conv = kind(*sizes, groups=groups)
@@ -117,20 +118,6 @@ def test_each_group_of_a_convolution_becomes_isometric_by_itself(kind, sizes, gr
     for one in maps_of(conv):
         singular = torch.linalg.svdvals(one)
         torch.testing.assert_close(singular, torch.full_like(singular, 2**0.5), atol=1e-3, rtol=0)
-
-
-def test_a_depthwise_convolution_alone_gives_what_its_channels_would_give():
-    torch.manual_seed(2)
-    conv = nn.Conv2d(5, 5, 3, groups=5, bias=False)
-    channels = [nn.Parameter(part.detach().clone()) for part in conv.weight.split(1)]
-    pair = [AdamO(isometry_groups(conv), isometry=0.5), AdamO(channels, isometry=0.5)]
-    for step in range(20):
-        set_gradients([conv.weight], step)
-        for param, gradient in zip(channels, conv.weight.grad.split(1), strict=True):
-            param.grad = gradient
-        for optimizer in pair:
-            optimizer.step()
-    torch.testing.assert_close(conv.weight.detach(), torch.cat([c.detach() for c in channels]))
 
 
 def test_attention_holds_a_map_each_for_queries_keys_and_values():

@@ -183,22 +183,6 @@ def test_a_half_life_is_that_of_small_deviations_and_is_refused_if_too_short(nam
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("isometry_band:band=0", "band=0 must be above 0"),
-        ("isometry_control:deviation=-1", "deviation=-1 must be above 0"),
-        ("isometry_budget:budget=0", "budget=0 must be above 0"),
-        ("isometry_gate:share=1.5", r"share=1.5 must be in \(0, 1\]"),
-        ("isometry_band:scale=fixed", "scale='?fixed'? must be a finite number or one of free"),
-    ],
-)
-def test_invalid_settings_are_refused_in_one_line(text, why):
-    with pytest.raises(InputError, match=why) as caught:
-        parse_intervention(text)
-    assert "\n" not in str(caught.value)
-
-
 RESETS = ["redo:period=2,tau=0.5", "snr:period=2,longest=1",
           "continual_backprop:lifetime=4,maturity=2"]  # fmt: skip
 PULLS = [("adamo:scale=free,half_life=20",), ("muono:scale=free,half_life=20",),

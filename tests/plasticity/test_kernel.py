@@ -87,15 +87,18 @@ def test_samples_that_share_a_batch_norm():
         {"norm": "layer", "residual": True, "activation": "crelu"},
         {"torso": "conv", "activation": "groupsort"},
         {"torso": "conv", "norm": "layer", "bias": False},
+        {"shared": True},
+        {"hidden": (8, 16, 8), "trunk": "simba"},
     ],
-    ids=["norm", "residual", "conv", "conv_norm"],
+    ids=["norm", "residual", "conv", "conv_norm", "shared", "simba"],
 )
 @pytest.mark.parametrize("memory", [2**28, 100])
 def test_layers_of_networks_give_the_kernel_of_their_jacobian(spec, memory, monkeypatch):
     monkeypatch.setattr(kernel, "MEMORY", memory)
     generators = [torch.Generator().manual_seed(s) for s in range(2)]
     heads = {"policy": HeadSpec(3), "value": HeadSpec(1)}
-    net = Network(NetworkSpec(hidden=(8, 8), **spec), (4, 4, 2), heads, generators).double()
+    spec = NetworkSpec(**{"hidden": (8, 8)} | spec)
+    net = Network(spec, (4, 4, 2), heads, generators).double()
     with torch.no_grad():
         for index, parameter in enumerate(net.parameters()):
             parameter += 0.1 * random(*parameter.shape, seed=index)

@@ -126,14 +126,6 @@ def test_groupsort_sorts_units_that_lie_a_slice_apart(size, dim):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_groupsort_is_that_of_contiguous_groups_up_to_a_permutation(size):
-    x = random(7, 16)
-    order = torch.arange(16).reshape(-1, size).T.flatten()  # contiguous groups to slices
-    contiguous = x.unflatten(-1, (-1, size)).sort(-1).values.flatten(-2)
-    assert torch.equal(groupsort(x[:, order], size=size), contiguous[:, order])
-
-
-@pytest.mark.parametrize("size", SIZES)
 def test_groupsort_derivatives(size):
     x = random(3, 16).requires_grad_()
 
@@ -177,10 +169,9 @@ def test_groupsort_with_ties_special_values_and_expanded_gradients():
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_groupsort_gradient_is_an_exact_permutation(size, dtype):
-    x = random(5, 32, dtype=dtype).requires_grad_()
-    upstream = random(5, 32, seed=1, dtype=dtype)
+def test_groupsort_gradient_is_an_exact_permutation_in_half_precision(size):
+    x = random(5, 32, dtype=torch.bfloat16).requires_grad_()
+    upstream = random(5, 32, seed=1, dtype=torch.bfloat16)
     (gradient,) = torch.autograd.grad(groupsort(x, size=size), x, upstream)
     assert torch.equal(gradient.sort().values, upstream.sort().values)
 

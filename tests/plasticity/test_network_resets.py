@@ -274,19 +274,3 @@ def test_injected_units_of_a_sorted_group_stay_within_one_block(make_learner):
     assert torch.equal(units[:12], units[12:])
     assert torch.equal(units, features)
     assert units.bincount().tolist() == [8, 8, 8]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("plasticity_injection:at=0", "above 0"),
-        ("plasticity_injection:injections=0", "from 1 to 100"),
-        ("dash:minibatches=0", "from 1 to 1,000,000"),
-        ("dash:alpha=0", "in \\(0, 1\\]"),
-        ("dash:floor=2", "in \\[0, 1\\]"),
-        ("hare_tortoise:half_life=0", "above 0"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(text, message):
-    with pytest.raises(ValueError, match=message):
-        parse_intervention(text)

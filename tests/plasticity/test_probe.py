@@ -118,24 +118,20 @@ def test_random_tasks_begin_at_the_same_loss_whatever_the_network_says():
     torch.testing.assert_close(smooth, torch.ones(2, 1, 4))
 
 
-def test_a_member_does_not_depend_on_the_others():
-    two, x = network(2), random(2, 16, 6)
-    one = network(1)
-    found, alone = (probe(net, x[: net.members], steps=20, repeats=2) for net in (two, one))
-    for key, value in alone.items():
-        torch.testing.assert_close(found[key][:1], value, rtol=1e-3, atol=1e-4)
-
-
-def test_given_returns_of_members_are_learnt_by_the_branch_they_are_for():
-    net, x, returns = network(2), random(2, 16, 6), random(2, 16)
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_member_learns_the_same_without_the_other_and_no_weight_of_theirs_moves(shared):
+    net, x, returns = network(2, shared=shared), random(2, 16, 6), random(2, 16)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
     given = {"value": returns, "policy": torch.arange(32).view(2, 16) % 3}
     found = probe(net, x, targets=given, steps=10, repeats=2)
+    for name, parameter in net.named_parameters():
+        assert torch.equal(parameter, before[name]), name
     alone = {branch: value[:1] for branch, value in given.items()}
-    one = probe(network(1), x[:1], targets=alone, steps=10, repeats=2)
-    for branch in given:
-        key = f"plasticity/{branch}/network/probe_given_area"
+    one = probe(network(1, shared=shared), x[:1], targets=alone, steps=10, repeats=2)
+    assert {f"plasticity/{branch}/network/probe_given_area" for branch in given} <= set(one)
+    for key, value in one.items():
         assert found[key].shape == (2,)
-        torch.testing.assert_close(found[key][:1], one[key], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found[key][:1], value, rtol=1e-3, atol=1e-4)
 
 
 def test_a_module_with_members_is_probed_as_each_of_them():

@@ -40,13 +40,9 @@ def test_a_cubic_newton_schulz_step_is_an_isometry_step_of_strength_one_half():
     torch.testing.assert_close(newton_schulz(weight, 1, CUBIC), expected)
 
 
-def test_newton_schulz_reaches_small_singular_values_only_with_many_steps():
+def test_twenty_quintic_newton_schulz_steps_bring_all_singular_values_near_one():
     left, right = (torch.linalg.qr(torch.randn(64, 64).double())[0] for _ in range(2))
     matrix = left @ torch.diag(torch.logspace(0, -4, 64).double()) @ right
-    few, many = (torch.linalg.svdvals(newton_schulz(matrix, steps)) for steps in (10, 40))
-    assert few.min() < 0.1
-    torch.testing.assert_close(many, torch.ones(64).double(), rtol=0, atol=1e-6)
-    torch.testing.assert_close(newton_schulz(matrix, 40), polar(matrix), rtol=0, atol=1e-5)
     quintic = torch.linalg.svdvals(newton_schulz(matrix, 20, QUINTIC))
     assert 0.65 < quintic.min() < quintic.max() < 1.25
 

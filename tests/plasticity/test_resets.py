@@ -9,24 +9,6 @@ import torch
 from neoteny.plasticity.interventions import OptimizerSettings, parse_intervention
 from neoteny.plasticity.interventions.resets import period_in_updates
 
-ACTING = {
-    "continual_backprop": "lifetime=4,maturity=2",
-    "dash": "minibatches=2",
-    "hare_tortoise": "period=3,half_life=5",
-    "head_reset": "period=2",
-    "layer_reset": "period=2",
-    "plasticity_injection": "at=none",
-    "redo": "period=2,tau=0.5",
-    "regrama": "period=2,tau=0.5",
-    "shrink_perturb": "shrink=0.5",
-    "snr": "period=2,longest=1",
-    "soft_shrink_perturb": "period=1,half_life=50",
-}
-
-
-def acting(name):
-    return f"{name}:{ACTING[name]}"
-
 
 def named(learner):
     return {name: p.detach().clone() for name, p in learner.network.named_parameters()}
@@ -42,35 +24,6 @@ def every_fifth_update(learner):
     return learner
 
 
-@pytest.fixture
-def act(train):
-    """A few updates of a network with a dead unit, a switch, and a few more."""
-
-    def run(learner):
-        with torch.no_grad():
-            learner.network.branches["value"].hidden[0].bias[:, 3] = -1e3
-        train(learner, 4)
-        learner.boundary(torch.ones(learner.network.members))
-        train(learner, 2, start=4)
-
-    return run
-
-
-@pytest.mark.parametrize("name", sorted(ACTING))
-def test_parameters_stay_the_same_tensors_and_keep_being_trained(name, make_learner, train, act):
-    norm = () if name == "plasticity_injection" else ("layer_norm",)
-    learner = make_learner(acting(name), *norm)
-    parameters = list(learner.network.parameters())
-    act(learner)
-    grouped = [p for group in learner.optimizer.param_groups for p in group["params"]]
-    assert {id(p) for p in parameters} == {id(p) for p in grouped}
-    assert all(a is b for a, b in zip(parameters, learner.network.parameters(), strict=True))
-    before = [p.detach().clone() for p in parameters]
-    train(learner, 3, start=8)
-    for old, new in zip(before, parameters, strict=True):
-        assert (old != new).flatten(1).any(1).all()
-
-
 def test_edits_wait_for_the_end_of_an_iteration():
     settings = OptimizerSettings(updates_per_step=0.5, updates_per_iteration=12)
     assert [period_in_updates(steps, settings) for steps in (1, 24, 26, 480)] == [12, 12, 24, 240]
@@ -79,8 +32,15 @@ def test_edits_wait_for_the_end_of_an_iteration():
 
 def test_target_networks_follow_every_reset(make_learner, train):
     """The target gets the draws of each reset; shrinkage keeps a share of its own weights."""
-    for name in ("fresh", "head_reset", "layer_reset", "shrink_perturb", "dash"):
-        learner = make_learner(acting(name) if name != "fresh" else name, kind="dqn")
+    for text in (
+        "fresh",
+        "head_reset:period=2",
+        "layer_reset:period=2",
+        "shrink_perturb:shrink=0.5",
+        "dash:minibatches=2",
+    ):
+        name, _, _ = text.partition(":")
+        learner = make_learner(text, kind="dqn")
         target = copy.deepcopy(learner.network)
         learner.targets = [target]
         train(learner, 6)
@@ -183,27 +143,6 @@ def test_soft_noise_adds_its_size_in_a_task(make_learner):
             added = layer.weight.detach() - before[f"{name}.body.layers.{index}.weight"]
             initial = layer.gain / max(layer.weight.shape[1:]) ** 0.5
             assert added.square().mean().sqrt() == pytest.approx(0.5 * initial, rel=0.1)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("head_reset:period=0", "above 0"),
-        ("layer_reset:hidden=-1", "from 0 to 1,000"),
-        ("redo:period=none", "minibatch"),
-        ("redo:tau=-0.1", "at least 0"),
-        ("shrink_perturb:shrink=1.5", "in \\[0, 1\\]"),
-        ("soft_shrink_perturb:half_life=0", "above 0"),
-        ("soft_shrink_perturb:period=none", "give steps"),
-        ("continual_backprop:lifetime=0", "above 0"),
-        ("continual_backprop:decay=1", "in \\[0, 1\\)"),
-        ("snr:rejection=1", "between 0 and 1"),
-        ("snr:memory=0", "above 0"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(text, message):
-    with pytest.raises(ValueError, match=message):
-        parse_intervention(text)
 
 
 @pytest.mark.parametrize("text", ["head_reset", "shrink_perturb", "layer_reset"])

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 
 from neoteny.agents.distributions import Categorical
 from neoteny.plasticity.diagnostics.functional import ModelFunction
-from neoteny.plasticity.diagnostics.tangent import tangent_kernels
 from neoteny.plasticity.diagnostics.trace import trace
 from neoteny.plasticity.interventions import make_interventions
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
@@ -89,19 +88,6 @@ def test_traces_know_which_layers_have_an_activation():
         False,
     ]
     assert layers["value/layer1"].units.min() == 0
-
-
-def test_its_tangent_kernel_is_that_of_its_gradients():
-    network = built("simba", (8, 8, 8), activation="tanh")
-    obs = torch.randn(2, 4, 6)
-    rows = []
-    for sample in range(4):
-        output = network(obs)["value"][0, sample, 0]
-        gradients = torch.autograd.grad(output, list(network.parameters()), allow_unused=True)
-        rows.append(torch.cat([g[0].flatten() for g in gradients if g is not None]))
-    jacobian = torch.stack(rows)
-    kernel = tangent_kernels(network, obs)["value"][0]
-    torch.testing.assert_close(kernel, jacobian @ jacobian.T, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from neoteny.plasticity.interventions import make_interventions
-
 
 def batch(step):
     """The observations that the fixture `train` uses at a step."""
@@ -88,9 +86,3 @@ def test_a_whole_drift_is_a_reset(make_learner, train):
     for parameter, start, whole in zip(learner.network.parameters(), initial, reset, strict=True):
         if whole:
             torch.testing.assert_close(parameter, start, rtol=0, atol=2e-4)
-
-
-@pytest.mark.parametrize("text", ["rate=-1", "spread=0", "spread=1.5"])
-def test_settings_that_make_no_sense_are_refused(text):
-    with pytest.raises(ValueError, match=r"(?s)^(?!.*\n)soft_reset:"):
-        make_interventions([f"soft_reset:{text}"])

@@ -1,25 +1,18 @@
 """Resetting units: exactly what changes, and that nothing else does, against loops over units."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from torch import nn
-from torch.optim import Adam
 
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
-from neoteny.plasticity.layers import IsoConv2d, IsoLinear
+from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.plasticity.surgery import (
     expand_to_group,
     fresh_weight,
-    hidden_layers,
-    outgoing,
-    outgoing_magnitude,
     redraw,
     reset_units,
     unit_activity,
@@ -117,21 +110,6 @@ def test_exactly_the_units_rows_columns_and_moments_change(activation, norm, bia
     assert len(branch.hidden) == 2
 
 
-@pytest.mark.parametrize("activation", ["relu", "crelu", "groupsort"])
-def test_the_function_loses_exactly_the_contribution_of_the_units(activation):
-    learner = make_learner(activation)
-    mask = some_units(WIDTH // ACTIVATIONS[activation].fan, activation)
-    obs = torch.randn(M, 50, 6)
-    policy = learner.network.branches["policy"]
-    features = learner.network.features(obs)["policy"][-1]
-    kept = ~mask.repeat(1, ACTIVATIONS[activation].fan).unsqueeze(1)
-    expected = policy.head(features * kept)
-    value = learner.network(obs)["value"]
-    reset(learner, mask, layer=1)
-    torch.testing.assert_close(learner.network(obs)["policy"], expected)
-    assert torch.equal(learner.network(obs)["value"], value)
-
-
 def test_resetting_dead_units_keeps_the_function_and_the_members_apart():
     learner = make_learner()
     hidden = learner.network.branches["policy"].hidden[0]
@@ -195,78 +173,6 @@ def test_targets_follow_and_other_optimizers_are_understood(kind):
     moment = learner.optimizer.state[policy.hidden[0].weight]["exp_avg"]
     assert not moment[mask].any()
     assert moment[~mask].any()
-
-
-class ConvNet(nn.Module):
-    """A shared convolution read by two branches, one of which flattens the image."""
-
-    def __init__(self):
-        super().__init__()
-        self.spec = NetworkSpec(hidden=(4, 4))
-        self.conv = IsoConv2d(2, 4, 3, padding=1, members=M, generator=generators(3))
-        self.second = IsoConv2d(4, 5, 3, padding=1, members=M, generator=generators(4))
-        self.flat = IsoLinear(4 * 25, 6, members=M, generator=generators(5))
-        self.policy = IsoLinear(6, 3, members=M, role="head", generator=generators(6))
-        self.value = IsoLinear(5 * 25, 1, members=M, role="head", generator=generators(8))
-        body = SimpleNamespace(norms=[nn.Identity(), nn.Identity()])
-        self.branches = {
-            "policy": SimpleNamespace(hidden=[self.conv, self.flat], head=self.policy, body=body),
-            "value": SimpleNamespace(hidden=[self.conv, self.second], head=self.value, body=body),
-        }
-
-    def forward(self, x):
-        h = self.conv(x).relu()
-        flat, image = h.flatten(2), self.second(h).relu()
-        return self.policy(self.flat(flat).relu()), self.value(image.flatten(2))
-
-
-def test_convolutions_shared_by_branches_lose_their_channels_everywhere():
-    network = ConvNet()
-    told = []
-    learner = SimpleNamespace(
-        network=network,
-        optimizer=Adam(network.parameters(), lr=1e-3),
-        targets=[],
-        edited=lambda layer, units: told.append((layer, units)),
-    )
-    x = torch.randn(M, 10, 2, 5, 5)
-    sum(out.square().sum() for out in network(x)).backward()
-    learner.optimizer.step()
-    assert [(name, index) for name, index, _ in hidden_layers(network)] == [
-        ("policy", 0),
-        ("policy", 1),
-        ("value", 1),
-    ]
-    assert outgoing(network, network.conv) == [network.flat, network.second]
-    mask = some_units(4, seed=3)
-    assert mask.any()
-    kept = (~mask)[:, None, :, None, None]
-    h = network.conv(x).relu() * kept
-    expected = network.policy(network.flat(h.flatten(2)).relu())
-    expected_value = network.value(network.second(h).relu().flatten(2))
-    fresh = fresh_weight(network.conv, generators())
-    reset_units(learner, "policy", 0, mask, fresh)
-    policy, value = network(x)
-    torch.testing.assert_close(policy, expected)
-    torch.testing.assert_close(value, expected_value)
-    assert torch.equal(network.conv.weight[mask], fresh[mask])
-    moment = learner.optimizer.state[network.flat.weight]["exp_avg"].view(M, 6, 4, 25)
-    for member, channel in mask.nonzero().tolist():
-        assert not moment[member, :, channel].any()
-
-
-def test_outgoing_magnitude_is_the_mean_over_all_that_reads_a_channel():
-    network = ConvNet()
-    magnitude = outgoing_magnitude(network, network.conv)
-    flat = network.flat.weight.detach().view(M, 6, 4, 25).abs()
-    for channel in range(4):
-        expected = flat[:, :, channel].mean((1, 2))
-        expected = expected + network.second.weight[:, :, channel].abs().mean((1, 2, 3))
-        torch.testing.assert_close(magnitude[:, channel], expected)
-    pairs = make_learner("crelu").network
-    policy = pairs.branches["policy"]
-    expected = policy.head.weight.abs().mean(1)
-    torch.testing.assert_close(outgoing_magnitude(pairs, policy.hidden[1]), expected)
 
 
 def test_first_steps_of_reset_entries_are_longer_as_the_step_count_is_kept():

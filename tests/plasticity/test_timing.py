@@ -64,12 +64,6 @@ def test_times_are_read_from_text_and_written_as_they_are_read(text, field, valu
     assert parse_intervention(f"{name}:{field}={written}") == intervention
 
 
-@pytest.mark.parametrize("text", ["redo:period=xtasks", "redo:tau=1tasks", "redo:period=0tasks"])
-def test_what_is_no_time_is_refused_in_one_line(text):
-    with pytest.raises(ValueError, match=r"^(?!.*\n).*redo:"):
-        parse_intervention(text)
-
-
 @pytest.mark.parametrize(
     ("name", "field"),
     [("redo", "period"), ("snr", "memory"), ("adamo", "half_life"), ("plasticity_injection", "at")],

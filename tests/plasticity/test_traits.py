@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from functools import cache
 from typing import ClassVar
 
 import pytest
@@ -108,6 +109,7 @@ MORE |= {
 }
 
 
+@cache
 def refused():
     return {
         frozenset(pair)

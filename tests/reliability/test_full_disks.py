@@ -34,12 +34,6 @@ def check_limit(whole: Whole, folder: Path, size: int) -> None:
 
 
 @pytest.mark.slow
-def test_no_file_can_grow(whole: Make, tmp_path: Path) -> None:
-    ppo = whole("ppo")
-    check_limit(ppo, tmp_path / "run", round(0.7 * largest(ppo)))
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("agent", ["ppo", "classifier"])
 def test_no_file_can_grow_beyond_many_sizes(whole: Make, tmp_path: Path, agent: str) -> None:
     undisturbed = whole(agent)

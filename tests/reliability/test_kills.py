@@ -33,20 +33,6 @@ def assert_shown_once(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_in_each_part_of_a_save(whole: Make, tmp_path: Path) -> None:
-    """Between writing a checkpoint and renaming it, and between it and the last row."""
-    ppo = whole("ppo")
-    operations = ppo.finished.operations
-    last = [name for name in operations if "checkpoint" in name][-3:]
-    for name in [last[1], operations[-1]]:
-        at = len(operations) - 1 - operations[::-1].index(name)
-        folder = tmp_path / f"at-{at}"
-        assert run(ppo.command(folder), folder, Fault(at)).code == -signal.SIGKILL
-        finish(ppo, folder)
-    assert_shown_once(tmp_path)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("agent", "every"), [("ppo", 1), ("dqn", 3), ("classifier", 3)])
 def test_killed_before_each_operation_on_files(
     whole: Make, tmp_path: Path, agent: str, every: int

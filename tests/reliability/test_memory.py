@@ -32,7 +32,6 @@ def test_memory_is_steady(tmp_path: Path, name: str, capsys: pytest.CaptureFixtu
     folder = tmp_path / "run"
     arguments = [*RUNS[name].split(), "--out", str(folder)]
     command = Command(arguments, tmp_path / "said", folder)
-    command.patience = 1200
     memory: list[tuple[float, float]] = []
     statm = Path(f"/proc/{command.process.pid}/statm")
     while command.process.is_alive():

@@ -51,11 +51,6 @@ def check(whole: Whole, tmp_path: Path, first: str, second: str) -> None:
     whole.assert_same(folder)
 
 
-@pytest.mark.slow  # tests/experiments/run/test_lock.py has locks of this process
-def test_the_second_is_refused(whole: Make, tmp_path: Path) -> None:
-    check(whole("ppo"), tmp_path, "run", "resume")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(STARTS, STARTS)))
 def test_every_pair(whole: Make, tmp_path: Path, first: str, second: str) -> None:

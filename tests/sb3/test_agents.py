@@ -31,14 +31,6 @@ KWARGS = {
 BRIDGED = [name for name in INTERVENTIONS if bridged(make_interventions([name])[0])]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def build(algorithm):
     kwargs = {
         "net_arch": [16, 16],

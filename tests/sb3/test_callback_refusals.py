@@ -107,11 +107,8 @@ def test_policies_that_are_not_known_are_refused_at_the_start(algorithm):
     ("settings", "message"),
     [
         ({"isometry": -1.0}, "isometry=-1.0 is not a finite number"),
-        ({"isometry": float("nan")}, "isometry=nan"),
-        ({"isometry": True}, "isometry=True"),
         ({"isometry_lr": -0.1}, "isometry_lr=-0.1"),
         ({"scale": 0.0}, "scale=0.0"),
-        ({"half_life": 0}, "half_life=0 is not a finite number of updates"),
         ({"half_life": 9, "isometry": 0.1}, "isometry=0.1 would be unused"),
         ({"half_life": 0.1}, "half_life=0.1 is too short"),
         ({"isometry": 1.0, "isometry_lr": 0.5}, "= 2 >= 1: the isometry step diverges"),

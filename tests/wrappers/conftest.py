@@ -1,4 +1,4 @@
-"""A small tensor environment, the same one as single Gymnasium environments, and a rollout."""
+"""Small tensor environments, one also as single Gymnasium environments, and a rollout."""
 
 from itertools import product
 from types import SimpleNamespace
@@ -33,14 +33,6 @@ from neoteny.wrappers import (
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Counter(TensorEnv):
     """Counts up to a random length; observes (count, length, rank of the reset); pays a count."""
 
@@ -70,32 +62,6 @@ class Counter(TensorEnv):
         return torch.stack([state["count"], state["length"], state["episodes"]], -1).float()
 
 
-class Single(gymnasium.Env):
-    """A Counter of one lane as an ordinary Gymnasium environment."""
-
-    def __init__(self, seed, max_steps=None, offset=0.0):
-        self.lanes = Counter(1, 1, seed=seed, max_steps=max_steps)
-        self.offset = offset
-        self.observation_space = self.lanes.single_observation_space
-        self.action_space = self.lanes.single_action_space
-        self.fresh = None
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        if self.fresh is None:
-            masked = {"reset_mask": torch.ones(1, dtype=torch.bool)} if self.lanes.state else None
-            self.fresh = self.lanes.reset(options=masked)[0][0].numpy()
-        obs, self.fresh = self.fresh, None
-        return obs, {}
-
-    def step(self, action):
-        obs, reward, terminated, truncated, info = self.lanes.step(torch.tensor([int(action)]))
-        terminated, truncated = bool(terminated), bool(truncated)
-        self.fresh = obs[0].numpy() if terminated or truncated else None
-        final = info["final_obs"][0].numpy()
-        return final, float(reward) + self.offset, terminated, truncated, {}
-
-
 def record(env, steps, actions=3, seed=0):
     """Everything that `steps` random steps return, stacked over time, as NumPy arrays."""
     generator = np.random.default_rng(seed)
@@ -113,10 +79,24 @@ def record(env, steps, actions=3, seed=0):
     return SimpleNamespace(**{key: np.stack(values) for key, values in rows.items()})
 
 
+def assert_bounded(env, steps=60):
+    """Truncations (steps, lanes), in no window more than was said at its beginning."""
+    horizons = (1, 2, 5, 16, 40)
+    bounds, truncated = [], []
+    for _ in range(steps):
+        bounds.append([env.max_truncations(horizon) for horizon in horizons])
+        truncated.append(record(env, 1).truncated[0])
+    seen = np.concatenate([np.zeros((1, env.num_envs)), np.cumsum(truncated, 0)])
+    for start in range(steps - max(horizons)):
+        for horizon, bound in zip(horizons, bounds[start], strict=True):
+            assert (seen[start + horizon] - seen[start]).max() <= bound <= horizon
+    return np.array(truncated)
+
+
 @pytest.fixture
 def toy():
-    """Counter, Single and record, as `toy.Counter` and so on."""
-    return SimpleNamespace(Counter=Counter, Single=Single, record=record)
+    """Counter and what plays it, as `toy.Counter` and so on."""
+    return SimpleNamespace(Counter=Counter, record=record, assert_bounded=assert_bounded)
 
 
 class Track(TensorEnv):

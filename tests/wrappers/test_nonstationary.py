@@ -41,25 +41,6 @@ def changes():
     return [AddTask(), ObservationPermutation((3,), 5, seed=3), RewardFlip()]
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_single_env_equals_a_vector_of_one(toy, changes, mode):
-    schedule = Periodic(7)
-    single = NonStationary(toy.Single(seed=5, max_steps=8), schedule, changes, mode)
-    vector = NonStationaryVector(toy.Counter(1, seed=5, max_steps=8), schedule, changes, mode)
-    obs, _ = single.reset()
-    np.testing.assert_array_equal(obs, vector.reset()[0][0])
-    for step in range(100):
-        action = step % 3
-        after = vector.step(torch.tensor([action]))
-        obs, reward, terminated, truncated, info = single.step(action)
-        np.testing.assert_array_equal(obs, after[4]["final_obs"][0])
-        assert (reward, terminated, truncated) == tuple(x.item() for x in after[1:4])
-        assert info["task"] == after[4].get("lane_task", after[4]["task"]).item()
-        if terminated or truncated:
-            obs, _ = single.reset()
-        np.testing.assert_array_equal(obs, after[0][0])
-
-
 def test_reset_truncates_at_the_boundary_and_shows_both_tasks(toy):
     env = NonStationaryVector(toy.Counter(4, seed=0), Periodic(20), [AddTask()])
     env.reset()
@@ -126,23 +107,18 @@ def test_now_changes_rules_within_an_episode(toy):
     np.testing.assert_array_equal(got.obs[..., 1:] % 1000, toy.record(plain, 100).obs[..., 1:])
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("schedule", [Periodic(10), Periodic(2), RandomOrder(9, 3, seed=1)])
-@pytest.mark.parametrize("max_steps", [None, 5])
+@pytest.mark.parametrize(
+    ("schedule", "mode", "max_steps"),
+    [
+        *((RandomOrder(9, 3, seed=1), mode, 5) for mode in MODES),
+        *((Periodic(period), "reset", None) for period in (2, 10)),
+        (Periodic(10), "reset", 5),
+    ],
+)
 def test_max_truncations_bounds_every_window(toy, mode, schedule, max_steps):
     env = NonStationaryVector(toy.Counter(3, seed=0, max_steps=max_steps), schedule, (), mode)
     env.reset()
-    horizons = (1, 2, 5, 16, 40)
-    bounds = []
-    truncated = []
-    for _ in range(60):
-        bounds.append([env.max_truncations(horizon) for horizon in horizons])
-        truncated.append(toy.record(env, 1).truncated[0])
-    seen = np.concatenate([np.zeros((1, 3)), np.cumsum(truncated, 0)])
-    for start in range(20):
-        for horizon, bound in zip(horizons, bounds[start], strict=True):
-            most = (seen[start + horizon] - seen[start]).max()
-            assert most <= bound <= horizon
+    toy.assert_bounded(env)
 
 
 def test_max_truncations_without_time_limit_counts_the_switches(toy):
@@ -177,8 +153,9 @@ def test_members_together_equal_members_alone(toy, mode):
             assert torch.equal(joint[4][key], torch.cat([part[4][key] for part in parts]))
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("at", [13, 15, 16])
+@pytest.mark.parametrize(
+    ("at", "mode"), [*((15, mode) for mode in MODES), (13, "reset"), (16, "latch")]
+)
 def test_resume_is_exact_in_mid_task_and_at_a_boundary(toy, changes, mode, at):
     def build():
         env = NonStationaryVector(toy.Counter(3, seed=7, max_steps=9), Periodic(15), changes, mode)
@@ -229,7 +206,7 @@ def test_params_are_set_when_a_task_comes_into_force():
     assert env.unwrapped.gravity == 20.0
 
 
-def test_bad_arguments_are_refused(toy):
+def test_bad_arguments_are_refused(toy, tracks):
     with pytest.raises(ValueError, match="on_switch must be one of reset, latch, now, got 'later'"):
         NonStationaryVector(toy.Counter(2), Periodic(6), (), "later")
     with pytest.raises(ValueError, match="3 schedules for 2 members"):
@@ -240,15 +217,15 @@ def test_bad_arguments_are_refused(toy):
     with pytest.raises(
         ValueError, match=r"autoreset_mode=gymnasium\.vector\.AutoresetMode\.SAME_STEP"
     ):
-        NonStationaryVector(SyncVectorEnv([lambda: toy.Single(0)]), Periodic(6))
+        NonStationaryVector(SyncVectorEnv([lambda: tracks.Walk()]), Periodic(6))
     with pytest.raises(ValueError, match="sets 'gravity', but Counter has no parameters"):
         NonStationaryVector(toy.Counter(2), Periodic(6), [Gravity()])
     with pytest.raises(ValueError, match=r"sets 'gravity', which .* lacks"):
-        NonStationary(toy.Single(0), Periodic(6), [Gravity()])
+        NonStationary(tracks.Walk(), Periodic(6), [Gravity()])
     with pytest.raises(ValueError, match=r"lane must lie in \[0, 2\), got 2"):
-        NonStationary(toy.Single(0), Periodic(6), stride=2, lane=2)
+        NonStationary(tracks.Walk(), Periodic(6), stride=2, lane=2)
     with pytest.raises(ValueError, match="stride must be positive, got 0"):
-        NonStationary(toy.Single(0), Periodic(6), stride=0)
+        NonStationary(tracks.Walk(), Periodic(6), stride=0)
 
 
 def test_states_of_stored_runs_can_be_read(tracks):

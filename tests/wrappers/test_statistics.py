@@ -88,7 +88,7 @@ def test_reset_forgets_episodes_under_way(toy):
     assert env.collect()["episodic_length"].tolist() == [3]
 
 
-def test_numpy_environments_are_refused(toy):
-    env = SyncVectorEnv([lambda: toy.Single(0)], autoreset_mode=AutoresetMode.SAME_STEP)
+def test_numpy_environments_are_refused(tracks):
+    env = SyncVectorEnv([tracks.Walk], autoreset_mode=AutoresetMode.SAME_STEP)
     with pytest.raises(ValueError, match="needs a TensorEnv"):
         EpisodeStatistics(env)

@@ -121,19 +121,6 @@ def test_the_other_games_stop_after_1000_steps():
     assert env.max_truncations(1_001) == 2
 
 
-def test_members_together_equal_members_alone():
-    seeds = [26, 27, 28, 30]
-    together = continual(members=4, seed=seeds)
-    alone = [continual(members=1, seed=seed) for seed in seeds]
-    assert torch.equal(together.reset()[0], torch.cat([env.reset()[0] for env in alone]))
-    actions = torch.from_numpy(np.random.default_rng(0).integers(6, size=(24, 4, 2)))
-    for action in actions:
-        joint = together.step(action.reshape(-1))
-        parts = [env.step(action[m]) for m, env in enumerate(alone)]
-        for k in range(4):
-            assert torch.equal(joint[k], torch.cat([part[k] for part in parts]))
-
-
 @pytest.mark.parametrize("name", [*STREAMS, "MinAtar-Breakout"])
 @pytest.mark.parametrize("at", [7, pytest.param(16, marks=pytest.mark.slow)])
 def test_every_stream_resumes_exactly(toy, name, at):

@@ -127,15 +127,7 @@ def test_max_truncations_bounds_every_window(toy, build, schedule, max_steps):
         schedule = At(schedule.steps, tasks=3)
     env = build(schedule, num_envs=3, max_steps=max_steps)
     env.reset()
-    horizons = (1, 2, 5, 16, 40)
-    bounds, truncated = [], []
-    for _ in range(60):
-        bounds.append([env.max_truncations(horizon) for horizon in horizons])
-        truncated.append(toy.record(env, 1).truncated[0])
-    seen = np.concatenate([np.zeros((1, 3)), np.cumsum(truncated, 0)])
-    for start in range(20):
-        for horizon, bound in zip(horizons, bounds[start], strict=True):
-            assert (seen[start + horizon] - seen[start]).max() <= bound <= horizon
+    toy.assert_bounded(env)
 
 
 def test_masked_and_seeded_resets(toy, build):
