@@ -1,4 +1,6 @@
-"""Operators that make the host wait, noted as they are called."""
+"""Operators that make the host wait, noted as they are called, or refused on CUDA."""
+
+from contextlib import contextmanager
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,3 +26,13 @@ class HostCalls(TorchDispatchMode):
         if masks or any(word in name for word in HOST):
             self.host.append(name)
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def no_waits():
+    """A block in which CUDA refuses whatever makes the host wait for it."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -4,42 +4,17 @@ import io
 import numpy as np
 import pytest
 import torch
+from small_dqn import SMALL, make_dqn, trained
 from stable_baselines3 import DQN as ReferenceDQN
 
 from neoteny import envs
-from neoteny.agents.dqn import DQN
 from neoteny.agents.dqn_loss import (
-    DQNConfig,
     dueling_outputs,
 )
 from neoteny.agents.replay import Batch
-from neoteny.plasticity.interventions import make_interventions
-from neoteny.plasticity.networks import NetworkSpec
 from neoteny.wrappers import At, Periodic
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.vector import NonStationaryVector
-
-SMALL = DQNConfig(
-    num_envs=16,
-    num_steps=8,
-    batch_size=32,
-    train_frequency=16,
-    learning_starts=64,
-    replay_size=1024,
-    target_frequency=64,
-    epsilon_steps=1000,
-)
-
-
-def make_dqn(env, config=SMALL, spec=None, interventions=("none",), seeds=(0,), **options):
-    spec = spec or NetworkSpec(hidden=(16, 16))
-    return DQN(env, config, spec, make_interventions(interventions), seeds, **options)
-
-
-def trained(env, agent, iterations):
-    for _ in range(iterations):
-        metrics = agent.iterate(env)
-    return metrics
 
 
 @pytest.mark.parametrize("n_steps", [1, 3])
@@ -216,7 +191,7 @@ def test_surgery_edits_the_target_network_as_well(ladder):
 
 
 POLICIES = ("keep", "flush", "partition", "reservoir")
-# Those of a ring; the ring itself is resumed in `test_dqn_runs.py`
+# A flushed ring and a kept one are alike; runs with one are resumed in tests/reliability
 over_policies = pytest.mark.parametrize(
     "policy", [*(pytest.param(p, marks=pytest.mark.slow) for p in POLICIES[:2]), *POLICIES[2:]]
 )

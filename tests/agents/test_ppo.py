@@ -1,8 +1,10 @@
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
+from host_calls import no_waits
 from stable_baselines3 import PPO as ReferencePPO
 
 from neoteny import envs
@@ -122,6 +124,17 @@ def test_one_update_equals_stable_baselines3(name, fast, make_agent):
         assert (np.abs(buffer.actions) > 2).any()  # stored as they were drawn
 
 
+CLIMBING = PPOConfig(
+    num_envs=32,
+    num_steps=16,
+    num_epochs=4,
+    num_minibatches=4,
+    learning_rate=1e-2,
+    gamma=0.5,
+    clip_range_vf=None,
+)
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
@@ -133,18 +146,8 @@ def test_one_update_equals_stable_baselines3(name, fast, make_agent):
     ],
 )
 def test_ladder_reaches_the_known_values_and_actions(ladder, make_agent, kind, expected):
-    config = PPOConfig(
-        num_envs=32,
-        num_steps=16,
-        num_epochs=4,
-        num_minibatches=4,
-        learning_rate=1e-2,
-        gamma=0.5,
-        clip_range_vf=None,
-        ent_coef=0.0,
-    )
     env = ladder(kind, 32)
-    agent = make_agent(env, config)
+    agent = make_agent(env, dataclasses.replace(CLIMBING, ent_coef=0.0))
     for _ in range(8):
         rollout = agent.collect(env)
         agent.learn(rollout)
@@ -161,17 +164,8 @@ def test_ladder_reaches_the_known_values_and_actions(ladder, make_agent, kind, e
 
 def test_time_limits_are_bootstrapped_not_treated_as_ends(ladder, make_agent):
     """One reward a step for ever, cut every 4 steps: the value is 1 / (1 - gamma)."""
-    config = PPOConfig(
-        num_envs=32,
-        num_steps=16,
-        num_epochs=4,
-        num_minibatches=4,
-        learning_rate=1e-2,
-        gamma=0.5,
-        clip_range_vf=None,
-    )
     env = ladder("constant", 32, max_steps=4)
-    agent = make_agent(env, config)
+    agent = make_agent(env, CLIMBING)
     for _ in range(7):
         agent.learn(agent.collect(env))
     assert agent.collect(env).value.mean() == pytest.approx(2.0, abs=0.1)  # else below 1.6
@@ -239,23 +233,25 @@ def test_bad_hyper_parameters_are_named(change, message):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("interventions", [("none",), ("adamo", "l2_init", "layer_norm")])
+@pytest.mark.parametrize(
+    ("name", "interventions"),
+    [
+        ("MinAtar-Asterix", ("none",)),
+        ("MinAtar-Asterix", ("adamo", "l2_init", "layer_norm")),
+        ("Pendulum-v1", ("adamo",)),
+    ],
+)
 def test_cuda_runs_without_synchronising_and_agrees_with_the_cpu(
-    make_agent, interventions, as_on_cuda
+    make_agent, name, interventions, as_on_cuda
 ):
     results = []
     for device in ("cuda", "cpu"):
-        env = envs.make("MinAtar-Asterix", 16, members=2, max_steps=9, device=device)
+        env = envs.make(name, 16, members=2, max_steps=9, device=device)
         spec = NetworkSpec(hidden=(16, 16), activation="groupsort")
         agent = make_agent(env, spec=spec, interventions=interventions, seeds=(0, 1))
         agent.learn(agent.collect(env))
-        if device == "cuda":
-            torch.cuda.set_sync_debug_mode("error")
-        try:
-            rollout = agent.collect(env)
-            agent.learn(rollout)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+        with no_waits() if device == "cuda" else nullcontext():
+            agent.learn(agent.collect(env))
         results.append([p.detach().cpu() for p in agent.network.parameters()])
     for cuda, cpu in zip(*results, strict=True):
         torch.testing.assert_close(cuda, cpu, rtol=1e-2, atol=1e-3)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
+from played import assert_same, play, run
 
 from neoteny.core import rng
 from neoteny.envs import HostEnv, TensorEnv, make
@@ -21,25 +22,6 @@ def sample(env, steps, seed=0):
     env.action_space.seed(seed)
     actions = np.stack([env.action_space.sample() for _ in range(steps)])
     return torch.from_numpy(actions)
-
-
-def play(env, actions):
-    """Everything returned, stacked over time."""
-    outputs = []
-    for action in actions:
-        obs, reward, terminated, truncated, info = env.step(action)
-        outputs.append((obs.clone(), reward, terminated, truncated, info["final_obs"]))
-    return [torch.stack(column) for column in zip(*outputs, strict=True)]
-
-
-def run(env, actions):
-    obs, _ = env.reset()
-    return [obs.expand(len(actions), *obs.shape), *play(env, actions)]
-
-
-def assert_same(left, right):
-    for a, b in zip(left, right, strict=True):
-        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("id", IDS)

@@ -3,8 +3,10 @@
 import gymnasium
 import minigrid  # noqa: F401 - registers the reference's ids
 import numpy as np
+import played
 import pytest
 import torch
+from host_calls import no_waits
 from minigrid.core.grid import Grid
 from minigrid.core.world_object import WorldObj
 from minigrid.wrappers import OneHotPartialObsWrapper
@@ -18,13 +20,11 @@ WORDS = ["MiniGrid-GoToDoor-6x6-v0", "MiniGrid-Fetch-8x8-N3-v0", "MiniGrid-PutNe
 
 
 def play(env, steps, seed=0):
-    """Steps with random actions; everything returned but the info, stacked over time."""
+    """Everything that steps with random actions return, stacked over time."""
     generator = torch.Generator().manual_seed(seed)
     size = (steps, env.num_envs)
     actions = torch.randint(0, int(env.single_action_space.n), size, generator=generator)
-    outputs = [env.step(action.to(env.device)) for action in actions]
-    rows = [[*output[:4], output[4]["final_obs"]] for output in outputs]
-    return [torch.stack(column) for column in zip(*rows, strict=True)]
+    return played.play(env, actions)
 
 
 @pytest.mark.filterwarnings("ignore:.*is out of date")
@@ -207,11 +207,9 @@ def test_cuda_equals_cpu_without_waiting_for_the_device(id):
     assert torch.equal(env.reset()[0].cpu(), expected.reset()[0])
     generator = torch.Generator().manual_seed(0)
     actions = torch.randint(0, int(env.single_action_space.n), (200, 64), generator=generator)
-    on_device, found = actions.cuda(), []
-    torch.cuda.set_sync_debug_mode("error")
-    for action in on_device:
-        found.append(env.step(action)[:4])
-    torch.cuda.set_sync_debug_mode("default")
+    on_device = actions.cuda()
+    with no_waits():
+        found = [env.step(action)[:4] for action in on_device]
     for action, outputs in zip(actions, found, strict=True):
         for left, right in zip(outputs, expected.step(action)[:4], strict=True):
             assert torch.equal(left.cpu(), right)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.error import ResetNeeded
+from host_calls import no_waits
+from played import assert_same, play, run
 
 from neoteny.envs import make, minatar
 from neoteny.envs.classic import PROBLEMS
@@ -47,25 +49,6 @@ def member_options(id, members):
     values = [usual * (1 + member / 4) for member in range(members)]
     alone = [{"parameters": {name: value}} for value in values]
     return {"parameters": {name: values}}, alone, {}
-
-
-def play(env, sequence):
-    """Steps through the actions; everything returned, stacked over time."""
-    outputs = []
-    for action in sequence:
-        obs, reward, terminated, truncated, info = env.step(action)
-        outputs.append((obs, reward, terminated, truncated, info["final_obs"]))
-    return [torch.stack(column) for column in zip(*outputs, strict=True)]
-
-
-def run(env, sequence):
-    obs, _ = env.reset()
-    return [obs.expand(len(sequence), *obs.shape), *play(env, sequence)]
-
-
-def assert_same(left, right):
-    for a, b in zip(left, right, strict=True):
-        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("id", EACH)
@@ -323,8 +306,7 @@ def test_cuda_equals_cpu_without_waiting_for_the_device(id):
     env = make(id, 64, device="cuda", **options)
     obs, _ = env.reset()
     on_device = sequence.cuda()
-    torch.cuda.set_sync_debug_mode("error")
-    found = play(env, on_device)
-    torch.cuda.set_sync_debug_mode("default")
+    with no_waits():
+        found = play(env, on_device)
     assert torch.equal(obs.cpu(), expected[0][0])
     assert_same([column.cpu() for column in found], expected[1:])

@@ -3,13 +3,17 @@
 import pytest
 import torch
 
-from neoteny.agents.distributions import Categorical
+from neoteny.agents.distributions import Categorical, Gaussian
 from neoteny.plasticity.interventions import OptimizerSettings, make_interventions
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
 HEADS = {
     "ppo": {"policy": HeadSpec(4, 0.01, Categorical(4)), "value": HeadSpec(1)},
+    "gaussian": {
+        "policy": HeadSpec(2, 0.01, Gaussian((2,), -torch.ones(2), torch.ones(2), log_std=0.25)),
+        "value": HeadSpec(1),
+    },
     "dqn": {"q": HeadSpec(4)},
     "classifier": {"logits": HeadSpec(4, distribution=Categorical(4))},
 }

@@ -85,13 +85,8 @@ def test_bfloat16_products_round_but_do_not_change_the_gradient(spec, kind):
         # bfloat16 keeps 8 bits; rounding also moves some units across their activation's kink.
         assert torch.cosine_similarity(a.flatten(), b.flatten(), dim=0) > 0.99
     for a, b in zip(rounded[:2], exact[:2], strict=True):
+        assert not torch.equal(a, b)
         assert (a - b).norm() <= 0.01 * b.norm()
-
-
-def test_bfloat16_rounds_indeed():
-    spec, obs = NetworkSpec((64, 64)), observations("float")
-    exact, rounded = network(spec)(obs), network(spec, precision=torch.bfloat16)(obs)
-    assert not torch.equal(exact["policy"], rounded["policy"])
 
 
 def test_sparse_and_dense_inputs_give_the_same():

@@ -28,8 +28,18 @@ def square(learner, obs):
     return sum(output.square().mean((1, 2)) for output in learner.network(obs).values())
 
 
-def test_c_chain_measures_the_divergence_from_the_last_network_on_older_observations(make_learner):
-    learner = make_learner("c_chain:weight=3,target=none")
+def distribution(kind, outputs):
+    if kind == "ppo":
+        return torch.distributions.Categorical(logits=outputs)
+    mean, log_std = outputs.chunk(2, -1)
+    return torch.distributions.Independent(torch.distributions.Normal(mean, log_std.exp()), 1)
+
+
+@pytest.mark.parametrize("kind", ["ppo", "gaussian"])
+def test_c_chain_measures_the_divergence_from_the_last_network_on_older_observations(
+    kind, make_learner
+):
+    learner = make_learner("c_chain:weight=3,target=none", kind=kind)
     batches = torch.randn(6, 2, 16, 6, generator=torch.Generator().manual_seed(3))
     last = None
     for index, obs in enumerate(batches):
@@ -38,10 +48,9 @@ def test_c_chain_measures_the_divergence_from_the_last_network_on_older_observat
             reference = batches[index - 2]
             old, new = last(reference)["policy"], learner.network(reference)["policy"]
             expected = torch.distributions.kl_divergence(
-                torch.distributions.Categorical(logits=old),
-                torch.distributions.Categorical(logits=new),
+                distribution(kind, old), distribution(kind, new)
             ).mean(1)
-            torch.testing.assert_close(penalty, 3 * expected, rtol=1e-3, atol=1e-7)
+            torch.testing.assert_close(penalty, 3 * expected, rtol=1e-3, atol=1e-6)
             assert (expected > 0).all()
         else:
             assert not isinstance(penalty, torch.Tensor)

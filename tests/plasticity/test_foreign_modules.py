@@ -246,6 +246,7 @@ def test_crelu_and_groupsort_count_as_redo_resets_them():
         net[0].weight[:3], net[0].bias[:3] = 0, 0  # three silent units of eight
     report = d.diagnose(net, random(20, 4), loss=lambda out: out["model"].square())
     assert report["plasticity/model/0/dead_fraction"].item() == 3 / 8
+    assert report["plasticity/model/0/dormant_fraction"].item() == 3 / 8
     assert report["plasticity/model/0/gradient_dormant_fraction"].item() == 0
 
 

@@ -1,22 +1,11 @@
 """Effects of interventions on the log standard deviations of a Gaussian policy."""
 
-import copy
-
 import pytest
 import torch
 
-from neoteny.agents.distributions import Gaussian
-from neoteny.plasticity.interventions import (
-    INTERVENTIONS,
-    OptimizerSettings,
-    make_interventions,
-)
-from neoteny.plasticity.learner import Learner
-from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
+from neoteny.plasticity.interventions import INTERVENTIONS
 from neoteny.plasticity.surgery import assign
 
-ONE = torch.ones(2)
-FAMILY = Gaussian((2,), -ONE, ONE, log_std=0.25)
 # Settings under which one acts within a few updates, with all its strength.
 SOON = {
     "adam_rel": "period=2",
@@ -46,15 +35,14 @@ RESETTING = {
 MEANT = {"c_chain", "hare_tortoise"}
 
 
-def make(name, settings=""):
-    heads = {"policy": HeadSpec(2, 0.01, FAMILY), "value": HeadSpec(1)}
-    return Learner(
-        lambda spec, generators: Network(spec, (6,), heads, generators),
-        NetworkSpec(hidden=(16, 8)),
-        make_interventions([f"{name}:{settings}" if settings else name]),
-        OptimizerSettings(learning_rate=1e-2),
-        (0, 1),
-    )
+@pytest.fixture
+def make(make_learner):
+    """Builds a learner of a Gaussian policy with an intervention."""
+
+    def build(name, settings=""):
+        return make_learner(f"{name}:{settings}" if settings else name, kind="gaussian")
+
+    return build
 
 
 def log_std(learner):
@@ -75,7 +63,7 @@ def train(learner, updates, spread=False):
 
 
 @pytest.mark.parametrize("name", sorted(set(INTERVENTIONS) - set(RESETTING) - MEANT))
-def test_nothing_moves_them_but_the_loss(name):
+def test_nothing_moves_them_but_the_loss(name, make):
     learner = make(name, SOON.get(name, ""))
     grouped = [p for group in learner.optimizer.param_groups for p in group["params"]]
     assert sum(p is log_std(learner) for p in grouped) == 1
@@ -92,7 +80,7 @@ def test_nothing_moves_them_but_the_loss(name):
 
 
 @pytest.mark.parametrize("name", sorted(RESETTING))
-def test_resets_bring_them_back_without_noise(name):
+def test_resets_bring_them_back_without_noise(name, make):
     learner = make(name, RESETTING[name])
     assign(learner, log_std(learner), -1.75)
     train(learner, 2)
@@ -102,32 +90,7 @@ def test_resets_bring_them_back_without_noise(name):
     torch.testing.assert_close(log_std(learner).detach(), torch.full((2, 2), expected))
 
 
-def test_c_chain_measures_the_divergence_of_the_normal_distributions():
-    learner = make("c_chain", "weight=3,target=none")
-    batches = torch.randn(5, 2, 16, 6, generator=torch.Generator().manual_seed(3))
-    last = None
-    for index, obs in enumerate(batches):
-        penalty = learner.interventions[0].loss(learner, obs)
-        if index >= 2:
-            old, new = (
-                torch.distributions.Normal(mean, deviation.exp())
-                for mean, deviation in (
-                    network(batches[index - 2])["policy"].chunk(2, -1)
-                    for network in (last, learner.network)
-                )
-            )
-            expected = torch.distributions.kl_divergence(old, new).sum(-1).mean(1)
-            torch.testing.assert_close(penalty, 3 * expected, rtol=1e-3, atol=1e-6)
-            assert (expected > 0).all()
-        last = copy.deepcopy(learner.network)
-        with pytest.MonkeyPatch.context() as patch:  # the update is not to ask again
-            patch.setattr(learner.interventions[0], "loss", lambda *_: 0.0)
-            outputs = learner.network(obs)
-            loss = (outputs["policy"] - 1).square() + outputs["value"].square()
-            learner.update(loss.mean((1, 2)), obs)
-
-
-def test_members_begin_alike_and_depend_on_nobody():
+def test_members_begin_alike_and_depend_on_nobody(make):
     learner = make("none")
     assert (log_std(learner) == 0.25).all()
     with torch.no_grad():

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from host_calls import no_waits
 
 from neoteny.wrappers import (
     STREAMS,
@@ -88,12 +89,9 @@ def test_no_change_and_no_schedule_synchronises_cuda(tracks, case):
     env.reset()
     actions = torch.zeros(8, dtype=torch.int64, device="cuda")
     env.step(actions)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waits():
         for _ in range(12):
             env.step(actions)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.gpu
@@ -104,9 +102,6 @@ def test_no_step_synchronises_cuda_within_a_task(name):
     env.reset()
     actions = torch.zeros(12, dtype=torch.int64, device="cuda")
     env.step(actions)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waits():
         for _ in range(18):
             env.step(actions)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

@@ -82,7 +82,7 @@ def test_wrapped_singles_equal_the_vector_adapter_on_numpy_and_torch(tracks, cas
 
 
 @pytest.mark.parametrize(
-    ("schedule", "mode"), zip(["cyclic", "lanes", "poisson"], MODES, strict=True)
+    ("schedule", "mode"), list(zip(["cyclic", "lanes", "poisson"], MODES, strict=True))
 )
 def test_under_the_vec_env_of_stable_baselines(tracks, schedule, mode):
     schedule, changes = tracks.schedules[schedule], tracks.changes["abrupt"]
