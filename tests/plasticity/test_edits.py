@@ -1,11 +1,7 @@
 """Edits and those that keep something of the weights: what is known of old ones is forgotten."""
 
-import itertools
-
 import pytest
 import torch
-
-from neoteny.plasticity.interventions import make_interventions
 
 EDITS = {
     "fresh": "fresh",
@@ -89,17 +85,3 @@ def test_upgd_knows_no_utility_of_new_layers(make_learner, train):
             assert not utility.any()
         elif parameter.dim() == 3:
             assert utility.any()
-
-
-BROKEN = [
-    ("adam", "adam_rel"),
-    *itertools.product(
-        ["upgd"], ["l2_init", "wasserstein_init", "spectral", "parseval", "isometry_loss"]
-    ),
-]
-
-
-@pytest.mark.parametrize("pair", BROKEN, ids="+".join)
-def test_what_cannot_work_together_is_refused(pair):
-    with pytest.raises(ValueError, match="keep one"):
-        make_interventions(pair)

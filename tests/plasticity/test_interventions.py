@@ -120,12 +120,12 @@ def test_every_parameter_is_in_one_optimizer_group_and_moves_and_stays_the_same_
     assert {id(p) for p in grouped} == {id(p) for p in trainable}
     tensors = list(learner.network.parameters())
     before = snapshot(learner)
-    train(learner, 2)
+    train(learner, 3)
     between = snapshot(learner)
     learner.boundary(torch.ones(2))
     assert learner.interventions[0].needs_boundaries or same(between, snapshot(learner))
     after = snapshot(learner)
-    train(learner, 2, start=2)
+    train(learner, 2, start=3)  # one more than the last reset of those with a period of 2
     for first, then, old, new in zip(
         before, after, tensors, learner.network.parameters(), strict=True
     ):

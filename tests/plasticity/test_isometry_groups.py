@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -8,12 +6,6 @@ from neoteny.core.errors import InputError
 from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
-
-
-def set_gradients(params, step):
-    generator = torch.Generator().manual_seed(step)
-    for param in params:
-        param.grad = torch.randn(param.shape, generator=generator)
 
 
 class Net(nn.Module):
@@ -65,26 +57,6 @@ def test_plain_layers_are_hidden_unless_excluded():
         isometry_groups(net, exclude=["head"])
     with pytest.raises(ValueError, match="not in the module"):
         isometry_groups(net, exclude=[build()[0]])
-
-
-def test_the_head_moves_as_under_adam():
-    torch.manual_seed(0)
-    net = Net(members=2)
-    twin = copy.deepcopy(net)
-    pair = (
-        (net, AdamO(isometry_groups(net), isometry=0.5)),
-        (twin, torch.optim.Adam(p for p in twin.parameters() if p.requires_grad)),
-    )
-    for step in range(10):
-        for module, optimizer in pair:
-            set_gradients([p for p in module.parameters() if p.requires_grad], step)
-            optimizer.step()
-    different = {
-        name
-        for (name, a), b in zip(net.named_parameters(), twin.parameters(), strict=True)
-        if not torch.equal(a, b)
-    }
-    assert different == {"conv.weight", "hidden.weight"}
 
 
 CONVOLUTIONS = [
@@ -244,17 +216,15 @@ def test_named_parameters_are_split_as_the_module_itself_is(caplog):
         }
     )
     optimizer = AdamO(net.named_parameters(), lr=1e-2, isometry=0.5)
-    modules = isometry_groups(net)
-    assert names_of(net, optimizer.param_groups) == names_of(net, modules)
+    other = AdamO(isometry_groups(net), lr=1e-2, isometry=0.5)
+    names = names_of(net, optimizer.param_groups)
+    assert names == names_of(net, other.param_groups)
+    settings = [
+        [{k: v for k, v in group.items() if k[:5] != "param"} for group in each.param_groups]
+        for each in (optimizer, other)
+    ]
+    assert settings[0] == settings[1]
     assert [group["blocks"] for group in optimizer.param_groups] == [1, 3, 1]
-    twin = copy.deepcopy(net)
-    other = AdamO(isometry_groups(twin), lr=1e-2, isometry=0.5)
-    for step in range(3):
-        for module, one in ((net, optimizer), (twin, other)):
-            set_gradients(list(module.parameters()), step)
-            one.step()
-    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
-        assert torch.equal(a, b)
     assert "names and left out: head" in caplog.text
 
 

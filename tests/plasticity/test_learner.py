@@ -60,16 +60,3 @@ def test_a_member_that_goes_non_finite_is_frozen_and_leaves_the_others_alone(obs
         assert mine.isfinite().all()
         assert torch.equal(mine[[0, 2]], other[[0, 2]])
         assert torch.equal(mine[1], before)
-
-
-def test_resetting_the_optimizer_equals_a_new_one(obs):
-    used = make_learner()
-    for _ in range(3):
-        used.update(loss_of(used, obs, torch.ones(3)), obs)
-    used.reset_optimizer()
-    new = make_learner()
-    new.network.load_state_dict(used.network.state_dict())
-    for learner in (used, new):
-        learner.update(loss_of(learner, obs, torch.ones(3)), obs)
-    for a, b in zip(used.network.parameters(), new.network.parameters(), strict=True):
-        assert torch.equal(a, b)

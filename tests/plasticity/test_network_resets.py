@@ -203,11 +203,6 @@ def test_a_second_injection_freezes_the_first_and_trains_its_own(make_learner, t
     assert (learner.interventions[0].activity == 2).all()
 
 
-def test_a_residual_network_has_no_place_for_blocks():
-    with pytest.raises(ValueError, match="leave out one of the two"):
-        parse_intervention("plasticity_injection").spec(NetworkSpec((8, 8), residual=True))
-
-
 def head_of(branch, block, blocks=3):
     """Copies of one block's rows, biases and columns (ReLU: blocks are contiguous)."""
     n = branch.hidden[-1].weight.shape[1] // blocks

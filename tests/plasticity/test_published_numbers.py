@@ -153,31 +153,6 @@ def test_effective_ranks_are_capped_by_the_minibatch():
     assert tall > 60
 
 
-def test_layer_norm_makes_the_network_blind_to_the_weights_length(make_learner):
-    """Each sample's pre-activations are normalised as torch does it, then scaled and moved."""
-    learner = make_learner("layer_norm")
-    obs = gaussian(2, 32, 6)
-    branch = learner.network.branches["policy"]
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for norm in branch.body.norms:
-            norm.weight.normal_(generator=generator)
-            norm.bias.normal_(generator=generator)
-    hidden = obs
-    for layer, norm in zip(branch.hidden, branch.body.norms, strict=True):
-        rows = []
-        for m in range(2):
-            z = hidden[m] @ layer.weight[m].T + layer.bias[m]
-            rows.append(F.layer_norm(z, z.shape[1:], norm.weight[m], norm.bias[m]).relu())
-        hidden = torch.stack(rows)
-    before = learner.network(obs)["policy"]
-    torch.testing.assert_close(branch.head(hidden), before)
-    with torch.no_grad():
-        for layer in branch.hidden:
-            layer.weight *= 5
-    torch.testing.assert_close(learner.network(obs)["policy"], before, rtol=1e-3, atol=1e-5)
-
-
 @pytest.mark.parametrize("kind", ["ppo", "dqn"])
 def test_a_fresh_network_learns_as_one_that_has_never_learnt(kind, make_learner, train):
     """From the switch on it is, bit for bit, a run that begins with the same draw."""

@@ -110,22 +110,6 @@ def test_exactly_the_units_rows_columns_and_moments_change(activation, norm, bia
     assert len(branch.hidden) == 2
 
 
-def test_resetting_dead_units_keeps_the_function_and_the_members_apart():
-    learner = make_learner()
-    hidden = learner.network.branches["policy"].hidden[0]
-    with torch.no_grad():
-        hidden.bias[1, 2] = -1e3
-    obs = torch.randn(M, 50, 6)
-    before, weights = learner.network(obs)["policy"], snapshot(learner)
-    mask = torch.zeros(M, WIDTH, dtype=torch.bool)
-    mask[1, 2] = True
-    reset(learner, mask)
-    assert torch.equal(learner.network(obs)["policy"], before)
-    for name, parameter in learner.network.named_parameters():
-        assert torch.equal(parameter[[0, 2]], weights[name][[0, 2]])
-    assert not torch.equal(hidden.weight[1, 2], weights["policy.body.layers.0.weight"][1, 2])
-
-
 def test_a_folded_mean_keeps_the_mean_of_the_next_layer():
     learner = make_learner()
     obs = torch.randn(M, 200, 6)

@@ -163,19 +163,6 @@ def test_images_of_every_type_are_seen_channels_first():
     assert flat.branches["policy"].hidden[0].weight.shape == (M, 8, 1, 3, 3)
 
 
-def test_a_skip_adds_what_the_layer_before_made_and_never_the_observation():
-    spec = NetworkSpec((6, 6, 6), residual=True)
-    net, obs = network(spec, shape=(6,)), observations((6,))
-    activations, features = net.activations(obs)["value"], net.features(obs)["value"]
-    assert torch.equal(features[0], activations[0])
-    for index in (1, 2):
-        handed_on = features[index - 1] + activations[index] / 2
-        torch.testing.assert_close(features[index], handed_on)
-    torch.testing.assert_close(
-        net(obs)["value"], net.branches["value"].head(features[-1]), rtol=1e-5, atol=1e-6
-    )
-
-
 def test_a_shared_torso_is_one_set_of_parameters_and_one_clipping_group():
     separate, shared = network(SPECS["conv"]), network(SPECS["shared conv"])
     body = sum(p.numel() for p in shared.bodies[0].parameters())
@@ -233,17 +220,6 @@ def test_a_network_whose_signal_would_explode_is_refused():
         assert network(NetworkSpec(**deep | remedy))(observations())["value"].isfinite().all()
     assert NetworkSpec(**deep, hidden_gain=None).gain == 1
     assert NetworkSpec((16,), "tanh", hidden_gain=None).gain == 5 / 3
-
-
-def test_64_orthogonal_layers_of_groupsort_keep_norms_forwards_and_backwards():
-    spec = NetworkSpec((16,) * 64, "groupsort", bias=False, hidden_gain=1.0)
-    net, obs = network(spec, shape=(16,)), observations((16,))
-    features = net.features(obs)["policy"]
-    norms = torch.stack([h.norm(dim=-1) for h in [obs, *features]])
-    torch.testing.assert_close(norms, norms[:1].expand_as(norms), rtol=1e-4, atol=0)
-    head = torch.randn(M, B, 16)
-    first, last = torch.autograd.grad((features[-1] * head).sum(), [features[0], features[-1]])
-    torch.testing.assert_close(first.norm(dim=-1), last.norm(dim=-1), rtol=1e-4, atol=0)
 
 
 def test_diagnostics_take_kernels_as_matrices_and_a_shared_body_once():
