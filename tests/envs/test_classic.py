@@ -108,25 +108,6 @@ def test_spaces_and_limits_are_gymnasiums(id):
     assert make(id, 2, max_steps=7).max_steps == 7
 
 
-def test_a_limit_truncates_and_a_fall_terminates():
-    env = make("Pendulum-v1", 3)
-    env.reset()
-    for step in range(1, 401):
-        *_, terminated, truncated, _ = env.step(torch.zeros(3, 1))
-        assert truncated.tolist() == [step % 200 == 0] * 3
-        assert not terminated.any()
-    env = make("CartPole-v1", 4)
-    env.reset()
-    for _ in range(12):
-        obs, reward, terminated, truncated, info = env.step(torch.ones(4, dtype=torch.int64))
-        assert reward.tolist() == [1.0] * 4
-        assert not truncated.any()
-        fallen = info["final_obs"][:, 2].abs() > 0.2095
-        assert torch.equal(fallen, terminated)
-        assert (obs[terminated].abs() <= 0.05).all()
-    assert terminated.any() or env.state["elapsed"].max() < 12
-
-
 def test_float32_stays_near_for_a_step():
     double, single = make("CartPole-v1", 64), make("CartPole-v1", 64, precision="float32")
     for env in (double, single):

@@ -65,15 +65,6 @@ def shown(env, obs):
     return obs
 
 
-@pytest.mark.parametrize("id", IDS[:3])
-def test_a_lane_does_not_depend_on_lanes_or_members(id):
-    together = host(id, 3, 2, seed=[4, 9], max_steps=12)
-    actions = sample(together, 40)
-    columns = run(together, actions)
-    alone = run(host(id, 2, seed=9, max_steps=12), actions[:, 3:5])
-    assert_same([column[:, 3:5] for column in columns], alone)
-
-
 @pytest.mark.parametrize("id", IDS)
 def test_saving_resumes_bit_exactly_in_mid_episode(id):
     env = host(id, 2, 2, seed=1, max_steps=17)
