@@ -14,33 +14,33 @@ MOST = 12
 """Names that a hint lists; of more it says that there are more."""
 
 
-def closest(name: object, known: Iterable[str], count: int = 1) -> list[str]:
-    """The known names that are most like another one, whatever their case and namespace.
+def closest(name: object, known: Iterable[str]) -> str | None:
+    """The known name that is most like another one, whatever their case and namespace.
 
     Args:
         name: As it was given.
         known: Names that there are.
-        count: At most so many are returned.
 
     Returns:
-        The best first; if none is alike, the shortest that begin or go on with it.
+        The best; if none is alike, the shortest that begins or goes on with it; None if none does.
     """
     plain: dict[str, str] = {}
     for one in known:
         plain.setdefault(_plain(one), one)
     wanted = _plain(str(name)[:200])
     if wanted in plain:
-        return [plain[wanted]]
-    alike = get_close_matches(wanted, plain, count, cutoff=0.65)
-    longer = [one for one in sorted(plain, key=len) if re.search(rf"(^|_){re.escape(wanted)}", one)]
-    return [plain[found] for found in alike or longer[: count * bool(wanted)]]
+        return plain[wanted]
+    if alike := get_close_matches(wanted, plain, 1, cutoff=0.65):
+        return plain[alike[0]]
+    longer = [one for one in plain if re.search(rf"(^|_){re.escape(wanted)}", one)]
+    return plain[min(longer, key=len)] if wanted and longer else None
 
 
 def hint(name: object, known: Iterable[str]) -> str:
     """Hint for an unknown name: the nearest known one, or all known names."""
     known = list(known)
     if near := closest(name, known):
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {near!r}?"
     listed = ", ".join(known[:MOST]) + (", ..." if len(known) > MOST else "")
     return f"use one of {listed}" if known else "there is none"
 

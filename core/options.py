@@ -259,7 +259,7 @@ def _fit_choice(value: Any, choices: tuple[Any, ...]) -> Any:
             return choice
     near = closest(value, [choice for choice in choices if isinstance(choice, str)])
     listed = ", ".join(map(str, choices))
-    raise _Misfit(f"one of {listed}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    raise _Misfit(f"one of {listed}" + (f"; did you mean {near!r}?" if near else ""))
 
 
 def _fit_sequence(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -15,13 +15,14 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from neoteny.core.errors import InputError
+from neoteny.core.names import hint
 from neoteny.core.options import fit, fit_all, keywords
 from neoteny.core.registry import Registry
 from neoteny.envs.arguments import step_limit
 from neoteny.envs.base import TensorEnv
 from neoteny.envs.classic import PROBLEMS
 from neoteny.envs.host import HostEnv
-from neoteny.envs.host_single import host_ids, is_host_id, nearest
+from neoteny.envs.host_single import host_ids, is_host_id
 from neoteny.envs.minatar import GAMES
 from neoteny.envs.minigrid import VARIANTS
 from neoteny.envs.next_step import NextStep
@@ -145,7 +146,7 @@ def resolve(id: str) -> str:
         return id
     known = [name.removeprefix(NAMESPACE) for name in registered()] + host_ids()
     raise InputError(
-        f"unknown environment {id!r}{nearest(full.removeprefix(NAMESPACE), known)}"
+        f"unknown environment {id!r}: {hint(full.removeprefix(NAMESPACE), known)}"
         " (neoteny.envs.registered() lists the ids on the device)"
     )
 

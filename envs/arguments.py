@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box
+from torch import Tensor
 
 from neoteny.core.available_memory import require_memory
 from neoteny.core.errors import InputError
@@ -85,6 +86,29 @@ def check_actions(actions: Any, space: gymnasium.Space[Any]) -> None:
     real = kind.is_floating_point if isinstance(kind, torch.dtype) else kind.kind == "f"
     if real and not isinstance(space, Box):
         raise InputError(f"actions are {kind}, but {space} takes whole numbers: cast them first")
+
+
+def by_lane(name: str, value: Tensor, members: int, lanes: int) -> Tensor:
+    """A parameter of the dynamics for every lane, (members * lanes,).
+
+    Args:
+        name: of the parameter.
+        value: (), (members,) or (members * lanes,).
+        members: M.
+        lanes: N, of a member.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    count = members * lanes
+    if value.shape == (members,):
+        value = value.repeat_interleave(lanes, output_size=count)
+    if value.shape not in ((), (count,)):
+        raise InputError(
+            f"{name} has shape {tuple(value.shape)}: pass one number, ({members},), one a member,"
+            f" or ({count},), one a lane"
+        )
+    return value.expand(count)
 
 
 def check_render_mode(mode: str | None) -> None:

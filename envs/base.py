@@ -264,6 +264,12 @@ class TensorEnv(LimitedVectorEnv):
             for name, value in fields.items()
         }
 
+    def _table(self, values: Any, kind: Any = None) -> Tensor:
+        """Constants on the environment's device, as int64 unless they are bool or of a kind."""
+        array = np.asarray(values)
+        kind = kind or (np.bool_ if array.dtype == np.bool_ else np.int64)
+        return torch.from_numpy(np.ascontiguousarray(array, kind)).to(self.device)
+
     def _seed(self, seed: int | Sequence[int | None] | None) -> None:
         """Begin anew with other seeds, with a state of its own at the next reset."""
         self.state, self._memory = {}, None

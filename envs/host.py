@@ -14,15 +14,17 @@ from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.core.errors import InputError, RunError
+from neoteny.core.names import hint
 from neoteny.envs.arguments import (
     batch_size,
+    by_lane,
     check_actions,
     lane_mask,
     member_seeds,
     resolve_device,
     step_limit,
 )
-from neoteny.envs.host_single import Place, Replayable, host_ids, is_host_id, make_single, nearest
+from neoteny.envs.host_single import Place, Replayable, host_ids, is_host_id, make_single
 from neoteny.envs.limited import LimitedVectorEnv
 from neoteny.envs.truncation_bound import TruncationBound
 from neoteny.envs.workers import Workers
@@ -100,7 +102,7 @@ class HostEnv(LimitedVectorEnv):
             options["max_episode_steps"] = step_limit(max_steps) or -1
         _check_vectorization(vectorization, env_timeout)
         if not is_host_id(id):
-            raise InputError(f"Gymnasium knows no environment {id!r}{nearest(id, host_ids())}")
+            raise InputError(f"Gymnasium knows no environment {id!r}: {hint(id, host_ids())}")
         each = OBJECT if vectorization == "sync" else PROCESS
         self.lanes, self.members = batch_size(num_envs, members, "cpu", each)
         self.num_envs = self.members * self.lanes
@@ -274,15 +276,8 @@ class HostEnv(LimitedVectorEnv):
                 f"{self.id} has no parameter {name!r}: its parameters are {self._parameters}"
             )
         given = torch.as_tensor(value, dtype=torch.float64).cpu()
-        if given.shape == (self.members,):
-            given = given.repeat_interleave(self.lanes)
-        if given.shape not in ((), (self.num_envs,)):
-            raise InputError(
-                f"{name} has shape {tuple(given.shape)}: pass one number, ({self.members},), one"
-                f" a member, or ({self.num_envs},), one a lane"
-            )
-        lanes: list[float] = given.expand(self.num_envs).tolist()
-        return lanes
+        found: list[float] = by_lane(name, given, self.members, self.lanes).tolist()
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Copies the members' seeds and where every lane is, by what leads there again."""

@@ -1,11 +1,10 @@
 """One Gymnasium environment, made as HostEnv needs it."""
 
-import difflib
 import importlib
 import importlib.util
 import operator
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -51,12 +50,6 @@ def is_host_id(id: str) -> bool:
     module, _, name = id.partition(":")
     named = bool(name) and all(part.isidentifier() for part in module.split("."))
     return named or id in gymnasium.registry or id in host_ids()
-
-
-def nearest(id: str, ids: Sequence[str]) -> str:
-    """A hint to the ids most like an unknown one, empty if there are none."""
-    near = difflib.get_close_matches(id, set(ids), n=2, cutoff=0.6)
-    return "; did you mean " + " or ".join(map(repr, near)) + "?" if near else ""
 
 
 def make_single(
@@ -163,6 +156,16 @@ def _count_from_zero(env: AnyEnv) -> AnyEnv:
     return TransformAction(env, partial(operator.add, start), zero) if start.any() else env
 
 
+def set_attributes(env: AnyEnv, values: Mapping[str, Any]) -> None:
+    """Sets attributes of the innermost environment, and what CartPole derives from them."""
+    base = env.unwrapped
+    for name, value in values.items():
+        setattr(base, name, value)
+    for name, (function, *arguments) in DERIVED.items():
+        if values and hasattr(base, name):
+            setattr(base, name, function(*(getattr(base, argument) for argument in arguments)))
+
+
 @dataclass
 class Place:
     """State of an environment as the actions and parameters that lead there again from its seed.
@@ -236,13 +239,8 @@ class Replayable(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._set(values)
 
     def _set(self, values: Mapping[str, float]) -> None:
-        base = self.unwrapped
         self._parameters |= values
-        for name, value in values.items():
-            setattr(base, name, value)
-        for name, (function, *arguments) in DERIVED.items():
-            if values and hasattr(base, name):
-                setattr(base, name, function(*(getattr(base, argument) for argument in arguments)))
+        set_attributes(self, values)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -64,11 +64,6 @@ class SharedLanes(LimitedVectorEnv):
         return self._set_parameters if name == "set_parameters" else found
 
     @property
-    def seeds(self) -> tuple[int, ...]:
-        """(M,) seeds of the members."""
-        return self.env.seeds
-
-    @property
     def final_observations(self) -> bool:
         """True if `step` returns `info["final_obs"]`."""
         return self.env.final_observations

@@ -133,8 +133,8 @@ def _not_known(word: str, config: Any) -> str:
     known = {option.replace("_", "-") for option in _options(config)}
     if name in known:
         return f"option {word} is unknown: give --{name} a value"
-    found = [ELSEWHERE[name]] if ELSEWHERE.get(name) in known else closest(name, known)
-    hint = f"did you mean --{found[0].replace('_', '-')}?" if found else "see --help"
+    found = ELSEWHERE[name] if ELSEWHERE.get(name) in known else closest(name, known)
+    hint = f"did you mean --{found.replace('_', '-')}?" if found else "see --help"
     return f"option --{name} is unknown: {hint}"
 
 

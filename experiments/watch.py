@@ -202,8 +202,11 @@ def _last_step(name: str, runner: Runner, member: int) -> int:
     if task is None:
         near = closest(name, known)
         some = ", ".join(map(_short, names[:12])) + (", ..." if len(names) > 12 else "")
-        near = [_short(names[known[text]]) for text in near]
-        hint = f"did you mean {near[0]!r}?" if near else f"the run's tasks are {some}"
+        hint = (
+            f"did you mean {_short(names[known[near]])!r}?"
+            if near
+            else f"the run's tasks are {some}"
+        )
         raise InputError(f"task {name!r} is unknown: {hint}")
     if len(names) == 1:
         return int(max(runner.step - runner.per_iteration, 0))

@@ -104,7 +104,7 @@ class Change(Serializable):
 def _without_hooks(cls: type[Change]) -> str:
     """A refusal of a change that would do nothing, with what was probably meant."""
     own = [name for name, value in vars(cls).items() if callable(value) and name[0] != "_"]
-    near = [(name, found[0]) for name in own if (found := closest(name, HOOKS))]
+    near = [(name, found) for name in own if (found := closest(name, HOOKS))]
     hint = (
         f"did you mean {near[0][1]} by {near[0][0]}?"
         if near

@@ -182,16 +182,6 @@ def check_attributes(env: AnyEnv, names: Iterable[str]) -> None:
             )
 
 
-def set_attributes(env: AnyEnv, values: Mapping[str, Parameter]) -> None:
-    """Set attributes of a single environment, and what CartPole derives from them."""
-    base = env.unwrapped
-    for name, value in values.items():
-        setattr(base, name, value)
-    for name, (function, *arguments) in DERIVED.items():
-        if values and hasattr(base, name):
-            setattr(base, name, function(*(getattr(base, argument) for argument in arguments)))
-
-
 def check_parameters(env: AnyVectorEnv, names: Iterable[str]) -> None:
     """Refuse names that a vector environment has no parameter or attribute for.
 

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from neoteny.core.errors import InputError
+from neoteny.envs.host_single import set_attributes
 from neoteny.wrappers.aliases import Info, ResetOptions
 from neoteny.wrappers.arrays import Value
 from neoteny.wrappers.change_base import Change
@@ -16,7 +17,6 @@ from neoteny.wrappers.compose import (
     OnSwitch,
     check_attributes,
     check_mode,
-    set_attributes,
 )
 from neoteny.wrappers.member_schedules import MemberSchedules, ReturnMonitor
 from neoteny.wrappers.schedules import Schedule

@@ -236,7 +236,7 @@ def _way_to(name: str) -> str:
     if re.match(r"ALE/|\w+NoFrameskip-v\d", name) and find_spec("ale_py") is None:
         return "`pip install ale-py` brings Atari's games"
     if near := closest(name, [*STREAMS, *envs.registered(), *host_ids()]):
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {near!r}?"
     if re.search(r"-v\d+$", name):
         return (
             "if a file or module of yours registers it with Gymnasium, name that as in "

@@ -54,7 +54,7 @@ class MountainCar(ClassicControl):
         return {"physics": torch.stack([position, velocity], dim=1)}, reward, terminated
 
 
-class MountainCarContinuous(ClassicControl):
+class MountainCarContinuous(MountainCar):
     """MountainCar pushed by any force in [-1, 1], at a cost of a tenth of its square.
 
     Reaching the flag pays 100. As in Gymnasium, an action out of bounds is clipped but its cost
@@ -71,11 +71,6 @@ class MountainCarContinuous(ClassicControl):
 
     reference = Continuous_MountainCarEnv
     defaults = {"power": 0.0015, "gravity": 0.0025}  # noqa: RUF012 - never changed
-    starts = ((-0.6, -0.4), (0.0, 0.0))
-
-    def __init__(self, *args: Any, goal_velocity: float = 0.0, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.goal_velocity = goal_velocity
 
     def _transition(
         self, state: State, actions: Tensor, draws: Tensor

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neoteny.core import rng
 from neoteny.core.errors import InputError
-from neoteny.envs.arguments import check_render_mode
+from neoteny.envs.arguments import by_lane, check_render_mode
 from neoteny.envs.base import State, TensorEnv
 
 Precision = Literal["float64", "float32"]
@@ -119,21 +119,12 @@ class ClassicControl(TensorEnv):
                 )
             if not isinstance(value, Tensor) and not np.isfinite(value).all():
                 raise InputError(f"{name} is {value}: it must be finite")
-            self.parameters[name].copy_(self._by_lane(name, value))
-
-    def _by_lane(self, name: str, value: Any) -> Tensor:
-        """The value as a tensor that broadcasts to the lanes; a number without a host copy."""
-        if isinstance(value, int | float):
-            return torch.full((), value, dtype=self.dtype, device=self.device)
-        given = torch.as_tensor(value, dtype=self.dtype, device=self.device)
-        if given.shape == (self.members,):
-            return given.repeat_interleave(self.lanes, output_size=self.num_envs)
-        if given.shape in ((), (self.num_envs,)):
-            return given
-        raise InputError(
-            f"{name} has shape {tuple(given.shape)}: pass one number, ({self.members},), one a"
-            f" member, or ({self.num_envs},), one a lane"
-        )
+            if isinstance(value, int | float):  # without a copy from the host
+                self.parameters[name].fill_(value)
+            else:
+                given = torch.as_tensor(value, dtype=self.dtype, device=self.device)
+                own = by_lane(name, given, self.members, self.lanes)
+                self.parameters[name].copy_(own)
 
     def _initial(self, draws: Tensor) -> State:
         fraction = rng.uniform(draws).to(self.dtype)

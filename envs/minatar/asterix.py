@@ -30,8 +30,6 @@ class Asterix(MinAtar):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._step_x = self._table([0, -1, 0, 1, 0, 0])
-        self._step_y = self._table([0, 0, -1, 0, 1, 0])
         self._next = self._table(_next_codes()).int().view(-1)
         code, reward, dead = _contacts()
         self._contact_code = self._table(code).int().view(-1)

@@ -36,7 +36,6 @@ class Freeway(MinAtar):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._step_y = self._table([0, 0, -1, 0, 1, 0])
         self._wrap = self._table([9, *range(SIZE), 0]).int()
         start = {"y": 9, "move_timer": _MOVE_PERIOD, "clock": _CLOCK}
         self._fresh = {name: self._table([value]) for name, value in start.items()}

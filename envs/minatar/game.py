@@ -110,6 +110,9 @@ class MinAtar(TensorEnv):
         self.ramping = ramping
         self.render_mode = render_mode
         self._actions = self._table(actions) if minimal_actions else None
+        # Steps of the player by action, in games where it goes wherever the keys point.
+        self._step_x = self._table([0, -1, 0, 1, 0, 0])
+        self._step_y = self._table([0, 0, -1, 0, 1, 0])
         self._layers = self._layer_tables()
         self.set_channel_order(channel_order)
 
@@ -187,12 +190,6 @@ class MinAtar(TensorEnv):
         cells = torch.add(self._point_places, points, alpha=self.channels)
         filled = observation.view(-1).index_fill_(0, cells, True)
         return filled.view(self.num_envs, SIZE, SIZE, self.channels)
-
-    def _table(self, values: Any) -> Tensor:
-        """Constant on the environment's device; integers become int64."""
-        array = np.asarray(values)
-        kind = np.bool_ if array.dtype == np.bool_ else np.int64
-        return torch.from_numpy(np.ascontiguousarray(array, kind)).to(self.device)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies the state, the members' seeds and the channel order."""

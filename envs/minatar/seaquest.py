@@ -56,8 +56,6 @@ class Seaquest(MinAtar):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._step_x = self._table([0, -1, 0, 1, 0, 0])
-        self._step_y = self._table([0, 0, -1, 0, 1, 0])
         # Fish before submarines, each from the oldest, which holds the highest slot.
         self._rank = self._table(range(33, 65)).to(torch.uint8)[:, None]
         start = {"x": 5, "y": 0, "facing": -1, "oxygen": _FULL_OXYGEN, "aboard": 0}

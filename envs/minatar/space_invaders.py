@@ -37,7 +37,6 @@ class SpaceInvaders(MinAtar):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._step = self._table([0, -1, 0, 1, 0, 0])
         self._bit = self._table([1 << x for x in range(SIZE)]).int()
         self._count = self._table([bits.bit_count() for bits in range(1 << SIZE)]).int()
         self._nearest = self._table(_nearest()).view(-1)
@@ -57,7 +56,7 @@ class SpaceInvaders(MinAtar):
 
     def _play(self, state: State, action: Tensor, draws: Tensor) -> tuple[State, Tensor, Tensor]:
         fires = (action == FIRE) & (state["cooldown"] == 0)
-        cannon = (state["cannon"] + self._step.index_select(0, action)).clamp_(0, SIZE - 1)
+        cannon = (state["cannon"] + self._step_x.index_select(0, action)).clamp_(0, SIZE - 1)
         here = self._bit.index_select(0, cannon)
         shot = (here * fires)[:, None]
         shots = torch.cat([state["shots"][:, 1:9], shot, self._empty_row], 1)

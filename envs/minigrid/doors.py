@@ -40,11 +40,7 @@ class DoorKey(MiniGrid):
 
     mission = "use the key to open the door and then get to the goal"
     slots = 5
-
-    @staticmethod
-    def limit(size: int = 8, **sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 10 * size**2
+    limit = staticmethod(lambda size=8, **_: 10 * size**2)
 
     def __init__(self, *args: Any, size: int = 8, **options: Any) -> None:
         super().__init__(size, size, self.limit(size=size), *args, **options)
@@ -88,11 +84,7 @@ class GoToDoor(MiniGrid):
     goal_words = (COLOURS,)
     see_through = True
     slots = 11
-
-    @staticmethod
-    def limit(size: int = 5, **sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 4 * size**2
+    limit = staticmethod(lambda size=5, **_: 4 * size**2)
 
     def __init__(self, *args: Any, size: int = 5, **options: Any) -> None:
         super().__init__(size, size, self.limit(size=size), *args, **options)
@@ -153,11 +145,7 @@ class RedBlueDoors(MiniGrid):
 
     mission = "open the red door then the blue door"
     slots = 5
-
-    @staticmethod
-    def limit(size: int = 8, **sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 20 * size**2
+    limit = staticmethod(lambda size=8, **_: 20 * size**2)
 
     def __init__(self, *args: Any, size: int = 8, **options: Any) -> None:
         super().__init__(2 * size, size, self.limit(size=size), *args, **options)

@@ -22,11 +22,7 @@ class Empty(Static):
     """
 
     see_through = True
-
-    @staticmethod
-    def limit(size: int = 8, **sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 4 * size**2
+    limit = staticmethod(lambda size=8, **_: 4 * size**2)
 
     def __init__(
         self, *args: Any, size: int = 8, random_start: bool = False, **options: Any
@@ -54,11 +50,7 @@ class DistShift(Static):
     """
 
     see_through = True
-
-    @staticmethod
-    def limit(**sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 4 * 9 * 7
+    limit = staticmethod(lambda **_: 4 * 9 * 7)
 
     def __init__(self, *args: Any, strip_row: int = 2, **options: Any) -> None:
         board = walled(9, 7)
@@ -82,11 +74,7 @@ class LavaGap(Static):
 
     mission = "avoid the lava and get to the green goal square"
     slots = 1
-
-    @staticmethod
-    def limit(size: int = 7, **sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 4 * size**2
+    limit = staticmethod(lambda size=7, **_: 4 * size**2)
 
     def __init__(self, *args: Any, size: int = 7, **options: Any) -> None:
         plain = walled(size, size)

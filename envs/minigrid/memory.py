@@ -29,11 +29,7 @@ class Memory(Static):
 
     mission = "go to the matching object at the end of the hallway"
     slots = 3
-
-    @staticmethod
-    def limit(size: int = 7, **sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 5 * size**2
+    limit = staticmethod(lambda size=7, **_: 5 * size**2)
 
     def __init__(
         self, *args: Any, size: int = 7, random_length: bool = False, **options: Any

@@ -84,11 +84,7 @@ class Fetch(_Objects):
     mission = "{} {} {}"
     goal_words = (_PHRASES, COLOURS, _NAMES[:2])
     kinds = _KINDS[:2]
-
-    @staticmethod
-    def limit(size: int = 8, **sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 5 * size**2
+    limit = staticmethod(lambda size=8, **_: 5 * size**2)
 
     def __init__(self, *args: Any, size: int = 8, objects: int = 3, **options: Any) -> None:
         self._count = objects
@@ -127,11 +123,7 @@ class PutNear(_Objects):
 
     mission = "put the {} {} near the {} {}"
     goal_words = (COLOURS, _NAMES, COLOURS, _NAMES)
-
-    @staticmethod
-    def limit(size: int = 6, **sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 5 * size
+    limit = staticmethod(lambda size=6, **_: 5 * size)
 
     def __init__(self, *args: Any, size: int = 6, objects: int = 2, **options: Any) -> None:
         self._count = objects

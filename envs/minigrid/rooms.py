@@ -20,21 +20,12 @@ _MIDDLE = _SIZE // 2
 
 
 class FourRooms(MiniGrid):
-    """FourRooms: find the goal, anywhere in four rooms joined by a gap in each wall between them.
-
-    Args:
-        *args: as `MiniGrid`.
-        **options: as `MiniGrid`.
-    """
+    """FourRooms: find the goal in one of four rooms, joined by a gap in each wall between them."""
 
     mission = "reach the goal"
     fixed = True
     slots = 7
-
-    @staticmethod
-    def limit(**sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 100
+    limit = staticmethod(lambda **_: 100)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(_SIZE, _SIZE, self.limit(), *args, **options)
@@ -69,21 +60,12 @@ class FourRooms(MiniGrid):
 
 
 class LockedRoom(MiniGrid):
-    """LockedRoom: fetch the key from one of six rooms, and reach the goal in the locked one.
-
-    Args:
-        *args: as `MiniGrid`.
-        **options: as `MiniGrid`.
-    """
+    """LockedRoom: fetch the key from one of six rooms, and reach the goal in the locked one."""
 
     mission = "get the {} key from the {} room, unlock the {} door and go to the goal"
     goal_words = (COLOURS, COLOURS, COLOURS)
     slots = 7
-
-    @staticmethod
-    def limit(**sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 10 * _SIZE
+    limit = staticmethod(lambda **_: 10 * _SIZE)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(_SIZE, _SIZE, self.limit(), *args, **options)
@@ -146,11 +128,7 @@ class MultiRoom(MiniGrid):
 
     mission = "traverse the rooms to get to the goal"
     _side = 25
-
-    @staticmethod
-    def limit(rooms: int = 6, **sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 20 * rooms
+    limit = staticmethod(lambda rooms=6, **_: 20 * rooms)
 
     def __init__(
         self,

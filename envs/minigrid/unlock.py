@@ -22,22 +22,13 @@ _RIGHT = [y * _WIDTH + x for y in range(1, 5) for x in range(6, 10) if abs(x - 8
 
 
 class Unlock(MiniGrid):
-    """Unlock: open the locked door with the key.
-
-    Args:
-        *args: as `MiniGrid`.
-        **options: as `MiniGrid`.
-    """
+    """Unlock: open the locked door with the key."""
 
     mission = "open the door"
     slots = 7
     #: True if there is a box behind the door, and if there is a ball before it.
     boxed = blocked = False
-
-    @staticmethod
-    def limit(**sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 8 * _ROOM**2
+    limit = staticmethod(lambda **_: 8 * _ROOM**2)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(_WIDTH, _ROOM, self.limit(), *args, **options)
@@ -85,12 +76,7 @@ class Unlock(MiniGrid):
 
 
 class UnlockPickup(Unlock):
-    """UnlockPickup: open the locked door and pick up the box behind it.
-
-    Args:
-        *args: as `MiniGrid`.
-        **options: as `MiniGrid`.
-    """
+    """UnlockPickup: open the locked door and pick up the box behind it."""
 
     mission = "pick up the {} box"
     goal_words = (COLOURS,)
@@ -101,16 +87,7 @@ class UnlockPickup(Unlock):
 
 
 class BlockedUnlockPickup(UnlockPickup):
-    """BlockedUnlockPickup: UnlockPickup with a ball in front of the door.
-
-    Args:
-        *args: as `MiniGrid`.
-        **options: as `MiniGrid`.
-    """
+    """BlockedUnlockPickup: UnlockPickup with a ball in front of the door."""
 
     blocked = True
-
-    @staticmethod
-    def limit(**sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        return 16 * _ROOM**2
+    limit = staticmethod(lambda **_: 16 * _ROOM**2)

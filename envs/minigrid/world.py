@@ -1,5 +1,6 @@
 """Base of the MiniGrid families: the step, the view of the agent, rewards and missions."""
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any, ClassVar
 
@@ -68,6 +69,8 @@ class MiniGrid(TensorEnv):
     see_through = False
     #: True if no action changes the grid, so that a step only moves the agent.
     fixed = False
+    #: The family's limit of steps, by the options that say how large a world is.
+    limit: ClassVar[Callable[..., int]]
     #: The mission, with a place for each goal word.
     mission = "get to the green goal square"
     #: Choices of each goal word. Where there are any, the state has a `mission` index over their
@@ -103,11 +106,6 @@ class MiniGrid(TensorEnv):
         reward = 1 - 0.9 * (np.arange(1, scale + 1) / scale)
         self._reward = torch.from_numpy(reward.astype(np.float32)).to(self.device)
         self._tables()
-
-    @staticmethod
-    def limit(**sizes: Any) -> int:
-        """The family's limit of steps in a world of these sizes."""
-        raise NotImplementedError
 
     def _tables(self) -> None:
         """Builds the tables of a step: rules, poses, views and encodings."""
@@ -315,10 +313,6 @@ class MiniGrid(TensorEnv):
         highlighted = lit[:, : self.area].reshape(shape).swapaxes(1, 2)
         places = np.stack([agents % self.width, agents // self.width], axis=1)
         return draw(images, places, directions, highlighted)
-
-    def _table(self, values: Any, kind: Any = np.int64) -> Tensor:
-        """Constant on the environment's device."""
-        return torch.from_numpy(np.ascontiguousarray(values, kind)).to(self.device)
 
 
 def _planes(

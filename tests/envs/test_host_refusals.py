@@ -16,7 +16,7 @@ def host(id, num_envs, members=1, **options):
     [
         (lambda: make("CartPol-v1", 1), "did you mean 'CartPole-v"),
         (lambda: make("Taxi-v44", 1), "did you mean 'Taxi-v4'"),
-        (lambda: HostEnv("Taxi-v44"), "Gymnasium knows no environment 'Taxi-v44'; did you mean"),
+        (lambda: HostEnv("Taxi-v44"), "Gymnasium knows no environment 'Taxi-v44': did you mean"),
         (lambda: make("Taxi-v4", 1, backend="device"), "pass backend='host'"),
         (lambda: make("Taxi-v4", 1, backend="gpu"), "backend is 'gpu'"),
         (lambda: host("CartPole-v1", 1, gravity=3), "CartPole-v1.*gravity"),
