@@ -140,7 +140,6 @@ class Agent(ABC):
             AGENTS.add(cls.name, cls)
 
     @classmethod
-    @abstractmethod
     def build(cls, settings: AgentSettings, stream: Any) -> Agent:
         """The agent of a run.
 
@@ -148,6 +147,9 @@ class Agent(ABC):
             settings: Settings of the run.
             stream: The stream to act in or to learn from.
         """
+        make: Callable[..., Agent] = cls
+        recording = settings.recording(stream) if cls.records else {}
+        return make(stream, **settings.arguments(stream), **recording)
 
     @abstractmethod
     def iterate(self, stream: Any) -> Mapping[str, Tensor | float]:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neoteny.agents.agent import Agent, AgentConfig, AgentSettings
+from neoteny.agents.agent import Agent, AgentConfig
 from neoteny.agents.distributions import Categorical
 from neoteny.agents.spaces import observation_shape
 from neoteny.plasticity.interventions import TASK_STEPS, Intervention, OptimizerSettings
@@ -132,11 +132,6 @@ class Classifier(Agent):
             max_grad_norm=config.max_grad_norm,
             device=self.device,
         )
-
-    @classmethod
-    def build(cls, settings: AgentSettings, stream: Any) -> Classifier:
-        """The agent of a run."""
-        return cls(stream, **settings.arguments(stream))
 
     def iterate(self, stream: Any) -> dict[str, Tensor]:
         """Draw minibatches and learn from them."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neoteny.agents.agent import Agent, AgentSettings
+from neoteny.agents.agent import Agent
 from neoteny.agents.dqn_loss import (
     DQNConfig,
     dueling_outputs,
@@ -130,11 +130,6 @@ class DQN(Agent):
         self._inputs: tuple[Tensor, ...] = ()
         self._outcome: tuple[Tensor, ...] = ()
         self._batch: tuple[Tensor, ...] = ()
-
-    @classmethod
-    def build(cls, settings: AgentSettings, stream: Any) -> DQN:
-        """The agent of a run."""
-        return cls(stream, **settings.arguments(stream), **settings.recording(stream))
 
     @property
     def network(self) -> Network:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neoteny.agents.agent import Agent, AgentSettings
+from neoteny.agents.agent import Agent
 from neoteny.agents.distributions import action_distribution
 from neoteny.agents.graphs import Recorder, Recordings
 from neoteny.agents.hl_gauss import HLGauss
@@ -117,11 +117,6 @@ class PPO(Agent):
         self._minibatch: Minibatch | None = None
         self._time = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._recordings = Recordings(recorder, checks, self)
-
-    @classmethod
-    def build(cls, settings: AgentSettings, stream: Any) -> PPO:
-        """The agent of a run."""
-        return cls(stream, **settings.arguments(stream), **settings.recording(stream))
 
     @property
     def network(self) -> Network:

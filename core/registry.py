@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -30,7 +29,6 @@ __all__ = [
     "first_line",
     "load_entry_points",
     "read_settings",
-    "restored",
 ]
 
 T = TypeVar("T")
@@ -106,18 +104,14 @@ class Registry(Mapping[str, T], Generic[T]):
         self.require(name)
         return self._things[str(name)]
 
-    def require(self, name: object, label: str | None = None) -> None:
+    def require(self, name: object) -> None:
         """Refuse a name that is not known.
-
-        Args:
-            name: As it was given.
-            label: What messages call it; unset, the kind.
 
         Raises:
             InputError: With the nearest name.
         """
         if not isinstance(name, str) or name not in self:
-            require_known(label or self.kind, name, self._things)
+            require_known(self.kind, name, self._things)
 
     def discard(self, name: str) -> None:
         """Forget a thing, so that its name is free."""
@@ -167,18 +161,6 @@ class Registry(Mapping[str, T], Generic[T]):
     def __len__(self) -> int:
         load_entry_points()
         return len(self._things)
-
-
-@contextmanager
-def restored() -> Iterator[None]:
-    """Undo at the end all registrations within, as tests do."""
-    before = [(found, dict(found._things)) for found in REGISTRIES.values()]
-    try:
-        yield
-    finally:
-        for found, things in before:
-            for name in set(found._things) - set(things):
-                found.discard(name)
 
 
 _loaded: set[EntryPoint] = set()

@@ -69,7 +69,7 @@ def facts(name: str) -> dict[str, str]:
     cls = INTERVENTIONS[name]
     others = ", ".join(sorted(conflicts(name))) or "-"
     hooks = ", ".join(hook for hook in HOOKS if hook in cls.hooks) or "-"
-    values = (hooks, needs(name), cls.metadata.state, cls.metadata.cost, cls.source, others)
+    values = (hooks, needs(name), cls.metadata.state, cls.metadata.cost, cls.metadata.paper, others)
     return dict(zip(_FACTS, values, strict=True))
 
 

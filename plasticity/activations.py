@@ -7,7 +7,7 @@ fixed permutation of units, which the layers before and after absorb. Within a g
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,19 +28,6 @@ _NETWORKS: dict[int, tuple[tuple[int, int], ...]] = {
 }
 
 
-def _last_uses(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int, bool, bool]]:
-    """Mark, for each comparator, which of its two wires no later comparator touches."""
-    return [
-        (i, j, not any(i in pair for pair in rest), not any(j in pair for pair in rest))
-        for (i, j), rest in ((pair, pairs[n + 1 :]) for n, pair in enumerate(pairs))
-    ]
-
-
-# A wire's last comparator writes straight into the output, which saves a copy.
-_FORWARD = {size: _last_uses(network) for size, network in _NETWORKS.items()}
-_BACKWARD = {size: _last_uses(network[::-1]) for size, network in _NETWORKS.items()}
-
-
 def _slices(x: Tensor, size: int, dim: int) -> list[Tensor]:
     return list(torch.split(x, x.shape[dim] // size, dim))
 
@@ -50,39 +37,24 @@ class _GroupSort(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: int, dim: int) -> Tensor:
-        out = torch.empty_like(x)
-        wires, outs = _slices(x, size, dim), _slices(out, size, dim)
-        swaps = []
-        for i, j, last_i, last_j in _FORWARD[size]:
+        wires, swaps = _slices(x, size, dim), []
+        for i, j in _NETWORKS[size]:
             a, b = wires[i], wires[j]
             # In the type of x: comparisons that write booleans are not vectorised on CPU.
             swaps.append(torch.gt(a, b, out=torch.empty_like(a)))
-            wires[i] = torch.minimum(a, b, out=outs[i] if last_i else None)
-            wires[j] = torch.maximum(a, b, out=outs[j] if last_j else None)
+            wires[i], wires[j] = torch.minimum(a, b), torch.maximum(a, b)
         ctx.size, ctx.dim = size, dim
         ctx.save_for_backward(*swaps)
-        return out
+        return torch.cat(wires, dim)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        size, dim = ctx.size, ctx.dim
-        # Gradients of gradients and batched gradients need operations without out=.
-        in_place = not (torch.is_grad_enabled() or _batched(grad))
-        out = torch.empty_like(grad) if in_place else grad
-        wires, outs = _slices(grad, size, dim), _slices(out, size, dim)
-        swaps = reversed(ctx.saved_tensors)
-        for (i, j, last_i, last_j), swap in zip(_BACKWARD[size], swaps, strict=True):
+        wires, swaps = _slices(grad, ctx.size, ctx.dim), ctx.saved_tensors
+        for (i, j), swap in zip(reversed(_NETWORKS[ctx.size]), reversed(swaps), strict=True):
             a, b = wires[i], wires[j]
             # With weights 0 and 1, lerp selects exactly; torch.where is ten times slower on CPU.
-            wires[i] = torch.lerp(a, b, swap, out=outs[i] if in_place and last_i else None)
-            wires[j] = torch.lerp(b, a, swap, out=outs[j] if in_place and last_j else None)
-        return out if in_place else torch.cat(wires, dim), None, None
-
-
-def _batched(grad: Tensor) -> bool:
-    """True if a gradient is batched, as by `torch.autograd.grad(..., is_grads_batched=True)`."""
-    functorch = torch._C._functorch
-    return functorch.is_legacy_batchedtensor(grad) or functorch.is_batchedtensor(grad)
+            wires[i], wires[j] = torch.lerp(a, b, swap), torch.lerp(b, a, swap)
+        return torch.cat(wires, ctx.dim), None, None
 
 
 def _transformed() -> bool:

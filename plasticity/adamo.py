@@ -24,10 +24,9 @@ from neoteny.plasticity.adamo_checks import (
     safe_strength,
     warn_of_bare,
 )
-from neoteny.plasticity.adamo_pull import Move, Plan, pull, stay, strength_of
+from neoteny.plasticity.adamo_pull import Move, pull, stay, strength_of, together
 from neoteny.plasticity.gram import Scale
 from neoteny.plasticity.groups import named_groups
-from neoteny.plasticity.isometry import require_full_precision
 
 _CAPTURE_CHECK = "_accelerator_graph_capture_health_check"
 if not hasattr(Adam, _CAPTURE_CHECK):  # torch < 2.10
@@ -157,7 +156,6 @@ class AdamO(Adam):
         if params and isinstance(params[0], tuple):
             params = named_groups(params, member_dims)
         isometry, isometry_lr = pull_settings(isometry, half_life, lr, isometry_lr, scale)
-        self._plans: dict[int, Plan] = {}
         self._checked: dict[int, _Checked] = {}
         own: Any = (isometry, isometry_lr, scale, member_dims, blocks)
         self._own = dict(zip(_OWN, own, strict=True))
@@ -197,7 +195,7 @@ class AdamO(Adam):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._plans, self._checked = {}, {}
+        self._checked = {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore a state, also one of `torch.optim.Adam`.
@@ -303,11 +301,7 @@ class AdamO(Adam):
         """The isometry step of a group's parameters, after its checks."""
         if group["isometry"] == 0 or not params:
             return stay
-        plan = self._plans.get(index)
-        if plan is None or not plan.fits(params, group):
-            plan = self._plans[index] = Plan.of(params, group)
         strength = strength_of(group, params)
-        for bucket in plan.buckets:
-            require_full_precision(bucket[0])
+        buckets = together(params, group)
         self._look(index, group, strength)
-        return partial(pull, plan.buckets, strength, group)
+        return partial(pull, buckets, strength, group)

@@ -1,9 +1,7 @@
 """The isometry step of a group of AdamO: its strength, and the parameters that take it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from operator import is_
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +9,9 @@ from torch import Tensor
 from neoteny.core.errors import InputError
 from neoteny.plasticity.adamo_checks import check_pull
 from neoteny.plasticity.gram import as_maps, target
-from neoteny.plasticity.isometry import isometry_step
+from neoteny.plasticity.isometry import isometry_step, require_full_precision
 
-__all__ = ["Move", "Plan", "pull", "stay", "strength_of", "worth_stacking"]
+__all__ = ["Move", "pull", "stay", "strength_of", "together", "worth_stacking"]
 
 Move = Callable[[], None]
 
@@ -21,45 +19,24 @@ Move = Callable[[], None]
 _STACK_NUMEL = {"cpu": 1 << 15}
 _STACK_NUMEL_DEFAULT = 1 << 20
 
-_SHAPING = ("member_dims", "blocks", "foreach")
-"""Settings that say which parameters take their isometry step together."""
 
+def together(params: list[Tensor], group: dict[str, Any]) -> list[list[Tensor]]:
+    """Lists of parameters whose isometry step is worth one batched product.
 
-@dataclass
-class Plan:
-    """Parameters of a group that take their isometry step together."""
+    Args:
+        params: those of a group that have gradients.
+        group: the settings.
 
-    params: list[Tensor]
-    shaping: list[Any]
-    buckets: list[list[Tensor]]
-
-    @classmethod
-    def of(cls, params: list[Tensor], group: dict[str, Any]) -> Self:
-        """The plan of a group, after a check that `blocks` suits its parameters.
-
-        Args:
-            params: those of the group that have gradients.
-            group: the settings.
-        """
-        plan = cls(params, [group[name] for name in _SHAPING], list(_buckets(params, group)))
-        for bucket in plan.buckets:
-            as_maps(bucket[0], group["member_dims"], group["blocks"])
-        return plan
-
-    def fits(self, params: list[Tensor], group: dict[str, Any]) -> bool:
-        """True if the plan is for these parameters and settings."""
-        return (
-            len(params) == len(self.params)
-            and self.shaping == [group[name] for name in _SHAPING]
-            and all(map(is_, params, self.params))
-        )
-
-
-def _buckets(params: list[Tensor], group: dict[str, Any]) -> Iterator[list[Tensor]]:
-    """Lists of parameters whose isometry step is worth one batched product."""
+    Raises:
+        ValueError: if `blocks` does not suit a parameter, or one has less than full precision.
+    """
     matrices = [param for param in params if param.dim() >= group["member_dims"] + 2]
-    for alike in worth_stacking(matrices, group["foreach"] is not False):
-        yield [matrices[place] for place in alike]
+    alike = worth_stacking(matrices, group["foreach"] is not False)
+    buckets = [[matrices[place] for place in places] for places in alike]
+    for bucket in buckets:
+        as_maps(bucket[0], group["member_dims"], group["blocks"])
+        require_full_precision(bucket[0])
+    return buckets
 
 
 def worth_stacking(weights: Sequence[Tensor], stack: bool = True) -> Iterator[list[int]]:
@@ -85,7 +62,7 @@ def stay() -> None:
 
 
 def pull(buckets: list[list[Tensor]], strength: float | Tensor, group: dict[str, Any]) -> None:
-    """Take the isometry step of all parameters of a plan."""
+    """Take the isometry step of all parameters of a group."""
     for bucket in buckets:
         isometry_step(bucket, strength, group["scale"], group["member_dims"], group["blocks"])
 

@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,59 +19,14 @@ from torch.optim import Adam, Optimizer
 from neoteny.core.errors import InputError
 from neoteny.core.ranks import Ranks
 from neoteny.core.seeding import child_generators
+from neoteny.plasticity.hooks import Hooks
 from neoteny.plasticity.networks import Network, NetworkSpec, Observations
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
-__all__ = ["Hooks", "Learner", "make_optimizer", "reset_optimizer"]
+__all__ = ["Learner", "make_optimizer", "reset_optimizer"]
 
 UPDATE_HOOKS = {"loss", "after_backward", "after_step"}
 """The hooks that are called in every update."""
-
-
-class Hooks(Protocol):
-    """An intervention as the learner calls it.
-
-    `neoteny.plasticity.interventions.Intervention` describes each hook and does nothing in any.
-    """
-
-    @property
-    def name(self) -> str:
-        """Name of its class in the registry."""
-
-    @property
-    def hooks(self) -> frozenset[str]:
-        """The hooks that it overrides; no others are called."""
-
-    def rests(self, learner: Learner) -> bool:
-        """True if a CUDA graph may replay its hooks in the coming update."""
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        """Tensors that a resume needs."""
-
-    def spec(self, spec: NetworkSpec) -> NetworkSpec:
-        """Architecture of the network to build."""
-
-    def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer | None:
-        """The optimiser to use, or None."""
-
-    def start(self, learner: Learner) -> None:
-        """Called once, with the initial network."""
-
-    def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
-        """A penalty (M,) to add to the loss."""
-
-    def after_backward(self, learner: Learner, obs: Observations) -> None:
-        """Called with the gradients, before they are clipped."""
-
-    def after_step(self, learner: Learner, obs: Observations) -> None:
-        """Called after the optimiser's step."""
-
-    def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
-        """Called where weights were moved other than by a step."""
-
-    def boundary(self, learner: Learner, task: Tensor) -> None:
-        """Called where the task has changed, if at all."""
 
 
 def make_optimizer(

@@ -132,7 +132,9 @@ class Network(nn.Module):
             pairs = zip(branches.items(), outputs, strict=True)
             return {name: branch.complete(output) for (name, branch), output in pairs}
         with torch.autocast(
-            self._device_type, self.precision, enabled=self.precision != torch.float32
+            next(self.parameters()).device.type,
+            self.precision,
+            enabled=self.precision != torch.float32,
         ):
             bodies = dict.fromkeys(branch.body for branch in branches.values())
             features = {body: body(x) for body in bodies}
@@ -140,10 +142,6 @@ class Network(nn.Module):
                 name: branch.complete(branch.head(features[branch.body])).float()
                 for name, branch in branches.items()
             }
-
-    @property
-    def _device_type(self) -> str:
-        return next(self.parameters()).device.type
 
     def reset_parameters(self, generators: Sequence[torch.Generator]) -> None:
         """Draw every weight anew, in place; parameters stay the same tensors."""

@@ -96,19 +96,12 @@ class OptimizerSettings:
         check_fields(self)
 
     @property
-    def fused(self) -> bool:
-        """True to use torch's fused kernels; measured fastest on CPU and on CUDA."""
-        return True
-
-    @property
     def adam(self) -> dict[str, Any]:
-        """The settings as keyword arguments of `torch.optim.Adam` and its relatives."""
-        return {
-            "lr": self.learning_rate,
-            "betas": self.betas,
-            "eps": self.eps,
-            "fused": self.fused,
-        }
+        """The settings as keyword arguments of `torch.optim.Adam` and its relatives.
+
+        torch's fused kernels are the fastest on CPU and on CUDA.
+        """
+        return {"lr": self.learning_rate, "betas": self.betas, "eps": self.eps, "fused": True}
 
     @property
     def updates_per_task(self) -> float:

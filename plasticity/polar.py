@@ -38,7 +38,6 @@ def newton_schulz(
     matrix: Tensor,
     steps: int,
     coefficients: tuple[float, float, float] = CUBIC,
-    eps: float = 1e-7,
 ) -> Tensor:
     """An approximate polar factor by products on the smaller side, in the matrix's own precision.
 
@@ -46,7 +45,6 @@ def newton_schulz(
         matrix: (..., out, in) float.
         steps: number of steps.
         coefficients: a, b, c above.
-        eps: smallest Frobenius norm to divide by; a matrix of zeros stays zero.
 
     Returns:
         (..., out, in).
@@ -56,7 +54,7 @@ def newton_schulz(
     a, b, c = coefficients
     tall = matrix.shape[-2] > matrix.shape[-1]
     x: Tensor = matrix.mH if tall else matrix
-    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=eps)
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)  # zeros stay
     for _ in range(steps):
         gram = x @ x.mH
         polynomial = b * gram if c == 0 else b * gram + c * (gram @ gram)

@@ -71,9 +71,7 @@ def make_tasks(
     return tasks
 
 
-def smooth_targets(
-    inputs: Tensor, outputs: int, generator: torch.Generator, waves: int = 16
-) -> Tensor:
+def smooth_targets(inputs: Tensor, outputs: int, generator: torch.Generator) -> Tensor:
     """Random smooth functions of the inputs: sums of cosines of random directions.
 
     Inputs are centred and scaled to unit mean square first, directions are normal, so that a
@@ -83,13 +81,13 @@ def smooth_targets(
         inputs: (B, ...).
         outputs: number k of functions.
         generator: on the CPU.
-        waves: cosines of each function.
 
     Returns:
         (B, k) of mean 0 and variance 1 over the batch.
 
     Source: Rahimi and Recht, "Random features for large-scale kernel machines" (2007).
     """
+    waves = 16  # cosines of each function
     x = inputs.flatten(1).to(torch.get_default_dtype())
     x = x - x.mean(0)
     x = x / x.norm(dim=1).square().mean().sqrt().clamp(min=torch.finfo(x.dtype).tiny)

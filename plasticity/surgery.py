@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from neoteny.plasticity.networks import Network
 
 __all__ = [
+    "as_samples",
     "assign",
     "expand_to_group",
+    "fresh_bias",
     "fresh_parameters",
     "fresh_weight",
     "hidden_layers",
@@ -99,7 +101,7 @@ def fresh_weight(
     Args:
         layer: IsoLinear or IsoConv2d of M members.
         generators: one per member, so that a draw does not depend on M.
-        shape: (out, in, ...) of another size than the layer's.
+        shape: (out, in, ...) of a part of the layer.
 
     Returns:
         (M, out, in, ...) on the layer's device, as `layer.init` and `layer.gain` say.
@@ -112,12 +114,12 @@ def fresh_weight(
     return torch.stack(draws).to(weight.device)
 
 
-def _fresh_bias(layer: Any, generators: Sequence[torch.Generator]) -> Tensor:
-    """Draw a new initial bias for a layer, (M, out)."""
-    draws = [torch.empty(layer.bias.shape[1:], dtype=layer.bias.dtype) for _ in generators]
+def fresh_bias(layer: Any, generators: Sequence[torch.Generator], weight: Tensor) -> Tensor:
+    """Draw a new initial bias (M, out) to go with a drawn weight (M, out, in, ...) of a layer."""
+    draws = [torch.empty(weight.shape[1], dtype=weight.dtype) for _ in generators]
     for draw, generator in zip(draws, generators, strict=True):
-        draw_bias(draw, layer.init, layer.weight[0], generator)
-    return torch.stack(draws).to(layer.bias.device)
+        draw_bias(draw, layer.init, weight[0], generator)
+    return torch.stack(draws).to(weight.device)
 
 
 def fresh_parameters(
@@ -133,9 +135,10 @@ def fresh_parameters(
     Yields:
         Weight, bias and the norm's parameters, each with a value that broadcasts to it.
     """
-    yield layer.weight, fresh_weight(layer, generators)
+    weight = fresh_weight(layer, generators)
+    yield layer.weight, weight
     if layer.bias is not None:
-        yield layer.bias, _fresh_bias(layer, generators)
+        yield layer.bias, fresh_bias(layer, generators, weight)
     for name, parameter in () if norm is None else norm.named_parameters():
         yield parameter, float(name == "weight")
 
@@ -206,6 +209,11 @@ def expand_to_group(mask: Tensor, activation: Activation) -> Tensor:
     return groups.repeat(1, activation.group)
 
 
+def as_samples(features: Tensor) -> Tensor:
+    """Features (M, B, n), or (M, B, channels, H, W) with every position as a sample."""
+    return features if features.dim() == 3 else features.movedim(2, -1).flatten(1, -2)
+
+
 def unit_activity(features: Tensor, activation: Activation) -> Tensor:
     """Absolute activation of each unit on each sample.
 
@@ -219,9 +227,7 @@ def unit_activity(features: Tensor, activation: Activation) -> Tensor:
     Returns:
         (M, B, units) or (M, B * H * W, units), never negative.
     """
-    activity = features.abs()
-    if activity.dim() > 3:
-        activity = activity.movedim(2, -1).flatten(1, -2)
+    activity = as_samples(features.abs())
     if activation.fan > 1:
         activity = activity.reshape(*activity.shape[:2], activation.fan, -1).mean(2)
     if activation.group > 1:

@@ -17,7 +17,6 @@ import numpy as np
 import stable_baselines3
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
 from neoteny.agents.agent import Agent, AgentSettings
@@ -29,7 +28,7 @@ from neoteny.plasticity.interventions import TASK_STEPS, Intervention
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import NetworkSpec
 from neoteny.sb3.bridge import ACTIVATIONS, attach
-from neoteny.sb3.policy_networks import PolicyNetworks
+from neoteny.sb3.policy_networks import PolicyNetworks, stored_observations
 from neoteny.sb3.vec_env import SB3VecEnv
 
 __all__ = ["JointLearner", "SB3Agents"]
@@ -129,16 +128,7 @@ class SB3Agents(Agent):
 
     def recent(self, most: int) -> Tensor:
         """At most `most` observations of each agent, spread over its rollout or replay."""
-        rows = []
-        for found in self.agents:
-            agent: Any = found
-            off_policy = isinstance(agent, OffPolicyAlgorithm)
-            buffer = agent.replay_buffer if off_policy else agent.rollout_buffer
-            filled = buffer.size() if off_policy else buffer.buffer_size
-            stored = buffer.observations.reshape(-1, *buffer.obs_shape)
-            stored = stored[: filled * buffer.n_envs]
-            count = min(most, len(stored))
-            rows.append(stored[np.linspace(0, len(stored) - 1, count).astype(int)])
+        rows = [stored_observations(agent, most) for agent in self.agents]
         return torch.as_tensor(np.stack(rows), device=self.device)
 
     def state_dict(self) -> dict[str, Any]:
@@ -190,13 +180,9 @@ class _Joint:
 
     def __init__(self, parts: Sequence[Intervention]) -> None:
         self.parts = parts
-        self.name, self.traits = parts[0].name, parts[0].traits
-        self.needs_boundaries = parts[0].needs_boundaries
-        self.settings = parts[0].settings
-        self.strength = parts[0].strength
-        self.hooks, self.acts_at_most = parts[0].hooks, parts[0].acts_at_most
-        self.acts_every = parts[0].acts_every
-        self.resets_as_all_do = parts[0].resets_as_all_do
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.parts[0], name)
 
     def measured(self) -> dict[str, Tensor]:
         parts = [part.measured() for part in self.parts]

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from gymnasium.spaces import Dict
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from neoteny.plasticity.gram import Scale
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.isometry import half_life as half_life_of
 from neoteny.plasticity.isometry import isometry_step
-from neoteny.sb3.policy_networks import PolicyNetworks, branches
+from neoteny.sb3.policy_networks import PolicyNetworks, branches, stored_observations
 
 __all__ = [
     "DiagnosticsCallback",
@@ -209,10 +208,4 @@ class DiagnosticsCallback(BaseCallback):
 
     def observations(self) -> np.ndarray:
         """At most `probe` stored observations, evenly spread."""
-        agent: Any = self.model
-        off_policy = isinstance(agent, OffPolicyAlgorithm)
-        buffer = agent.replay_buffer if off_policy else agent.rollout_buffer
-        rows = buffer.size() if off_policy else buffer.buffer_size
-        stored = buffer.observations[:rows].reshape(-1, *buffer.obs_shape)
-        picked: np.ndarray = stored[np.linspace(0, len(stored) - 1, self.probe).astype(int)]
-        return picked[: len(stored)]
+        return stored_observations(self.model, self.probe)

@@ -8,17 +8,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from neoteny.core.errors import InputError
-from neoteny.plasticity.gram import as_maps
+from neoteny.plasticity.diagnostics.trace import layer_weights
 from neoteny.plasticity.groups import CONVOLUTIONS
 
-__all__ = ["Branch", "PolicyNetworks", "branches"]
+__all__ = ["Branch", "PolicyNetworks", "branches", "stored_observations"]
 
 _WEIGHTED = (nn.Linear, *CONVOLUTIONS)
 _SHAPING = (nn.Flatten, nn.Identity, nn.Dropout)
@@ -91,14 +94,18 @@ def branches(policy: BasePolicy) -> dict[str, Branch]:
     )
 
 
-def _matrix(module: Any) -> Tensor:
-    """A layer's weight; of several groups of a convolution the block-diagonal map they make."""
-    weight: Tensor = module.weight.detach()
-    blocks = getattr(module, "groups", 1)
-    if blocks == 1:
-        return weight
-    whole: Tensor = torch.block_diag(*as_maps(weight, 0, blocks))  # type: ignore[no-untyped-call]
-    return whole
+def stored_observations(agent: Any, most: int) -> npt.NDArray[Any]:
+    """At most `most` observations (B, *shape), evenly spread over a rollout or a replay.
+
+    Args:
+        agent: of Stable-Baselines3.
+        most: all that are stored come where they are fewer.
+    """
+    off_policy = isinstance(agent, OffPolicyAlgorithm)
+    buffer: Any = agent.replay_buffer if off_policy else agent.rollout_buffer
+    rows = buffer.n_envs * (buffer.size() if off_policy else buffer.buffer_size)
+    stored: npt.NDArray[Any] = buffer.observations.reshape(-1, *buffer.obs_shape)[:rows]
+    return stored[np.linspace(0, rows - 1, min(most, rows)).astype(int)]
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ class _Layer:
 
     @property
     def weight(self) -> Tensor:
-        return torch.stack([_matrix(module) for module in self.modules])
+        return torch.cat([layer_weights(module)[""].detach() for module in self.modules])
 
 
 @dataclass(frozen=True)

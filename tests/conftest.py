@@ -11,7 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import gymnasium
 import pytest
 
-from neoteny.core.registry import REGISTRIES, restored
+from neoteny.core.registry import REGISTRIES
 
 # A shell that runs tests in the background has them ignore what some send
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -51,8 +51,11 @@ def pytest_collection_modifyitems(items):
 def registries():
     """Forget the registrations of a test after it, those with Gymnasium included."""
     before = set(gymnasium.registry)
-    with restored():
-        yield
+    ours = [(registry, set(registry._things)) for registry in REGISTRIES.values()]
+    yield
+    for registry, names in ours:
+        for name in registry._things.keys() - names:
+            registry.discard(name)
     for name in gymnasium.registry.keys() - before:
         # Packages that a test was the first to import name their classes by text, and stay
         if not isinstance(gymnasium.registry[name].entry_point, str):

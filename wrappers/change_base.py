@@ -257,31 +257,6 @@ def chance(words: Array, p: Value) -> Array:
     return words < (scaled.long() if isinstance(scaled, Tensor) else scaled.astype(np.int64))
 
 
-def only_observation(
-    change: Change, space: AnySpace, shape: tuple[int, ...], kind: str = ""
-) -> None:
-    """Refuse observations of another shape, or of another kind of number.
-
-    Args:
-        change: who asks.
-        space: of one observation.
-        shape: what the change was built for.
-        kind: "f" when only floating point numbers will do.
-
-    Raises:
-        ValueError: the space does not fit.
-    """
-    if space.shape != shape:
-        raise InputError(
-            f"{change} is for observations of shape {shape}; the environment has {space}"
-        )
-    if kind and (space.dtype is None or space.dtype.kind != kind):
-        raise InputError(
-            f"{type(change).__name__} needs floating point observations, the environment has "
-            f"{space}; use ObservationDropout or ObservationPermutation"
-        )
-
-
 def only_vector(change: Change, space: AnySpace, shape: tuple[int, ...]) -> Box:
     """Refuse any action space but a Box of that shape, which it returns.
 

@@ -23,11 +23,6 @@ class _Drift(Schedule):
     gradual: ClassVar[bool] = True
     tasks: int
 
-    @property
-    def task_count(self) -> int | None:
-        """Number of tasks."""
-        return self.tasks
-
     def visit(self, step: Step) -> Step:
         """Number of switches up to and including `step`."""
         return step * 0

@@ -39,11 +39,6 @@ class _Listed(Schedule):
     tasks: int | None
 
     @property
-    def task_count(self) -> int | None:
-        """Number of tasks, None for no end."""
-        return self.tasks
-
-    @property
     @abstractmethod
     def _times(self) -> Table:
         """(K,) int64, ascending steps of the switches."""

@@ -44,11 +44,16 @@ def paper_channel_order(seed: int, game: int, cycle: int) -> npt.NDArray[np.int6
     return np.random.default_rng(seed * 10_000 + game * 100 + cycle).permutation(CHANNELS)
 
 
+def _require_games(games: Sequence[str], known: Sequence[str]) -> None:
+    if not games or not set(games) <= set(known):
+        raise InputError(f"games {list(games)}: give some of {', '.join(known)}")
+
+
 @STREAMS.register("minatar-continual")
 def minatar_continual(
     context: StreamContext,
     *,
-    games: str | Sequence[str] = GAMES,
+    games: Sequence[str] = GAMES,
     cycles: int = 20,
     permute: bool = True,
     action_mode: Literal["paper", "native"] = "paper",
@@ -72,10 +77,7 @@ def minatar_continual(
     to 1,000 steps as there, in Freeway to 2,500; `max_steps` sets one limit for all games, or
     none. A limit truncates here, with a bootstrap; gymnax merges it into termination.
     """
-    games = (games,) if isinstance(games, str) else tuple(games)
-    unknown = [game for game in games if game not in GAMES]
-    if unknown or not games:
-        raise InputError(f"games {list(games)}: give some of {', '.join(GAMES)}")
+    _require_games(games, GAMES)
     period = context.period(15_000_000)
     schedule = MemberSchedules.random_order(period, len(games), context.seeds, cycles)
     minimal = [minatar.GAMES[game].game.minimal for game in games]
@@ -114,7 +116,7 @@ def _paper_orders(
 def minatar_five(
     context: StreamContext,
     *,
-    games: str | Sequence[str] = FIVE,
+    games: Sequence[str] = FIVE,
     cycles: int = 20,
     max_steps: int | None = None,
     **options: object,
@@ -126,10 +128,7 @@ def minatar_five(
     taught can help or hinder in the next. Every game comes once a cycle, in an order of each
     member's own. Further options go to the games.
     """
-    games = (games,) if isinstance(games, str) else tuple(games)
-    unknown = [game for game in games if game not in FIVE]
-    if unknown or not games:
-        raise InputError(f"games {list(games)}: give some of {', '.join(FIVE)}")
+    _require_games(games, FIVE)
     period = context.period(TASK_STEPS)
     return context.chain(
         [f"neoteny/MinAtar-{game}-v0" for game in games],
@@ -188,7 +187,7 @@ DOORS = ("Unlock", "DoorKey-5x5", "DoorKey-6x6", "MultiRoom-N2-S4", "RedBlueDoor
 def minigrid_doors(
     context: StreamContext,
     *,
-    worlds: str | Sequence[str] = DOORS,
+    worlds: Sequence[str] = DOORS,
     encoding: Literal["image", "onehot"] = "onehot",
     **options: object,
 ) -> TaskSwitch:
@@ -198,7 +197,6 @@ def minigrid_doors(
     needs skills of the ones before it and a new one, and the reward is sparse. After the last
     world the first comes again, which shows what was forgotten. Further options go to the worlds.
     """
-    worlds = (worlds,) if isinstance(worlds, str) else tuple(worlds)
     return context.chain(
         [f"neoteny/MiniGrid-{world}-v0" for world in worlds],
         Cyclic(context.period(TASK_STEPS), len(worlds)),

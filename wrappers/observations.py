@@ -32,7 +32,6 @@ from neoteny.wrappers.change_base import (
     _Seeded,
     _Tabled,
     bounds,
-    only_observation,
     unbounded,
     within,
 )
@@ -44,6 +43,8 @@ class _Seen(_Seeded):
     """A change of observations (*lead, *shape)."""
 
     limits: ClassVar[Mapping[str, str]] = {"shape": "at least 1"}
+    floats: ClassVar[bool] = False
+    """True if it needs floating point numbers."""
     shape: Sequence[int]
 
     def __post_init__(self) -> None:
@@ -63,7 +64,26 @@ class _Seen(_Seeded):
 
     def check(self, observation: AnySpace, action: AnySpace) -> None:
         """Refuses spaces that the change cannot act on."""
-        only_observation(self, observation, tuple(self.shape))
+        if observation.shape != tuple(self.shape):
+            raise InputError(
+                f"{self} is for observations of shape {tuple(self.shape)}; the environment has "
+                f"{observation}"
+            )
+        if self.floats and (observation.dtype is None or observation.dtype.kind != "f"):
+            raise InputError(
+                f"{type(self).__name__} needs floating point observations, the environment has "
+                f"{observation}; use ObservationDropout or ObservationPermutation"
+            )
+
+
+class _Added(_Seen):
+    """A change that adds to observations, and so leaves their bounds."""
+
+    floats: ClassVar[bool] = True
+
+    def observation_space(self, space: AnySpace) -> AnySpace:
+        """Space of the changed observations."""
+        return unbounded(space)
 
 
 @dataclass(frozen=True)
@@ -207,7 +227,7 @@ class GoalPermutation(ObservationPermutation):
 
 
 @dataclass(frozen=True)
-class ObservationOffset(_Seen, _Tabled):
+class ObservationOffset(_Added, _Tabled):
     """Each task moves the zero of every feature by its own fixed amount.
 
     The offsets of task t of seed s are `std` times
@@ -236,14 +256,6 @@ class ObservationOffset(_Seen, _Tabled):
     def _table(self) -> Table:
         size = prod(self.shape)
         return self._rows(lambda g: self.std * g.standard_normal(size), np.zeros(size))
-
-    def check(self, observation: AnySpace, action: AnySpace) -> None:
-        """Refuses spaces that the change cannot act on."""
-        only_observation(self, observation, tuple(self.shape), "f")
-
-    def observation_space(self, space: AnySpace) -> AnySpace:
-        """Space of the changed observations."""
-        return unbounded(space)
 
     def observation(self, obs: Array, task: Value, step: Value = 0) -> Array:
         """`obs` (*lead, *shape) plus the offset of `task`."""
@@ -296,7 +308,7 @@ class ObservationDropout(_Seen, _Tabled):
 
 
 @dataclass(frozen=True)
-class ObservationNoise(_Graded, _Seen):
+class ObservationNoise(_Graded, _Added):
     """Adds fresh normal noise to every feature at every step.
 
     The normal distribution is a table of its 65,536 quantiles, scaled to unit variance, so that
@@ -322,14 +334,6 @@ class ObservationNoise(_Graded, _Seen):
     def _normal(self) -> Table:
         quantiles = ndtri((np.arange(2**16) + 0.5) / 2**16)
         return Table((quantiles / quantiles.std()).astype(np.float32))
-
-    def check(self, observation: AnySpace, action: AnySpace) -> None:
-        """Refuses spaces that the change cannot act on."""
-        only_observation(self, observation, tuple(self.shape), "f")
-
-    def observation_space(self, space: AnySpace) -> AnySpace:
-        """Space of the changed observations."""
-        return unbounded(space)
 
     def observation(self, obs: Array, task: Value, step: Value = 0) -> Array:
         """`obs` (*lead, *shape) plus the noise of `step`, an int or broadcastable to `lead`."""

@@ -118,8 +118,9 @@ class Schedule(Serializable, ABC):
 
     @property
     def task_count(self) -> int | None:
-        """Number of tasks; None if it is not known or there is no end."""
-        return None
+        """The field `tasks`; None if there is none, which is no end or a number not known."""
+        count: int | None = getattr(self, "tasks", None)
+        return count
 
     def boundaries(self, total: int) -> list[int]:
         """Steps at which the task is switched within a run.
@@ -182,11 +183,6 @@ class Periodic(Schedule):
     period: int
     tasks: int | None = None
 
-    @property
-    def task_count(self) -> int | None:
-        """Number of tasks, None for no end."""
-        return self.tasks
-
     def visit(self, step: Step) -> Step:
         """Number of switches up to and including `step`."""
         visit: Step = step // self.period
@@ -224,11 +220,6 @@ class Cyclic(Schedule):
     limits: ClassVar[Mapping[str, str]] = {"period": "at least 1", "tasks": MOST_TASKS}
     period: int
     tasks: int
-
-    @property
-    def task_count(self) -> int | None:
-        """Number of tasks, None for no end."""
-        return self.tasks
 
     def visit(self, step: Step) -> Step:
         """Number of switches up to and including `step`."""

@@ -19,8 +19,6 @@ from neoteny.plasticity.diagnostics.features import (
 from neoteny.plasticity.diagnostics.gradients import (
     gradient_cosines,
     gradient_covariance,
-    gradient_dormant_fraction,
-    gradient_dormant_mask,
     one_step_gain,
     per_sample_gradients,
 )
@@ -95,8 +93,6 @@ __all__ = [
     "frozen_order_fraction",
     "gradient_cosines",
     "gradient_covariance",
-    "gradient_dormant_fraction",
-    "gradient_dormant_mask",
     "gram_deviation",
     "greedy_flips",
     "hessian_extremes",

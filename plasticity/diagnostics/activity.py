@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from neoteny.plasticity.diagnostics import features, gradients
+from neoteny.plasticity.diagnostics import features, units
 from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS
 
 __all__ = ["Activity", "Gradients", "Squashed"]
@@ -87,5 +87,5 @@ def saturated_fraction(layer: Squashed) -> Tensor:
 
 @DIAGNOSTICS.of(Gradients)
 def gradient_dormant_fraction(layer: Gradients) -> Tensor:
-    """Share of units whose gradient is at most tau times the layer's mean."""
-    return gradients.gradient_dormant_fraction(layer.activity, layer.tau)
+    """Share of units whose gradient is at most tau times the layer's mean (GraMa)."""
+    return units.dormant_fraction(layer.activity, layer.tau)

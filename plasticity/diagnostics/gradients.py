@@ -1,4 +1,4 @@
-"""Diagnostics of gradients: units without any, agreement between samples, gain of a step."""
+"""Diagnostics of gradients: agreement between samples, gain of a step."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,51 +11,9 @@ from neoteny.plasticity.diagnostics.spectra import effective_rank
 __all__ = [
     "gradient_cosines",
     "gradient_covariance",
-    "gradient_dormant_fraction",
-    "gradient_dormant_mask",
     "one_step_gain",
     "per_sample_gradients",
 ]
-
-
-def gradient_dormant_mask(gradients: Tensor, tau: float = 0.025) -> Tensor:
-    """Units whose mean absolute gradient is at most tau times the layer's mean.
-
-    Also judges units that are never silent, such as those of tanh or GroupSort.
-
-    Cost: one backward pass.
-
-    Args:
-        gradients: (..., B, n) gradient of each sample's loss with respect to its activations.
-        tau: threshold on the score, whose mean over units is 1.
-
-    Returns:
-        (..., n) bool; all True where every gradient is 0, all False where one is NaN.
-
-    Source: Liu et al., "Measure gradients, not activations! Enhancing neuronal activity in deep
-    reinforcement learning" (GraMa, arXiv:2505.24061).
-    """
-    activity = gradients.abs().mean(-2)
-    return activity <= tau * activity.mean(-1, keepdim=True)
-
-
-def gradient_dormant_fraction(gradients: Tensor, tau: float = 0.025) -> Tensor:
-    """Share of units without gradient; see `gradient_dormant_mask`.
-
-    Cost: one backward pass.
-
-    Args:
-        gradients: (..., B, n) gradient of each sample's loss with respect to its activations.
-        tau: threshold on the score.
-
-    Returns:
-        (...) in [0, 1]; NaN where a gradient is not finite.
-
-    Source: Liu et al., arXiv:2505.24061.
-    """
-    finite = gradients.isfinite().all(-1).all(-1)
-    share = gradient_dormant_mask(gradients, tau).to(torch.float32).mean(-1)
-    return torch.where(finite, share, torch.nan)
 
 
 def per_sample_gradients(

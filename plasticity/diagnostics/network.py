@@ -10,7 +10,7 @@ from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS
 from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS, Features, Sorted, Weights
 from neoteny.plasticity.diagnostics.spectra import singular_values_of
-from neoteny.plasticity.surgery import unit_activity
+from neoteny.plasticity.surgery import as_samples, unit_activity
 
 
 @torch.no_grad()
@@ -147,7 +147,7 @@ def _by_layer(
 ) -> dict[str, Tensor]:
     """Results of every layer of every branch, as samples (M, B, n), by body and layer."""
     return {
-        f"{body}/layer{index}": _units_last(values)
+        f"{body}/layer{index}": as_samples(values)
         for body, branch in owners.items()
         for index, values in enumerate(found[branch])
     }
@@ -162,11 +162,6 @@ def _weights(branches: Mapping[str, Any], owners: Mapping[str, str]) -> dict[str
     for name, branch in branches.items():
         weights[f"{name}/head"] = branch.head.weight.flatten(2)
     return weights
-
-
-def _units_last(features: Tensor) -> Tensor:
-    """Make (M, B, n) of features; positions of an image (M, B, n, H, W) count as samples."""
-    return features if features.dim() == 3 else features.movedim(2, -1).flatten(1, -2)
 
 
 def _order(network: Any, owners: Mapping[str, str], probe: Tensor) -> dict[str, Tensor]:

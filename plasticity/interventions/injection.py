@@ -11,13 +11,12 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS
-from neoteny.plasticity.initial import draw_bias, draw_weight
 from neoteny.plasticity.interventions.intervention import Intervention, Metadata
 from neoteny.plasticity.interventions.resets import period_in_updates
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Targets, Time
-from neoteny.plasticity.surgery import assign, redraw
+from neoteny.plasticity.surgery import assign, fresh_bias, fresh_weight, redraw
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
@@ -220,26 +219,28 @@ class PlasticityInjection(Intervention):
         if hidden:
             layer: Any = branch.hidden[-1]
             narrow = (len(units) // self._blocks, *layer.weight.shape[2:])
-            rows, bias = _fresh(layer, generators, narrow)
+            rows = fresh_weight(layer, generators, narrow)
             wide = torch.zeros_like(layer.weight)
             for block in signs:
                 wide[:, units == block] = rows
             assign(learner, layer.weight, wide, masks[0].unsqueeze(1))
             if layer.bias is not None:
+                bias = fresh_bias(layer, generators, rows)
                 biases = torch.zeros_like(layer.bias)
                 for block in signs:
                     biases[:, units == block] = bias
                 assign(learner, layer.bias, biases, masks[0])
         head = branch.head
-        columns, bias = _fresh(
-            head, generators, (head.weight.shape[1], len(features) // self._blocks)
-        )
+        narrow = (head.weight.shape[1], len(features) // self._blocks)
+        columns = fresh_weight(head, generators, narrow)
         wide = torch.zeros_like(head.weight)
         for block, sign in signs.items():
             wide[:, :, features == block] = sign * columns
         assign(learner, head.weight, wide, masks[1])
-        if first == 0 and head.bias is not None:  # those of g and g' are one that is learnt on
-            assign(learner, head.bias, bias)
+        if head.bias is not None:
+            bias = fresh_bias(head, generators, columns)
+            if first == 0:  # those of g and g' are one that is learnt on
+                assign(learner, head.bias, bias)
 
     def owners(self, learner: Learner) -> tuple[Tensor, Tensor]:
         """Block of each unit of the last hidden layer (units,), and of each feature (features,)."""
@@ -277,21 +278,6 @@ class PlasticityInjection(Intervention):
         masks = {"rows": units.unsqueeze(1), "biases": units, "columns": features}
         for name, parameter in self._parameters(learner):
             yield name, parameter, masks[name.rpartition("/")[2]]
-
-
-def _fresh(
-    layer: Any, generators: list[torch.Generator], shape: tuple[int, ...]
-) -> tuple[Tensor, Tensor]:
-    """Weight (M, *shape) and bias (M, out) as a layer of this shape would begin with."""
-    weights, biases = [], []
-    for generator in generators:
-        empty = torch.empty(shape, dtype=layer.weight.dtype)
-        weights.append(draw_weight(empty, layer.init, layer.gain, generator))
-        biases.append(torch.zeros(shape[0], dtype=empty.dtype))
-        if layer.bias is not None:
-            draw_bias(biases[-1], layer.init, empty, generator)
-    device = layer.weight.device
-    return torch.stack(weights).to(device), torch.stack(biases).to(device)
 
 
 def _trained(injections: int) -> int:

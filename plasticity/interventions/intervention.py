@@ -1,8 +1,8 @@
 """Base of interventions: small classes whose hooks the learner calls.
 
-Every hook is optional and does nothing by default. Hooks loop over `learner.network.branches`, so
-an intervention acts on every branch of every algorithm alike; heads are known by construction and
-left alone unless a class says otherwise.
+Every hook (`neoteny.plasticity.hooks`) is optional and does nothing by default. Hooks loop over
+`learner.network.branches`, so an intervention acts on every branch of every algorithm alike; heads
+are known by construction and left alone unless a class says otherwise.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.core.registry import Registry
 from neoteny.plasticity import surgery
+from neoteny.plasticity.hooks import Hooks
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait, why_not
 from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.learner import Learner
-from neoteny.plasticity.networks import Network, NetworkSpec, Observations
+from neoteny.plasticity.networks import Network
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Targets, Tasks
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
     "Metadata",
     "NoIntervention",
     "OptimizerSettings",
-    "as_samples",
     "hidden_layers",
     "require_compatible",
 ]
@@ -80,7 +79,7 @@ class Metadata:
 
 
 @dataclass
-class Intervention:
+class Intervention(Hooks):
     """Does nothing; subclasses override the hooks that they need.
 
     Subclasses are dataclasses whose fields are the strengths, settable from the command line as
@@ -92,13 +91,6 @@ class Intervention:
     metadata: ClassVar[Metadata] = Metadata()
     traits: ClassVar[Set[Trait]] = frozenset()
     """Traits that decide which others it can be combined with; added to those of its bases."""
-    hooks: ClassVar[frozenset[str]] = frozenset()
-    """The hooks that the class overrides; the learner calls no others."""
-    source: ClassVar[str] = "-"
-    """The paper it comes from."""
-    static: ClassVar[bool] = False
-    """True if its hooks run the same operations on the same memory at every update, whatever its
-    number, at which it `rests`."""
     limits: ClassVar[Mapping[str, str]] = {}
     """Field to the condition on its value, see `neoteny.core.options`; a subclass adds to those of
     its bases."""
@@ -118,16 +110,13 @@ class Intervention:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.hooks = frozenset(
-            hook
-            for hook in HOOKS
-            if getattr(cls, hook, None) is not getattr(Intervention, hook, None)
+            hook for hook in HOOKS if getattr(cls, hook, None) is not getattr(Hooks, hook, None)
         )
         owned = {Trait.OWNS_OPTIMIZER} if "optimizer" in cls.hooks else set()
         cls.traits = frozenset(owned).union(*(vars(base).get("traits", ()) for base in cls.__mro__))
         if "name" in vars(cls):
             INTERVENTIONS.add(cls.name, cls)
         if "metadata" in vars(cls):
-            cls.source = cls.metadata.paper
             cls.needs_boundaries = cls.metadata.needs_boundary
 
     def __post_init__(self) -> None:
@@ -155,43 +144,9 @@ class Intervention:
             for name, value in values.items()
         }
 
-    def spec(self, spec: NetworkSpec) -> NetworkSpec:
-        """Change the architecture before the network is built."""
-        return spec
-
-    def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer | None:
-        """Replace the optimiser; at most one intervention may answer."""
-        return None
-
     def start(self, learner: Learner) -> None:
         """Take snapshots of the initial network; overriding classes call this first."""
         self.state["activity"] = torch.zeros(learner.network.members, device=learner.alive.device)
-
-    def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
-        """A penalty (M,) added to the loss, inside gradient clipping."""
-        return 0.0
-
-    def after_backward(self, learner: Learner, obs: Observations) -> None:
-        """Edit gradients before they are clipped."""
-
-    def after_step(self, learner: Learner, obs: Observations) -> None:
-        """Edit weights after the optimiser's step."""
-
-    def rests(self, learner: Learner) -> bool:
-        """True if a CUDA graph may replay its hooks in the coming update."""
-        return self.static
-
-    def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
-        """Discard state about weights that were changed other than by a step.
-
-        Args:
-            learner: owner of the network.
-            layer: the layer with new units, None if no unit is a new one.
-            units: (M, units) bool, the new ones; None for all.
-        """
-
-    def boundary(self, learner: Learner, task: Tensor) -> None:
-        """The task has changed to `task` (M,)."""
 
     @property
     def activity(self) -> Tensor:
@@ -249,8 +204,3 @@ def require_compatible(interventions: Sequence[Intervention]) -> None:
 def hidden_layers(network: Network) -> list[IsoLinear]:
     """The hidden layers of every branch; one that branches share comes once."""
     return [layer for _, _, layer in surgery.hidden_layers(network)]
-
-
-def as_samples(features: Tensor) -> Tensor:
-    """Features (M, B, n), or (M, B, channels, H, W) with every position as a sample."""
-    return features if features.dim() == 3 else features.movedim(2, -1).flatten(1, -2)

@@ -15,7 +15,7 @@ from neoteny.core.options import show
 from neoteny.plasticity import gram, surgery
 from neoteny.plasticity.adamo_pull import worth_stacking
 from neoteny.plasticity.gram import Scale
-from neoteny.plasticity.interventions.intervention import Metadata, as_samples, hidden_layers
+from neoteny.plasticity.interventions.intervention import Metadata, hidden_layers
 from neoteny.plasticity.interventions.outputs import effective_rank
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.step_wrappers import StepWrapper
@@ -280,7 +280,7 @@ class IsometryGate(IsometryStep):
             return
         features = learner.network.features(first_samples(obs, self.samples))
         ranks = [
-            effective_rank(as_samples(features[branch][layer]))
+            effective_rank(surgery.as_samples(features[branch][layer]))
             for branch, layer, _ in surgery.hidden_layers(learner.network)
         ]
         for index, places in enumerate(self._alike):

@@ -14,13 +14,13 @@ from neoteny.core.errors import InputError
 from neoteny.plasticity.interventions.intervention import (
     Intervention,
     Metadata,
-    as_samples,
     hidden_layers,
 )
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import Tasks, Time
 from neoteny.plasticity.sparse import as_tensor, first_samples
+from neoteny.plasticity.surgery import as_samples
 
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner

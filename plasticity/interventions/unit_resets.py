@@ -12,13 +12,14 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.activations import ACTIVATIONS, Activation
-from neoteny.plasticity.interventions.intervention import Intervention, Metadata, as_samples
+from neoteny.plasticity.interventions.intervention import Intervention, Metadata
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.resets import Timed
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 from neoteny.plasticity.sparse import first_samples
 from neoteny.plasticity.surgery import (
+    as_samples,
     fresh_weight,
     hidden_layers,
     outgoing_magnitude,

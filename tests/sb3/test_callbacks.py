@@ -175,6 +175,16 @@ def by_hooks(agent, probe):
     return found
 
 
+def test_fewer_stored_observations_than_asked_for_come_all():
+    agent = build(PPO)
+    callback = DiagnosticsCallback(probe=100)
+    agent.learn(64, callback=callback)
+    stored = agent.rollout_buffer.observations.reshape(64, 4)
+    np.testing.assert_array_equal(callback.observations(), stored)
+    callback.probe = 4
+    np.testing.assert_array_equal(callback.observations(), stored[[0, 21, 42, 63]])
+
+
 @algorithms
 def test_diagnostics_are_those_of_weights_and_hooked_activations(algorithm):
     agent = build(algorithm)
