@@ -149,11 +149,6 @@ class Classifier(Agent):
         units = F.one_hot(self._samples.first(count)[1], logits).float()
         return {"logits": units - units.mean(1, keepdim=True)}
 
-    @property
-    def network(self) -> Network:
-        """The classifier's network."""
-        return self.learner.network
-
     def collect(self, stream: Any) -> Any:
         """The iteration's minibatches, from the stream."""
         return stream.draw(self.config.updates_per_iteration, self.config.batch_size)

@@ -131,11 +131,6 @@ class DQN(Agent):
         self._outcome: tuple[Tensor, ...] = ()
         self._batch: tuple[Tensor, ...] = ()
 
-    @property
-    def network(self) -> Network:
-        """The online network."""
-        return self.learner.network
-
     def outputs(self, network: Network, obs: Tensor) -> Tensor:
         """Q-values (M, B, A), or the logits (M, B, A K) of their histograms, see `values`."""
         outputs: dict[str, Tensor] = network(obs)

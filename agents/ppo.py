@@ -118,11 +118,6 @@ class PPO(Agent):
         self._time = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._recordings = Recordings(recorder, checks, self)
 
-    @property
-    def network(self) -> Network:
-        """The policy and value networks."""
-        return self.learner.network
-
     def iterate(self, stream: Any) -> dict[str, Tensor]:
         """Collect a rollout and learn from it."""
         return self.learn(self.collect(stream))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from _work import LIMIT
 
@@ -17,6 +17,9 @@ PEERS: Mapping[str, str] = {
 """Distributions that the peers need, by their modules of `benchmarks/peers` without `_steps`."""
 REFERENCES = ("minatar", "gymnasium")
 """Modules, likewise, that step one environment of the packages that ours are exact to."""
+
+
+T = TypeVar("T")
 
 
 class Game(NamedTuple):
@@ -87,18 +90,22 @@ FAMILIES: Mapping[str, tuple[Game, ...]] = {
 """Every family of ours, by one id each; peers only where they have the same grid."""
 
 
-def chosen(families: Iterable[str], parts: Iterable[str]) -> list[Game]:
-    """The games of families that have one of some parts in their ids; without parts, all.
+def chosen(
+    every: Mapping[str, Sequence[T]],
+    families: Iterable[str],
+    parts: Sequence[str],
+    name: Callable[[T], str],
+) -> list[T]:
+    """The members of families that have one of some parts in their names; without parts, all.
 
     Raises:
-        ValueError: If there is no such family, or no game that is asked for.
+        ValueError: If there is no such family, or nothing of that name.
     """
-    if unknown := set(families) - set(FAMILIES):
-        raise ValueError(f"no family {sorted(unknown)}: use {', '.join(FAMILIES)}")
-    every = [game for family in families for game in FAMILIES[family]]
+    if unknown := set(families) - set(every):
+        raise ValueError(f"no family {sorted(unknown)}: use {', '.join(every)}")
+    found = [one for family in families for one in every[family]]
+    names = list(map(name, found))
     for part in parts:
-        if not any(part in game.id for game in every):
-            ids = ", ".join(game.id for game in every)
-            raise ValueError(f"no game has {part!r} in its id: the games are {ids}")
-    parts = tuple(parts) or ("",)
-    return [game for game in every if any(part in game.id for part in parts)]
+        if not any(part in known for known in names):
+            raise ValueError(f"nothing has {part!r} in its name: use {', '.join(names)}")
+    return [one for one in found if any(part in name(one) for part in parts or ("",))]

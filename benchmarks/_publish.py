@@ -14,6 +14,7 @@ from matplotlib.ticker import EngFormatter, LogLocator
 from rich.console import Console
 from rich.table import Table
 
+from neoteny.core.console import as_markdown
 from neoteny.experiments.report.drawing import (
     BASELINE_COLOUR,
     GREY,
@@ -63,7 +64,7 @@ def publish(report: Report) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = report.table if report.windows is None else report.windows
     rows.to_csv(folder / f"{report.name}.csv", index=False)
-    (folder / f"{report.name}.md").write_text(markdown(report, facts), encoding="utf-8")
+    (folder / f"{report.name}.md").write_text(markdown(report, shown, facts), encoding="utf-8")
     if report.figure is not None:
         with style():
             save(report.figure(), folder / f"{report.name}.png")
@@ -85,11 +86,9 @@ def provenance(report: Report) -> dict[str, Any]:
     }
 
 
-def markdown(report: Report, facts: Mapping[str, Any]) -> str:
+def markdown(report: Report, shown: Table, facts: Mapping[str, Any]) -> str:
     """The table and where it came from."""
-    rows = [list(report.table.columns), ["---"] * len(report.table.columns)]
-    rows += [[cell(value) for value in row] for row in report.table.itertuples(index=False)]
-    lines = [f"# {report.title}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    lines = [f"# {report.title}", "", as_markdown(shown), ""]
     lines += [f"- {name}: {_plain(value)}" for name, value in facts.items()]
     return "\n".join(lines) + "\n"
 
@@ -103,10 +102,10 @@ def cell(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def rate_columns(summary: pd.DataFrame, unit: str) -> pd.DataFrame:
+def rate_columns(summary: pd.DataFrame) -> pd.DataFrame:
     """A summary's columns by the names that readers see."""
     return summary.drop(columns="seconds").rename(
-        columns={"median": f"{unit} (median)", "first_call": "first call, s more"}
+        columns={"median": "env steps/s (median)", "first_call": "first call, s more"}
     )
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import gymnasium
 import torch
 from _work import CHANNELS, LIMIT, Training
-from stable_baselines3 import PPO as SB3PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
+
+from neoteny.agents import NetworkSpec
+from neoteny.sb3.agents import build_agent
+
+LANES = 8
 
 
 class _Padded(gymnasium.ObservationWrapper[Any, Any, Any]):
@@ -37,39 +42,22 @@ def _host_breakout() -> gymnasium.Env[Any, Any]:
     return _Padded(game)
 
 
-def sb3_training(training: Training, lanes: int = 8) -> Callable[[], int]:
+def sb3_training(training: Training) -> Callable[[], int]:
     """Stable-Baselines3's PPO on the `minatar` package's Breakout in the process's own loop.
 
     Network, padding, minibatch size, epochs and losses are those of `training`; the rollout is as
     short as four minibatches, which changes neither the updates nor the samples a step.
     """
     size = training.ppo.minibatch_size
-    steps = 4 * size // lanes
-    config = training.ppo
-    agent = SB3PPO(
-        "MlpPolicy",
-        DummyVecEnv([_host_breakout] * lanes),
-        learning_rate=config.learning_rate,
-        n_steps=steps,
-        batch_size=size,
-        n_epochs=config.num_epochs,
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-        clip_range=config.clip_range,
-        clip_range_vf=config.clip_range_vf,
-        ent_coef=config.ent_coef,
-        vf_coef=config.vf_coef,
-        max_grad_norm=config.max_grad_norm,
-        policy_kwargs={
-            "net_arch": [training.width] * training.depth,
-            "activation_fn": torch.nn.ReLU,
-        },
-        device="cpu",
-    )
-    learn = partial(agent.learn, steps * lanes, reset_num_timesteps=False)
+    steps = 4 * size // LANES
+    config = replace(training.ppo, num_envs=LANES, num_steps=steps, num_minibatches=4)
+    spec = NetworkSpec((training.width,) * training.depth)
+    envs = DummyVecEnv([_host_breakout] * LANES)
+    agent = build_agent(envs, config, spec, 0, torch.device("cpu"))
+    learn = partial(agent.learn, steps * LANES, reset_num_timesteps=False)
 
     def window() -> int:
         learn()
-        return steps * lanes
+        return steps * LANES
 
     return window

@@ -65,6 +65,12 @@ class Training:
         )
 
     @property
+    def rejax(self) -> dict[str, Any]:
+        """Options of the same work for `benchmarks/peers/rejax_ppo.py`."""
+        sizes = {name: getattr(self, name) for name in ("width", "depth", "lanes", "steps")}
+        return {"game": "Breakout", **sizes, "minibatches": self.steps}
+
+    @property
     def steps_per_iteration(self) -> int:
         """Environment steps of all members in one iteration."""
         return self.lanes * self.steps * self.members

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 import pandas as pd
@@ -179,7 +180,7 @@ def draw(summary: pd.DataFrame) -> Figure:
 
 def main(config: Config) -> None:
     """Measure, print and write."""
-    games = chosen(config.families, config.games)
+    games = chosen(FAMILIES, config.families, config.games, attrgetter("id"))
     if config.quick:
         config = replace(config, windows=1, lanes=(16,), seconds=0.0)
     prepare(config.threads)

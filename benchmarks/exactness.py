@@ -27,12 +27,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import tyro
+from _games import chosen
 from _publish import Report, publish
 
 from neoteny.envs.classic import PROBLEMS
@@ -151,15 +153,7 @@ def comparisons(config: Config) -> list[Comparison]:
         "classic": [classic(id) for id in PROBLEMS if id != "CartPole-v0"],
         "minigrid": [minigrid(*item) for item in minigrid_pair.families().items()],
     }
-    if unknown := set(config.families) - set(every):
-        raise ValueError(f"no family {sorted(unknown)}: use {', '.join(every)}")
-    found = [row for family in config.families for row in every[family]]
-    for part in config.games:
-        if not any(part in row.environment for row in found):
-            names = ", ".join(row.environment for row in found)
-            raise ValueError(f"nothing has {part!r} in its name: use {names}")
-    parts = config.games or ("",)
-    return [row for row in found if any(part in row.environment for part in parts)]
+    return chosen(every, config.families, config.games, attrgetter("environment"))
 
 
 def compare(comparison: Comparison, config: Config) -> dict[str, object]:

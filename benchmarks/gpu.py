@@ -219,18 +219,9 @@ def rejax(config: Config) -> Iterator[Row]:
     if find_spec("rejax") is None:
         yield "rejax", math.nan, "not installed"
         return
-    work = training(config)
     with Peer(Path(sys.executable)) as peer:
-        window = peer.window(
-            "rejax_ppo",
-            0.0 if config.quick else config.seconds,
-            game="Breakout",
-            width=work.width,
-            depth=work.depth,
-            lanes=work.lanes,
-            steps=work.steps,
-            minibatches=work.steps,
-        )
+        seconds = 0.0 if config.quick else config.seconds
+        window = peer.window("rejax_ppo", seconds, **training(config).rejax)
         first = window()
         found = window()
     yield "rejax, 1 member", found.amount / found.seconds, "env steps/s"

@@ -234,7 +234,7 @@ def training_report(config: Config, windows: pd.DataFrame) -> Report:
     return Report(
         "scaling",
         "PPO on padded Breakout: env steps/s of all members, and memory",
-        rate_columns(summary, "env steps/s"),
+        rate_columns(summary),
         config,
         windows,
         figure=(lambda: draw(summary, sweeps)) if sweeps else None,
@@ -247,7 +247,7 @@ def stepping_report(config: Config, windows: pd.DataFrame) -> Report:
     return Report(
         "scaling-environments",
         "Stepping padded Breakout: env steps/s",
-        rate_columns(summary, "env steps/s"),
+        rate_columns(summary),
         config,
         windows,
         figure=lambda: draw(summary.assign(sweep="lanes"), ["lanes"]),

@@ -124,15 +124,7 @@ def ppo_contenders(config: Config, network: str, peer: Peer | None) -> list[Cont
         labels = {"network": network, "contender": f"{named(members)} {arm}", "path": path}
         found.append(Contender(labels, local(work.iteration(), config.device)))
     if peer is not None:
-        window = peer.window(
-            "rejax_ppo",
-            game="Breakout",
-            width=width,
-            depth=depth,
-            lanes=config.lanes,
-            steps=config.steps,
-            minibatches=config.steps,
-        )
+        window = peer.window("rejax_ppo", **base.rejax)
         labels = {"network": network, "contender": "rejax", "path": "fp32"}
         found.append(Contender(labels, window))
     if config.sb3:
@@ -226,7 +218,7 @@ def main(config: Config) -> None:
         Report(
             name,
             f"{game}: env steps/s, learning included",
-            rate_columns(summary, "env steps/s"),
+            rate_columns(summary),
             config,
             windows,
             peer.versions if peer else {},

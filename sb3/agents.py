@@ -17,6 +17,7 @@ import numpy as np
 import stable_baselines3
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from neoteny.agents.agent import Agent, AgentSettings
@@ -31,7 +32,7 @@ from neoteny.sb3.bridge import ACTIVATIONS, attach
 from neoteny.sb3.policy_networks import PolicyNetworks, stored_observations
 from neoteny.sb3.vec_env import SB3VecEnv
 
-__all__ = ["JointLearner", "SB3Agents"]
+__all__ = ["JointLearner", "SB3Agents", "build_agent"]
 
 Interventions = Callable[[], list[Intervention]]
 
@@ -81,7 +82,7 @@ class SB3Agents(Agent):
         self._lost = False
         for stream, seed in zip(streams, seeds, strict=True):
             with _own_random(None) as state:
-                agent = _build(SB3VecEnv(stream), config, spec, seed, self.device)
+                agent = build_agent(SB3VecEnv(stream), config, spec, seed, self.device)
                 mine = interventions()
                 learners.append(attach(agent, spec.activation, mine, self._settings, seed))
             self.agents.append(agent)
@@ -220,13 +221,14 @@ def _set_random(state: tuple[Any, ...]) -> None:
     torch.set_rng_state(state[2])
 
 
-def _build(
-    env: SB3VecEnv,
+def build_agent(
+    env: VecEnv,
     config: PPOConfig | DQNConfig,
     spec: NetworkSpec,
     seed: int,
     device: torch.device,
 ) -> BaseAlgorithm:
+    """PPO or DQN of Stable-Baselines3 with these hyper-parameters and widths."""
     widths = list(spec.hidden)
     both = isinstance(config, PPOConfig)
     shared: dict[str, Any] = {
@@ -253,7 +255,7 @@ def _require_counterparts(name: str, config: Any, own: dict[str, bool]) -> None:
         )
 
 
-def _ppo(env: SB3VecEnv, config: PPOConfig, shared: dict[str, Any]) -> stable_baselines3.PPO:
+def _ppo(env: VecEnv, config: PPOConfig, shared: dict[str, Any]) -> stable_baselines3.PPO:
     _require_counterparts("PPO", config, {"value_loss": config.value_loss != "mse"})
     return stable_baselines3.PPO(
         "MlpPolicy",
@@ -271,7 +273,7 @@ def _ppo(env: SB3VecEnv, config: PPOConfig, shared: dict[str, Any]) -> stable_ba
     )
 
 
-def _dqn(env: SB3VecEnv, config: DQNConfig, shared: dict[str, Any]) -> stable_baselines3.DQN:
+def _dqn(env: VecEnv, config: DQNConfig, shared: dict[str, Any]) -> stable_baselines3.DQN:
     lanes, every = config.num_envs, config.train_frequency
     refused = {
         "double": config.double,

@@ -69,7 +69,7 @@ class MountainCarContinuous(MountainCar):
         Gymnasium's MountainCarContinuous.
     """
 
-    reference = Continuous_MountainCarEnv
+    reference = Continuous_MountainCarEnv  # type: ignore[assignment]
     defaults = {"power": 0.0015, "gravity": 0.0025}  # noqa: RUF012 - never changed
 
     def _transition(
