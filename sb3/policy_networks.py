@@ -105,7 +105,8 @@ def stored_observations(agent: Any, most: int) -> npt.NDArray[Any]:
     buffer: Any = agent.replay_buffer if off_policy else agent.rollout_buffer
     rows = buffer.n_envs * (buffer.size() if off_policy else buffer.buffer_size)
     stored: npt.NDArray[Any] = buffer.observations.reshape(-1, *buffer.obs_shape)[:rows]
-    return stored[np.linspace(0, rows - 1, min(most, rows)).astype(int)]
+    picked: npt.NDArray[Any] = stored[np.linspace(0, rows - 1, min(most, rows)).astype(int)]
+    return picked
 
 
 @dataclass(frozen=True)
