@@ -18,8 +18,6 @@ from neoteny.plasticity.interventions import Intervention
 from neoteny.plasticity.network_spec import NetworkSpec
 from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
-__all__ = ["AGENTS", "Agent", "AgentConfig", "AgentSettings"]
-
 PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 AGENTS: Registry[type[Agent]] = Registry("agent")

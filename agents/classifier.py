@@ -21,8 +21,6 @@ from neoteny.plasticity.interventions import TASK_STEPS, Intervention, Optimizer
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
-__all__ = ["Classifier", "ClassifierConfig", "cross_entropy"]
-
 
 @dataclass(frozen=True)
 class ClassifierConfig(AgentConfig):

@@ -23,8 +23,6 @@ from neoteny.agents.spaces import action_count
 from neoteny.core import rng
 from neoteny.core.errors import InputError
 
-__all__ = ["ActionDistribution", "Categorical", "Gaussian", "action_distribution"]
-
 Gradient = Callable[[Tensor, float], Tensor]
 """From the slope d objective / d log-probability (M, B) and the entropy's coefficient to the
 gradient of -objective - coefficient * entropy with respect to the outputs."""

@@ -39,8 +39,6 @@ from neoteny.plasticity.interventions import TASK_STEPS, Intervention
 from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 
-__all__ = ["DQN", "DQNConfig"]
-
 
 class DQN(Agent):
     """Deep Q-learning, double and dueling, of discrete actions.

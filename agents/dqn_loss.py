@@ -19,17 +19,6 @@ from neoteny.agents.hl_gauss import HLGauss, check_support
 from neoteny.core.errors import InputError
 from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
-__all__ = [
-    "DQNConfig",
-    "dueling_outputs",
-    "epsilon_at",
-    "explorations",
-    "explore",
-    "histogram_loss",
-    "td_loss",
-    "td_target",
-]
-
 
 @dataclass(frozen=True)
 class DQNConfig(AgentConfig):

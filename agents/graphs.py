@@ -15,8 +15,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["CudaGraph", "Recorded", "Recorder", "Recordings", "filled", "reachable"]
-
 
 class Recorder(Protocol):
     """Records a step and replays it."""

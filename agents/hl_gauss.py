@@ -20,8 +20,6 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 
-__all__ = ["HLGauss", "check_support"]
-
 SIGMA = 0.75
 """Standard deviation of a target's Gaussian in bin widths, the paper's."""
 

@@ -36,8 +36,6 @@ from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec, Observations
 from neoteny.plasticity.sparse import SparseBatch
 
-__all__ = ["PPO", "PPOConfig"]
-
 
 class PPO(Agent):
     """Proximal policy optimisation, of discrete or continuous actions.

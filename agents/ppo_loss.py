@@ -20,8 +20,6 @@ from neoteny.agents.hl_gauss import HLGauss, check_support
 from neoteny.core.errors import InputError
 from neoteny.plasticity.optimizer_settings import TASK_STEPS, OptimizerSettings
 
-__all__ = ["PPOConfig", "explained_variance", "fused_ppo_loss", "normalized", "ppo_loss"]
-
 
 @dataclass(frozen=True)
 class PPOConfig(AgentConfig):

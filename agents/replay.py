@@ -18,8 +18,6 @@ from torch import Tensor
 from neoteny.core import rng
 from neoteny.core.errors import InputError
 
-__all__ = ["Batch", "ReplayBuffer", "floats", "pack", "unpack"]
-
 ACTION, REWARD, TERMINATED, DONE = range(4)
 
 

@@ -19,8 +19,6 @@ from neoteny.agents.spaces import stored_type
 from neoteny.core import rng
 from neoteny.core.errors import InputError
 
-__all__ = ["Archive", "Partition", "Replay", "Reservoir", "check_switches", "make_replay"]
-
 ACTION, RETURN, DISCOUNT, VISIT = range(4)
 
 

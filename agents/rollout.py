@@ -14,8 +14,6 @@ from neoteny.core import rng
 from neoteny.plasticity.networks import Network, Observations
 from neoteny.plasticity.sparse import SparseBatch
 
-__all__ = ["Minibatch", "Rollout", "Shuffle", "gae", "recent_targets"]
-
 
 def gae(
     reward: Tensor,

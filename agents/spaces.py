@@ -9,8 +9,6 @@ import torch
 
 from neoteny.core.errors import InputError
 
-__all__ = ["action_count", "check_lanes", "observation_shape", "stored_type"]
-
 _SMALL = (
     torch.bool,
     torch.uint8,

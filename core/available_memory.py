@@ -9,8 +9,6 @@ import torch
 
 from neoteny.core.errors import InputError
 
-__all__ = ["memory", "require_memory"]
-
 
 def memory(device: torch.device | str) -> int:
     """Bytes of memory of a device; of the CPU, those that this process may have."""

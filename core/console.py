@@ -15,17 +15,6 @@ from rich.text import Text
 
 from neoteny.core.text import shortened, visible
 
-__all__ = [
-    "Lasting",
-    "PlainConsole",
-    "as_markdown",
-    "caution",
-    "lasting_output",
-    "open_console",
-    "print_error",
-    "print_notice",
-]
-
 logger = logging.getLogger(__name__)
 
 LONGEST = 1000

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["FrozenError", "InputError", "RunError", "error_context"]
-
 
 class InputError(ValueError):
     """A value, file or option that a user gave cannot be used.

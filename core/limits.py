@@ -7,8 +7,6 @@ import re
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["allows", "limits_of"]
-
 
 def limits_of(cls: type[Any]) -> dict[str, str]:
     """The limits that a class and its bases declare, field to rule."""

@@ -8,8 +8,6 @@ from difflib import get_close_matches
 
 from neoteny.core.errors import InputError
 
-__all__ = ["closest", "hint", "require_known", "with_article"]
-
 MOST = 12
 """Names that a hint lists; of more it says that there are more."""
 

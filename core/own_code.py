@@ -12,8 +12,6 @@ from typing import Any
 
 from neoteny.core.errors import InputError
 
-__all__ = ["naming", "run_file", "run_module"]
-
 
 @contextmanager
 def naming(what: str) -> Iterator[None]:

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError, RunError
 
-__all__ = ["ALONE", "Ranks"]
-
 STARTED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """Variables of the environment that `torchrun` sets for every process."""
 _T = TypeVar("_T")

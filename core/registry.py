@@ -21,16 +21,6 @@ from neoteny.core.errors import InputError
 from neoteny.core.names import hint, require_known
 from neoteny.core.options import Text
 
-__all__ = [
-    "GROUP",
-    "REGISTRIES",
-    "Registry",
-    "check_fields_given",
-    "first_line",
-    "load_entry_points",
-    "read_settings",
-]
-
 T = TypeVar("T")
 D = TypeVar("D")
 

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-__all__ = ["child_generators", "child_seed", "visit_seed"]
-
 
 def child_seed(seed: int, stream: str, index: int = 0) -> int:
     """Derive an independent 63-bit seed from a seed, a stream's name and an index.

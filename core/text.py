@@ -7,8 +7,6 @@ from pathlib import Path
 
 from neoteny.core.errors import InputError
 
-__all__ = ["distinct", "read_text", "shortened", "visible"]
-
 
 def read_text(path: Path) -> str:
     """Read a text file as UTF-8, with a byte order mark or without.

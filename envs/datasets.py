@@ -16,8 +16,6 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 
-__all__ = ["DATASETS", "Dataset", "load_dataset"]
-
 DATA = Path("data")
 """Folder of the files unless a path is given."""
 

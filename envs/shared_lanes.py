@@ -17,8 +17,6 @@ from neoteny.envs.base import TensorEnv
 from neoteny.envs.host import HostEnv
 from neoteny.envs.limited import LimitedVectorEnv
 
-__all__ = ["SharedLanes"]
-
 
 class SharedLanes(LimitedVectorEnv):
     """All lanes of an environment, of which each process plays its part and tells the others.

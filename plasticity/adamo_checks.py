@@ -13,8 +13,6 @@ from neoteny.core.errors import InputError
 from neoteny.plasticity.gram import Scale, as_maps, target
 from neoteny.plasticity.isometry import DEFAULT_ISOMETRY, effective_strength, half_life
 
-__all__ = ["check_pull", "check_settings", "pull_settings", "safe_strength", "warn_of_bare"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -11,8 +11,6 @@ from neoteny.plasticity.adamo_checks import check_pull
 from neoteny.plasticity.gram import as_maps, target
 from neoteny.plasticity.isometry import isometry_step, require_full_precision
 
-__all__ = ["Move", "pull", "stay", "strength_of", "together", "worth_stacking"]
-
 Move = Callable[[], None]
 
 # Stacking equal shapes saves kernel launches and costs a copy, which on CPU loses above this size.

@@ -21,8 +21,6 @@ from neoteny.plasticity.bodies import Body, Branch, Observations
 from neoteny.plasticity.layers import IsoLinear
 from neoteny.plasticity.sparse import SparseBatch, sum_columns, sum_rows
 
-__all__ = ["KERNELS", "batched_forward", "unaltered"]
-
 
 @dataclass(frozen=True)
 class Kernel:

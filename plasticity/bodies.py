@@ -13,8 +13,6 @@ from neoteny.plasticity.layers import ACTIVATIONS, IsoConv2d, IsoLayer, IsoLinea
 from neoteny.plasticity.network_spec import HeadSpec, LayerSpec, NetworkSpec
 from neoteny.plasticity.sparse import SparseBatch, sparse_linear
 
-__all__ = ["Body", "Branch", "MemberLayerNorm", "Observations"]
-
 Observations = Tensor | SparseBatch
 """A batch (M, B, *shape), or its ones."""
 

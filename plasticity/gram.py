@@ -11,22 +11,6 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 
-__all__ = [
-    "HALVES",
-    "LARGEST_CHANGE",
-    "Scale",
-    "accurate_maps",
-    "as_maps",
-    "bounded",
-    "dead_band",
-    "deviation",
-    "keep_length",
-    "mean_square",
-    "product",
-    "squared_norm",
-    "target",
-]
-
 Scale = float | Literal["free"]
 """Target squared singular value, > 0, or "free" for the mean that each map has."""
 

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from neoteny.core.errors import InputError
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
 
-__all__ = ["CONVOLUTIONS", "isometry_groups", "named_groups"]
-
 logger = logging.getLogger(__name__)
 
 HEADS = ("action_net", "value_net")

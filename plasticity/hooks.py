@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.networks import Network, NetworkSpec, Observations
     from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
-__all__ = ["Hooks"]
-
 
 class Hooks:
     """An intervention as the learner calls it; `Intervention` adds what runs and reports read."""

@@ -6,8 +6,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-__all__ = ["INITS", "Init", "draw_bias", "draw_weight"]
-
 Init = Literal["orthogonal", "uniform"]
 INITS: tuple[str, ...] = get_args(Init)
 

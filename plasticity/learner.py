@@ -23,8 +23,6 @@ from neoteny.plasticity.hooks import Hooks
 from neoteny.plasticity.networks import Network, NetworkSpec, Observations
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
-__all__ = ["Learner", "make_optimizer", "reset_optimizer"]
-
 UPDATE_HOOKS = {"loss", "after_backward", "after_step"}
 """The hooks that are called in every update."""
 

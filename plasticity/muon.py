@@ -24,8 +24,6 @@ from neoteny.plasticity.adamo_pull import Move
 from neoteny.plasticity.gram import as_maps
 from neoteny.plasticity.polar import QUINTIC, newton_schulz
 
-__all__ = ["Muon"]
-
 
 class Muon(AdamO):
     """Muon for groups with `muon=True`, Adam for the others, both with the isometry step.

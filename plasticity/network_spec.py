@@ -15,17 +15,6 @@ from neoteny.core.names import require_known
 from neoteny.plasticity.initial import INITS, Init
 from neoteny.plasticity.layers import ACTIVATIONS
 
-__all__ = [
-    "NORMS",
-    "PAPER_GAIN",
-    "TORSOS",
-    "Convolution",
-    "HeadSpec",
-    "LayerSpec",
-    "NetworkShape",
-    "NetworkSpec",
-]
-
 NORMS = ("none", "layer")
 TORSOS = ("mlp", "conv")
 PAPER_GAIN = math.sqrt(2.0)

@@ -16,8 +16,6 @@ from typing import Any, ClassVar, Self
 from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields, read_text
 
-__all__ = ["TASK_STEPS", "OptimizerSettings", "Targets", "Tasks", "Time"]
-
 TASK_STEPS = 500_000.0
 """Environment steps that count as a task where nobody says how long one is."""
 

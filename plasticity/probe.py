@@ -21,8 +21,6 @@ from neoteny.plasticity.diagnostics.functional import (
 from neoteny.plasticity.networks import Network
 from neoteny.plasticity.probe_tasks import Task, make_tasks, task_loss
 
-__all__ = ["Training", "fresh_twin", "probe"]
-
 State = dict[str, Tensor]
 
 BETAS = (0.9, 0.999)

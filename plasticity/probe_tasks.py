@@ -11,8 +11,6 @@ from torch import Tensor
 
 from neoteny.core.errors import InputError
 
-__all__ = ["Task", "make_tasks", "smooth_targets", "task_loss"]
-
 
 @dataclass(frozen=True)
 class Task:

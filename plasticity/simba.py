@@ -11,8 +11,6 @@ from neoteny.plasticity.bodies import Body, MemberLayerNorm, Observations
 from neoteny.plasticity.network_spec import NetworkSpec
 from neoteny.plasticity.sparse import SparseBatch, sparse_linear
 
-__all__ = ["SimBaBody"]
-
 
 class SimBaBody(Body):
     """A linear layer, blocks x + V act(W norm(x)), and a norm of the last sum.

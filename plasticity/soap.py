@@ -22,8 +22,6 @@ from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.adamo_pull import Move
 from neoteny.plasticity.gram import as_maps
 
-__all__ = ["SOAP"]
-
 DAMPING = 1e-3
 """Share of a preconditioner's mean eigenvalue that is added to all before a power iteration, so
 that directions without gradient stay as they were instead of following rounding."""

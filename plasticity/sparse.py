@@ -19,16 +19,6 @@ from scipy import sparse
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = [
-    "SparseBatch",
-    "as_tensor",
-    "encode",
-    "first_samples",
-    "sparse_linear",
-    "sum_columns",
-    "sum_rows",
-]
-
 
 class SparseBatch:
     """Rows of binary features, each stored as the indices of its ones.

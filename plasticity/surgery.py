@@ -26,23 +26,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Network
 
-__all__ = [
-    "as_samples",
-    "assign",
-    "expand_to_group",
-    "fresh_bias",
-    "fresh_parameters",
-    "fresh_weight",
-    "hidden_layers",
-    "outgoing",
-    "outgoing_magnitude",
-    "redraw",
-    "require_own_outputs",
-    "reset_units",
-    "unit_activity",
-    "with_targets",
-]
-
 
 @torch.no_grad()
 def with_targets(learner: Learner, parameter: Tensor) -> list[Tensor]:

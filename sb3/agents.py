@@ -32,8 +32,6 @@ from neoteny.sb3.bridge import ACTIVATIONS, attach
 from neoteny.sb3.policy_networks import PolicyNetworks, stored_observations
 from neoteny.sb3.vec_env import SB3VecEnv
 
-__all__ = ["JointLearner", "SB3Agents", "build_agent"]
-
 Interventions = Callable[[], list[Intervention]]
 
 

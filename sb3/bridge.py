@@ -26,8 +26,6 @@ from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import HeadSpec, Network, NetworkSpec
 from neoteny.sb3.policy_networks import Branch, branches
 
-__all__ = ["ACTIVATIONS", "Gateway", "attach", "bridged"]
-
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,

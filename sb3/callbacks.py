@@ -28,12 +28,6 @@ from neoteny.plasticity.isometry import half_life as half_life_of
 from neoteny.plasticity.isometry import isometry_step
 from neoteny.sb3.policy_networks import PolicyNetworks, branches, stored_observations
 
-__all__ = [
-    "DiagnosticsCallback",
-    "IsometryCallback",
-    "hidden_weights",
-]
-
 
 def _hidden(policy: BasePolicy) -> list[dict[str, Any]]:
     """Groups of the hidden weights that are trained; see `isometry_groups`."""

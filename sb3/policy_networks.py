@@ -21,8 +21,6 @@ from neoteny.core.errors import InputError
 from neoteny.plasticity.diagnostics.trace import layer_weights
 from neoteny.plasticity.groups import CONVOLUTIONS
 
-__all__ = ["Branch", "PolicyNetworks", "branches", "stored_observations"]
-
 _WEIGHTED = (nn.Linear, *CONVOLUTIONS)
 _SHAPING = (nn.Flatten, nn.Identity, nn.Dropout)
 

@@ -8,8 +8,6 @@ from neoteny.agents.agent import Agent, AgentSettings
 from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
 
-__all__ = ["SB3DQN", "SB3PPO"]
-
 
 class _Deferred(Agent):
     """Imports the agents when one is built."""

@@ -23,8 +23,6 @@ from neoteny.wrappers.compose import ComposedChanges
 from neoteny.wrappers.member_schedules import MemberSchedules
 from neoteny.wrappers.schedules import Schedule
 
-__all__ = ["RandomLabels", "Samples", "SupervisedStream"]
-
 _PHASE = 2**32 - 1
 """A counter of the hash that no task has."""
 

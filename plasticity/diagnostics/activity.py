@@ -9,8 +9,6 @@ from torch import Tensor
 from neoteny.plasticity.diagnostics import features, units
 from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS
 
-__all__ = ["Activity", "Gradients", "Squashed"]
-
 
 @dataclass(frozen=True)
 class Activity:

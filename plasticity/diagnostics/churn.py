@@ -6,8 +6,6 @@ Outputs before and after are (..., B, k) or (..., B), over the same B states.
 import torch
 from torch import Tensor
 
-__all__ = ["greedy_flips", "policy_churn", "value_churn"]
-
 
 def policy_churn(before: Tensor, after: Tensor, normalised: bool = False) -> Tensor:
     """Mean KL(before, after) in nats of categorical policies.

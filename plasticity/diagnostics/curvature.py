@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.func import grad, vjp, vmap
 
-__all__ = ["hessian_extremes", "hessian_trace", "hessian_vector_product"]
-
 Loss = Callable[[dict[str, Tensor]], Tensor]
 """Maps named parameters to a number."""
 

@@ -8,16 +8,6 @@ from torch import Tensor
 
 from neoteny.plasticity.diagnostics.spectra import round_off
 
-__all__ = [
-    "feature_norm",
-    "feature_variance",
-    "numerical_rank",
-    "participation_ratio",
-    "saturated_fraction",
-    "sparsity",
-    "srank",
-]
-
 
 def feature_norm(features: Tensor) -> Tensor:
     """Mean Euclidean norm of a sample's features: (..., B, n) to (...).

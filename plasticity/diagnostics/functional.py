@@ -15,8 +15,6 @@ from torch.nn.modules.batchnorm import _NormBase
 from neoteny.core.errors import InputError
 from neoteny.plasticity.networks import Network
 
-__all__ = ["Forward", "ModelFunction", "check_batch", "in_mode", "named_outputs"]
-
 Forward = Callable[[Any, Tensor], Any]
 """Applies a model to a batch: a tensor, several, or a dictionary of tensors by branch."""
 

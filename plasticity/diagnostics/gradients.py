@@ -8,13 +8,6 @@ from torch.func import grad, vmap
 
 from neoteny.plasticity.diagnostics.spectra import effective_rank
 
-__all__ = [
-    "gradient_cosines",
-    "gradient_covariance",
-    "one_step_gain",
-    "per_sample_gradients",
-]
-
 
 def per_sample_gradients(
     loss: Callable[..., Tensor], parameters: Mapping[str, Tensor], *batch: Tensor

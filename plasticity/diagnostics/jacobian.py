@@ -16,15 +16,6 @@ from neoteny.plasticity.activations import Activation
 from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS
 from neoteny.plasticity.diagnostics.spectra import round_off, singular_values_of
 
-__all__ = [
-    "Jacobian",
-    "jacobian_summary",
-    "jacobians",
-    "jacobians_led",
-    "linear_jacobian",
-    "normalised",
-]
-
 
 def jacobians(outputs: Tensor, inputs: Sequence[Tensor], lead: int = 2) -> list[Tensor]:
     """Jacobian of every sample's outputs with respect to tensors that they were computed from.

@@ -15,16 +15,6 @@ from torch.func import jacrev, vjp, vmap
 from neoteny.plasticity.diagnostics.per_layer import DIAGNOSTICS
 from neoteny.plasticity.diagnostics.spectra import effective_rank
 
-__all__ = [
-    "Kernel",
-    "LinearMap",
-    "kernel_alignment",
-    "kernel_by_jacobian",
-    "kernel_by_layers",
-    "kernel_drift",
-    "kernel_summary",
-]
-
 MEMORY = 2**28
 """Bytes that Jacobians may take."""
 

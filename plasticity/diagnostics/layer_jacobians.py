@@ -14,8 +14,6 @@ from neoteny.plasticity.diagnostics.jacobian import jacobians_led, linear_jacobi
 from neoteny.plasticity.diagnostics.trace import LayerTrace, Trace, trace
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
 
-__all__ = ["MOST_ENTRIES", "MOST_NUMBERS", "jacobians_of", "layer_jacobian"]
-
 MOST_ENTRIES = 2**20
 """Numbers in a sample's Jacobian, beyond which it is left out."""
 

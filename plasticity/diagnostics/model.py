@@ -27,8 +27,6 @@ from neoteny.plasticity.diagnostics.trace import LayerTrace, Trace, trace
 from neoteny.plasticity.networks import Network
 from neoteny.plasticity.surgery import unit_activity
 
-__all__ = ["GROUPS", "diagnose"]
-
 GROUPS = ("weights", "features", "activity", "jacobians", "kernel")
 """Groups of diagnostics for `diagnose`, from the cheapest to the costliest."""
 

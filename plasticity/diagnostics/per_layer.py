@@ -12,8 +12,6 @@ from neoteny.core.errors import InputError
 from neoteny.core.registry import Registry
 from neoteny.plasticity.diagnostics import spectra, units
 
-__all__ = ["DIAGNOSTICS", "Diagnostic", "Features", "Sorted", "Weights"]
-
 
 @dataclass(frozen=True)
 class Weights:

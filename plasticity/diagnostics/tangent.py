@@ -13,8 +13,6 @@ from neoteny.plasticity.diagnostics.trace import LayerTrace, Trace, trace
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
 from neoteny.plasticity.networks import Network
 
-__all__ = ["kernels_of", "tangent_kernels"]
-
 
 def tangent_kernels(
     model: nn.Module,

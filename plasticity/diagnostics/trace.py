@@ -25,8 +25,6 @@ from neoteny.plasticity.groups import CONVOLUTIONS
 from neoteny.plasticity.layers import IsoConv2d, IsoLinear
 from neoteny.plasticity.networks import Network
 
-__all__ = ["LayerTrace", "Trace", "layer_weights", "trace"]
-
 
 def _functions(names: str) -> set[Any]:
     """Functions and methods of torch by name."""

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from neoteny.plasticity.diagnostics.network import change_between
 
-__all__ = ["distance_to_init", "norm_of", "relative_change", "update_to_weight_ratio"]
-
 
 def norm_of(tensors: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tensors together: each (M, ...), to (M,)."""

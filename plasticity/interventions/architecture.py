@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import NetworkSpec
 
-__all__ = ["CReLUNet", "DeepFourier", "GroupSortNet", "LayerNorm", "SimBa"]
-
 
 @dataclass
 class _Architecture(Intervention):

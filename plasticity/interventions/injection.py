@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Branch, NetworkSpec, Observations
 
-__all__ = ["PlasticityInjection"]
-
 
 class _Blocks:
     """A layer's units or features as blocks: f, then g and g' of every injection.

@@ -30,16 +30,6 @@ from neoteny.plasticity.learner import Learner
 from neoteny.plasticity.networks import Network
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Targets, Tasks
 
-__all__ = [
-    "INTERVENTIONS",
-    "Intervention",
-    "Metadata",
-    "NoIntervention",
-    "OptimizerSettings",
-    "hidden_layers",
-    "require_compatible",
-]
-
 HOOKS = (
     "spec",
     "optimizer",

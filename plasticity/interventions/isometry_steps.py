@@ -28,15 +28,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Observations
 
-__all__ = [
-    "IsometryBand",
-    "IsometryBudget",
-    "IsometryControl",
-    "IsometryGate",
-    "IsometryStep",
-    "within_budget",
-]
-
 STRONGEST = 10.0
 """Half-life, in updates, of the strongest pull that a controller chooses."""
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from neoteny.plasticity.networks import Network
 
-__all__ = ["MuonIntervention", "MuonO"]
-
 
 @dataclass
 class MuonIntervention(OptimizerIntervention):

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Observations
 
-__all__ = ["Dash", "HareTortoise", "ShrinkPerturb", "SoftShrinkPerturb", "blend"]
-
 
 @torch.no_grad()
 def blend(

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Observations
 
-__all__ = ["AdamRel", "OptimizerReset"]
-
 
 @dataclass
 class OptimizerReset(Timed):

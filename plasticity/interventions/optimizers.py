@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Network
 
-__all__ = [
-    "AdamOIntervention",
-    "AdamWIntervention",
-    "OptimizerIntervention",
-    "TunedAdam",
-]
-
 
 @dataclass
 class OptimizerIntervention(Intervention):

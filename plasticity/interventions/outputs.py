@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.network_spec import OutputDistribution
     from neoteny.plasticity.networks import Observations
 
-__all__ = ["L2ER", "CChain"]
-
 
 @dataclass
 class L2ER(Intervention):

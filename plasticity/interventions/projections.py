@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import NetworkSpec, Observations
 
-__all__ = ["Fire", "KeepNorm", "NaP", "NewtonSchulz", "WeightClipping"]
-
 
 @dataclass
 class WeightClipping(Intervention):

@@ -9,8 +9,6 @@ from neoteny.core.errors import InputError
 from neoteny.core.options import read_text
 from neoteny.plasticity.optimizer_settings import Tasks
 
-__all__ = ["EDGE", "Range"]
-
 EDGE = 0.1
 """Share of a range at either end that counts as its edge."""
 

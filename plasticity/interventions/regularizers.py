@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Network, Observations
 
-__all__ = ["L2", "IsometryLoss", "L2Init", "Parseval", "Penalty", "Spectral", "WassersteinInit"]
-
 
 @dataclass
 class Penalty(Intervention):

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Observations
 
-__all__ = ["Fresh", "HeadReset", "LayerReset", "Timed", "period_in_updates", "whole_iterations"]
-
 
 def whole_iterations(updates: int, settings: OptimizerSettings) -> int:
     """Round a number of updates up to whole iterations.

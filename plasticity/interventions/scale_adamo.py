@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Network
 
-__all__ = ["ScaleAdamO"]
-
 PARAMETER = "hidden_scales"
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from neoteny.plasticity.networks import Network
 
-__all__ = ["SOAPIntervention"]
-
 
 @dataclass
 class SOAPIntervention(OptimizerIntervention):

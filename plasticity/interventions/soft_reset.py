@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Observations
 
-__all__ = ["SoftReset"]
-
 
 @dataclass
 class SoftReset(StepWrapper):

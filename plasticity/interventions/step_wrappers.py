@@ -20,8 +20,6 @@ from neoteny.plasticity.optimizer_settings import OptimizerSettings, Tasks, Time
 if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
 
-__all__ = ["UPGD", "StepWrapper", "Trac", "erfi"]
-
 _SMALLEST = torch.finfo(torch.float32).tiny
 
 

@@ -8,8 +8,6 @@ from neoteny.plasticity.interventions.intervention import Intervention
 from neoteny.plasticity.interventions.traits import Trait
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
-__all__ = ["LONGEST", "SHORTEST", "destructive", "how_often", "inert"]
-
 LONGEST = 40.0
 """Half-life in tasks from which on a pull counts as none; the streams here have 80 tasks."""
 SHORTEST = 0.1

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from enum import Enum
 
-__all__ = ["EXCLUSIVE", "Trait", "why_not"]
-
 
 class Trait(Enum):
     """One thing that an intervention does, in words that follow its name in a message."""

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Observations
 
-__all__ = ["ReDo", "ReGraMa", "Recycling"]
-
 
 @dataclass
 class Recycling(Timed):

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from neoteny.plasticity.learner import Learner
     from neoteny.plasticity.networks import Observations
 
-__all__ = ["SNR", "ContinualBackprop"]
-
 
 def _activation(learner: Learner) -> Activation:
     return ACTIVATIONS[learner.network.spec.activation]

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from neoteny import envs
-from neoteny.agents.dqn import DQN, DQNConfig
+from neoteny.agents.dqn import DQN
+from neoteny.agents.dqn_loss import DQNConfig
 from neoteny.agents.ppo_loss import PPOConfig
 from neoteny.agents.rollout import gae
 from neoteny.core import rng
