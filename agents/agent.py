@@ -127,12 +127,8 @@ class Agent(ABC):
     """True if it can be watched and evaluated: it overrides `play` and `play_best`."""
 
     learner: Any
+    network: Any
     device: torch.device
-
-    @property
-    def network(self) -> Any:
-        """The network that is trained."""
-        return self.learner.network
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -130,6 +130,7 @@ class Classifier(Agent):
             max_grad_norm=config.max_grad_norm,
             device=self.device,
         )
+        self.network: Network = self.learner.network
 
     def iterate(self, stream: Any) -> dict[str, Tensor]:
         """Draw minibatches and learn from them."""

@@ -112,6 +112,7 @@ class DQN(Agent):
             clip_per_branch=False,
             device=self.device,
         )
+        self.network: Network = self.learner.network
         self.target = copy.deepcopy(self.network).requires_grad_(False)
         self.learner.targets = [self.target]  # surgery edits it along with the network
         self.learner.beginnings = [self._begin_anew]

@@ -107,6 +107,7 @@ class PPO(Agent):
             max_grad_norm=config.max_grad_norm,
             device=self.device,
         )
+        self.network: Network = self.learner.network
         self._policy_keys = rng.lane_keys(seeds, config.num_envs, "policy", self.device)
         self._shuffle = Shuffle(seeds, config.num_steps, config.num_envs, self.device)
         self._clock = torch.zeros((), dtype=torch.int64, device=self.device)

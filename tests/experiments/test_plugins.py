@@ -115,10 +115,6 @@ class Reinforce(Agent):
         self.keys = rng.lane_keys(seeds, config.num_envs, "policy", stream.device)
         self.step, self.obs = 0, None
 
-    @classmethod
-    def build(cls, settings, stream):
-        return cls(stream, **settings.arguments(stream))
-
     def iterate(self, stream):
         if self.obs is None:
             self.obs = stream.reset()[0]
