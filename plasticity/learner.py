@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,62 @@ from torch.optim import Adam, Optimizer
 from neoteny.core.errors import InputError
 from neoteny.core.ranks import Ranks
 from neoteny.core.seeding import child_generators
-from neoteny.plasticity.hooks import Hooks
 from neoteny.plasticity.networks import Network, NetworkSpec, Observations
 from neoteny.plasticity.optimizer_settings import OptimizerSettings
 
 UPDATE_HOOKS = {"loss", "after_backward", "after_step"}
 """The hooks that are called in every update."""
+
+
+class Hooks:
+    """An intervention as the learner calls it; `Intervention` adds what runs and reports read."""
+
+    name: ClassVar[str]
+    """Its name in the registry."""
+    hooks: ClassVar[frozenset[str]] = frozenset()
+    """The hooks that the class overrides; the learner calls no others in an update."""
+    static: ClassVar[bool] = False
+    """True if its hooks run the same operations on the same memory at every update, whatever its
+    number, at which it `rests`."""
+    state: dict[str, Tensor]
+    """Tensors that a resume needs."""
+
+    def rests(self, learner: Learner) -> bool:
+        """True if a CUDA graph may replay its hooks in the coming update."""
+        return self.static
+
+    def spec(self, spec: NetworkSpec) -> NetworkSpec:
+        """Change the architecture before the network is built."""
+        return spec
+
+    def optimizer(self, network: Network, settings: OptimizerSettings) -> Optimizer | None:
+        """Replace the optimiser; at most one intervention may answer."""
+        return None
+
+    def start(self, learner: Learner) -> None:
+        """Take snapshots of the initial network."""
+
+    def loss(self, learner: Learner, obs: Observations) -> Tensor | float:
+        """A penalty (M,) added to the loss, inside gradient clipping."""
+        return 0.0
+
+    def after_backward(self, learner: Learner, obs: Observations) -> None:
+        """Edit gradients before they are clipped."""
+
+    def after_step(self, learner: Learner, obs: Observations) -> None:
+        """Edit weights after the optimiser's step."""
+
+    def edited(self, learner: Learner, layer: Any = None, units: Tensor | None = None) -> None:
+        """Discard state about weights that were changed other than by a step.
+
+        Args:
+            learner: owner of the network.
+            layer: the layer with new units, None if no unit is a new one.
+            units: (M, units) bool, the new ones; None for all.
+        """
+
+    def boundary(self, learner: Learner, task: Tensor) -> None:
+        """The task has changed to `task` (M,)."""
 
 
 def make_optimizer(
@@ -190,7 +240,8 @@ class Learner:
             for intervention in self._hooked["after_step"]:
                 intervention.after_step(self, obs)
             for parameter, old in zip(self._parameters, before, strict=bool(before)):
-                parameter.copy_(torch.where(_member_view(self.alive, parameter), parameter, old))
+                alive = self.alive.view(-1, *[1] * (parameter.dim() - 1))
+                parameter.copy_(torch.where(alive, parameter, old))
         return norm
 
     def _clip_gradients(self) -> Tensor:
@@ -296,8 +347,3 @@ def _norm_of(norms: Sequence[Tensor]) -> Tensor:
         return norms[0]
     whole: Tensor = torch.stack(list(norms)).norm(dim=0)
     return whole
-
-
-def _member_view(per_member: Tensor, like: Tensor) -> Tensor:
-    """Reshape (M,) so that it broadcasts over the trailing axes of a (M, ...) tensor."""
-    return per_member.view(-1, *[1] * (like.dim() - 1))

@@ -1,6 +1,6 @@
 """Base of interventions: small classes whose hooks the learner calls.
 
-Every hook (`neoteny.plasticity.hooks`) is optional and does nothing by default. Hooks loop over
+Every hook is optional and does nothing by default, see `Hooks`. Hooks loop over
 `learner.network.branches`, so an intervention acts on every branch of every algorithm alike; heads
 are known by construction and left alone unless a class says otherwise.
 """
@@ -22,11 +22,10 @@ from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.core.registry import Registry
 from neoteny.plasticity import surgery
-from neoteny.plasticity.hooks import Hooks
 from neoteny.plasticity.interventions.ranges import Range
 from neoteny.plasticity.interventions.traits import Trait, why_not
 from neoteny.plasticity.layers import IsoLinear
-from neoteny.plasticity.learner import Learner
+from neoteny.plasticity.learner import Hooks, Learner
 from neoteny.plasticity.networks import Network
 from neoteny.plasticity.optimizer_settings import OptimizerSettings, Targets, Tasks
 
