@@ -289,7 +289,7 @@ def test_a_graph_that_differs_from_its_operations_ends_a_checked_run():
     tapes = Tapes(Wrong)
     ppo, env = agent("adamo", tapes, checks=4)
     tapes.roots = ppo, env
-    with pytest.raises(RuntimeError, match=r"graph of a step .* left other numbers .*PPO\.learner"):
+    with pytest.raises(RuntimeError, match=r"graph of a step .* left other numbers .*PPO\.network"):
         train(ppo, env, 2)
 
 
