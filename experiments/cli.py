@@ -51,7 +51,7 @@ class ReportConfig:
     folder: tyro.conf.Positional[Path]
     """Folder that holds runs, at any depth."""
     versus: str = ""
-    """Arm that all others are compared with, beside none and the best, as in adamo."""
+    """Arm to compare all others with, such as adamo, in addition to none and the best arm."""
 
 
 def run_defaults(early: Early) -> dict[str, Any]:

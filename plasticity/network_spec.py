@@ -106,9 +106,9 @@ class NetworkShape:
     padding: tuple[int, ...] = (0,)
     """Zeros on each side of the convolutions' inputs: one for all of them, or one each."""
     residual: bool = False
-    """Hand on a hidden layer's input plus 1 / n of its activation, where the two have one shape and
-    the input is not the observation; n is the number of such layers. Each adds its share, so that
-    the signal keeps its size at any depth: with full shares it doubles at every layer."""
+    """Add skip connections: a hidden layer outputs its input plus 1 / n of its activation, if both
+    have one shape and the input is not the observation; n is the number of such layers. The share
+    keeps the size of the signal at any depth, which would else double at every layer."""
     shared: bool = False
     """Let policy and value, or the branches of a dueling DQN, read one body."""
 

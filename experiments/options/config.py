@@ -137,18 +137,18 @@ class CompareConfig(TrainConfig):
     """Cross every arm with values of an option of the agent or the network, of task-steps or
     reset-optimizer, as in learning-rate=1e-4,3e-4 or hidden=64x64,256x256; may be repeated."""
     tuned: Path | None = None
-    """The tuned.yaml of `tune`: its arms at their best, and `fresh` with the layers of each, in
-    place of `interventions`; refuses the seeds that they were tuned on."""
+    """The tuned.yaml of `tune`: its arms at their best strengths, and `fresh` with the layers of
+    each, in place of `interventions`. Seeds that they were tuned on are refused."""
     tuned_arms: Annotated[Tuned | None, tyro.conf.Fixed, tyro.conf.Suppress] = None
     """Content of `tuned`, which is read once."""
     versus: str = ""
-    """Arm that all others are compared with, beside none and the best, as in adamo."""
+    """Arm to compare all others with, such as adamo, in addition to none and the best arm."""
     engine: Literal["local", "ray", "slurm"] = "local"
     """Place where units are trained: processes of this machine, tasks of Ray (`pip install
     'neoteny[ray]'`), or a job array of SLURM (`pip install 'neoteny[slurm]'`)."""
     jobs: int = 1
-    """Units that are trained at a time, by `local` each in a process with its share of the cores as
-    threads, unless `threads` are given; a unit that fails is reported and stops no other."""
+    """Units that are trained at a time; with `local`, each is a process with its share of the cores
+    as threads, unless `threads` are given. A unit that fails is reported and stops no other."""
     address: str = ""
     """Ray cluster, such as auto or 10.0.0.1:6379; unset, a new one on this machine."""
     gpus: float = 0.0
@@ -156,7 +156,7 @@ class CompareConfig(TrainConfig):
     partition: str = ""
     """SLURM's partition; unset, the cluster's own."""
     time_limit: int = 720
-    """Minutes of a job of SLURM, which saves two minutes before they are up and is queued again."""
+    """Minutes of a job of SLURM; two minutes before the end it saves and is queued again."""
     block: int | None = None
     """Seeds that a process trains together at most; unset, all seeds of an arm."""
     dry_run: bool = False

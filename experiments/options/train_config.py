@@ -89,9 +89,9 @@ class TrainConfig:
     eval_episodes: int = 0
     """Episodes per member of an evaluation at the end of every task; 0 turns it off."""
     evaluate_tasks: int = 0
-    """Evaluate so many tasks at the end of every task, each with `eval_episodes`: those played
-    last, as they were in training, then those to come. It goes to matrix.csv, from which `report`
-    has forgetting and transfer; 0 turns it off."""
+    """Number of tasks that are evaluated at the end of every task, each with `eval_episodes`: those
+    played last, as they were in training, then those to come. The results go to matrix.csv, from
+    which `report` computes forgetting and transfer; 0 turns it off."""
     evaluate_every: int = 0
     """Iterations between two such evaluations within a task; 0 for none."""
     wandb: bool = False
@@ -102,10 +102,10 @@ class TrainConfig:
     preset: str = "cpu"
     """Set of defaults for the other fields; see `list presets`."""
     config: Path | None = None
-    """YAML file of options by their names, or config.json of a run, whose values hold where no
-    option is given."""
+    """YAML file of options by their names, or config.json of a run; options on the command line
+    override it."""
     overwrite: bool = False
-    """Train again where a run lies already: its files go, others in its folder stay."""
+    """If the folder holds a run already, delete its files and train again; other files stay."""
 
     limits: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("steps", "task_steps"), "at least 1"),
