@@ -16,7 +16,7 @@ from gymnasium.spaces import Dict
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.dqn.policies import DQNPolicy
-from torch import Tensor, nn
+from torch import Tensor
 
 from neoteny.core.errors import InputError
 from neoteny.plasticity.adamo import AdamO
@@ -34,15 +34,6 @@ def _hidden(policy: BasePolicy) -> list[dict[str, Any]]:
     heads = [branch.head for branch in branches(policy).values()]
     trained = policy.q_net if isinstance(policy, DQNPolicy) else policy
     return [group for group in isometry_groups(trained, heads) if "isometry" not in group]
-
-
-def hidden_weights(policy: BasePolicy) -> list[nn.Parameter]:
-    """The weights of all hidden layers, extractors included, each once; heads are left out.
-
-    Raises:
-        ValueError: if the policy is not known.
-    """
-    return [p for group in _hidden(policy) for p in group["params"]]
 
 
 class IsometryCallback(BaseCallback):

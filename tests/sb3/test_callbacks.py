@@ -14,7 +14,7 @@ from neoteny.plasticity.adamo import AdamO
 from neoteny.plasticity.diagnostics import dormant_fraction, effective_rank, singular_values
 from neoteny.plasticity.groups import isometry_groups
 from neoteny.plasticity.isometry import gram_deviation, isometry_step
-from neoteny.sb3.callbacks import DiagnosticsCallback, IsometryCallback, hidden_weights
+from neoteny.sb3.callbacks import DiagnosticsCallback, IsometryCallback
 from neoteny.sb3.policy_networks import branches
 
 SETTINGS = {
@@ -33,6 +33,12 @@ def build(algorithm, policy="MlpPolicy", env="CartPole-v1", kwargs=None, **setti
 
 def parameters(agent):
     return {name: p.detach().clone() for name, p in agent.policy.named_parameters()}
+
+
+def hidden_weights(policy):
+    """The weights of the layers that the branches call hidden, each once."""
+    layers = [layer for branch in branches(policy).values() for layer in branch.hidden()]
+    return list({id(layer.weight): layer.weight for layer in layers}.values())
 
 
 HIDDEN = {
