@@ -181,11 +181,12 @@ def train_arms(config: CompareConfig, console: Console) -> Iterator[dict[str, st
 
 def report(folder: Path, console: Console, versus: str = "") -> pd.DataFrame:
     """Write the tables, the figures and report.html, print the tables and return the summary."""
-    from neoteny.experiments.report import report as reporting  # on use, as it takes a second
+    from neoteny.experiments.report.report import write_report  # on use, as it takes a second
+    from neoteny.experiments.report.tables import print_summary, print_tables
 
-    made = reporting.write_report(folder, versus)
-    reporting.print_summary(console, made.summary)
-    reporting.print_tables(console, made.tables)
+    made = write_report(folder, versus)
+    print_summary(console, made.summary)
+    print_tables(console, made.tables)
     if made.answer:
         console.print(f"\n{made.answer}\n")
     for path in made.files:

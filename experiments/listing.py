@@ -32,7 +32,7 @@ from neoteny.wrappers.schedules import Schedule
 from neoteny.wrappers.streams import STREAMS
 from neoteny.wrappers.supervised_streams import KINDS, OPTIONS
 
-__all__ = ["LISTED", "ListConfig", "list_things", "print_listing"]
+__all__ = ["LISTED", "ListConfig", "list_things"]
 
 
 LISTED: dict[str, Registry[Any]] = {
@@ -68,31 +68,18 @@ class ListConfig:
 
 
 def list_things(config: ListConfig, console: Console) -> None:
-    """Print what the options ask for."""
-    print_listing(config.what, console, name=config.name, markdown=config.markdown)
-
-
-def print_listing(
-    what: str, console: Console, *, name: str | None = None, markdown: bool = False
-) -> None:
-    """Print the things of a kind, or everything about one.
-
-    Args:
-        what: A name in `LISTED`.
-        console: Where to print.
-        name: Of one of the things, to print everything about it.
-        markdown: Print Markdown, and of interventions everything that is known.
+    """Print the things of a kind, or everything about one; in Markdown all about interventions.
 
     Raises:
         InputError: If there is no such thing.
     """
-    things = LISTED[what]
-    if name is not None:
-        things.find(name)
+    what, things = config.what, LISTED[config.what]
+    if config.name is not None:
+        things.find(config.name)
         known = catalogue.intervention if what == "interventions" else partial(_about, things)
-        console.print(known(name))
+        console.print(known(config.name))
         return
-    if what == "interventions" and markdown:
+    if what == "interventions" and config.markdown:
         table = catalogue.interventions()
     else:
         tables = {
@@ -102,7 +89,7 @@ def print_listing(
             "reproductions": _reproductions,
         }
         table = tables.get(what, partial(_names, things, what))()
-    if markdown:
+    if config.markdown:
         console.print(as_markdown(table), soft_wrap=True)
     else:
         console.print(table)

@@ -19,7 +19,7 @@ from neoteny.core.options import check_fields
 from neoteny.experiments.options.arms import arms_of, labels
 from neoteny.experiments.report.lens_drawing import draw_lens
 from neoteny.experiments.statistics.answer import abilities
-from neoteny.experiments.statistics.metrics import Estimate, mean_of_runs
+from neoteny.experiments.statistics.metrics import UNKNOWN, Estimate, mean_of_runs
 from neoteny.experiments.statistics.switches import (
     FIRST,
     LAST,
@@ -29,7 +29,7 @@ from neoteny.experiments.statistics.switches import (
     read_streams,
     switch_values,
 )
-from neoteny.experiments.statistics.visits import visit_values
+from neoteny.experiments.statistics.visits import in_last_third, visit_values
 
 __all__ = ["QUANTITIES", "LensConfig", "lens", "lens_table", "readable", "sentence"]
 
@@ -162,7 +162,7 @@ def readable(table: pd.DataFrame) -> dict[str, Table]:
                 Text(short[str(arm)]),
                 *(cells.get(name, "-") for name in QUANTITIES),
                 f"{last['value']:.2f}",
-                _estimate(last["share"], last["share_low"], last["share_high"]),
+                Estimate(*last[["share", "share_low", "share_high"]]).text(unknown="-"),
             )
         found[str(branch)] = shown
     return found
@@ -223,17 +223,11 @@ def _number(value: float) -> str:
     )
 
 
-def _estimate(value: float, low: float, high: float) -> str:
-    if not np.isfinite(value):
-        return "-"
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if np.isfinite(low) else f"{value:.2f}"
-
-
 def _changes(group: pd.DataFrame, name: str) -> dict[str, Any]:
     """Values of one quantity of an arm, young and late, and their change over seeds."""
     scaled = group["value"] if name == SPREAD else _logs(group["value"])
     table = group.assign(value=scaled)
-    late = _late(table["visit"])
+    late = in_last_third(table["visit"])
     first, last = table["place"] == FIRST, table["place"] == LAST
     start = table[table["visit"] == 0]
     measured = FIRST if (start["place"] == FIRST).any() else LAST  # drift begins at a task's end
@@ -241,13 +235,12 @@ def _changes(group: pd.DataFrame, name: str) -> dict[str, Any]:
     before = table[last & late].groupby("seed")["value"].median()
     after = table[first & late].groupby("seed")["value"].median()
     change = mean_of_runs((before - young).dropna().to_numpy(np.float64))
-    names = ("change", "change_low", "change_high")
     back = (lambda x: x) if name == SPREAD else np.exp
     return {
         "young": float(back(young.mean())),
         "before": float(back(before.mean())),
         "after": float(back(after.mean())),
-        **dict(zip(names, change, strict=True)),
+        **change.columns("change"),
         "verdict": _verdict(change) if young.mean() > np.log(2 * SMALLEST) else "zero",
         "seeds": int(table["seed"].nunique()),
     }
@@ -256,13 +249,6 @@ def _changes(group: pd.DataFrame, name: str) -> dict[str, Any]:
 def _logs(values: pd.Series) -> pd.Series:
     logs: pd.Series = np.log(values.clip(SMALLEST, 1 / SMALLEST))
     return logs
-
-
-def _late(visits: pd.Series) -> pd.Series:
-    """True in the last third of the visits."""
-    count = int(visits.max()) + 1
-    late: pd.Series = visits >= count - max(1, count // 3)
-    return late
 
 
 def _verdict(change: Estimate) -> str:
@@ -279,14 +265,13 @@ def _returns(frame: pd.DataFrame) -> pd.DataFrame:
     shares = {found.arm: found.last for found in abilities(visits)}
     rows = []
     for arm, mine in visits.groupby("arm", sort=False):
-        late = mine[_late(mine["visit"])]
-        share = shares.get(str(arm), Estimate(np.nan, np.nan, np.nan))
+        late = mine[in_last_third(mine["visit"])]
         rows.append(
             {
                 "arm": arm,
                 "unit": str(mine["unit"].iloc[0]),
                 "value": float(late["value"].mean()),
-                **dict(zip(("share", "share_low", "share_high"), share, strict=True)),
+                **shares.get(str(arm), UNKNOWN).columns("share"),
             }
         )
     return pd.DataFrame(rows)

@@ -9,9 +9,9 @@ BLANK = "-"
 """Text in the place of a number that does not exist."""
 
 
-def number_texts(column: pd.Series, sign: str = "") -> list[str]:
-    """Numbers as texts, with three figures or so; ``"+"`` as a sign shows it always."""
-    return [number_text(value, sign) for value in column]
+def number_texts(column: pd.Series) -> list[str]:
+    """Numbers as texts, with three figures or so."""
+    return [number_text(value) for value in column]
 
 
 def number_text(value: float, sign: str = "", digits: int = 2) -> str:

@@ -15,7 +15,7 @@ from neoteny.experiments.report.comparison_tables import comparison_tables
 from neoteny.experiments.report.continual_tables import continual_tables
 from neoteny.experiments.report.illustrations import illustrate, illustrated_profiles, stored_sweep
 from neoteny.experiments.report.page import Findings, page
-from neoteny.experiments.report.tables import TextTable, print_summary, print_tables
+from neoteny.experiments.report.tables import TextTable
 from neoteny.experiments.run.folders import storing, write_atomically
 from neoteny.experiments.statistics.answer import abilities_table, answer
 from neoteny.experiments.statistics.comparisons import comparison_table
@@ -23,18 +23,11 @@ from neoteny.experiments.statistics.continual_table import continual_table
 from neoteny.experiments.statistics.cost import costs
 from neoteny.experiments.statistics.failures import failures
 from neoteny.experiments.statistics.matrices import read_matrices
-from neoteny.experiments.statistics.runs import Run, find_runs, frame_of, read_runs
-from neoteny.experiments.statistics.summary import summary, summary_of_visits
+from neoteny.experiments.statistics.runs import Run, find_runs, frame_of
+from neoteny.experiments.statistics.summary import summary_of_visits
 from neoteny.experiments.statistics.visits import visit_values
 
-__all__ = [
-    "Report",
-    "print_summary",
-    "print_tables",
-    "read_runs",
-    "summary",
-    "write_report",
-]
+__all__ = ["Report", "require_one_environment", "write_report"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from neoteny.experiments.reproductions.drawing import (
     draw_visits,
     panels,
 )
-from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
+from neoteny.experiments.reproductions.evidence import Kept, kept_of, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import Estimate
 
@@ -68,12 +68,12 @@ def _sentence(rows: dict[str, Estimate], table: pd.DataFrame, seeds: int) -> str
         "the data leave open whether AdamO keeps more of the ability to learn than the same "
         "penalty in the loss",
     )
-    each = ", ".join(f"{shown(one, '+')} at {name}" for name, one in rows.items() if name != "all")
+    each = ", ".join(f"{one.text('+')} at {name}" for name, one in rows.items() if name != "all")
     reached = ", ".join(
         f"{arm} {gram:.3g}" for arm, gram in zip(table["arm"], table["gram"], strict=True)
     )
     return (
-        f"In the last third of the tasks {words} ({shown(rows['all'], '+')} of a fresh network's "
+        f"In the last third of the tasks {words} ({rows['all'].text('+')} of a fresh network's "
         f"gain over all strengths; {each}; {seeds} seeds, 95 % intervals); deviations from "
         f"isometry at the end: {reached}."
     )

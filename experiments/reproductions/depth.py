@@ -8,7 +8,7 @@ import pandas as pd
 
 from neoteny.experiments.report.drawing import BASELINE_COLOUR, PALETTE, save, style
 from neoteny.experiments.reproductions.drawing import draw_estimates, panels, quiet
-from neoteny.experiments.reproductions.evidence import kept_of, shown, verdict
+from neoteny.experiments.reproductions.evidence import kept_of, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import Estimate
 
@@ -46,7 +46,7 @@ def sentence_of(rows: Rows, seeds: int) -> str:
     """The depths at which the paper's arm keeps more, less, or neither for certain."""
     groups: dict[str, list[str]] = {"more": [], "less": [], "open": []}
     for depth, (ours, plain, ahead) in rows.items():
-        text = f"{depth} ({ours.value:.2f} beside {plain.value:.2f}, {shown(ahead, '+')})"
+        text = f"{depth} ({ours.value:.2f} beside {plain.value:.2f}, {ahead.text('+')})"
         groups[verdict(ahead, "more", "less", "open")].append(text)
     parts = [
         f"{start} at {', '.join(groups[word])}"

@@ -16,9 +16,9 @@ from neoteny.experiments.statistics.metrics import (
     contrast_of_ratios,
     ratio_of_means,
 )
-from neoteny.experiments.statistics.visits import visit_values
+from neoteny.experiments.statistics.visits import in_last_third, visit_values
 
-__all__ = ["Kept", "kept_of", "shown", "verdict"]
+__all__ = ["Kept", "kept_of", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Kept:
                 "arm": self.labels[arm],
                 "seeds": int(self.last[arm].notna().sum()),
                 "share in the first task": self.share(arm, first=True).value,
-                **_columns("share", self.share(arm)),
+                **self.share(arm).columns("share"),
                 "its fresh networks' gain": self.head_start(arm).value,
             }
             for arm in arms
@@ -135,8 +135,7 @@ def kept_of(frame: pd.DataFrame) -> Kept:
     own = {arm.name: oracle_of(arm, arms) for arm in arms}
     fresh = {arm.name: arm.name if arm.role == ORACLE else plain for arm in arms}
     fresh |= {name: oracle.name for name, oracle in own.items() if oracle is not None}
-    count = int(visits["visit"].max()) + 1
-    late = visits["visit"] >= count - max(1, count // 3)
+    late = in_last_third(visits["visit"])
     first = visits[visits["visit"] == 0].pivot(index="seed", columns="arm", values="gain")
     last = visits[late].pivot_table("gain", "seed", "arm", "mean", dropna=False)
     return Kept(first, last, fresh, plain, visits)
@@ -150,17 +149,3 @@ def verdict(estimate: Estimate, above: str, below: str, unclear: str) -> str:
     if estimate.low > 0:
         return above
     return below if estimate.high < 0 else unclear
-
-
-def shown(estimate: Estimate, sign: str = "") -> str:
-    """A number with its interval, such as ``+0.31 [+0.12, +0.50]`` with the sign ``"+"``."""
-    if not np.isfinite(estimate.value):
-        return "unknown"
-    text = f"{estimate.value:{sign}.2f}"
-    if not np.isfinite([estimate.low, estimate.high]).all():
-        return text
-    return f"{text} [{estimate.low:{sign}.2f}, {estimate.high:{sign}.2f}]"
-
-
-def _columns(name: str, estimate: Estimate) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))

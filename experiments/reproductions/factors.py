@@ -10,7 +10,7 @@ import pandas as pd
 from neoteny.experiments.options.config import RunConfig
 from neoteny.experiments.report.drawing import save, style
 from neoteny.experiments.reproductions.drawing import draw_estimates, panels
-from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
+from neoteny.experiments.reproductions.evidence import Kept, kept_of, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import Estimate
 
@@ -47,9 +47,8 @@ def analyse(evidence: Evidence) -> Finding:
 
 
 def _effects_table(kept: Kept, rows: dict[str, Estimate]) -> pd.DataFrame:
-    names = ("share", "share_low", "share_high")
     return pd.DataFrame(
-        {"arm": f"effect of {name}", "seeds": kept.seeds} | dict(zip(names, each, strict=True))
+        {"arm": f"effect of {name}", "seeds": kept.seeds} | each.columns("share")
         for name, each in rows.items()
     )
 
@@ -70,16 +69,16 @@ def _sentence(rows: dict[str, Estimate], start: Estimate, gain: Estimate, seeds:
         "ability to learn than ReLU with biases under Adam",
     )
     parts = [
-        f"{name} {words[name]} ({shown(each, '+')})"
+        f"{name} {words[name]} ({each.text('+')})"
         for name, each in rows.items()
         if name != "all three"
     ]
     return (
-        f"In the last third of the tasks {whole} ({shown(rows['all three'], '+')} of the gain of "
+        f"In the last third of the tasks {whole} ({rows['all three'].text('+')} of the gain of "
         f"fresh networks with the same layers); on average over the other two factors "
-        f"{', '.join(parts)}; fresh networks of GroupSort without biases gain {shown(start)} of "
+        f"{', '.join(parts)}; fresh networks of GroupSort without biases gain {start.text()} of "
         "what those of ReLU with biases gain, and with that head start the whole step is worth "
-        f"{shown(gain, '+')} ({seeds} seeds, 95 % intervals)."
+        f"{gain.text('+')} ({seeds} seeds, 95 % intervals)."
     )
 
 

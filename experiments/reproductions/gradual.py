@@ -12,9 +12,9 @@ import pandas as pd
 from neoteny.experiments.options.arms import labels
 from neoteny.experiments.report.drawing import PALETTE, save, style
 from neoteny.experiments.reproductions.drawing import draw_estimates, panels, quiet
-from neoteny.experiments.reproductions.evidence import shown, verdict
+from neoteny.experiments.reproductions.evidence import verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
-from neoteny.experiments.statistics.metrics import Estimate, mean_of_runs
+from neoteny.experiments.statistics.metrics import UNKNOWN, Estimate, mean_of_runs
 from neoteny.experiments.statistics.visits import visit_values
 
 __all__ = ["Stream", "analyse", "losses"]
@@ -113,13 +113,10 @@ def _table(found: Losses, shares: Sequence[float]) -> pd.DataFrame:
     for (stream, arm), each in found.items():
         ahead = _ahead(found, stream.rate, stream.share, arm)
         if stream.share == shares[0]:
-            ahead = Estimate(np.nan, np.nan, np.nan)
+            ahead = UNKNOWN
         row: dict[str, float | str] = {"arm": arm, **stream._asdict(), "seeds": len(each)}
         row |= {f"gain {name}": float(each[name].mean()) for name in ("early", "late")}
-        for name, estimate in {"lost": _lost(each), "abrupt loses more": ahead}.items():
-            ends = (name, f"{name}_low", f"{name}_high")
-            row |= dict(zip(ends, estimate, strict=True))
-        rows.append(row)
+        rows.append(row | _lost(each).columns("lost") | ahead.columns("abrupt loses more"))
     return pd.DataFrame(rows)
 
 
@@ -133,7 +130,7 @@ def _sentence(
         for rate in rates:
             ahead = _ahead(found, rate, share, arm)
             gone = (_lost(found[Stream(rate, each), arm]) for each in (share, 1.0))
-            text = f"{arm} at the {rate} rate ({' beside '.join(map(shown, gone))})"
+            text = f"{arm} at the {rate} rate ({' beside '.join(map(Estimate.text, gone))})"
             groups[verdict(ahead, "less", "more", "open")].append(text)
     parts = [
         f"{words} {', '.join(groups[name])}"

@@ -15,9 +15,9 @@ from neoteny.experiments.reproductions.drawing import (
     draw_visits,
     panels,
 )
-from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
+from neoteny.experiments.reproductions.evidence import Kept, kept_of, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
-from neoteny.experiments.statistics.metrics import Estimate
+from neoteny.experiments.statistics.metrics import UNKNOWN, Estimate
 
 __all__ = ["analyse", "contrasts", "matching", "sentence_of", "tabled"]
 
@@ -57,15 +57,15 @@ def tabled(kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> pd.DataFrame:
     table = kept.table([ours, *rows])
     gains = {arm: kept.ahead([ours], [arm]) for arm in rows}
     for name, found in (("ahead of it", rows), ("ahead in gain", gains)):
-        for place, end in enumerate(("", "_low", "_high")):
-            table[f"{name}{end}"] = [float("nan"), *(each[place] for each in found.values())]
+        columns = (found.get(arm, UNKNOWN).columns(name) for arm in (ours, *rows))
+        table = table.join(pd.DataFrame(columns))
     return table
 
 
 def sentence_of(kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> str:
     """The arms that one keeps more or less than, and those that the data leave open."""
     groups = _groups(
-        rows, {arm: f"{kept.labels[arm]} ({shown(each, '+')})" for arm, each in rows.items()}
+        rows, {arm: f"{kept.labels[arm]} ({each.text('+')})" for arm, each in rows.items()}
     )
     parts = [
         f"keeps {word} of the ability to learn than {', '.join(groups[word])}"
@@ -77,7 +77,7 @@ def sentence_of(kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> str:
     if len({kept.fresh[arm] for arm in (ours, *rows)}) > 1:
         parts.append(_with_head_start(kept, ours, list(rows)))
     return (
-        f"In the last third of the tasks {kept.labels[ours]} ({shown(kept.share(ours))} of the "
+        f"In the last third of the tasks {kept.labels[ours]} ({kept.share(ours).text()} of the "
         f"gain of fresh networks with its layers) {'; it '.join(parts)} ({kept.seeds} seeds, "
         "95 % intervals)."
     )
@@ -91,7 +91,7 @@ def _with_head_start(kept: Kept, ours: str, others: list[str]) -> str:
     listed = "; ".join(
         f"{places[word]} {', '.join(names)}" for word, names in groups.items() if names
     )
-    start = shown(kept.head_start(ours))
+    start = kept.head_start(ours).text()
     return (
         f"gains, with the head start of its layers ({start} of the gain of "
         f"{kept.labels[kept.plain]}), {listed}"

@@ -28,10 +28,9 @@ def analyse(evidence: Evidence) -> Finding:
     kept = kept_of(evidence.frame)
     ours = matching(evidence.runs, evidence.settings["ours"])
     rows = contrasts(kept, evidence.runs, ours)
-    table = tabled(kept, ours, rows)
     found = changes(kept.visits)
-    for place, end in enumerate(("", "_low", "_high")):
-        table[f"last minus first cycle{end}"] = [found[arm][place] for arm in (ours, *rows)]
+    ends = pd.DataFrame(found[arm].columns("last minus first cycle") for arm in (ours, *rows))
+    table = tabled(kept, ours, rows).join(ends)
 
     def draw(path: Path, *, narrow: bool) -> str:
         return _draw(path, narrow, kept, [ours, *rows])

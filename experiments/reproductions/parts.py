@@ -9,7 +9,7 @@ import pandas as pd
 from neoteny.experiments.options.arms import arms_of, labels
 from neoteny.experiments.report.lens import QUANTITIES, lens_table
 from neoteny.experiments.report.lens_drawing import draw_lens
-from neoteny.experiments.reproductions.evidence import kept_of, shown, verdict
+from neoteny.experiments.reproductions.evidence import kept_of, verdict
 from neoteny.experiments.reproductions.matches import matching
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 
@@ -51,7 +51,7 @@ def analyse(evidence: Evidence) -> Finding:
         f"{short[ours]} keeps {len(parts[ours])} of {len(SPECTRUM)} parts of the spectra of "
         f"weights and Jacobians within a factor of 2 of the young network's "
         f"({_listed(parts[ours])}), {word} the best of the others, {best}, with {most} (of the "
-        f"others {counts}); {gain} ({shown(ahead, '+')} of the gain of fresh networks with the "
+        f"others {counts}); {gain} ({ahead.text('+')} of the gain of fresh networks with the "
         f"same layers; {kept.seeds} seeds, 95 % intervals)."
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neoteny.experiments.report.drawing import PALETTE, save, style
 from neoteny.experiments.reproductions.drawing import draw_legend, panels, quiet
-from neoteny.experiments.reproductions.evidence import shown, verdict
+from neoteny.experiments.reproductions.evidence import verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import Array, Estimate, mean_curve, mean_of_runs
 from neoteny.plasticity import AdamO
@@ -44,8 +44,7 @@ def analyse(evidence: Evidence) -> Finding:
         for death in BIASES
     }
     rows = [
-        {"death": death, "arm": arm, "seeds": len(seeds), "revived": each.value}
-        | {"revived_low": each.low, "revived_high": each.high}
+        {"death": death, "arm": arm, "seeds": len(seeds)} | each.columns("revived")
         for (death, arm), each in revived.items()
     ]
 
@@ -128,7 +127,7 @@ def sentence_of(
         word = verdict(
             ahead[death], "more than", "less than", "which leaves open if it is more than"
         )
-        parts.append(f"{death}: {shown(ours)}, {word} L2's {shown(other)}")
+        parts.append(f"{death}: {ours.text()}, {word} L2's {other.text()}")
     plain = max(each.value for (_, arm), each in revived.items() if arm == "Adam")
     return (
         f"Of dead ReLU units AdamO brings back these shares: {'; '.join(parts)}; Adam alone brings "

@@ -13,11 +13,12 @@ from neoteny.experiments.options.arms import arms_of
 from neoteny.experiments.report.drawing import looks, save, style
 from neoteny.experiments.report.lens import lens_table
 from neoteny.experiments.reproductions.drawing import draw_legend, panels, quiet
-from neoteny.experiments.reproductions.evidence import Kept, kept_of, shown, verdict
+from neoteny.experiments.reproductions.evidence import Kept, kept_of, verdict
 from neoteny.experiments.reproductions.matches import matching
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import Estimate
 from neoteny.experiments.statistics.switches import LAST, by_branch, switch_values
+from neoteny.experiments.statistics.visits import in_last_third
 
 __all__ = ["analyse"]
 
@@ -54,8 +55,7 @@ def analyse(evidence: Evidence) -> Finding:
 
 def _relation(kept: Kept, values: pd.DataFrame) -> tuple[float, float, int]:
     """Rank correlation of condition and share late in the stream over runs, its p-value, runs."""
-    count = int(values["visit"].max()) + 1
-    late = values[values["visit"] >= count - max(1, count // 3)]
+    late = values[in_last_third(values["visit"])]
     logs = late[late["name"] == "kernel_condition"].assign(value=lambda x: np.log(x["value"]))
     condition = logs.groupby(["arm", "seed"])["value"].mean()
     gains = pd.Series(kept.shares.unstack(), name="gain")
@@ -77,7 +77,7 @@ def _sentence(
         arm: verdict(each, "grows", "falls", "is not shown to change")
         for arm, each in growth.items()
     }
-    factor = {arm: shown(Estimate(*map(float, np.exp(each)))) for arm, each in growth.items()}
+    factor = {arm: Estimate(*map(float, np.exp(each))).text() for arm, each in growth.items()}
     rho, p, runs = relation
     tie = (
         "those with a worse condition keep less"
@@ -97,7 +97,7 @@ def _sentence(
         f"From the first task to the last third, the condition of the tangent kernel "
         f"{words[plain]} under Adam with ReLU (factor {factor[plain]}) and {words[ours]} under "
         f"{kept.labels[ours]} (factor {factor[ours]}), {kind} "
-        f"({shown(ahead, '+')} of the gain of fresh networks with the same layers; {kept.seeds} "
+        f"({ahead.text('+')} of the gain of fresh networks with the same layers; {kept.seeds} "
         f"seeds, 95 % intervals); over the {runs} runs of all arms {tie} "
         f"(rank correlation {rho:+.2f}, p = {p:.2g})."
     )

@@ -97,7 +97,6 @@ class Runner:
         self.evaluation = TaskEvaluation(config, self.agent, self.envs)
         self.iteration = 0
         self.step = 0
-        self.seconds = 0.0
         self.per_iteration = config.hyper.steps_per_iteration
         self.iterations = math.ceil(config.steps / self.per_iteration)
         self.total = self.iterations * self.per_iteration
@@ -215,7 +214,6 @@ class Runner:
         metrics |= self._by_task(statistics, tasks)
         metrics["charts/alive"] = self.agent.learner.alive.float()
         elapsed = time.perf_counter() - started
-        self.seconds += elapsed
         host = recorder.record(
             self.step,
             {
@@ -328,7 +326,6 @@ class Runner:
         return {
             "iteration": self.iteration,
             "step": self.step,
-            "seconds": self.seconds,
             "alive": self._alive,
             "agent": self.agent.state_dict(),
             "envs": self.envs.state_dict(),
@@ -338,7 +335,7 @@ class Runner:
     def load(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.iteration, self.step = state["iteration"], state["step"]
-        self.seconds, self._alive = state["seconds"], state["alive"]
+        self._alive = state["alive"]
         self.agent.load_state_dict(state["agent"])
         self.envs.load_state_dict(state["envs"])
         if "costly" in state:

@@ -68,18 +68,17 @@ def abilities_table(visits: pd.DataFrame) -> pd.DataFrame:
         ``arm``, ``verdict``, ``seeds``; ``first``, ``last`` and ``lost`` of `Ability`, each with
         ``_low`` and ``_high``, shares of the gain of fresh networks with the arm's layers.
     """
-    rows = []
-    for one in abilities(visits):
-        row: dict[str, object] = {"arm": one.arm, "verdict": one.verdict, "seeds": one.seeds}
-        for name in ("first", "last", "lost"):
-            estimate: Estimate = getattr(one, name)
-            row |= {
-                name: estimate.value,
-                f"{name}_low": estimate.low,
-                f"{name}_high": estimate.high,
-            }
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            "arm": one.arm,
+            "verdict": one.verdict,
+            "seeds": one.seeds,
+            **one.first.columns("first"),
+            **one.last.columns("last"),
+            **one.lost.columns("lost"),
+        }
+        for one in abilities(visits)
+    )
 
 
 def answer(visits: pd.DataFrame) -> str:
@@ -102,7 +101,7 @@ def answer(visits: pd.DataFrame) -> str:
     counted = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
     sure = f"{counted} seeds, 95 % intervals" if seeds[-1] > 1 else "1 seed, without intervals"
     parts = [
-        f"{short[one.arm]} {one.verdict} ({_shown(one.last)} of their gain, after "
+        f"{short[one.arm]} {one.verdict} ({one.last.text()} of their gain, after "
         f"{one.first.value:.2f} in the first task)"
         for one in found
     ]
@@ -116,7 +115,7 @@ def _comparison(found: list[Ability], short: dict[str, str]) -> list[str]:
     """Places of the other arms' intervals beside that of the plain agent, if there is one."""
     plain = [one for one in found if one.role == BASELINE]
     others = [one for one in found if one.role != BASELINE]
-    if len(plain) != 1 or not others or not _bounded(plain[0].last):
+    if len(plain) != 1 or not others or not np.isfinite(plain[0].last).all():
         return []
     low, high = plain[0].last.low, plain[0].last.high
     names: dict[str, list[str]] = {"lies above": [], "lies below": [], "overlaps": []}
@@ -168,13 +167,3 @@ def _mean_missing(pairs: pd.DataFrame) -> pd.Series:
 def _share(pairs: pd.DataFrame) -> Estimate:
     runs = pairs.groupby("seed")[["gain", "gain_fresh"]].sum().to_numpy(np.float64)
     return ratio_of_means(runs[:, 0], runs[:, 1])
-
-
-def _bounded(estimate: Estimate) -> bool:
-    return bool(np.isfinite(estimate.low) and np.isfinite(estimate.high))
-
-
-def _shown(estimate: Estimate) -> str:
-    if not _bounded(estimate):
-        return f"{estimate.value:.2f}"
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"

@@ -18,7 +18,7 @@ from neoteny.experiments.statistics.metrics import (
 )
 from neoteny.experiments.statistics.paired import holm, paired_difference
 from neoteny.experiments.statistics.resampling import performance_profile
-from neoteny.experiments.statistics.summary import countable_visits, named_estimate, run_matrix
+from neoteny.experiments.statistics.summary import countable_visits, run_matrix
 
 NONE, BEST, CHOSEN = "none", "best", "chosen"
 """Arms that others are compared with: the plain agent of the same setup, the best of all, one that
@@ -135,7 +135,6 @@ def _pair(visits: pd.DataFrame, arm: Arm, other: Arm) -> dict[str, Any]:
     left_scores, right_scores = left.to_numpy(np.float64), right.to_numpy(np.float64)
     found = paired_difference(mean(left_scores, axis=1), mean(right_scores, axis=1))
     improvement = probability_of_improvement(left_scores, right_scores)
-    late = _late_difference(known)
     return {
         "arm": arm.name,
         "other": other.name,
@@ -143,9 +142,9 @@ def _pair(visits: pd.DataFrame, arm: Arm, other: Arm) -> dict[str, Any]:
         "seeds": found.pairs,
         "visits": len(both),
         "blank": int((both["auc"].isna() | both["value_other"].isna()).sum()),
-        **named_estimate("difference", found.estimate),
-        **named_estimate("late", late),
-        **named_estimate("improvement", improvement),
+        **found.estimate.columns("difference"),
+        **_late_difference(known).columns("late"),
+        **improvement.columns("improvement"),
         "p": found.p,
         "p_holm": np.nan,
         "seeds_needed": found.needed,

@@ -3,7 +3,7 @@
 Of its visits: time to recover, dip at a switch, savings, regret, forward transfer. Of its matrix,
 the returns (V + 1, T) of T tasks evaluated before training and at the end of each of V visits, NaN
 where a task was not evaluated, with ``played``, the task (V,) of each visit: average performance,
-forgetting, backward and zero-shot transfer. The plasticity gap and its slope are in
+forgetting, zero-shot transfer and jump start. The plasticity gap and its slope are in
 `statistics.metrics`.
 """
 
@@ -147,14 +147,14 @@ def average_performance(returns: Array, played: Tasks) -> float:
     return float(mean(returns[-1, np.unique(played)]))
 
 
-def forgetting(returns: Array, played: Tasks, *, keep_last: bool = False) -> float:
+def forgetting(returns: Array, played: Tasks) -> float:
     """Return lost between the last visit of a task and the end, averaged over tasks.
+
+    The task of the last visit, which has forgotten nothing, is left out; Continual World counts it.
 
     Args:
         returns: (V + 1, T) matrix.
         played: (V,) tasks.
-        keep_last: count the task of the last visit, which has forgotten nothing, as Continual World
-            does; COOM leaves it out.
 
     Source:
         Wołczyk et al. 2021; Tomilin et al., "COOM", NeurIPS 2023.
@@ -162,18 +162,9 @@ def forgetting(returns: Array, played: Tasks, *, keep_last: bool = False) -> flo
     lost = [
         returns[np.flatnonzero(played == task)[-1] + 1, task] - returns[-1, task]
         for task in np.unique(played)
-        if keep_last or task != played[-1]
+        if task != played[-1]
     ]
     return float(mean(np.array(lost))) if lost else np.nan
-
-
-def backward_transfer(returns: Array, played: Tasks) -> float:
-    """Return gained between the last visit of a task and the end: minus `forgetting`.
-
-    Source:
-        Lopez-Paz & Ranzato, "Gradient Episodic Memory", NeurIPS 2017.
-    """
-    return -forgetting(returns, played)
 
 
 def isolated_forgetting(returns: Array, played: Tasks, scale: Array) -> float:
@@ -223,7 +214,7 @@ def jump_start(returns: Array, played: Tasks, untrained: Array) -> float:
         Mean over the tasks but the first.
 
     Source:
-        Lopez-Paz & Ranzato 2017, "forward transfer".
+        Lopez-Paz & Ranzato, "Gradient Episodic Memory", NeurIPS 2017, "forward transfer".
     """
     tasks, first = np.unique(played, return_index=True)
     later = first > 0

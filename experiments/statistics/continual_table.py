@@ -34,7 +34,6 @@ from neoteny.experiments.statistics.metrics import (
 from neoteny.experiments.statistics.resampling import pooled_iqm
 from neoteny.experiments.statistics.summary import (
     countable_visits,
-    named_estimate,
     paired_visits,
     pooled_gap,
     run_matrix,
@@ -139,11 +138,11 @@ def _row(facts: pd.DataFrame, visits: pd.DataFrame, arm: Arm, arms: list[Arm]) -
         "blank": int(mine["auc"].isna().sum()),
         "oracle": oracle.name if oracle else None,
         "untaught": int((pairs["rise"].isna() & pairs["auc"].notna()).sum()),
-        **named_estimate("final", mean_over_tasks(finals)),
-        **named_estimate("pooled_iqm", pooled_iqm(scores)),
+        **mean_over_tasks(finals).columns("final"),
+        **pooled_iqm(scores).columns("pooled_iqm"),
         **_recovery(pairs),
         **_over_runs(mine, "dip", _dip),
-        **named_estimate("regret", _regret(pairs)),
+        **_regret(pairs).columns("regret"),
         **_forward(facts, pairs, arm, oracle),
     }
 
@@ -153,7 +152,7 @@ def _over_runs(
 ) -> dict[str, float]:
     """Mean over runs of a number of each."""
     values = [float(metric(run)) for _, run in rows.groupby("seed")]
-    return named_estimate(name, mean_of_runs(np.array(values)))
+    return mean_of_runs(np.array(values)).columns(name)
 
 
 def _recovery(pairs: pd.DataFrame) -> dict[str, float]:
@@ -205,7 +204,7 @@ def _forward(
         return {}
     if pairs["unit"].iloc[0] != "accuracy":
         gap = pooled_gap(paired_visits(facts, arm, oracle))
-        return {form: "ratio", **named_estimate(name, Estimate(-gap.value, -gap.high, -gap.low))}
+        return {form: "ratio", **Estimate(-gap.value, -gap.high, -gap.low).columns(name)}
     transfer = forward_transfer(pairs["value"].to_numpy(), pairs["value_fresh"].to_numpy())
     of_runs = _over_runs(pairs.assign(transfer=transfer), name, lambda run: run["transfer"].mean())
     return {form: "continual world", **of_runs}
@@ -226,11 +225,10 @@ def _matrix_table(
         ]
         runs = [run for run in runs if run]
         if runs:
-            estimates = {
-                name: mean_of_runs(np.array([run[name] for run in runs])) for name in runs[0]
-            }
-            columns = [named_estimate(*estimate) for estimate in estimates.items()]
-            rows.append({"arm": arm.name, "evaluated": len(runs)} | _merged(columns))
+            row: dict[str, Any] = {"arm": arm.name, "evaluated": len(runs)}
+            for name in runs[0]:
+                row |= mean_of_runs(np.array([run[name] for run in runs])).columns(name)
+            rows.append(row)
     return pd.DataFrame(rows, columns=None if rows else ["arm"])
 
 
@@ -238,7 +236,7 @@ def _matrix_metrics(
     rows: pd.DataFrame, finished: int, largest: pd.Series, zero: pd.Series
 ) -> dict[str, float]:
     """The metrics of one run's matrix; empty if it has no visit."""
-    values, played, families = matrix_of(rows, "value", finished)
+    values, played, families = matrix_of(rows, finished)
     if not len(played):
         return {}
     tasks = np.sort(rows.loc[rows["visit"] < finished, "task"].unique())
@@ -250,7 +248,3 @@ def _matrix_metrics(
         "zero_shot": zero_shot_transfer(values, played, scale),
         "jump_start": jump_start(values, played, zero.reindex(families).to_numpy(np.float64)),
     }
-
-
-def _merged(parts: list[dict[str, float]]) -> dict[str, float]:
-    return {name: value for part in parts for name, value in part.items()}

@@ -46,12 +46,11 @@ def read_matrices(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
-def matrix_of(rows: pd.DataFrame, column: str, visits: int) -> tuple[Array, Tasks, list[str]]:
+def matrix_of(rows: pd.DataFrame, visits: int) -> tuple[Array, Tasks, list[str]]:
     """The matrix of one run, as the functions of `statistics.continual` take it.
 
     Args:
-        rows: rows of one arm and seed of the result of `read_matrices`.
-        column: the values.
+        rows: rows of one arm and seed of the result of `read_matrices`, with their ``value``.
         visits: V, the number of visits that are finished.
 
     Returns:
@@ -61,7 +60,7 @@ def matrix_of(rows: pd.DataFrame, column: str, visits: int) -> tuple[Array, Task
     """
     kept = rows[rows["visit"] < visits]
     ends = kept.drop_duplicates(["visit", "task"], keep="last")
-    table = ends.pivot(index="visit", columns="task", values=column)
+    table = ends.pivot(index="visit", columns="task", values="value")
     own = ends[ends["visit"] == ends["task_visit"]].set_index("visit")["task"]
     known = next((visit for visit in range(visits) if visit not in own.index), visits)
     values = table.reindex(range(-1, known)).to_numpy(np.float64)

@@ -30,6 +30,17 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def columns(self, name: str) -> dict[str, float]:
+        """The estimate as three columns: the name, and with ``_low`` and ``_high``."""
+        return dict(zip((name, f"{name}_low", f"{name}_high"), self, strict=True))
+
+    def text(self, sign: str = "", unknown: str = "unknown") -> str:
+        """The estimate for people, such as ``+0.31 [+0.12, +0.50]`` with the sign ``"+"``."""
+        if not np.isfinite(self.value):
+            return unknown
+        ends = f" [{self.low:{sign}.2f}, {self.high:{sign}.2f}]"
+        return f"{self.value:{sign}.2f}{ends if np.isfinite([self.low, self.high]).all() else ''}"
+
 
 UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 

@@ -66,12 +66,11 @@ def paired_difference(values: Array, others: Array) -> Difference:
     return Difference(estimate, p, len(found), needed)
 
 
-def runs_needed(effect: float, power: float = POWER) -> float:
-    """Fewest pairs with which a paired t test finds an effect.
+def runs_needed(effect: float) -> float:
+    """Fewest pairs with which a paired t test finds an effect, with the probability `POWER`.
 
     Args:
         effect: mean difference in standard deviations of the differences (Cohen's d of pairs).
-        power: probability of a p-value below 0.05.
 
     Returns:
         The number, at least 2; infinite above `MOST_RUNS`, as for no effect; NaN of NaN. It is no
@@ -82,12 +81,12 @@ def runs_needed(effect: float, power: float = POWER) -> float:
     """
     if not np.isfinite(effect):
         return np.nan
-    if _power(abs(effect), MOST_RUNS) < power:
+    if _power(abs(effect), MOST_RUNS) < POWER:
         return np.inf
     few, enough = 1, MOST_RUNS
     while enough - few > 1:
         middle = (few + enough) // 2
-        few, enough = (few, middle) if _power(abs(effect), middle) >= power else (middle, enough)
+        few, enough = (few, middle) if _power(abs(effect), middle) >= POWER else (middle, enough)
     return float(enough)
 
 

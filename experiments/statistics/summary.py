@@ -85,16 +85,14 @@ def summary_of_visits(visits: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for arm in arms:
         mine = visits[visits["arm"] == arm.name]
+        scores = run_matrix(mine).to_numpy(np.float64)
         rows.append(
             {
                 "arm": arm.name,
                 **what,
                 **_counts(mine, complete[arm.name]),
-                **named_estimate("score", mean_over_tasks(run_matrix(mine).to_numpy(np.float64))),
-                **named_estimate(
-                    "iqm",
-                    mean_over_tasks(run_matrix(mine).to_numpy(np.float64), interquartile=True),
-                ),
+                **mean_over_tasks(scores).columns("score"),
+                **mean_over_tasks(scores, interquartile=True).columns("iqm"),
                 **_change(mine),
                 **_gap(visits, arm, arms, length),
                 **_improvement(visits, arm, arms),
@@ -153,11 +151,6 @@ def run_matrix(visits: pd.DataFrame, column: str = "value", by: str = "task_name
     return visits.pivot_table(index="seed", columns=by, values=column, aggfunc="mean")
 
 
-def named_estimate(name: str, estimate: Estimate) -> dict[str, float]:
-    """An estimate as three columns: the name, and with ``_low`` and ``_high``."""
-    return dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
-
-
 def _whole_spans(mine: pd.DataFrame) -> list[int]:
     """The spans that all runs went through whole."""
     sizes = mine.groupby(["seed", "span"]).size().unstack()
@@ -173,7 +166,7 @@ def _change(mine: pd.DataFrame) -> dict[str, float]:
     return {
         "first_span": float(mean(spans[:, 0])),
         "last_span": float(mean(spans[:, -1])),
-        **named_estimate("change", mean_of_runs(spans[:, -1] - spans[:, 0])),
+        **mean_of_runs(spans[:, -1] - spans[:, 0]).columns("change"),
     }
 
 
@@ -191,16 +184,16 @@ def _gap(visits: pd.DataFrame, arm: Arm, arms: list[Arm], length: int) -> dict[s
         "oracle": oracle.name if oracle else None,
         "like_for_like": bool(oracle and oracle.beside_oracle == arm.beside_oracle),
         "gap_seeds": pairs["seed"].nunique(),
-        **named_estimate("gap", pooled_gap(pairs)),
+        **pooled_gap(pairs).columns("gap"),
         "gap_first_visit": pooled_gap(pairs[pairs["visit"] == 0]).value,
         "gap_first_span": pooled_gap(pairs[pairs["span"].isin(spans[:1])]).value,
         "gap_last_span": pooled_gap(pairs[pairs["span"].isin(spans[-1:])]).value,
-        **named_estimate("gap_slope", _growth(pairs, length)),
+        **_growth(pairs, length).columns("gap_slope"),
     }
     if visits["family"].nunique() > 1 and oracle:
         for name, group in pairs.groupby("family"):
-            found |= named_estimate(f"gap/{name}", pooled_gap(group))
-            found |= named_estimate(f"gap_slope/{name}", _growth(group, length))
+            found |= pooled_gap(group).columns(f"gap/{name}")
+            found |= _growth(group, length).columns(f"gap_slope/{name}")
     return found
 
 
@@ -236,14 +229,14 @@ def _growth(pairs: pd.DataFrame, length: int) -> Estimate:
 def _improvement(visits: pd.DataFrame, arm: Arm, arms: list[Arm]) -> dict[str, Any]:
     other = baseline_of(arm, arms)
     if other is None:
-        return {"baseline": None, **named_estimate("improvement", UNKNOWN)}
+        return {"baseline": None, **UNKNOWN.columns("improvement")}
     mine = run_matrix(visits[visits["arm"] == arm.name])
     base = run_matrix(visits[visits["arm"] == other.name])
     tasks = mine.columns.intersection(base.columns)
     values = probability_of_improvement(
         mine[tasks].to_numpy(np.float64), base[tasks].to_numpy(np.float64)
     )
-    return {"baseline": other.name, **named_estimate("improvement", values)}
+    return {"baseline": other.name, **values.columns("improvement")}
 
 
 def _per_task(mine: pd.DataFrame) -> dict[str, float]:

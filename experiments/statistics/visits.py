@@ -196,6 +196,13 @@ def _weighted(values: Array, width: Array, visit: Places, count: int) -> Array:
     return sums / np.where(total > 0, total, np.nan)
 
 
+def in_last_third(visits: pd.Series) -> pd.Series:
+    """True in the last third of the visits, of which there is one at least."""
+    count = int(visits.max()) + 1
+    late: pd.Series = visits >= count - max(1, count // 3)
+    return late
+
+
 def weighted_mean(values: Array, width: Array) -> float:
     """Mean of the values that are not NaN, weighted by the steps that each stands for."""
     there = np.isfinite(values)

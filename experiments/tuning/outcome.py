@@ -15,7 +15,6 @@ from rich.table import Column, Table
 from neoteny.experiments.options.arms import labels
 from neoteny.experiments.options.config import RunConfig
 from neoteny.experiments.run.provenance import command, versions
-from neoteny.experiments.statistics.metrics import Estimate
 from neoteny.experiments.tuning.config import TuneConfig
 from neoteny.experiments.tuning.scores import OBJECTIVES, Score
 from neoteny.experiments.tuning.search import Dimension
@@ -76,7 +75,7 @@ def trials_table(arms: Sequence[ArmTrials]) -> pd.DataFrame:
             "trial": trial.number,
             "options": settings_text(trial),
             "failure": trial.score.failure,
-            **_estimate("objective", trial.score.objective),
+            **trial.score.objective.columns("objective"),
             "first_visit_gap": trial.score.first_gap,
             **{d.name: float(value) for d, value in trial.values.items()},
             **{f"seed_{seed}": value for seed, value in trial.score.seeds.items()},
@@ -92,8 +91,8 @@ def peaks_table(arms: Sequence[ArmTrials]) -> pd.DataFrame:
     rows = [
         {
             "arm": arm.run.arm,
-            **_estimate("default", arm.trials[0].score.objective),
-            **_estimate("best", arm.best.score.objective),
+            **arm.trials[0].score.objective.columns("default"),
+            **arm.best.score.objective.columns("best"),
             "options": settings_text(arm.best),
             "trial": arm.best.number,
             "first_visit_gap": arm.best.score.first_gap,
@@ -119,8 +118,8 @@ def print_peaks(arms: Sequence[ArmTrials], config: TuneConfig, console: Console)
     for arm in arms:
         table.add_row(
             names[arm.run.arm],
-            shown(arm.trials[0].score.objective),
-            shown(arm.best.score.objective),
+            arm.trials[0].score.objective.text(unknown="failed"),
+            arm.best.score.objective.text(unknown="failed"),
             settings_text(arm.best) if arm.best.number else "its default",
             f"{arm.best.score.first_gap:.2f}",
             str(len(arm.trials)),
@@ -149,14 +148,6 @@ def tuned_text(arms: Sequence[ArmTrials], config: TuneConfig) -> str:
     return yaml.safe_dump(_plain(content), sort_keys=False, allow_unicode=True, width=100)
 
 
-def shown(estimate: Estimate) -> str:
-    """An estimate with its interval, for people."""
-    if not math.isfinite(estimate.value):
-        return "failed"
-    ends = "" if math.isnan(estimate.low) else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
-    return f"{estimate.value:.2f}{ends}"
-
-
 def _arm(arm: ArmTrials, config: TuneConfig) -> dict[str, Any]:
     best = arm.best
     return {
@@ -179,10 +170,6 @@ def _own(run: RunConfig, config: TuneConfig) -> Iterator[tuple[str, Any]]:
         for name, value in asdict(part).items():
             if name in run.named or value != getattr(usual, name):
                 yield name, value
-
-
-def _estimate(name: str, estimate: Estimate) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neoteny.experiments.report.report import read_runs, write_report
+from neoteny.experiments.report.report import write_report
+from neoteny.experiments.statistics.runs import read_runs
 
 GAMES = ("MinAtar-Breakout", "MinAtar-Asterix", "MinAtar-SpaceInvaders", "MinAtar-Freeway")
 RANDOM = (0.6, 0.4, 3.0, 0.1)

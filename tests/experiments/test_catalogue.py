@@ -10,14 +10,14 @@ from neoteny.core.errors import InputError
 from neoteny.core.options import limits_of
 from neoteny.core.registry import first_line
 from neoteny.experiments import catalogue
-from neoteny.experiments.listing import LISTED, print_listing
+from neoteny.experiments.listing import LISTED, ListConfig, list_things
 from neoteny.experiments.main import main
 from neoteny.plasticity.interventions import INTERVENTIONS, Intervention, parse_intervention
 
 
 def printed(*arguments, width=120, **options):
     out = io.StringIO()
-    print_listing(*arguments, Console(file=out, width=width), **options)
+    list_things(ListConfig(*arguments, **options), Console(file=out, width=width))
     return out.getvalue()
 
 

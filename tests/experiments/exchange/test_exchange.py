@@ -27,7 +27,7 @@ from neoteny.experiments.exchange.leaderboard import (
 from neoteny.experiments.exchange.ranking import rank
 from neoteny.experiments.exchange.result_format import check_results, read_results, schema
 from neoteny.experiments.main import main
-from neoteny.experiments.report.report import summary
+from neoteny.experiments.statistics.summary import summary
 
 FOREIGN: dict[str, Any] = {
     "format": "neoteny-results",

@@ -16,9 +16,11 @@ from scipy import stats
 
 from neoteny.core.console import PlainConsole
 from neoteny.core.errors import InputError
-from neoteny.experiments.report.report import print_summary, read_runs, summary, write_report
-from neoteny.experiments.report.tables import definitions, notes, per_task, readable
+from neoteny.experiments.report.report import write_report
+from neoteny.experiments.report.tables import definitions, notes, per_task, print_summary, readable
 from neoteny.experiments.statistics.references import REFERENCES
+from neoteny.experiments.statistics.runs import read_runs
+from neoteny.experiments.statistics.summary import summary
 
 GAMES = sorted(REFERENCES)
 

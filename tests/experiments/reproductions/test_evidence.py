@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from claims import frame_of_gains
 
-from neoteny.experiments.reproductions.evidence import kept_of, shown, verdict
+from neoteny.experiments.reproductions.evidence import kept_of, verdict
 from neoteny.experiments.statistics.metrics import Estimate
 
 
@@ -69,6 +69,6 @@ def test_a_verdict_is_the_side_on_which_the_interval_lies(low, high, word):
 
 
 def test_numbers_are_shown_with_what_is_known_of_them():
-    assert shown(Estimate(0.314, 0.12, 0.5), "+") == "+0.31 [+0.12, +0.50]"
-    assert shown(Estimate(0.314, np.nan, np.nan)) == "0.31"
-    assert shown(Estimate(np.nan, np.nan, np.nan)) == "unknown"
+    assert Estimate(0.314, 0.12, 0.5).text("+") == "+0.31 [+0.12, +0.50]"
+    assert Estimate(0.314, np.nan, np.nan).text() == "0.31"
+    assert Estimate(np.nan, np.nan, np.nan).text() == "unknown"

@@ -49,7 +49,7 @@ def test_a_signal_outside_of_training_is_one_line(
 def test_a_signal_that_is_ignored_stays_ignored(monkeypatch, capsys):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     monkeypatch.setattr(
-        "neoteny.experiments.listing.print_listing",
+        "neoteny.experiments.listing.list_things",
         lambda *_, **__: signal.raise_signal(signal.SIGHUP),
     )
     try:

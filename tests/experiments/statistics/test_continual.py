@@ -5,7 +5,6 @@ import pytest
 
 from neoteny.experiments.statistics.continual import (
     average_performance,
-    backward_transfer,
     forgetting,
     forward_transfer,
     isolated_forgetting,
@@ -84,8 +83,6 @@ def test_forgetting_since_the_last_visit() -> None:
     """Task 0 falls from 0.9 to 0.5, task 1 from 0.9 to 0.6; task 2 has just been played."""
     assert average_performance(RETURNS, PLAYED) == pytest.approx(0.7)
     assert forgetting(RETURNS, PLAYED) == pytest.approx((0.4 + 0.3) / 2)
-    assert forgetting(RETURNS, PLAYED, keep_last=True) == pytest.approx((0.4 + 0.3) / 3)
-    assert backward_transfer(RETURNS, PLAYED) == pytest.approx(-0.35)
     assert np.isnan(forgetting(RETURNS[:2], PLAYED[:1]))
     gaps = RETURNS.copy()
     gaps[-1, 1] = NAN

@@ -119,12 +119,13 @@ def test_metrics_are_in_two_tables_that_fit_on_a_page(made: SimpleNamespace) -> 
 
 def test_matrix_of_a_run_ends_with_its_finished_visits(made: SimpleNamespace) -> None:
     rows = made.matrices[made.matrices["seed"] == 0]
-    values, played, families = matrix_of(rows, "eval/return", 2)
+    rows = rows.assign(value=rows["eval/return"])
+    values, played, families = matrix_of(rows, 2)
     np.testing.assert_array_equal(values, [[0, 1], [8, 2], [5, 9]])
     assert (played.tolist(), families) == ([0, 1], ["Cart", "Cart"])
-    assert matrix_of(rows, "eval/return", 1)[0].tolist() == [[0, 1], [8, 2]]
+    assert matrix_of(rows, 1)[0].tolist() == [[0, 1], [8, 2]]
     late = rows[rows["visit"] != 0]
-    assert matrix_of(late, "eval/return", 2)[1].tolist() == []
+    assert matrix_of(late, 2)[1].tolist() == []
 
 
 def test_a_report_has_the_table(reported: SimpleNamespace) -> None:
