@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image, ImageChops, ImageDraw, ImageFont
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.run.folders import atomic_file
+from neoteny.experiments.run.folders import atomic_file, storing
 
 __all__ = ["Film", "check_film_path", "write_film"]
 
@@ -85,6 +85,9 @@ def write_film(path: Path, films: Iterable[Film], fps: float) -> None:
         path: The file, `.gif` or `.mp4`.
         films: At least one, with frames of one size.
         fps: Frames a second. A GIF counts time in hundredths of a second.
+
+    Raises:
+        RunError: If the file cannot be written.
     """
     pictures = (picture for film in films for picture in film.pictures())
     if path.suffix == ".gif":
@@ -119,7 +122,7 @@ def _write_mp4(path: Path, pictures: Iterator[Picture], fps: float) -> None:
 
     first = next(pictures)
     height, width = first.shape[:2]
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with storing(path), tempfile.TemporaryDirectory(dir=path.parent) as folder:
         unfinished = str(Path(folder) / path.name)
         encoder = imageio_ffmpeg.write_frames(
             unfinished, (width, height), fps=fps, quality=7, macro_block_size=2

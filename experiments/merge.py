@@ -18,6 +18,7 @@ from neoteny.experiments.cli import report
 from neoteny.experiments.run.folders import CONFIG, MATRIX, METRICS, difference, storing
 from neoteny.experiments.run.lock import LOCK, FolderLock
 from neoteny.experiments.run.purposes import require_one_purpose
+from neoteny.experiments.run.seed_blocks import block_folder
 from neoteny.experiments.statistics.runs import OF_ONE_ARM, Run, find_runs
 
 __all__ = ["MergeConfig", "merge"]
@@ -177,15 +178,11 @@ def _copy(blocks: Sequence[_Block], out: Path) -> None:
         place.chmod(0o755)
         for block in sorted(blocks, key=lambda block: (block.arm, block.seeds)):
             copied = shutil.ignore_patterns(LOCK, "*.tmp")
-            shutil.copytree(block.folder, _free(place / block.arm, block.seeds), ignore=copied)
+            free = place / block.arm
+            if free.exists():
+                free = block_folder(free, block.seeds)
+            shutil.copytree(block.folder, free, ignore=copied)
         os.replace(place, out)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
-
-
-def _free(folder: Path, seeds: Sequence[int]) -> Path:
-    """The folder of a block, named as those to which `compare` adds seeds."""
-    if not folder.exists():
-        return folder
-    return folder.with_name(f"{folder.name}-seed{seeds[0]}" + f"to{seeds[-1]}" * (len(seeds) > 1))

@@ -1,22 +1,62 @@
-"""Interface of engines, which take units of work and say how each ended."""
+"""Interface of engines, which take orders, units as plain values, and say how each ended."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from neoteny.core.text import read_text, visible
-from neoteny.experiments.engines.order import Order
+from neoteny.experiments.options.config import RunConfig
 
-__all__ = ["LOG", "Engine", "Exit", "Outcome", "last_lines"]
+__all__ = ["LOG", "Engine", "Exit", "Order", "Outcome", "last_lines", "order_of"]
 
 LOG = "unit.log"
 """Name of the file in a run's folder that has what its process printed."""
 LINES = 8
 """Lines of the log that a failure is reported with."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A unit that another process trains."""
+
+    values: dict[str, Any]
+    """The run's configuration, as `RunConfig.to_dict` gives it."""
+    folder: str
+    """Absolute path of the run's folder."""
+    threads: int
+    """For CPU arithmetic, unless the configuration has them."""
+    place: str
+    """Working directory of the command, which relative names in options are from."""
+    command: tuple[str, ...]
+    """The command line that the run is of, for its config.json."""
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Order:
+        """The order that `to_json` wrote."""
+        values = json.loads(line)
+        return cls(**values | {"command": tuple(values["command"])})
+
+
+def order_of(run: RunConfig, threads: int) -> Order:
+    """The order to train a run, or to continue it.
+
+    Args:
+        run: Its configuration, with its folder.
+        threads: For CPU arithmetic, unless the configuration has them.
+    """
+    return Order(
+        run.to_dict(), str(run.folder.absolute()), threads, str(Path.cwd()), tuple(sys.argv)
+    )
 
 
 class Exit(IntEnum):

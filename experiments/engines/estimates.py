@@ -19,8 +19,7 @@ from rich.text import Text
 
 from neoteny.core.console import caution
 from neoteny.core.text import visible
-from neoteny.experiments.engines.engine import LOG, last_lines
-from neoteny.experiments.engines.order import order_of
+from neoteny.experiments.engines.engine import LOG, last_lines, order_of
 from neoteny.experiments.engines.process import UnitProcess
 from neoteny.experiments.engines.training import threads_each
 from neoteny.experiments.options.arms import labels

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.status import Status
 
 from neoteny.core.console import caution
-from neoteny.experiments.engines.engine import LOG, Engine, Exit, Outcome, last_lines
-from neoteny.experiments.engines.order import order_of
+from neoteny.experiments.engines.engine import LOG, Engine, Exit, Outcome, last_lines, order_of
 from neoteny.experiments.run.interrupt import Stopped
 from neoteny.experiments.run.lock import FolderLock
 from neoteny.experiments.run.plan import Unit

@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from neoteny.core.errors import RunError
-from neoteny.experiments.engines.engine import Exit, Outcome
-from neoteny.experiments.engines.order import Order
+from neoteny.experiments.engines.engine import Exit, Order, Outcome
 from neoteny.experiments.engines.process import UnitProcess
 
 __all__ = ["LocalEngine"]

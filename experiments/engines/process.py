@@ -9,8 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from neoteny.experiments.engines.engine import LOG
-from neoteny.experiments.engines.order import Order
+from neoteny.experiments.engines.engine import LOG, Order
 from neoteny.experiments.run.folders import storing
 
 __all__ = ["UnitProcess"]

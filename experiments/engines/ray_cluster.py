@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neoteny.core.errors import InputError, RunError
-from neoteny.experiments.engines.engine import Exit, Outcome
-from neoteny.experiments.engines.order import Order
+from neoteny.experiments.engines.engine import Exit, Order, Outcome
 from neoteny.experiments.engines.process import UnitProcess
 from neoteny.experiments.run.lock import FolderLock
 

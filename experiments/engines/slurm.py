@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.engines.engine import Exit, Outcome
-from neoteny.experiments.engines.order import Order
+from neoteny.experiments.engines.engine import Exit, Order, Outcome
 from neoteny.experiments.engines.process import UnitProcess
 from neoteny.experiments.run.folders import storing
 

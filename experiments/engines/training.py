@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -15,8 +14,9 @@ from neoteny.experiments.engines.local import LocalEngine
 from neoteny.experiments.options.config import CompareConfig
 from neoteny.experiments.run.interrupt import Stopped
 from neoteny.experiments.run.plan import Unit
+from neoteny.experiments.run.provenance import cores
 
-__all__ = ["cores", "require_all_trained", "threads_each", "train_plan"]
+__all__ = ["require_all_trained", "threads_each", "train_plan"]
 
 
 def train_plan(units: Sequence[Unit], config: CompareConfig, console: Console) -> dict[str, str]:
@@ -94,12 +94,6 @@ def require_all_trained(failed: Mapping[str, str]) -> None:
     reasons = {why: [n for n, other in failed.items() if other == why] for why in failed.values()}
     if reasons:
         raise RunError("; ".join(f"{why}: {', '.join(names)}" for why, names in reasons.items()))
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def threads_each(config: CompareConfig) -> int:

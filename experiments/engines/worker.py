@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from neoteny.experiments.engines.order import Order
+    from neoteny.experiments.engines.engine import Order
 
 __all__ = ["main", "train"]
 
@@ -29,8 +29,7 @@ def main() -> int:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     from neoteny.core.console import lasting_output, print_error, print_notice
     from neoteny.core.errors import FrozenError, InputError, RunError  # torch takes seconds
-    from neoteny.experiments.engines.engine import Exit
-    from neoteny.experiments.engines.order import Order
+    from neoteny.experiments.engines.engine import Exit, Order
     from neoteny.experiments.run.interrupt import interruptible
 
     order = Order.from_json(_first_line())

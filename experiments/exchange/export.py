@@ -20,7 +20,7 @@ from neoteny.core.options import check_fields
 from neoteny.core.text import shortened, visible
 from neoteny.experiments.exchange.exporting import long_table, result_content, rliable_arrays
 from neoteny.experiments.report.report import require_one_environment
-from neoteny.experiments.run.folders import atomic_file, storing
+from neoteny.experiments.run.folders import atomic_file
 from neoteny.experiments.statistics.metrics import Array
 from neoteny.experiments.statistics.runs import find_runs, frame_of
 from neoteny.experiments.statistics.visits import visit_values
@@ -85,7 +85,7 @@ def export(config: ExportConfig, console: Console) -> None:
         table = long_table(frame, visits, runs)
         content = _table(table, config.out.suffix)
         what = f"{len(table):,} rows"
-    with storing(config.out), atomic_file(config.out) as file:
+    with atomic_file(config.out) as file:
         file.write(content)
     console.print(f"written {config.out}: {what}", soft_wrap=True)
 

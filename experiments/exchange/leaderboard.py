@@ -20,7 +20,7 @@ from neoteny.experiments.options.arms import ORACLE
 from neoteny.experiments.report.markup import document, numbers, safe, section
 from neoteny.experiments.report.number_texts import BLANK
 from neoteny.experiments.report.tables import print_texts, without_blanks
-from neoteny.experiments.run.folders import storing, write_atomically
+from neoteny.experiments.run.folders import write_atomically
 from neoteny.experiments.statistics.metrics import Estimate
 from neoteny.experiments.statistics.visits import RELATIVE, SCALES
 
@@ -65,8 +65,7 @@ def leaderboard(config: LeaderboardConfig, console: Console) -> list[Board]:
     """
     results = read_folder(config.folder)
     boards = rank(results, config.by)
-    with storing(config.out):
-        write_atomically(config.out, leaderboard_page(boards, results, config.by))
+    write_atomically(config.out, leaderboard_page(boards, results, config.by))
     for board in boards:
         console.print(f"\n{_heading(board)}:", style="dim")
         print_texts(console, _texts(board))

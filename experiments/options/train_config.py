@@ -18,11 +18,48 @@ from neoteny.core.names import with_article
 from neoteny.core.options import Text, check_fields
 from neoteny.experiments.options.devices import check_device, check_graphs
 from neoteny.experiments.options.network_options import NetworkOptions
-from neoteny.experiments.options.option_groups import GROUPS
 from neoteny.wrappers.stream_files import StreamDefinition, read_stream
 from neoteny.wrappers.supervised_streams import SupervisedDefinition
 
 __all__ = ["TrainConfig"]
+
+GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "": (
+        "",
+        (
+            *("env", "agent", "intervention", "interventions", "steps", "task_steps"),
+            *("seeds", "first_seed", "out", "preset", "config"),
+        ),
+    ),
+    "comparison": (
+        "Values that are crossed with the interventions: an arm for each combination.",
+        ("tuned", "vary", "activations", "biases", "torsos", "depths", "residuals"),
+    ),
+    "engine": (
+        "Where the units of a comparison are trained: an arm and a block of its seeds each.",
+        ("engine", "jobs", "block", "address", "gpus", "partition", "time_limit", "dry_run"),
+    ),
+    "stream": (
+        "The stream of tasks, and the protocol at its switches.",
+        ("env_option", "env_timeout", "stream", "stream_definition", "reset_optimizer"),
+    ),
+    "measuring": (
+        "Diagnostics, evaluation and checkpoints.",
+        (
+            *("diagnose_every", "diagnose_switches", "eval_episodes", "evaluate_tasks"),
+            *("evaluate_every", "wandb", "checkpoint_minutes"),
+        ),
+    ),
+    "device": (
+        "Device and speed.",
+        ("device", "threads", "precision", "fast", "cuda_graphs", "check_graphs"),
+    ),
+    "code": (
+        "Code of your own, and runs that go on.",
+        ("plugin", "overwrite", "resume", "trust"),
+    ),
+}
+"""A group's heading to what it is about and the options in it, see `option_rules`."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +14,8 @@ from neoteny.experiments.report.figures import plasticity_figure, returns_figure
 from neoteny.experiments.report.markup import Illustration
 from neoteny.experiments.report.profile_figure import profile_figure, profiles
 from neoteny.experiments.report.visit_figures import gap_figure, heat_map_figure
-from neoteny.experiments.run.folders import storing
 
-__all__ = ["illustrate", "illustrated_profiles", "stored_sweep"]
+__all__ = ["drawn", "illustrate", "illustrated_profiles", "stored_sweep"]
 
 Draw = Callable[..., str | None]
 
@@ -42,17 +41,16 @@ def illustrate(
         ("cycles.png", "Tasks by cycle", partial(heat_map_figure, visits)),
         ("plasticity.png", "Diagnostics", partial(plasticity_figure, frame)),
     )
-    return [
-        made
-        for name, heading, draw in figures
-        for made in _drawn(root / name, heading, draw, title)
+    made = [
+        drawn(root / name, heading, partial(draw, title=title)) for name, heading, draw in figures
     ]
+    return [each for each in made if each is not None]
 
 
 def illustrated_profiles(root: Path, visits: pd.DataFrame, title: str) -> Illustration | None:
     """Draw the performance profiles of a comparison into its folder, where there are any."""
-    draw = partial(profile_figure, visits, profiles(visits))
-    return next(_drawn(root / "profile.png", "Performance profiles", draw, title), None)
+    draw = partial(profile_figure, visits, profiles(visits), title=title)
+    return drawn(root / "profile.png", "Performance profiles", draw)
 
 
 def stored_sweep(root: Path) -> Illustration | None:
@@ -64,11 +62,18 @@ def stored_sweep(root: Path) -> Illustration | None:
     return Illustration(wide, caption, narrow.read_bytes() if narrow.is_file() else None, "Sweep")
 
 
-def _drawn(path: Path, heading: str, draw: Draw, title: str) -> Iterator[Illustration]:
-    with storing(path):
-        caption = draw(path, title)
-    if caption is not None:
-        with TemporaryDirectory() as scratch:
-            narrow = Path(scratch) / "figure.png"
-            draw(narrow, title, narrow=True)
-            yield Illustration(path, caption, narrow.read_bytes(), heading)
+def drawn(path: Path, heading: str, draw: Draw) -> Illustration | None:
+    """Draw a figure into a file and for narrow screens; None without a caption.
+
+    Args:
+        path: PNG file to write.
+        heading: Heading of its section.
+        draw: Draws into a path, with the option `narrow`, and returns the caption.
+    """
+    caption = draw(path, narrow=False)
+    if caption is None:
+        return None
+    with TemporaryDirectory() as scratch:
+        narrow = Path(scratch) / "figure.png"
+        draw(narrow, narrow=True)
+        return Illustration(path, caption, narrow.read_bytes(), heading)

@@ -16,7 +16,7 @@ from neoteny.experiments.report.continual_tables import continual_tables
 from neoteny.experiments.report.illustrations import illustrate, illustrated_profiles, stored_sweep
 from neoteny.experiments.report.page import Findings, page
 from neoteny.experiments.report.tables import TextTable
-from neoteny.experiments.run.folders import storing, write_atomically
+from neoteny.experiments.run.folders import write_atomically
 from neoteny.experiments.statistics.answer import abilities_table, answer
 from neoteny.experiments.statistics.comparisons import comparison_table
 from neoteny.experiments.statistics.continual_table import continual_table
@@ -85,7 +85,7 @@ def write_report(folder: Path | str, versus: str = "") -> Report:
     others = {"comparisons.csv": comparisons, "abilities.csv": abilities_table(visits)}
     tables |= {name: content for name, content in others.items() if len(content)}
     for name, content in tables.items():
-        _write(root / name, content.to_csv(index=False))
+        write_atomically(root / name, content.to_csv(index=False))
     illustrations = illustrate(root, frame, visits, title)
     profiles = illustrated_profiles(root, visits, title)
     drawn = [*illustrations, *([profiles] if profiles else [])]
@@ -96,7 +96,7 @@ def write_report(folder: Path | str, versus: str = "") -> Report:
     texts = (*continual_tables(continual), *comparison_tables(comparisons))
     shown = (illustrations, profiles, stored_sweep(root))
     found = Findings(title, table, sentence, spent, failed, runs, *shown, texts)
-    _write(html_path, page(found))
+    write_atomically(html_path, page(found))
     files = (*(root / name for name in tables), *figures, html_path)
     return Report(table, comparisons, continual, texts, sentence, files)
 
@@ -114,8 +114,3 @@ def require_one_environment(root: Path, runs: Sequence[Run]) -> None:
             f"{root} holds runs of {len(places)} environments ({names}), which do not go on one "
             f"axis: give the folder of one, such as {folder}"
         )
-
-
-def _write(path: Path, text: str) -> None:
-    with storing(path):
-        write_atomically(path, text)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pandas as pd
 
 from neoteny.experiments.report import markup
+from neoteny.experiments.report.illustrations import drawn
 from neoteny.experiments.report.markup import Illustration, document, safe, section
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding, Reproduction
-from neoteny.experiments.run.folders import storing, write_atomically
+from neoteny.experiments.run.folders import write_atomically
 from neoteny.experiments.run.provenance import command, hardware, versions
 
 __all__ = ["Outcome", "shared", "write_index", "write_page"]
@@ -53,22 +53,11 @@ def write_page(
     """
     outcome = Outcome(reproduction, finding, folder, _minutes(evidence))
     page, table, figure = outcome.files
-    with storing(table):
-        write_atomically(table, finding.table.to_csv(index=False))
-    with storing(figure):
-        caption = finding.draw(figure, narrow=False)
-    illustration = Illustration(figure, caption, _narrow(finding), reproduction.name)
-    with storing(page):
-        write_atomically(page, _page(outcome, tier, evidence, illustration))
+    write_atomically(table, finding.table.to_csv(index=False))
+    illustration = drawn(figure, reproduction.name, finding.draw)
+    assert illustration is not None  # a finding's figure has a caption
+    write_atomically(page, _page(outcome, tier, evidence, illustration))
     return outcome
-
-
-def _narrow(finding: Finding) -> bytes:
-    """The figure as it is drawn for narrow screens."""
-    with TemporaryDirectory() as scratch:
-        path = Path(scratch) / FIGURE
-        finding.draw(path, narrow=True)
-        return path.read_bytes()
 
 
 def write_index(folder: Path, variant: str, outcomes: Sequence[Outcome]) -> Path:
@@ -88,8 +77,7 @@ def write_index(folder: Path, variant: str, outcomes: Sequence[Outcome]) -> Path
     )
     path, title = folder / f"{variant}.html", "What the paper claims, and what came out"
     head = f'<h1>{title}</h1><p class="lead">{len(outcomes)} claims, {safe(variant)}</p>'
-    with storing(path):
-        write_atomically(path, document(title, head + rows))
+    write_atomically(path, document(title, head + rows))
     return path
 
 

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import summary
 
 from neoteny.core.text import visible
 from neoteny.experiments.run.events import Events
-from neoteny.experiments.run.measures import MEASURES
+from neoteny.experiments.run.folders import MEASURES
 from neoteny.experiments.run.tags import (
     MEAN_SO_FAR,
     layout_of,

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.run.folders import atomic_file, storing
+from neoteny.experiments.run.folders import atomic_file
 
 FORMAT = "neoteny checkpoint"
 VERSION = 2
@@ -36,7 +36,7 @@ def save(path: Path | str, state: dict[str, Any]) -> None:
         RunError: the file cannot be written.
     """
     _check(state, "state")
-    with storing(Path(path)), atomic_file(Path(path)) as file:
+    with atomic_file(Path(path)) as file:
         try:
             torch.save(
                 {"format": FORMAT, "version": VERSION, "seal": _seal(state), "state": state}, file

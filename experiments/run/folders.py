@@ -24,6 +24,8 @@ METRICS = "metrics.csv"
 MATRIX = "matrix.csv"
 EVALUATED = "eval/return"
 """Column of matrix.csv: the mean return of the episodes, or the accuracy."""
+MEASURES = {"charts/episodic_return": "return", "charts/online_accuracy": "accuracy"}
+"""Columns of metrics.csv by which runs are judged, the first that is recorded, and their names."""
 RUN_FILES = (CHECKPOINT, CONFIG, METRICS, MATRIX)
 
 DEEPEST = 50
@@ -104,19 +106,23 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
     Yields:
         A binary file open for writing.
+
+    Raises:
+        RunError: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    with storing(path):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
 
 
 def write_atomically(path: Path, text: str) -> None:

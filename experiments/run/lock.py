@@ -13,7 +13,6 @@ import platform
 import time
 import warnings
 from pathlib import Path
-from types import TracebackType
 
 from neoteny.core.errors import InputError
 from neoteny.experiments.run.provenance import command
@@ -82,12 +81,7 @@ class FolderLock:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._release()
 
     @classmethod

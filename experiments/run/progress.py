@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from neoteny.core.text import shortened, visible
-from neoteny.experiments.run.measures import MEASURES
+from neoteny.experiments.run.folders import MEASURES
 
 __all__ = ["Progress"]
 
@@ -61,12 +60,7 @@ class Progress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def update(self, step: int, host: Mapping[str, Sequence[float]], tasks: Sequence[str]) -> None:

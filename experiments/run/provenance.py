@@ -57,15 +57,20 @@ def hardware() -> dict[str, Any]:
 
     Of several processes that torchrun has started, it has their number too.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
     ranks = Ranks.here()
     return {
         "cpu": _cpu_model(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         **({} if ranks.alone else {"processes": ranks.size}),
     }
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def command() -> str:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -161,12 +160,7 @@ class Recorder:
             opened.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _to_host(
@@ -260,7 +254,7 @@ class _Member:
         }
         with storing(self._config):
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self._config, stored)
+        write_json(self._config, stored)
         self.table = Table(metrics)
         self.matrix = Table(self.folder / MATRIX)
         self._start_board(Board(self.folder))
@@ -293,8 +287,7 @@ class _Member:
         given = {key: value for key, value in config.items() if key != "command"}
         before = stored.get("resumed")
         stored |= {**given, "resumed": [*(before if isinstance(before, list) else []), part]}
-        with storing(self._config):
-            write_json(self._config, stored)
+        write_json(self._config, stored)
         rows = self.table.kept
         self.table.drop_rest()
         self.matrix.drop_rest()

@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from neoteny.core.errors import FrozenError, InputError, RunError, error_context
@@ -175,12 +174,7 @@ class Store:
             self._stack.enter_context(self._lock)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         with self._stack:
             if self._writes and isinstance(error, RunError) and not isinstance(error, FrozenError):
                 raise RunError(f"{error}; {self._what_is_left()}") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from neoteny.core.errors import InputError
 from neoteny.core.text import read_text, visible
-from neoteny.experiments.run.folders import Appended, storing, write_atomically
+from neoteny.experiments.run.folders import Appended, write_atomically
 
 LEADING = ("step", "iteration", "task", "visit", "task_name")
 """The first columns, in this order; the rest follow in order of appearance."""
@@ -107,8 +107,7 @@ class Table:
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         lines = [_line([row.get(column, "") for column in self.columns]) for row in rows]
-        with storing(self.path):
-            write_atomically(self.path, _line(self.columns) + "".join(lines))
+        write_atomically(self.path, _line(self.columns) + "".join(lines))
 
     def _rows(self) -> list[dict[str, str]]:
         """The file's rows; a last line that a killed process left unfinished is dropped."""

@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch.utils.tensorboard import summary
 
 from neoteny.experiments.options.arms import FOLLOWS, NEUTRAL, RECORDED, interventions_of, setup_of
-from neoteny.experiments.run.measures import MEASURES
+from neoteny.experiments.run.folders import MEASURES
 
 MEAN_SO_FAR = "run/mean_so_far"
 """Mean return or accuracy over the run so far: the last value is the whole run's."""

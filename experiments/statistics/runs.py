@@ -18,8 +18,7 @@ from neoteny.core.errors import InputError, error_context
 from neoteny.core.options import LARGEST, Text, fit, fit_all
 from neoteny.core.text import distinct, read_text, shortened, visible
 from neoteny.experiments.options.arms import interventions_of, setup_of
-from neoteny.experiments.run.folders import CONFIG, METRICS, difference, read_json
-from neoteny.experiments.run.measures import MEASURES
+from neoteny.experiments.run.folders import CONFIG, MEASURES, METRICS, difference, read_json
 from neoteny.experiments.run.purposes import require_one_purpose
 from neoteny.experiments.run.stored import completed
 from neoteny.experiments.statistics.references import normalise

@@ -118,9 +118,7 @@ def publish(
     files = [out / f"{name}.{ending}" for ending in ("csv", "md", "png")]
     with storing(out):
         out.mkdir(parents=True, exist_ok=True)
-    for path, content in zip(files, (table.to_csv(index=False), page), strict=False):
-        with storing(path):
-            write_atomically(path, content)
-    with storing(files[-1]):
-        draw(files[-1])
+    write_atomically(files[0], table.to_csv(index=False))
+    write_atomically(files[1], page)
+    draw(files[2])
     return files

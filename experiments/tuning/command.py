@@ -14,7 +14,7 @@ from neoteny.experiments.engines import grid
 from neoteny.experiments.engines.training import require_all_trained, train_plan
 from neoteny.experiments.options.config import RunConfig
 from neoteny.experiments.options.tuned import FIRST_EVALUATION_SEED, TUNED
-from neoteny.experiments.run.folders import storing, write_atomically
+from neoteny.experiments.run.folders import write_atomically
 from neoteny.experiments.run.lock import FolderLock
 from neoteny.experiments.run.plan import Unit
 from neoteny.experiments.run.purposes import require_purpose
@@ -201,8 +201,7 @@ def _write(arms: list[ArmTrials], config: TuneConfig, console: Console) -> pd.Da
     }
     paths = [config.folder / name for name in texts]
     for path, text in zip(paths, texts.values(), strict=True):
-        with storing(path):
-            write_atomically(path, text)
+        write_atomically(path, text)
     paths += _draw(arms, config)
     print_peaks(arms, config, console)
     for path in paths:
@@ -234,6 +233,5 @@ def _draw(arms: list[ArmTrials], config: TuneConfig) -> list[Path]:
         return []
     paths = [config.folder / name for name in ("sweep.png", "sweep-narrow.png")]
     for path, narrow in zip(paths, (False, True), strict=True):
-        with storing(path):
-            draw_sweeps(arms, path, config.objective, narrow=narrow)
+        draw_sweeps(arms, path, config.objective, narrow=narrow)
     return paths

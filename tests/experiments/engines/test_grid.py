@@ -6,9 +6,8 @@ from neoteny.core.console import PlainConsole
 from neoteny.core.errors import InputError
 from neoteny.experiments.cli import train_arms
 from neoteny.experiments.engines import grid
-from neoteny.experiments.engines.engine import LOG, Outcome
+from neoteny.experiments.engines.engine import LOG, Order, Outcome, order_of
 from neoteny.experiments.engines.grid import train_units
-from neoteny.experiments.engines.order import Order, order_of
 from neoteny.experiments.engines.worker import train
 from neoteny.experiments.options.config import CompareConfig
 from neoteny.experiments.options_by_name import configure

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from neoteny.core.console import PlainConsole
-from neoteny.experiments.engines.engine import Exit
-from neoteny.experiments.engines.order import order_of
+from neoteny.experiments.engines.engine import Exit, order_of
 from neoteny.experiments.engines.process import UnitProcess
 from neoteny.experiments.main import main
 from neoteny.experiments.options.config import CompareConfig

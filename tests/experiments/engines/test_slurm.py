@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from neoteny.experiments.engines.engine import Outcome
-from neoteny.experiments.engines.order import order_of
+from neoteny.experiments.engines.engine import Outcome, order_of
 from neoteny.experiments.engines.slurm import SlurmEngine
 from neoteny.experiments.main import main
 from neoteny.experiments.options.config import CompareConfig

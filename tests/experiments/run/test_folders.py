@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from neoteny.core.errors import InputError
+from neoteny.core.errors import InputError, RunError
 from neoteny.experiments.run.folders import (
     atomic_file,
     difference,
@@ -167,6 +167,12 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "a.txt"
+    with pytest.raises(RunError, match=rf"cannot write {path} \(No such file or directory\)"):
+        write_atomically(path, "text")
 
 
 def test_json_is_readable_by_others(tmp_path: Path) -> None:
