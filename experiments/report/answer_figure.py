@@ -50,7 +50,7 @@ def answer_figure(
     with style():
         figure = new_figure(NARROW if narrow else 10, 1.0 + 0.36 * len(found))
         panel = figure.add_subplot()
-        quiet(panel, [])
+        quiet(panel)
         for place, one in enumerate(found):
             _draw(panel, place, one, names[one.arm], ends)
         panel.axvline(1, color=GREY, ls="--", lw=1, zorder=0)

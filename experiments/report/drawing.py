@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,8 @@ BASELINE_COLOUR, ORACLE_COLOUR = "#D55E00", "#3f3f3f"
 MARKERS = ("s", "^", "v", "P", "X", "D", "*")
 """Points on lines, by which they are told apart on paper without colours."""
 BASELINE_MARKER, ORACLE_MARKER = "o", "d"
+RINGED: Mapping[str, Any] = {"lw": 1.5, "mec": "white", "mew": 0.5}
+"""Width of a line, and the rings around its points."""
 MARKED = 12
 """Points of a line that has more are marked here and there, so many in all."""
 NARROW = 4.4
@@ -56,6 +59,16 @@ class Look:
     marker: str
     turn: int
     """Place among the arms, which moves the points of their lines apart."""
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """Arguments of matplotlib for the line and its points."""
+        return {"color": self.colour, "ls": self.line, "marker": self.marker}
+
+    def marks(self, points: int) -> tuple[int, int]:
+        """The first point that is marked of a line of so many, and how many there are to a next."""
+        every = max(1, points // MARKED)
+        return self.turn * every // 3 % every, every
 
 
 def looks(arms: Sequence[Arm]) -> dict[str, Look]:
@@ -87,18 +100,8 @@ def looks(arms: Sequence[Arm]) -> dict[str, Look]:
 
 def draw_curve(panel: Axes, line: Curve, look: Look) -> None:
     """Draw a mean with its interval, or with the runs themselves if they are few."""
-    every = max(1, len(line.x) // MARKED)
-    panel.plot(
-        *(line.x, line.mean),
-        color=look.colour,
-        ls=look.line,
-        lw=1.5,
-        marker=look.marker,
-        ms=4.5,
-        mec="white",
-        mew=0.5,
-        markevery=(look.turn * every // 3 % every, every),
-    )
+    marks = look.marks(len(line.x))
+    panel.plot(line.x, line.mean, **look.drawn, **RINGED, ms=4.5, markevery=marks)
     if len(line.runs) >= FEWEST_FOR_BAND:
         panel.fill_between(line.x, line.low, line.high, color=look.colour, alpha=0.18, lw=0)
     elif len(line.runs) > 1:
@@ -120,11 +123,16 @@ def _count(seeds: pd.Series) -> str:
     return f"{count} seed{'s' if count != '1' else ''}"
 
 
-def quiet(panel: Axes, switches: Sequence[float]) -> None:
-    """Quiet axes: two spines, light ticks, task switches as thin lines behind the data."""
+def light_axes(panel: Axes) -> None:
+    """Two spines, light ticks."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.spines[["left", "bottom"]].set_color(GREY)
     panel.tick_params(color=GREY, labelcolor=INK, length=3)
+
+
+def quiet(panel: Axes, switches: Sequence[float] = ()) -> None:
+    """Light axes over environment steps, task switches as thin lines behind the data."""
+    light_axes(panel)
     panel.xaxis.set_major_formatter(EngFormatter(sep=" "))
     panel.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     width = 0.8 if len(switches) <= 40 else 0.4
@@ -171,10 +179,7 @@ def legend(
         frame: Rows with the seeds of each arm.
         how: The explanation; without one, that of means and t intervals.
     """
-    handles = [
-        Line2D(*([], []), color=look.colour, ls=look.line, lw=2.2, marker=look.marker, label="arm")
-        for look in arms.values()
-    ]
+    handles = [Line2D([], [], **look.drawn, lw=2.2, label="arm") for look in arms.values()]
     names = [look.label for look in arms.values()]
     columns = _columns(arms, figure.get_figwidth())
     # matplotlib fills a legend column by column; people read row by row.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -238,17 +239,8 @@ def _draw_cycles(panel: Axes, cycles: pd.DataFrame, look: Look) -> None:
     x, middle = cycles["x"], cycles["mean"]
     panel.plot(x, middle, color=look.colour, ls=look.line, lw=2)
     errors = np.abs(cycles[["low", "high"]].to_numpy().T - middle.to_numpy())
-    panel.errorbar(
-        x,
-        middle,
-        yerr=errors,
-        fmt=look.marker,
-        ms=5,
-        mec="white",
-        mew=0.8,
-        lw=1.4,
-        color=look.colour,
-    )
+    points: Any = {"fmt": look.marker, "ms": 5, "mec": "white", "mew": 0.8}
+    panel.errorbar(x, middle, yerr=errors, lw=1.4, color=look.colour, **points)
 
 
 def _draw_task(panel: Axes, frame: pd.DataFrame, arms: dict[str, Look]) -> None:

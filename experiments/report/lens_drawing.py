@@ -11,7 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from neoteny.experiments.options.arms import Arm, in_order
-from neoteny.experiments.report.drawing import FAINT, GREY, INK, looks, new_figure, save, style
+from neoteny.experiments.report.drawing import (
+    FAINT,
+    GREY,
+    INK,
+    light_axes,
+    looks,
+    new_figure,
+    save,
+    style,
+)
 
 __all__ = ["draw_lens"]
 
@@ -76,7 +85,7 @@ def _draw_quantity(panel: Axes, rows: pd.DataFrame, name: str) -> None:
         panel.axis("off")
         return
     young, before, after = (rows[key].to_numpy(np.float64) for key in ("young", "before", "after"))
-    _quiet(panel)
+    light_axes(panel)
     plain = name.endswith("spread")
     middle = float(np.nanmedian(young))
     low, high = (middle - np.log(2), middle + np.log(2)) if plain else (middle / 2, middle * 2)
@@ -100,12 +109,6 @@ def _draw_quantity(panel: Axes, rows: pd.DataFrame, name: str) -> None:
 
 def _draw_value(panel: Axes, rows: pd.DataFrame) -> None:
     """The return of each arm in the last third of the visits."""
-    _quiet(panel)
+    light_axes(panel)
     panel.xaxis.set_major_locator(MaxNLocator(3))
     panel.barh(np.arange(len(rows)), rows["value"].to_numpy(np.float64), color=GREY, height=0.6)
-
-
-def _quiet(panel: Axes) -> None:
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["left", "bottom"]].set_color(GREY)
-    panel.tick_params(color=GREY, labelcolor=INK, length=3)

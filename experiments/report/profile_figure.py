@@ -10,8 +10,8 @@ from matplotlib.ticker import PercentFormatter
 
 from neoteny.experiments.options.arms import arms_of
 from neoteny.experiments.report.drawing import (
-    MARKED,
     NARROW,
+    RINGED,
     legend,
     legend_height,
     looks,
@@ -88,22 +88,12 @@ def profile_figure(
         width = NARROW if narrow else 10
         figure = new_figure(width, (3.0 if narrow else 3.6) + legend_height(styles, width))
         panel = figure.add_subplot()
-        quiet(panel, [])
-        every = LEVELS // MARKED
+        quiet(panel)
         for name, look in styles.items():
             levels, share, below, above = found[name]
             panel.fill_between(levels, below, above, color=look.colour, alpha=0.18, lw=0)
-            panel.plot(
-                *(levels, share),
-                color=look.colour,
-                ls=look.line,
-                marker=look.marker,
-                markevery=(look.turn * every // 3 % every, every),
-                ms=4.5,
-                mec="white",
-                mew=0.5,
-                lw=1.5,
-            )
+            marks = look.marks(LEVELS)
+            panel.plot(levels, share, **look.drawn, **RINGED, ms=4.5, markevery=marks)
         panel.set_ylim(-0.02, 1.02)
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         panel.set_xlabel(f"score: {SCALES[unit]}" if unit in SCALES and not narrow else unit)

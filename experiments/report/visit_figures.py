@@ -18,6 +18,7 @@ from neoteny.experiments.report.drawing import (
     GREY,
     INK,
     NARROW,
+    RINGED,
     legend,
     legend_height,
     looks,
@@ -70,7 +71,7 @@ def gap_figure(
         width = NARROW if narrow else 10
         figure = new_figure(width, (3.0 if narrow else 3.6) + legend_height(found, width))
         panel = figure.add_subplot()
-        quiet(panel, [])
+        quiet(panel)
         band = _fresh_band(counted, [arm.name for arm in arms if arm.role == ORACLE])
         if band is not None:
             panel.fill_between(
@@ -81,22 +82,9 @@ def gap_figure(
         for shift, (name, look) in zip(moved, found.items(), strict=True):
             line = lines[name]
             x = line["visit"] + 1 + shift
-            panel.plot(
-                *(x, line["gap"].clip(*GAPS)),
-                color=look.colour,
-                ls=look.line,
-                marker=look.marker,
-                ms=5,
-                mec="white",
-                mew=0.5,
-                lw=1.5,
-            )
-            panel.vlines(
-                *(x, line["low"].clip(*GAPS), line["high"].clip(*GAPS)),
-                color=look.colour,
-                alpha=0.5,
-                lw=1,
-            )
+            gap, low, high = (line[name].clip(*GAPS) for name in ("gap", "low", "high"))
+            panel.plot(x, gap, **look.drawn, **RINGED, ms=5)
+            panel.vlines(x, low, high, color=look.colour, alpha=0.5, lw=1)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6 if narrow else 12))
         panel.xaxis.set_major_formatter("{x:g}")
         panel.set_xlabel("visit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -32,11 +33,7 @@ def analyse(evidence: Evidence) -> Finding:
     rows["all"] = kept.contrast(ours, others)
     table = kept.table(runs).assign(gram=[_gram(evidence.frame, arm) for arm in runs])
     sentence = _sentence(rows, table, kept.seeds)
-
-    def draw(path: Path, *, narrow: bool) -> str:
-        return _draw(path, narrow, kept, rows)
-
-    return Finding(table, sentence, draw)
+    return Finding(table, sentence, partial(_draw, kept, rows))
 
 
 def _strength(text: str) -> float:
@@ -79,7 +76,7 @@ def _sentence(rows: dict[str, Estimate], table: pd.DataFrame, seeds: int) -> str
     )
 
 
-def _draw(path: Path, narrow: bool, kept: Kept, rows: dict[str, Estimate]) -> str:
+def _draw(kept: Kept, rows: dict[str, Estimate], path: Path, *, narrow: bool) -> str:
     with style():
         figure, (left, right) = panels(narrow, 3, 2)
         draw_visits(left, kept.visits, f"mean {kept.unit} of a task")

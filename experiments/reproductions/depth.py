@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
-from neoteny.experiments.report.drawing import BASELINE_COLOUR, PALETTE, save, style
-from neoteny.experiments.reproductions.drawing import draw_estimates, panels, quiet
+from neoteny.experiments.report.drawing import BASELINE_COLOUR, PALETTE, light_axes, save, style
+from neoteny.experiments.reproductions.drawing import draw_estimates, panels
 from neoteny.experiments.reproductions.evidence import kept_of, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import Estimate
@@ -35,11 +34,7 @@ def analyse(evidence: Evidence) -> Finding:
         for depth, pair in sorted(arms.items())
     }
     table = kept.table([arm for _, pair in sorted(arms.items()) for arm in pair.values()])
-
-    def draw(path: Path, *, narrow: bool) -> str:
-        return _draw(path, narrow, rows)
-
-    return Finding(pd.DataFrame(table), sentence_of(rows, kept.seeds), draw)
+    return Finding(table, sentence_of(rows, kept.seeds), partial(_draw, rows))
 
 
 def sentence_of(rows: Rows, seeds: int) -> str:
@@ -63,10 +58,10 @@ def sentence_of(rows: Rows, seeds: int) -> str:
     )
 
 
-def _draw(path: Path, narrow: bool, rows: Rows) -> str:
+def _draw(rows: Rows, path: Path, *, narrow: bool) -> str:
     with style():
         figure, (left, right) = panels(narrow, 1, 1)
-        quiet(left)
+        light_axes(left)
         looks = {"GroupSort, AdamO": (PALETTE[0], "s"), "ReLU, Adam": (BASELINE_COLOUR, "o")}
         for place, (label, (colour, marker)) in enumerate(looks.items()):
             shares = [each[place] for each in rows.values()]

@@ -17,13 +17,15 @@ from neoteny.experiments.report.drawing import (
     GREY,
     INK,
     NARROW,
+    RINGED,
     from_zero,
+    light_axes,
     looks,
     new_figure,
 )
 from neoteny.experiments.statistics.metrics import Estimate, mean_curve
 
-__all__ = ["draw_estimates", "draw_legend", "draw_visits", "panels", "quiet"]
+__all__ = ["draw_estimates", "draw_legend", "draw_visits", "panels"]
 
 
 def panels(
@@ -57,24 +59,14 @@ def draw_visits(panel: Axes, visits: pd.DataFrame, label: str, arms: Sequence[st
         label: Of the y axis.
         arms: Those to draw; unset, all.
     """
-    quiet(panel)
+    light_axes(panel)
     for name, look in looks(arms_of(visits)).items():
         if arms and name not in arms:
             continue
         table = visits[visits["arm"] == name].pivot(index="seed", columns="visit", values="value")
         middle, low, high = mean_curve(table.to_numpy(np.float64))
         x = table.columns.to_numpy() + 1
-        panel.plot(
-            *(x, middle),
-            label=look.label,
-            color=look.colour,
-            ls=look.line,
-            marker=look.marker,
-            lw=1.5,
-            ms=5,
-            mec="white",
-            mew=0.5,
-        )
+        panel.plot(x, middle, **look.drawn, **RINGED, ms=5, label=look.label)
         if len(table) >= FEWEST_FOR_BAND:
             panel.fill_between(x, low, high, color=look.colour, alpha=0.13, lw=0)
     panel.set_xlabel("task")
@@ -94,7 +86,7 @@ def draw_estimates(panel: Axes, rows: Mapping[str, Estimate], label: str, line: 
         label: Of the x axis.
         line: Number that a vertical line marks.
     """
-    quiet(panel)
+    light_axes(panel)
     panel.axvline(line, color=GREY, lw=0.8, zorder=0)
     beside: dict[str, Any] = {"transform": panel.get_yaxis_transform(), "fontsize": 8, "color": INK}
     beside["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
@@ -119,10 +111,3 @@ def draw_legend(figure: Figure, panel: Axes) -> None:
         frameon=False,
         fontsize=8,
     )
-
-
-def quiet(panel: Axes) -> None:
-    """Two spines, light ticks."""
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["left", "bottom"]].set_color(GREY)
-    panel.tick_params(color=GREY, labelcolor=INK, length=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -39,11 +40,8 @@ def analyse(evidence: Evidence) -> Finding:
     start = kept.head_start(whole[0])
     table = pd.concat([kept.table(runs), _effects_table(kept, rows)], ignore_index=True)
     shares = {_cell(runs[arm]): kept.share(arm) for arm in runs}
-
-    def draw(path: Path, *, narrow: bool) -> str:
-        return _draw(path, narrow, shares, rows)
-
-    return Finding(table, _sentence(rows, start, kept.ahead(whole, plain), kept.seeds), draw)
+    sentence = _sentence(rows, start, kept.ahead(whole, plain), kept.seeds)
+    return Finding(table, sentence, partial(_draw, shares, rows))
 
 
 def _effects_table(kept: Kept, rows: dict[str, Estimate]) -> pd.DataFrame:
@@ -92,7 +90,9 @@ def _cell(run: RunConfig) -> str:
     return ", ".join(names)
 
 
-def _draw(path: Path, narrow: bool, shares: dict[str, Estimate], rows: dict[str, Estimate]) -> str:
+def _draw(
+    shares: dict[str, Estimate], rows: dict[str, Estimate], path: Path, *, narrow: bool
+) -> str:
     with style():
         figure, (left, right) = panels(narrow, 1, 1)
         draw_estimates(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from neoteny.experiments.options.arms import labels
-from neoteny.experiments.report.drawing import PALETTE, save, style
-from neoteny.experiments.reproductions.drawing import draw_estimates, panels, quiet
+from neoteny.experiments.report.drawing import PALETTE, light_axes, save, style
+from neoteny.experiments.reproductions.drawing import draw_estimates, panels
 from neoteny.experiments.reproductions.evidence import verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import UNKNOWN, Estimate, mean_of_runs
@@ -52,12 +53,9 @@ def analyse(evidence: Evidence) -> Finding:
             turnover = mine["start"] // turnovers[stream.rate]
             curves[key] = mine.groupby(turnover)["gain"].mean()
     arms = [arm for arm in dict.fromkeys(arm for _, arm in found) if "fresh" not in arm]
-    table = _table(found, shares)
-
-    def draw(path: Path, *, narrow: bool) -> str:
-        return _draw(path, narrow, curves, _contrasts(found, arms, list(turnovers), shares))
-
-    return Finding(table, _sentence(found, arms, list(turnovers), shares), draw)
+    rates = list(turnovers)
+    draw = partial(_draw, curves, _contrasts(found, arms, rates, shares))
+    return Finding(_table(found, shares), _sentence(found, arms, rates, shares), draw)
 
 
 def losses(visits: pd.DataFrame, turnover: int) -> pd.DataFrame:
@@ -150,10 +148,11 @@ def _sentence(
 
 
 def _draw(
-    path: Path,
-    narrow: bool,
     curves: Mapping[tuple[Stream, str], pd.Series],
     contrasts: Mapping[str, Estimate],
+    path: Path,
+    *,
+    narrow: bool,
 ) -> str:
     rates = list(dict.fromkeys(stream.rate for stream, _ in curves))
     arms = [arm for arm in dict.fromkeys(arm for _, arm in curves) if "fresh" not in arm]
@@ -162,7 +161,7 @@ def _draw(
     with style():
         figure, places = panels(narrow, *(2 for _ in rates), 2)
         for panel, rate in zip(places, rates, strict=False):
-            quiet(panel)
+            light_axes(panel)
             for (stream, arm), curve in curves.items():
                 if stream.rate == rate and arm in arms:
                     panel.plot(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -31,10 +32,7 @@ def analyse(evidence: Evidence) -> Finding:
     activation = evidence.settings.get("activation", "groupsort")
     ours = matching(evidence.runs, evidence.settings["ours"], activation)
     rows = contrasts(kept, evidence.runs, ours)
-
-    def draw(path: Path, *, narrow: bool) -> str:
-        return _draw(path, narrow, kept, ours, rows)
-
+    draw = partial(_draw, kept, ours, rows)
     return Finding(tabled(kept, ours, rows), sentence_of(kept, ours, rows), draw)
 
 
@@ -106,7 +104,7 @@ def _groups(rows: Mapping[str, Estimate], texts: Mapping[str, str]) -> dict[str,
     return groups
 
 
-def _draw(path: Path, narrow: bool, kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> str:
+def _draw(kept: Kept, ours: str, rows: Mapping[str, Estimate], path: Path, *, narrow: bool) -> str:
     names = kept.labels
     arms = [ours, *rows]
     if len(arms) > MOST_CURVES:

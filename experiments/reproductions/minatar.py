@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 
 from neoteny.experiments.options.arms import arms_of
-from neoteny.experiments.report.drawing import GREY, INK, Look, looks, save, style
-from neoteny.experiments.reproductions.drawing import draw_estimates, draw_legend, panels, quiet
+from neoteny.experiments.report.drawing import GREY, INK, Look, light_axes, looks, save, style
+from neoteny.experiments.reproductions.drawing import draw_estimates, draw_legend, panels
 from neoteny.experiments.reproductions.evidence import Kept, kept_of
 from neoteny.experiments.reproductions.matches import contrasts, matching, sentence_of, tabled
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
@@ -31,11 +31,7 @@ def analyse(evidence: Evidence) -> Finding:
     found = changes(kept.visits)
     ends = pd.DataFrame(found[arm].columns("last minus first cycle") for arm in (ours, *rows))
     table = tabled(kept, ours, rows).join(ends)
-
-    def draw(path: Path, *, narrow: bool) -> str:
-        return _draw(path, narrow, kept, [ours, *rows])
-
-    return Finding(table, sentence_of(kept, ours, rows), draw)
+    return Finding(table, sentence_of(kept, ours, rows), partial(_draw, kept, ours))
 
 
 def cycle_sums(visits: pd.DataFrame, column: str = "value") -> pd.DataFrame:
@@ -61,7 +57,7 @@ def changes(visits: pd.DataFrame) -> dict[str, Estimate]:
     }
 
 
-def _draw(path: Path, narrow: bool, kept: Kept, arms: Sequence[str]) -> str:
+def _draw(kept: Kept, ours: str, path: Path, *, narrow: bool) -> str:
     visits, found = kept.visits, looks(arms_of(kept.visits))
     with style():
         figure, places = panels(narrow, 1, 1, 1, rows=2, height=2.9)
@@ -74,7 +70,7 @@ def _draw(path: Path, narrow: bool, kept: Kept, arms: Sequence[str]) -> str:
         rows = {found[arm].label: each for arm, each in changes(visits).items()}
         draw_estimates(change, rows, "last minus first cycle")
         shades = Normalize(visits["value"].min(), visits["value"].max())
-        _heat(first, visits, arms[0], found, shades)
+        _heat(first, visits, ours, found, shades)
         image = _heat(second, visits, next(iter(found)), found, shades)
         figure.colorbar(image, ax=second, label="score")
         draw_legend(figure, curves)
@@ -87,17 +83,10 @@ def _draw(path: Path, narrow: bool, kept: Kept, arms: Sequence[str]) -> str:
 
 
 def _lines(panel: Axes, table: pd.DataFrame, found: dict[str, Look], label: str) -> None:
-    quiet(panel)
+    light_axes(panel)
     for arm, look in found.items():
         line = table.loc[[arm]].mean()
-        panel.plot(
-            *(line.index + 1, line),
-            color=look.colour,
-            ls=look.line,
-            marker=look.marker,
-            ms=4,
-            label=look.label,
-        )
+        panel.plot(line.index + 1, line, **look.drawn, ms=4, label=look.label)
     panel.set_xlabel("cycle")
     panel.set_title(label, loc="left")
     panel.set_xticks(range(1, table.shape[1] + 1, max(1, table.shape[1] // 5)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from neoteny.experiments.report.drawing import PALETTE, save, style
-from neoteny.experiments.reproductions.drawing import draw_legend, panels, quiet
+from neoteny.experiments.report.drawing import PALETTE, light_axes, save, style
+from neoteny.experiments.reproductions.drawing import draw_legend, panels
 from neoteny.experiments.reproductions.evidence import verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import Array, Estimate, mean_curve, mean_of_runs
@@ -47,10 +48,7 @@ def analyse(evidence: Evidence) -> Finding:
         {"death": death, "arm": arm, "seeds": len(seeds)} | each.columns("revived")
         for (death, arm), each in revived.items()
     ]
-
-    def draw(path: Path, *, narrow: bool) -> str:
-        return _draw(path, narrow, found, settings["steps"])
-
+    draw = partial(_draw, found, settings["steps"])
     return Finding(pd.DataFrame(rows), sentence_of(revived, ahead, len(seeds)), draw)
 
 
@@ -135,12 +133,12 @@ def sentence_of(
     )
 
 
-def _draw(path: Path, narrow: bool, found: Curves, steps: int) -> str:
+def _draw(found: Curves, steps: int, path: Path, *, narrow: bool) -> str:
     x = _counted_at(steps)
     with style():
         figure, places = panels(narrow, 1, 1, 1, height=2.8)
         for panel, death in zip(places, BIASES, strict=True):
-            quiet(panel)
+            light_axes(panel)
             for arm, line, colour in zip(ARMS, (":", "--", "-"), PALETTE, strict=False):
                 middle, low, high = mean_curve(found[death, arm])
                 panel.plot(x, middle, ls=line, color=colour, label=arm)

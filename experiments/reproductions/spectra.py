@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from scipy import stats
 
 from neoteny.experiments.options.arms import arms_of
-from neoteny.experiments.report.drawing import looks, save, style
+from neoteny.experiments.report.drawing import light_axes, looks, save, style
 from neoteny.experiments.report.lens import lens_table
-from neoteny.experiments.reproductions.drawing import draw_legend, panels, quiet
+from neoteny.experiments.reproductions.drawing import draw_legend, panels
 from neoteny.experiments.reproductions.evidence import Kept, kept_of, verdict
 from neoteny.experiments.reproductions.matches import matching
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
@@ -46,11 +47,7 @@ def analyse(evidence: Evidence) -> Finding:
         table[f"condition grown by{end}"] = column.reindex(list(evidence.runs)).to_numpy()
     each = {arm: Estimate(*growth.loc[arm]) for arm in (ours, plain)}
     sentence = _sentence(kept, each, ours, plain, _relation(kept, values))
-
-    def draw(path: Path, *, narrow: bool) -> str:
-        return _draw(path, narrow, kept, values)
-
-    return Finding(table, sentence, draw)
+    return Finding(table, sentence, partial(_draw, kept, values))
 
 
 def _relation(kept: Kept, values: pd.DataFrame) -> tuple[float, float, int]:
@@ -103,23 +100,16 @@ def _sentence(
     )
 
 
-def _draw(path: Path, narrow: bool, kept: Kept, values: pd.DataFrame) -> str:
+def _draw(kept: Kept, values: pd.DataFrame, path: Path, *, narrow: bool) -> str:
     with style():
         figure, places = panels(narrow, 1, 1)
         for panel, (name, label) in zip(places, SHOWN.items(), strict=True):
-            quiet(panel)
+            light_axes(panel)
             mine = values[values["name"] == name]
             for arm, look in looks(arms_of(kept.visits)).items():
                 runs = mine[mine["arm"] == arm].groupby(["visit", "seed"])["value"].median()
                 line = runs.groupby("visit").median()
-                panel.plot(
-                    *(line.index + 1, line),
-                    color=look.colour,
-                    ls=look.line,
-                    marker=look.marker,
-                    ms=4,
-                    label=look.label,
-                )
+                panel.plot(line.index + 1, line, **look.drawn, ms=4, label=look.label)
             panel.set_xlabel("task")
             panel.set_title(label, loc="left")
             if name == "kernel_condition":
