@@ -98,7 +98,7 @@ CLAIMS = (
             "laptop": breakout({"interventions": ("none", WEAK, "fresh"), **FACTORS}),
             "full": paper({"interventions": ("none", PULL, "fresh"), **FACTORS}),
         },
-        imported_on_use("factors:analyse"),
+        imported_on_use("factors"),
         version=2,
     ),
     Reproduction(
@@ -114,7 +114,7 @@ CLAIMS = (
             # coupled, as if its penalty were half as steep, too, and as if it were ours.
             "full": paper(_both_forms(0.05, 0.1, 0.2)),
         },
-        imported_on_use("decoupled:analyse"),
+        imported_on_use("decoupled"),
         version=2,
     ),
     Reproduction(
@@ -127,7 +127,7 @@ CLAIMS = (
             "laptop": breakout(isometric(WEAK, "none", *PROJECTIONS, "fresh"), ours=WEAK),
             "full": paper(isometric(PULL, "none", *PROJECTIONS, "fresh"), ours=PULL),
         },
-        imported_on_use("matches:analyse"),
+        imported_on_use("matches"),
         version=2,
     ),
     Reproduction(
@@ -139,7 +139,7 @@ CLAIMS = (
             "laptop": Plan(minutes=20, settings={"steps": 4000, "width": 256, "seeds": 20}),
             "full": Plan(minutes=120, settings={"steps": 20_000, "width": 256, "seeds": 20}),
         },
-        imported_on_use("revival:analyse"),
+        imported_on_use("revival"),
     ),
     Reproduction(
         "spectra",
@@ -164,7 +164,7 @@ CLAIMS = (
                 ours=PULL,
             ),
         },
-        imported_on_use("spectra:analyse"),
+        imported_on_use("spectra"),
         version=3,
     ),
     Reproduction(
@@ -189,7 +189,7 @@ CLAIMS = (
                 ours=PULL,
             ),
         },
-        imported_on_use("parts:analyse"),
+        imported_on_use("parts"),
         version=2,
     ),
     Reproduction(
@@ -208,7 +208,7 @@ CLAIMS = (
             ),
             "full": paper(*_paper_arms(PULL), ours=PULL),
         },
-        imported_on_use("minatar:analyse"),
+        imported_on_use("minatar"),
         version=2,
     ),
     Reproduction(
@@ -222,7 +222,7 @@ CLAIMS = (
             {"env": "cifar10-random-labels", "env_option": {"images": 1200}},
             {"laptop": (30, 38_400), "full": (80, 76_800)},
         ),
-        imported_on_use("matches:analyse"),
+        imported_on_use("matches"),
         version=2,
     ),
     Reproduction(
@@ -236,7 +236,7 @@ CLAIMS = (
             {"env": "cifar10-permuted"},
             {"laptop": (20, 57_600), "full": (80, 51_200)},
         ),
-        imported_on_use("matches:analyse"),
+        imported_on_use("matches"),
         version=2,
     ),
     Reproduction(
@@ -250,7 +250,7 @@ CLAIMS = (
             {"env": "cifar100-label-shuffle"},
             {"laptop": (20, 51_200), "full": (80, 51_200)},
         ),
-        imported_on_use("matches:analyse"),
+        imported_on_use("matches"),
     ),
     Reproduction(
         "depth",
@@ -261,7 +261,7 @@ CLAIMS = (
             "laptop": digits(*_depths(WEAK, 2, 4, 8, 16, 32, 64), seeds=5, tasks=20, rate=26_000),
             "full": paper(*_depths(PULL, 2, 4, 8, 16, 32, 64, hidden=(256,)), rate=600),
         },
-        imported_on_use("depth:analyse"),
+        imported_on_use("depth"),
         version=2,
     ),
     Reproduction(
@@ -274,7 +274,7 @@ CLAIMS = (
             "laptop": breakout(*_recipe(WEAK), ours=RECIPE, activation="smelu"),
             "full": paper(*_recipe(PULL), ours=RECIPE, activation="smelu"),
         },
-        imported_on_use("matches:analyse"),
+        imported_on_use("matches"),
         version=2,
     ),
     Reproduction(
@@ -302,7 +302,7 @@ CLAIMS = (
                 samples=5_760_000,
             ),
         },
-        imported_on_use("gradual:analyse"),
+        imported_on_use("gradual"),
     ),
 )
 

@@ -15,7 +15,7 @@ from neoteny.experiments.reproductions.drawing import (
     draw_visits,
     panels,
 )
-from neoteny.experiments.reproductions.evidence import Kept, kept_of, verdict
+from neoteny.experiments.reproductions.evidence import Kept, compared, kept_of
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import Estimate
 
@@ -58,13 +58,7 @@ def _gram(frame: pd.DataFrame, arm: str) -> float:
 
 
 def _sentence(rows: dict[str, Estimate], table: pd.DataFrame, seeds: int) -> str:
-    words = verdict(
-        rows["all"],
-        "AdamO keeps more of the ability to learn than the same penalty in the loss",
-        "AdamO keeps less of the ability to learn than the same penalty in the loss",
-        "the data leave open whether AdamO keeps more of the ability to learn than the same "
-        "penalty in the loss",
-    )
+    words = compared(rows["all"], "AdamO", "the same penalty in the loss")
     each = ", ".join(f"{one.text('+')} at {name}" for name, one in rows.items() if name != "all")
     reached = ", ".join(
         f"{arm} {gram:.3g}" for arm, gram in zip(table["arm"], table["gram"], strict=True)

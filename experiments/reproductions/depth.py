@@ -7,7 +7,7 @@ from pathlib import Path
 
 from neoteny.experiments.report.drawing import BASELINE_COLOUR, PALETTE, light_axes, save, style
 from neoteny.experiments.reproductions.drawing import draw_estimates, panels
-from neoteny.experiments.reproductions.evidence import kept_of, verdict
+from neoteny.experiments.reproductions.evidence import kept_of, listed
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import Estimate
 
@@ -39,22 +39,19 @@ def analyse(evidence: Evidence) -> Finding:
 
 def sentence_of(rows: Rows, seeds: int) -> str:
     """The depths at which the paper's arm keeps more, less, or neither for certain."""
-    groups: dict[str, list[str]] = {"more": [], "less": [], "open": []}
-    for depth, (ours, plain, ahead) in rows.items():
-        text = f"{depth} ({ours.value:.2f} beside {plain.value:.2f}, {ahead.text('+')})"
-        groups[verdict(ahead, "more", "less", "open")].append(text)
-    parts = [
-        f"{start} at {', '.join(groups[word])}"
-        for word, start in (
-            ("more", "more than ReLU under Adam"),
-            ("less", "less than ReLU under Adam"),
-            ("open", "the difference is left open"),
-        )
-        if groups[word]
-    ]
+    depths = (
+        (ahead, f"{depth} ({ours.value:.2f} beside {plain.value:.2f}, {ahead.text('+')})")
+        for depth, (ours, plain, ahead) in rows.items()
+    )
+    found = listed(
+        depths,
+        "more than ReLU under Adam at",
+        "less than ReLU under Adam at",
+        "the difference is left open at",
+    )
     return (
         "By the number of layers, GroupSort under AdamO keeps, of shallow fresh networks' gain, "
-        f"{'; '.join(parts)} ({seeds} seeds, 95 % intervals)."
+        f"{found} ({seeds} seeds, 95 % intervals)."
     )
 
 

@@ -18,7 +18,7 @@ from neoteny.experiments.statistics.metrics import (
 )
 from neoteny.experiments.statistics.visits import in_last_third, visit_values
 
-__all__ = ["Kept", "kept_of", "verdict"]
+__all__ = ["Kept", "compared", "kept_of", "listed", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class Kept:
         )
 
     def _pair(self, arm: str, gains: pd.DataFrame) -> tuple[Array, Array]:
-        found = (gains[name].to_numpy(np.float64) for name in (arm, self.fresh[arm]))
-        return next(found), next(found)
+        fresh = gains[self.fresh[arm]]
+        return gains[arm].to_numpy(np.float64), fresh.to_numpy(np.float64)
 
     def _difference(self, plus: Sequence[str], minus: Sequence[str], fresh: str) -> Estimate:
         left, right = (self.last[list(group)].mean(axis=1, skipna=False) for group in (plus, minus))
@@ -149,3 +149,28 @@ def verdict(estimate: Estimate, above: str, below: str, unclear: str) -> str:
     if estimate.low > 0:
         return above
     return below if estimate.high < 0 else unclear
+
+
+def compared(estimate: Estimate, ours: str, theirs: str) -> str:
+    """The clause that says which of two keeps more of the ability to learn."""
+    clause = f"{ours} keeps %s of the ability to learn than {theirs}"
+    more, less = clause % "more", clause % "less"
+    return verdict(estimate, more, less, f"the data leave open whether {more}")
+
+
+def listed(
+    rows: Iterable[tuple[Estimate, str]], above: str, below: str, unclear: str, joint: str = "; "
+) -> str:
+    """Texts, each after the words for the side of zero on which its interval lies.
+
+    Args:
+        rows: Intervals and the texts that stand for them.
+        above: Words before the texts of intervals above zero.
+        below: Those for below.
+        unclear: Those for intervals that hold it.
+        joint: Stands between the groups that are there.
+    """
+    groups: dict[str, list[str]] = {above: [], below: [], unclear: []}
+    for estimate, text in rows:
+        groups[verdict(estimate, above, below, unclear)].append(text)
+    return joint.join(f"{words} {', '.join(texts)}" for words, texts in groups.items() if texts)

@@ -11,7 +11,7 @@ import pandas as pd
 from neoteny.experiments.options.config import RunConfig
 from neoteny.experiments.report.drawing import save, style
 from neoteny.experiments.reproductions.drawing import draw_estimates, panels
-from neoteny.experiments.reproductions.evidence import Kept, kept_of, verdict
+from neoteny.experiments.reproductions.evidence import Kept, compared, kept_of, verdict
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import Estimate
 
@@ -57,15 +57,8 @@ def _sentence(rows: dict[str, Estimate], start: Estimate, gain: Estimate, seeds:
         name: verdict(each, "helps", "harms", "leaves open whether it helps")
         for name, each in rows.items()
     }
-    whole = verdict(
-        rows["all three"],
-        "GroupSort without biases under AdamO keeps more of the ability to learn than ReLU with "
-        "biases under Adam",
-        "GroupSort without biases under AdamO keeps less of the ability to learn than ReLU with "
-        "biases under Adam",
-        "the data leave open whether GroupSort without biases under AdamO keeps more of the "
-        "ability to learn than ReLU with biases under Adam",
-    )
+    ours, plain = "GroupSort without biases under AdamO", "ReLU with biases under Adam"
+    whole = compared(rows["all three"], ours, plain)
     parts = [
         f"{name} {words[name]} ({each.text('+')})"
         for name, each in rows.items()

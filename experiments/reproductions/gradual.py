@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 from neoteny.experiments.options.arms import labels
 from neoteny.experiments.report.drawing import PALETTE, light_axes, save, style
 from neoteny.experiments.reproductions.drawing import draw_estimates, panels
-from neoteny.experiments.reproductions.evidence import verdict
+from neoteny.experiments.reproductions.evidence import listed
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import UNKNOWN, Estimate, mean_of_runs
 from neoteny.experiments.statistics.visits import visit_values
@@ -123,26 +124,21 @@ def _sentence(
 ) -> str:
     """The arms and rates at which gradual change takes less, more, or neither for certain."""
     share = shares[-1]
-    groups: dict[str, list[str]] = {"less": [], "more": [], "open": []}
-    for arm in arms:
-        for rate in rates:
-            ahead = _ahead(found, rate, share, arm)
-            gone = (_lost(found[Stream(rate, each), arm]) for each in (share, 1.0))
-            text = f"{arm} at the {rate} rate ({' beside '.join(map(Estimate.text, gone))})"
-            groups[verdict(ahead, "less", "more", "open")].append(text)
-    parts = [
-        f"{words} {', '.join(groups[name])}"
-        for name, words in (
-            ("less", "less than abrupt change in"),
-            ("more", "more than abrupt change in"),
-            ("open", "a share that the data do not tell from abrupt change's in"),
-        )
-        if groups[name]
-    ]
+    rows = []
+    for arm, rate in itertools.product(arms, rates):
+        gone = (_lost(found[Stream(rate, each), arm]) for each in (share, 1.0))
+        text = f"{arm} at the {rate} rate ({' beside '.join(map(Estimate.text, gone))})"
+        rows.append((_ahead(found, rate, share, arm), text))
+    taken = listed(
+        rows,
+        "less than abrupt change in",
+        "more than abrupt change in",
+        "a share that the data do not tell from abrupt change's in",
+    )
     seeds = len(next(iter(found.values())))
     return (
         f"Of the gain early in a stream, gradual change ({share:.0%} of the labels a task) with as "
-        f"many labels replaced in all takes {'; '.join(parts)} ({seeds} seeds, 95 % intervals; "
+        f"many labels replaced in all takes {taken} ({seeds} seeds, 95 % intervals; "
         "below 0 the gain grows)."
     )
 

@@ -16,7 +16,7 @@ from neoteny.experiments.reproductions.drawing import (
     draw_visits,
     panels,
 )
-from neoteny.experiments.reproductions.evidence import Kept, kept_of, verdict
+from neoteny.experiments.reproductions.evidence import Kept, kept_of, listed
 from neoteny.experiments.reproductions.reproduction import Evidence, Finding
 from neoteny.experiments.statistics.metrics import UNKNOWN, Estimate
 
@@ -62,46 +62,30 @@ def tabled(kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> pd.DataFrame:
 
 def sentence_of(kept: Kept, ours: str, rows: Mapping[str, Estimate]) -> str:
     """The arms that one keeps more or less than, and those that the data leave open."""
-    groups = _groups(
-        rows, {arm: f"{kept.labels[arm]} ({each.text('+')})" for arm, each in rows.items()}
+    found = listed(
+        ((each, f"{kept.labels[arm]} ({each.text('+')})") for arm, each in rows.items()),
+        "keeps more of the ability to learn than",
+        "keeps less of the ability to learn than",
+        "leaves open how it compares with",
+        "; it ",
     )
-    parts = [
-        f"keeps {word} of the ability to learn than {', '.join(groups[word])}"
-        for word in ("more", "less")
-        if groups[word]
-    ]
-    if groups["open"]:
-        parts.append(f"leaves open how it compares with {', '.join(groups['open'])}")
     if len({kept.fresh[arm] for arm in (ours, *rows)}) > 1:
-        parts.append(_with_head_start(kept, ours, list(rows)))
+        found += f"; it {_with_head_start(kept, ours, list(rows))}"
     return (
         f"In the last third of the tasks {kept.labels[ours]} ({kept.share(ours).text()} of the "
-        f"gain of fresh networks with its layers) {'; it '.join(parts)} ({kept.seeds} seeds, "
-        "95 % intervals)."
+        f"gain of fresh networks with its layers) {found} ({kept.seeds} seeds, 95 % intervals)."
     )
 
 
 def _with_head_start(kept: Kept, ours: str, others: list[str]) -> str:
     """The arms that one gains more or less than, whatever fresh networks of its layers gain."""
-    gains = {arm: kept.ahead([ours], [arm]) for arm in others}
-    groups = _groups(gains, {arm: kept.labels[arm] for arm in others})
-    places = {"more": "more than", "less": "less than", "open": "no more or less for certain than"}
-    listed = "; ".join(
-        f"{places[word]} {', '.join(names)}" for word, names in groups.items() if names
-    )
+    gains = [(kept.ahead([ours], [arm]), kept.labels[arm]) for arm in others]
+    places = listed(gains, "more than", "less than", "no more or less for certain than")
     start = kept.head_start(ours).text()
     return (
         f"gains, with the head start of its layers ({start} of the gain of "
-        f"{kept.labels[kept.plain]}), {listed}"
+        f"{kept.labels[kept.plain]}), {places}"
     )
-
-
-def _groups(rows: Mapping[str, Estimate], texts: Mapping[str, str]) -> dict[str, list[str]]:
-    """The texts of the arms by the side of zero on which their intervals lie."""
-    groups: dict[str, list[str]] = {"more": [], "less": [], "open": []}
-    for arm, each in rows.items():
-        groups[verdict(each, "more", "less", "open")].append(texts[arm])
-    return groups
 
 
 def _draw(kept: Kept, ours: str, rows: Mapping[str, Estimate], path: Path, *, narrow: bool) -> str:

@@ -138,13 +138,12 @@ class Finding:
 Analysis = Callable[[Evidence], Finding]
 
 
-def imported_on_use(place: str) -> Analysis:
-    """An analysis of this package, given as `module:function`, which needs pandas and figures."""
+def imported_on_use(module: str) -> Analysis:
+    """The analysis of a module of this package, which needs pandas and figures."""
 
     def analyse(evidence: Evidence) -> Finding:
-        module, _, name = place.partition(":")
-        found: Analysis = getattr(import_module(f"{__package__}.{module}"), name)
-        return found(evidence)
+        found: Finding = import_module(f"{__package__}.{module}").analyse(evidence)
+        return found
 
     return analyse
 

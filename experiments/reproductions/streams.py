@@ -7,7 +7,7 @@ a task this short, as it does in no other game. `paper` is the paper's stream of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neoteny.experiments.reproductions.reproduction import Comparison, Plan
@@ -91,11 +91,7 @@ def changing_labels(
     """
     networks: dict[str, Options] = {
         "relu": {"interventions": ("none", "fresh")},
-        "isometric": {
-            "activation": "groupsort",
-            "bias": False,
-            "interventions": (pull, f"fresh+{pull}"),
-        },
+        "isometric": isometric(pull, f"fresh+{pull}"),
     }
     arms = [
         {
@@ -114,33 +110,19 @@ def changing_labels(
     return digits(*arms, seeds=seeds, turnovers=turnovers, shares=shares)
 
 
-def images(*arms: Options, seeds: int, tasks: int, samples: int, **settings: Any) -> Plan:
-    """The paper's network and learning rate on images.
-
-    Args:
-        *arms: As of `digits`.
-        seeds: Members.
-        tasks: Tasks.
-        samples: Samples a task, in whole iterations.
-        **settings: What the analysis needs to know.
-    """
-    sizes = {"seeds": seeds, "task_steps": samples, "steps": tasks * samples}
-    return _plan({"preset": "paper-supervised", **sizes}, arms, IMAGES, settings)
-
-
 def supervised(
     preview: str,
     laptop: Mapping[str, Any],
     full: Mapping[str, Any],
     sizes: Mapping[str, tuple[int, int]],
 ) -> dict[str, Plan]:
-    """The arms of supervised claims, and a convolutional network on images.
+    """The arms of supervised claims; on images the paper's network, and a convolutional one.
 
     Args:
         preview: Stream of digits.
         laptop: Stream of images, and its options.
         full: The paper's.
-        sizes: Of `laptop` and `full`, tasks and samples a task.
+        sizes: Of `laptop` and `full`, tasks and samples a task, in whole iterations.
     """
 
     def arms(pull: str, stream: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -157,9 +139,9 @@ def supervised(
     plans = {"preview": digits(*arms(WEAK, {"env": preview}), ours=WEAK)}
     for name, stream, pull, seeds in (("laptop", laptop, WEAK, 3), ("full", full, IMAGE_PULL, 8)):
         tasks, samples = sizes[name]
-        plans[name] = images(
-            *all_arms(pull, stream), seeds=seeds, tasks=tasks, samples=samples, ours=pull
-        )
+        shared: dict[str, Any] = {"seeds": seeds, "preset": "paper-supervised"}
+        shared |= {"task_steps": samples, "steps": tasks * samples}
+        plans[name] = _plan(shared, all_arms(pull, stream), IMAGES, {"ours": pull})
     return plans
 
 
@@ -193,9 +175,7 @@ def games(*arms: Options, seeds: int, cycles: int, task_steps: int, **settings: 
     return _plan(shared, arms, GAMES, settings)
 
 
-def two_games(
-    *arms: Options, seeds: int = 4, cycles: int = 6, task_steps: int = 30_720, **settings: Any
-) -> Plan:
+def two_games(*arms: Options, **settings: Any) -> Plan:
     """Two games that a small network learns within a task as short as those of `breakout`.
 
     The paper's other two games take more steps before a new network gains anything. Arguments are
@@ -205,9 +185,9 @@ def two_games(
         "preset": "demo",
         "env": "minatar-continual",
         "env_option": {"games": "Breakout,SpaceInvaders"},
-        "seeds": seeds,
-        "task_steps": task_steps,
-        "steps": 2 * cycles * task_steps,
+        "seeds": 4,
+        "task_steps": 30_720,
+        "steps": 2 * 6 * 30_720,
         "diagnose_every": 0,
     }
     return _plan(shared, arms, BREAKOUT, settings)
@@ -227,7 +207,7 @@ def paper(*arms: Options, rate: float = PAPER, **settings: Any) -> Plan:
 
 def _plan(
     shared: Options,
-    arms: tuple[Options, ...],
+    arms: Sequence[Options],
     rate: float,
     settings: Options,
     first_seed: int = 0,
