@@ -18,6 +18,7 @@ from neoteny.experiments.cli import resume_defaults
 from neoteny.experiments.config_files import read_options, run_of
 from neoteny.experiments.early import Early, files_named
 from neoteny.experiments.options.config import CompareConfig, RunConfig, TrainConfig
+from neoteny.experiments.options.crossing import names_of
 from neoteny.experiments.options.network_options import NetworkOptions
 from neoteny.experiments.options.option_rules import ALIASES
 from neoteny.experiments.options.presets import preset_values
@@ -48,18 +49,18 @@ def configure(kind: type[C], given: Mapping[str, Any]) -> C:
     texts = options.get("intervention", options.get("interventions", ()))
     plugins = tuple(dict.fromkeys([*options.get("plugin", ()), *files_named(texts)]))
     load_plugins(plugins)
-    values = _defaults(options, plugins) if "arm" not in file else _stored(kind, options, file)
+    values = _stored(kind, options, file, plugins) if "arm" in file else _defaults(options, plugins)
     nested = {"network": values.pop("network", NetworkOptions()), "hyper": values.pop("hyper")}
     parts: dict[str, dict[str, Any]] = {name: {} for name in nested}
     known = _settable(kind)
     for name, value in options.items():
-        owner = next((part for part, base in nested.items() if name in _names(base)), None)
+        owner = next((part for part, base in nested.items() if name in names_of(base)), None)
         if owner is not None:
             parts[owner][name] = value
         elif name in known:
             values[name] = value
         else:
-            every = [*known, *_names(nested["network"]), *_names(nested["hyper"])]
+            every = [*known, *names_of(nested["network"]), *names_of(nested["hyper"])]
             ours = next((own for own in every if name in ALIASES.get(own, ())), name)
             raise InputError(f"option {name!r} is unknown: {hint(ours, every)}")
     for part, base in nested.items():
@@ -81,11 +82,7 @@ def _settable(kind: type[Any]) -> list[str]:
     """Names of a configuration's fields, without those that the command line has no option for."""
     hints = get_type_hints(kind, include_extras=True)
     marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
-    return [name for name in _names(kind) if tyro.conf.Fixed not in marks[name]]
-
-
-def _names(part: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(part)]
+    return [name for name in names_of(kind) if tyro.conf.Fixed not in marks[name]]
 
 
 def _defaults(options: dict[str, Any], plugins: tuple[str, ...]) -> dict[str, Any]:
@@ -101,27 +98,27 @@ def _defaults(options: dict[str, Any], plugins: tuple[str, ...]) -> dict[str, An
     allowed = Allowed(bool(options.get("trust")), plugins)
     stored = resume_defaults(Early(agent, None, folder, None, allowed))
     options.setdefault("out", folder)
-    return {field.name: getattr(stored, field.name) for field in dataclasses.fields(RunConfig)}
+    return dict(vars(stored))
 
 
-def _stored(kind: type[TrainConfig], options: dict[str, Any], file: dict[str, Any]) -> Any:
+def _stored(
+    kind: type[TrainConfig], options: dict[str, Any], file: dict[str, Any], plugins: tuple[str, ...]
+) -> dict[str, Any]:
     """Values of the configuration in a run's config.json, for a new run or comparison."""
     path = Path(options["config"])
     for name in ("agent", "preset"):
         if options.pop(name, file.get(name)) != file.get(name):
             raise InputError(f"{name} is {file.get(name)!r} in {path}: leave it out beside config")
-    plugins = (*options.get("plugin", ()), *files_named(options.get("intervention", ())))
     stream = None if "stream" not in options else Path(options["stream"])
     allowed = Allowed(bool(options.get("trust")), plugins, stream, options.get("env"))
     found = run_of(path, file, allowed)
     if found is None:
         raise InputError(f"config {path} is of no run: restore the config.json of one")
-    shared = {field.name: getattr(found, field.name) for field in dataclasses.fields(TrainConfig)}
     if issubclass(kind, RunConfig):
-        return shared | {"intervention": found.intervention, "named": found.named}
+        return found.shared | {"intervention": found.intervention, "named": found.named}
     if issubclass(kind, CompareConfig):
-        return shared | {"interventions": ("+".join(found.intervention),)}
-    return shared
+        return found.shared | {"interventions": ("+".join(found.intervention),)}
+    return found.shared
 
 
 def _as_typed(value: Any) -> str:

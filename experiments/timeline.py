@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,10 @@ def timeline(config: TimelineConfig, console: Console) -> None:
         ValueError: If the folder holds no run, an option does not fit, or the file cannot be
             written.
     """
-    run = named_apart(_of_options(config)) if config.folder is None else _of_folder(config)
+    if config.folder is None:
+        run = named_apart(RunConfig(**config.shared))
+    else:
+        run = _of_folder(config, config.folder)
     stream = make_run_stream(run)
     if config.folder is not None and (config.folder / CHECKPOINT).is_file():
         stored = read_json(stored_config(config.folder))
@@ -67,28 +69,18 @@ def timeline(config: TimelineConfig, console: Console) -> None:
     console.print(f"written {out}", soft_wrap=True)
 
 
-def _of_options(config: TimelineConfig) -> RunConfig:
-    shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
-    return RunConfig(**shared)
-
-
-def _of_folder(config: TimelineConfig) -> RunConfig:
+def _of_folder(config: TimelineConfig, folder: Path) -> RunConfig:
     """The configuration of the run in a folder, which takes no options beside those for code."""
-    assert config.folder is not None
     unset = [_options(TimelineConfig()), _options(TimelineConfig(**preset_values("cpu")))]
     for name, value in _options(config).items():
         code = name in ("env", "plugin", "stream", "stream_definition")
         if not code and all(value != one.get(name) for one in unset):
-            raise InputError(
-                f"{name} is {value}, but {config.folder} has its own options: leave it out"
-            )
+            raise InputError(f"{name} is {value}, but {folder} has its own options: leave it out")
     allowed = Allowed(config.trust, config.plugin, config.stream_definition, config.env)
-    return load_run(config.folder, allowed, device="cpu", cuda_graphs=False)
+    return load_run(folder, allowed, device="cpu", cuda_graphs=False)
 
 
 def _options(config: TrainConfig) -> dict[str, Any]:
     """The options that a run and a timeline share, those of network and agent among them."""
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
-    for inner in (values.pop("network"), values.pop("hyper")):
-        values |= {field.name: getattr(inner, field.name) for field in dataclasses.fields(inner)}
-    return values
+    values = config.shared
+    return values | vars(values.pop("network")) | vars(values.pop("hyper"))

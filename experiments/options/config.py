@@ -200,7 +200,7 @@ class CompareConfig(TrainConfig):
 
     def arms(self) -> list[RunConfig]:
         """One run for every combination of interventions and crossed fields."""
-        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
+        shared = self.shared
         owned = {part: set(names_of(shared[part])) for part in ("network", "hyper")}
         axes = {name: getattr(self, axis) for name, axis in CROSSED.items() if getattr(self, axis)}
         varied = read_axes(self.vary, {**owned, "": set(VARIED)}, axes)

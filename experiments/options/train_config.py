@@ -184,6 +184,11 @@ class TrainConfig:
         _ = self.options
 
     @property
+    def shared(self) -> dict[str, Any]:
+        """The options by name, without those of a run or a comparison alone."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainConfig)}
+
+    @property
     def seed_list(self) -> list[int]:
         """One seed per member."""
         return list(range(self.first_seed, self.first_seed + self.seeds))
