@@ -38,10 +38,6 @@ class TimelineConfig(TrainConfig):
 def timeline(config: TimelineConfig, console: Console) -> None:
     """Print the timeline of each seed and draw it.
 
-    Args:
-        config: Options of a run, or its folder.
-        console: Where the table is printed.
-
     Raises:
         ValueError: If the folder holds no run, an option does not fit, or the file cannot be
             written.

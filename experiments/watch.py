@@ -65,10 +65,6 @@ class WatchConfig:
 def watch(config: WatchConfig, console: Console) -> list[float]:
     """Play episodes with the agent of a run and write them to a file.
 
-    Args:
-        config: The run, and the file to write.
-        console: Where returns are printed.
-
     Returns:
         The return of each episode.
 

@@ -60,11 +60,6 @@ class Cost:
 def estimate(units: Sequence[Unit], config: CompareConfig, console: Console) -> dict[str, Cost]:
     """Measure arms for some seconds each, one after the other, in a folder that is removed.
 
-    Args:
-        units: The plan.
-        config: The options of the engine, which give the threads of a unit.
-        console: Where it is said which arms were not probed, or in vain.
-
     Returns:
         The cost of the units of each arm that has some left, by its name. All are taken to be as
         fast as the arm's first one, and arms beyond the budget as dear as the dearest probed.
@@ -131,11 +126,7 @@ def _measured(process: UnitProcess, table: Path) -> pd.DataFrame:
 
 
 def plan_table(units: Sequence[Unit], costs: Mapping[str, Cost]) -> pd.DataFrame:
-    """The plan with its estimates.
-
-    Args:
-        units: The plan.
-        costs: As `estimate` returns them.
+    """The plan with the costs of its arms, as `estimate` returns them.
 
     Returns:
         A row for each unit: ``arm``, ``stream``, ``first_seed``, ``seeds``; ``steps`` of a seed,
@@ -162,13 +153,7 @@ def plan_table(units: Sequence[Unit], costs: Mapping[str, Cost]) -> pd.DataFrame
 
 
 def print_plan(plan: pd.DataFrame, config: CompareConfig, console: Console) -> None:
-    """A row for each unit, and the total.
-
-    Args:
-        plan: As `plan_table` returns it.
-        config: The options of the engine.
-        console: Where it is printed.
-    """
+    """Print a row for each unit of a `plan_table`, and the total."""
     table = Table(box=box.SIMPLE)
     for name in ("arm", "stream", "seeds"):
         table.add_column(name, overflow="fold")  # whole, as the ends of names tell them apart

@@ -23,9 +23,6 @@ class UnitProcess:
     It is in a session of its own, so that a terminal's Ctrl-C reaches its owner alone, who passes
     it on once.
 
-    Args:
-        order: The unit.
-
     Raises:
         RunError: If its folder or log cannot be written.
     """

@@ -22,11 +22,6 @@ __all__ = ["require_all_trained", "threads_each", "train_plan"]
 def train_plan(units: Sequence[Unit], config: CompareConfig, console: Console) -> dict[str, str]:
     """Train what is not done of a plan.
 
-    Args:
-        units: The plan.
-        config: The options of the engine.
-        console: Where progress is printed.
-
     Returns:
         Names of the units that failed, with the reason of each. In this process only units whose
         gradients are not finite count; any other failure ends it.

@@ -56,10 +56,6 @@ class ExportConfig:
 def export(config: ExportConfig, console: Console) -> None:
     """Write the file and say what is in it.
 
-    Args:
-        config: Folder and file.
-        console: Where that is printed.
-
     Raises:
         InputError: If there are no runs, or of several environments, or a package is missing.
         RunError: If the file cannot be written.

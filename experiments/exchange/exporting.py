@@ -61,10 +61,7 @@ def long_table(frame: pd.DataFrame, visits: pd.DataFrame, runs: Sequence[Run]) -
 
 
 def rliable_arrays(visits: pd.DataFrame) -> dict[str, Array]:
-    """Scores as rliable's functions take them.
-
-    Args:
-        visits: Result of `statistics.visits.visit_values`.
+    """Scores of `statistics.visits.visit_values` as rliable's functions take them.
 
     Returns:
         Arm to (runs, tasks) means over the finished visits of a task, tasks in alphabetic order

@@ -55,10 +55,6 @@ class LeaderboardConfig:
 def leaderboard(config: LeaderboardConfig, console: Console) -> list[Board]:
     """Write the page, print its tables and return them.
 
-    Args:
-        config: Folder, page and order.
-        console: Where the tables are printed.
-
     Raises:
         InputError: If there are no result files, or a field of one is wrong.
         RunError: If the page cannot be written.

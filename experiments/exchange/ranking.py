@@ -142,9 +142,6 @@ def _add(
 def visits_of(content: Mapping[str, Any]) -> pd.DataFrame:
     """The visits of a result file.
 
-    Args:
-        content: Content of the file.
-
     Returns:
         One row a visit: ``arm``, ``seed``, ``visit``, ``task_name``, ``value`` (NaN for null),
         ``gain`` above an untrained policy; a run without visits has none.

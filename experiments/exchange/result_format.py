@@ -38,9 +38,6 @@ def schema() -> dict[str, Any]:
 def read_results(path: Path) -> dict[str, Any]:
     """Read a result file.
 
-    Args:
-        path: The file.
-
     Returns:
         Its content, which `check_results` has nothing against.
 

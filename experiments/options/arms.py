@@ -103,10 +103,6 @@ def baseline_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
 def oracle_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
     """The arm that starts every visit with a new network and is like an arm otherwise.
 
-    Args:
-        arm: any arm.
-        arms: all arms.
-
     Returns:
         The ``fresh`` arm with the same setup and the same interventions beside ``fresh``, as
         ``fresh+adamo`` is for ``adamo``; else one with the same setup and network, as ``fresh`` is.
@@ -146,9 +142,6 @@ def named_arms(text: str, arms: Sequence[Arm]) -> list[Arm]:
 
 def labels(arms: Sequence[str]) -> dict[str, str]:
     """Short names for tables and figures: words that all arms begin or end with are left out.
-
-    Args:
-        arms: the arms' names.
 
     Returns:
         Name to label, such as ``{"ppo-none-nobias": "none", "ppo-adamo-nobias": "adamo"}``.

@@ -33,10 +33,6 @@ def set_precision(device: str, precision: str) -> None:
     """Have a GPU round float32 factors of products to TF32, or not.
 
     torch rounds those of convolutions unless told otherwise. A CPU is left as it is.
-
-    Args:
-        device: Its name.
-        precision: As in `TrainConfig`.
     """
     if device.startswith("cuda"):
         rounded = precision == "tf32"

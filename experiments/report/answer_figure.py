@@ -34,12 +34,6 @@ def answer_figure(
 ) -> str | None:
     """Draw the share of fresh networks' gain that each arm has, in the first task and late.
 
-    Args:
-        visits: Result of `statistics.visits.visit_values`.
-        path: PNG file to write.
-        title: Name of the runs, drawn above.
-        narrow: For a phone.
-
     Returns:
         The caption; None, and no file, if no arm has a share.
     """

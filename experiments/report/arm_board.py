@@ -45,13 +45,6 @@ def write_arms(
 
     They replace those of an earlier report.
 
-    Args:
-        folder: the folder that was read.
-        runs: its members.
-        frame: their rows.
-        visits: the scores of their visits.
-        figures: PNG files.
-
     Returns:
         The folder of these runs.
     """

@@ -27,11 +27,7 @@ MEANINGS = {
 
 
 def comparison_tables(table: pd.DataFrame) -> list[TextTable]:
-    """The comparisons for people: a table for each arm that others are compared with.
-
-    Args:
-        table: the result of `statistics.comparisons.comparison_table`.
-    """
+    """Tables of a `comparison_table` for people, one for each arm that others are compared with."""
     found = []
     for versus in (NONE, BEST, CHOSEN):
         rows = table[table["versus"] == versus]
@@ -46,10 +42,7 @@ def comparison_tables(table: pd.DataFrame) -> list[TextTable]:
 
 
 def readable_comparisons(rows: pd.DataFrame) -> pd.DataFrame:
-    """Comparisons as texts for people: intervals in brackets, columns without content left out.
-
-    Args:
-        rows: rows of one kind of the result of `comparison_table`.
+    """Rows of one kind of a `comparison_table` as texts, without columns that have no content.
 
     Returns:
         One row a pair, all texts, under readable names.

@@ -51,10 +51,7 @@ MEANINGS = {
 
 
 def readable_continual(table: pd.DataFrame) -> pd.DataFrame:
-    """The metrics as texts for people: intervals in brackets, columns without content left out.
-
-    Args:
-        table: the result of `statistics.continual_table.continual_table`.
+    """Rows of a `continual_table` as texts, without columns that have no content.
 
     Returns:
         One row per arm, all texts, under readable names.
@@ -72,10 +69,7 @@ def readable_continual(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def continual_tables(table: pd.DataFrame) -> list[TextTable]:
-    """The metrics for people: those of the tasks as they are played, and of evaluations of all.
-
-    Args:
-        table: the result of `continual_table`.
+    """Tables of a `continual_table` for people: tasks as they are played, and evaluations of all.
 
     Returns:
         A table for each of both that there are data for, so that either fits on a page.

@@ -74,9 +74,6 @@ class Look:
 def looks(arms: Sequence[Arm]) -> dict[str, Look]:
     """One look an arm: vermilion for the baseline, dark grey for the oracle, a colour each else.
 
-    Args:
-        arms: the arms.
-
     Returns:
         Name to look, the baseline first and the oracle last.
     """
@@ -170,15 +167,7 @@ def from_zero(*panels: Axes) -> None:
 def legend(
     figure: Figure, arms: dict[str, Look], title: str, frame: pd.DataFrame, how: str = ""
 ) -> None:
-    """Title and arms above the panels on the left, an explanation on the right.
-
-    Args:
-        figure: The figure.
-        arms: Arms and their looks.
-        title: Name of the runs.
-        frame: Rows with the seeds of each arm.
-        how: The explanation; without one, that of means and t intervals.
-    """
+    """Title and arms above the panels on the left; on the right `how`, or means and t intervals."""
     handles = [Line2D([], [], **look.drawn, lw=2.2, label="arm") for look in arms.values()]
     names = [look.label for look in arms.values()]
     columns = _columns(arms, figure.get_figwidth())

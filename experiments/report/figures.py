@@ -62,13 +62,6 @@ def returns_figure(
 ) -> str:
     """Draw the returns: one wide panel over all steps, and one panel a task.
 
-    Args:
-        frame: rows of `statistics.runs.read_runs`.
-        visits: the result of `statistics.visits.visit_values`.
-        path: the PNG file to write.
-        title: name of the runs, drawn above.
-        narrow: one panel beside none, for a phone.
-
     Returns:
         The caption.
     """
@@ -105,12 +98,6 @@ def plasticity_figure(
     frame: pd.DataFrame, path: Path, title: str = "", narrow: bool = False
 ) -> str | None:
     """Draw the diagnostics of each branch, averaged over its hidden layers.
-
-    Args:
-        frame: rows of `statistics.runs.read_runs`.
-        path: the PNG file to write.
-        title: name of the runs, drawn above.
-        narrow: for a phone.
 
     Returns:
         The caption; None, and no file, if no diagnostics were recorded.

@@ -18,18 +18,15 @@ from neoteny.experiments.report.visit_figures import gap_figure, heat_map_figure
 __all__ = ["drawn", "illustrate", "illustrated_profiles", "stored_sweep"]
 
 Draw = Callable[..., str | None]
+"""Draws into a PNG file, below a title, with `narrow` for a phone; returns the caption, or None and
+makes no file. Data are rows of `statistics.runs.read_runs` (``frame``) and the result of
+`statistics.visits.visit_values` (``visits``)."""
 
 
 def illustrate(
     root: Path, frame: pd.DataFrame, visits: pd.DataFrame, title: str
 ) -> list[Illustration]:
     """Draw the figures of a comparison into its folder.
-
-    Args:
-        root: The folder.
-        frame: Rows of `statistics.runs.frame_of`.
-        visits: Result of `statistics.visits.visit_values`.
-        title: Name of the runs.
 
     Returns:
         The figures for which there are data, the one behind the answer first.

@@ -70,10 +70,6 @@ class LensConfig:
 def lens(config: LensConfig, console: Console) -> pd.DataFrame:
     """Write the table and the figure, print what each arm keeps, and return the table.
 
-    Args:
-        config: Folders of runs.
-        console: Where the sentences are printed.
-
     Raises:
         InputError: If there are no runs, or nothing was measured at their switches.
         RunError: If a file cannot be written.
@@ -145,11 +141,7 @@ def lens_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable(table: pd.DataFrame) -> dict[str, Table]:
-    """The table for people: one row an arm, for each branch.
-
-    Args:
-        table: The result of `lens_table`.
-    """
+    """The result of `lens_table` for people: one row an arm, for each branch."""
     whole = table[table["layer"].isin([LAYERS, "network"])]
     short = labels(list(table["arm"].unique()))
     found = {}
@@ -180,11 +172,7 @@ EXPLANATION = (
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Sentences that say what each arm keeps in every branch, by the data.
-
-    Args:
-        table: The result of `lens_table`.
-    """
+    """Sentences that say what each arm keeps in every branch, by the result of `lens_table`."""
     whole = table[table["layer"].isin([LAYERS, "network"])]
     short = labels(list(table["arm"].unique()))
     parts = []

@@ -72,9 +72,6 @@ class Findings:
 def page(found: Findings) -> str:
     """Compose the page.
 
-    Args:
-        found: What the report says.
-
     Returns:
         HTML.
     """

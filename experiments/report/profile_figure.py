@@ -67,14 +67,7 @@ def profile_figure(
     title: str = "",
     narrow: bool = False,
 ) -> str | None:
-    """Draw the performance profile of each arm with its band.
-
-    Args:
-        visits: Result of `statistics.visits.visit_values`.
-        found: Result of `profiles`.
-        path: PNG file to write.
-        title: Name of the runs, drawn above.
-        narrow: For a phone.
+    """Draw each arm's profile, of the result of `profiles`, with its band.
 
     Returns:
         The caption; None, and no file, without profiles.

@@ -52,12 +52,7 @@ def print_tables(console: Console, tables: Iterable[TextTable]) -> None:
 
 
 def print_summary(console: Console, table: pd.DataFrame) -> None:
-    """Print the summary for a terminal: the comparison first, then returns per task.
-
-    Args:
-        console: where to print.
-        table: the result of `summary`.
-    """
+    """Print the summary for a terminal: the comparison first, then returns per task."""
     print_texts(console, readable(table))
     console.print(explanation(table), style="dim")
     for title, texts in tables_per_task(table):
@@ -69,9 +64,6 @@ def print_summary(console: Console, table: pd.DataFrame) -> None:
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The summary as texts for people: intervals in brackets, columns without content left out.
-
-    Args:
-        table: the result of `summary`.
 
     Returns:
         One row per arm, all texts, under readable names.
@@ -103,9 +95,6 @@ def explanation(table: pd.DataFrame) -> str:
 
 def definitions(table: pd.DataFrame) -> dict[str, str]:
     """Meanings of the columns of `readable` that are there.
-
-    Args:
-        table: the result of `summary`.
 
     Returns:
         Names of columns to what stands in them, in their order.
@@ -165,10 +154,7 @@ def per_task(table: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def readable_costs(costs: pd.DataFrame) -> pd.DataFrame:
-    """The costs as texts for people, columns without content left out.
-
-    Args:
-        costs: the result of `statistics.cost.costs`.
+    """The result of `statistics.cost.costs` as texts, without columns that have no content.
 
     Returns:
         One row per arm, all texts, under readable names.
@@ -187,9 +173,6 @@ def readable_costs(costs: pd.DataFrame) -> pd.DataFrame:
 
 def notes(table: pd.DataFrame) -> list[str]:
     """Remarks that belong to the numbers of a summary.
-
-    Args:
-        table: the result of `summary`.
 
     Returns:
         Sentences.
@@ -266,12 +249,7 @@ def raw_unit(table: pd.DataFrame) -> str:
 
 
 def print_texts(console: Console, texts: pd.DataFrame) -> None:
-    """Print texts as a table, or as several below each other if the terminal is narrow.
-
-    Args:
-        console: where to print.
-        texts: with a column ``arm``.
-    """
+    """Print texts by arm as a table, or as several below each other if the terminal is narrow."""
     lines = {
         str(name): _stacked(
             str(name),

@@ -63,10 +63,6 @@ class ValidityConfig:
 def validity(config: ValidityConfig, console: Console) -> pd.DataFrame:
     """Write the ranking and its figure, print it, and return it.
 
-    Args:
-        config: Folders of runs.
-        console: Where the ranking is printed.
-
     Raises:
         InputError: If there are too few runs, no fresh networks, or nothing was measured.
         RunError: If a file cannot be written.
@@ -146,11 +142,7 @@ def validity_table(
 
 
 def readable(table: pd.DataFrame) -> Table:
-    """The ranking for people.
-
-    Args:
-        table: The result of `validity_table`.
-    """
+    """The result of `validity_table` for people."""
     shown = Table("diagnostic", "branch", "correlation", "within arms", "p", "runs")
     for _, row in table.iterrows():
         shown.add_row(
@@ -165,11 +157,7 @@ def readable(table: pd.DataFrame) -> Table:
 
 
 def sentences(table: pd.DataFrame) -> str:
-    """The ranking in two sentences, by the data.
-
-    Args:
-        table: The result of `validity_table`.
-    """
+    """The ranking in two sentences, by the result of `validity_table`."""
     first = table.iloc[0]
     clear = table[table["p_adjusted"] < LEVEL]
     within = table[(table["within_low"] > 0) | (table["within_high"] < 0)]

@@ -20,12 +20,7 @@ def label_of(row: pd.Series) -> str:
 
 
 def draw_validity(table: pd.DataFrame, path: Path) -> None:
-    """Draw a line for each diagnostic, a mark for each branch.
-
-    Args:
-        table: The result of `report.validity.validity_table`.
-        path: PNG file to write.
-    """
+    """Draw a line for each diagnostic of a `validity_table`, a mark for each branch."""
     table = table.assign(label=[label_of(row).replace("_", " ") for _, row in table.iterrows()])
     order = list(table["label"].unique())
     branches = sorted(table["branch"].unique())

@@ -47,12 +47,6 @@ def gap_figure(
 ) -> str | None:
     """Draw the gap to fresh networks in each visit.
 
-    Args:
-        visits: Result of `statistics.visits.visit_values`.
-        path: PNG file to write.
-        title: Name of the runs, drawn above.
-        narrow: For a phone.
-
     Returns:
         The caption; None, and no file, without gaps in several visits.
     """
@@ -121,12 +115,6 @@ def heat_map_figure(
     visits: pd.DataFrame, path: Path, title: str = "", narrow: bool = False
 ) -> str | None:
     """Draw the mean score of each task in each cycle, a panel for each arm.
-
-    Args:
-        visits: Result of `statistics.visits.visit_values`.
-        path: PNG file to write.
-        title: Name of the runs, drawn above.
-        narrow: For a phone.
 
     Returns:
         The caption; None, and no file, if no task comes again, or there are too many.

@@ -75,10 +75,6 @@ class Kept:
     def contrast(self, plus: Sequence[str], minus: Sequence[str]) -> Estimate:
         """Difference of the mean shares of two groups of arms, as of `share`.
 
-        Args:
-            plus: Arms.
-            minus: Arms to compare with, of the same seeds.
-
         Returns:
             The difference late in the stream, paired by seed, with its 95 % interval: Fieller's
             where all arms have the same fresh networks, else that of `contrast_of_ratios`.

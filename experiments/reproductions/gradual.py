@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -113,7 +113,7 @@ def _table(found: Losses, shares: Sequence[float]) -> pd.DataFrame:
         ahead = _ahead(found, stream.rate, stream.share, arm)
         if stream.share == shares[0]:
             ahead = UNKNOWN
-        row: dict[str, float | str] = {"arm": arm, **stream._asdict(), "seeds": len(each)}
+        row: dict[str, Any] = {"arm": arm, **stream._asdict(), "seeds": len(each)}
         row |= {f"gain {name}": float(each[name].mean()) for name in ("early", "late")}
         rows.append(row | _lost(each).columns("lost") | ahead.columns("abrupt loses more"))
     return pd.DataFrame(rows)

@@ -39,14 +39,7 @@ class Outcome:
 def write_page(
     folder: Path, reproduction: Reproduction, tier: str, evidence: Evidence, finding: Finding
 ) -> Outcome:
-    """Write table.csv, figure.png and index.html.
-
-    Args:
-        folder: An existing one.
-        reproduction: Claim and version.
-        tier: The one that was run.
-        evidence: What was trained.
-        finding: What came out.
+    """Write table.csv, figure.png and index.html into a folder that is there.
 
     Raises:
         RunError: If a file cannot be written.

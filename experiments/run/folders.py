@@ -35,10 +35,6 @@ DEEPEST = 50
 def seed_folder(run_folder: Path, seed: int) -> Path:
     """The folder of one member.
 
-    Args:
-        run_folder: the run's folder.
-        seed: the member's seed.
-
     Returns:
         ``run_folder/seed_<seed>``.
     """
@@ -48,9 +44,6 @@ def seed_folder(run_folder: Path, seed: int) -> Path:
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
     """Say which file of a run the operating system did not take.
-
-    Args:
-        path: the file that the block writes.
 
     Raises:
         RunError: the disk is full, the folder is gone or may not be written to, or the like.
@@ -139,9 +132,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
-    Args:
-        path: the file.
-
     Returns:
         Its content.
 
@@ -183,9 +173,6 @@ def holds_run(folder: Path) -> bool:
 
     A run that was stopped before its first checkpoint has measured nothing: its config.json alone
     does not count, so that the same command can start it again. Another program's does.
-
-    Args:
-        folder: any path.
 
     Returns:
         True if a checkpoint, a config.json or a metrics.csv is there or up to two levels below.

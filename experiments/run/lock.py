@@ -47,9 +47,6 @@ if hasattr(os, "register_at_fork"):
 class FolderLock:
     """Holds a folder, which it makes, from `__enter__` to `__exit__`.
 
-    Args:
-        folder: Where this process alone is to write.
-
     Raises:
         InputError: On entering, if another process holds the folder, or it cannot be written to.
 

@@ -13,10 +13,7 @@ __all__ = ["require_one_purpose", "require_purpose"]
 
 
 def require_one_purpose(runs: Iterable[tuple[Path, Mapping[str, Any]]]) -> None:
-    """Refuse runs of tuning and of evaluation in one report.
-
-    Args:
-        runs: Folders of members with their configurations.
+    """Refuse runs of tuning and of evaluation in one report, by their configurations.
 
     Raises:
         InputError: Naming one of each.

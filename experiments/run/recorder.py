@@ -115,12 +115,7 @@ class Recorder:
         return {key: [float(value) for value in column] for key, column in host.items()}
 
     def record_tasks(self, step: int, rows: Sequence[Sequence[Mapping[str, Cell]]]) -> None:
-        """Write the evaluations of tasks to matrix.csv.
-
-        Args:
-            step: environment steps of one member so far.
-            rows: for each member one row a task.
-        """
+        """Write the evaluations of tasks to matrix.csv."""
         for member, evaluations in zip(self._members, rows, strict=bool(self._members)):
             for row in evaluations:
                 member.matrix.append({"step": step, **row})

@@ -126,9 +126,6 @@ class Runner:
     def train(self, *, resumed: bool = False) -> None:
         """Run to the last step, recording each iteration and checkpointing from time to time.
 
-        Args:
-            resumed: Go on from the checkpoint in the run's folder.
-
         Raises:
             InputError: If the folder is another process's or does not fit, or the checkpoint is
                 damaged.

@@ -27,10 +27,6 @@ def shard(config: RunConfig, ranks: Ranks) -> tuple[RunConfig, Ranks]:
     are added to an arm lie. Else, and where a run of one folder goes on, all processes train all
     members together, each with a part of their lanes.
 
-    Args:
-        config: The run.
-        ranks: The processes.
-
     Returns:
         The run of this process, and the processes that train it together.
 

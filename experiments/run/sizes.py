@@ -71,9 +71,6 @@ def require_room_to_record(config: RunConfig, stream: Any) -> None:
 def memory_errors(config: RunConfig) -> Iterator[None]:
     """Turn the end of the memory into one line that names the options to lower.
 
-    Args:
-        config: The run that is built or trained inside.
-
     Raises:
         RunError: Where torch or Python could get no more memory.
     """

@@ -73,9 +73,6 @@ def tag_of(column: str) -> str:
 def hidden_layers(columns: Iterable[str]) -> dict[tuple[str, str], list[str]]:
     """Group the columns of hidden layers.
 
-    Args:
-        columns: all columns.
-
     Returns:
         (network, name) to its columns, one a layer; heads left out.
     """
@@ -89,9 +86,6 @@ def hidden_layers(columns: Iterable[str]) -> dict[tuple[str, str], list[str]]:
 
 def scalars_of(numbers: Mapping[str, float]) -> dict[str, float]:
     """TensorBoard's scalars of a row.
-
-    Args:
-        numbers: columns to values.
 
     Returns:
         Every number under its tag, the mean over the hidden layers of each network, and the mean
@@ -134,22 +128,14 @@ def layout_of(columns: Iterable[str]) -> Summary:
 
 
 def session_of(config: Mapping[str, Any]) -> Summary:
-    """HParams of a run: its configuration; runs that differ in their seeds alone are one trial.
-
-    Args:
-        config: the content of config.json.
-    """
+    """HParams of a run: its configuration; runs that differ in their seeds alone are one trial."""
     trial = f"{config.get('arm', 'run')} {setup_of(config)[:4]}"
     made: Summary = hparams.hparams_pb(_settings(config), trial_id=trial)
     return made
 
 
 def trials_of(config: Mapping[str, Any]) -> Summary:
-    """Contents of the HParams tab: settings, and the metrics that a run ends with.
-
-    Args:
-        config: the content of config.json of any run.
-    """
+    """Contents of the HParams tab: settings, and the metrics that a run ends with."""
     metrics = [
         hparams.Metric(MEAN_SO_FAR, display_name="mean return or accuracy"),
         hparams.Metric(GAP, display_name="gap to fresh"),

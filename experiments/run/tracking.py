@@ -37,11 +37,6 @@ def wandb_run(folder: Path, members: list[Path], config: Mapping[str, Any]) -> I
 
     It is offline unless the environment variable WANDB_MODE says otherwise; `wandb sync` uploads
     what was kept in the run's folder.
-
-    Args:
-        folder: the run's folder.
-        members: its members' folders, which have begun to write.
-        config: the content of config.json.
     """
     import wandb
 

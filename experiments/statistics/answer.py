@@ -44,10 +44,7 @@ class Ability:
 
 
 def abilities(visits: pd.DataFrame) -> list[Ability]:
-    """The ability to learn of every arm with fresh networks to compare with.
-
-    Args:
-        visits: the result of `statistics.visits.visit_values`.
+    """The ability to learn of every arm of `visit_values` that has fresh networks beside it.
 
     Returns:
         One entry an arm, in the order of tables; none with fewer than three visits.
@@ -60,9 +57,6 @@ def abilities(visits: pd.DataFrame) -> list[Ability]:
 
 def abilities_table(visits: pd.DataFrame) -> pd.DataFrame:
     """The abilities to learn as a table, a row an arm; empty with fewer than three visits.
-
-    Args:
-        visits: the result of `statistics.visits.visit_values`.
 
     Returns:
         ``arm``, ``verdict``, ``seeds``; ``first``, ``last`` and ``lost`` of `Ability`, each with
@@ -83,9 +77,6 @@ def abilities_table(visits: pd.DataFrame) -> pd.DataFrame:
 
 def answer(visits: pd.DataFrame) -> str:
     """Arms that keep the ability to learn, by the data.
-
-    Args:
-        visits: the result of `statistics.visits.visit_values`.
 
     Returns:
         A sentence of the arms whose shares are known; empty without any, as without fresh networks

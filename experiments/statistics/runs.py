@@ -139,9 +139,6 @@ def frame_of(runs: list[Run]) -> pd.DataFrame:
 def read_table(path: Path) -> pd.DataFrame:
     """Read one metrics.csv.
 
-    Args:
-        path: the file.
-
     Returns:
         Its whole rows; numbers as float64, blanks as NaN.
 

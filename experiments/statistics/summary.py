@@ -33,9 +33,6 @@ episode ended."""
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Summarise every arm, from the rows of `statistics.runs.read_runs`.
 
-    Args:
-        frame: the rows.
-
     Returns:
         As `summary_of_visits`.
     """

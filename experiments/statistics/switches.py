@@ -52,10 +52,7 @@ def read_streams(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def switch_values(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every diagnostic of every layer in the first and the last iteration of each visit.
-
-    Args:
-        frame: Rows of `statistics.runs.read_runs`.
+    """Every diagnostic of every layer of `read_runs` in the first and last iteration of visits.
 
     Returns:
         One row a value: ``arm``, ``seed``, ``visit``, ``place`` (``"first"``, or ``"last"`` of
@@ -82,10 +79,7 @@ def switch_values(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_branch(values: pd.DataFrame) -> pd.DataFrame:
-    """Medians over the hidden layers of each branch, and what concerns the branch as a whole.
-
-    Args:
-        values: The result of `switch_values`.
+    """Medians over the layers of each branch of `switch_values`, and what it has as a whole.
 
     Returns:
         The same columns; ``layer`` is ``"layers"`` or ``"network"``.

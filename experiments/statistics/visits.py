@@ -146,9 +146,6 @@ def untrained(visits: pd.DataFrame) -> pd.Series:
 def fresh_scale(table: pd.DataFrame) -> pd.DataFrame:
     """Scores of an untrained policy and of the fresh networks in each environment.
 
-    Args:
-        table: the visits.
-
     Returns:
         ``zero``, the mean of the first values in the visits of fresh networks, and ``one``, the
         mean of those visits, NaN where it is not above; a row a family, none without such an arm.
