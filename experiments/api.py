@@ -183,7 +183,7 @@ def train(
     """
     given = {"env": env, "intervention": intervention, "out": out, **options}
     config = named_apart(configure(RunConfig, given))
-    cli.run(config, _console(progress))
+    cli.run(config, PlainConsole(quiet=not progress))
     return TrainedRun(config.folder, config)
 
 
@@ -216,7 +216,7 @@ def compare(
     """
     given = {"env": env, "interventions": interventions, "out": out, **options}
     config = configure(CompareConfig, given)
-    return cli.compare(config, _console(progress))
+    return cli.compare(config, PlainConsole(quiet=not progress))
 
 
 def tune(
@@ -252,7 +252,7 @@ def tune(
     from neoteny.experiments.tuning.config import TuneConfig
 
     given = {"env": env, "interventions": interventions, "out": out, **options}
-    return search(configure(TuneConfig, given), _console(progress))
+    return search(configure(TuneConfig, given), PlainConsole(quiet=not progress))
 
 
 def load(
@@ -333,7 +333,3 @@ def _numbers(observation: Any) -> NDArray[Any]:
     if given.dtype.kind not in "biuf":
         raise InputError(f"observations are of the type {given.dtype}: give numbers")
     return given
-
-
-def _console(progress: bool) -> PlainConsole:
-    return PlainConsole() if progress else PlainConsole(quiet=True)

@@ -36,7 +36,6 @@ __all__ = [
     "ReportConfig",
     "compare",
     "report",
-    "report_again",
     "resume_defaults",
     "run",
     "run_defaults",
@@ -121,7 +120,7 @@ def compare(config: CompareConfig, console: Console) -> pd.DataFrame:
         return _show_plan(config, console)
     with train_arms(config, console) as failed:
         try:
-            summary = report(config.folder, console, config.versus)
+            summary = report(ReportConfig(config.folder, config.versus), console)
         except InputError:
             require_all_trained(failed)  # which may have left nothing to report
             raise
@@ -179,25 +178,20 @@ def train_arms(config: CompareConfig, console: Console) -> Iterator[dict[str, st
         yield train_plan(units, config, console)
 
 
-def report(folder: Path, console: Console, versus: str = "") -> pd.DataFrame:
+def report(config: ReportConfig, console: Console) -> pd.DataFrame:
     """Write the tables, the figures and report.html, print the tables and return the summary."""
     from neoteny.experiments.report.report import write_report  # on use, as it takes a second
     from neoteny.experiments.report.tables import print_summary, print_tables
 
-    made = write_report(folder, versus)
+    made = write_report(config.folder, config.versus)
     print_summary(console, made.summary)
     print_tables(console, made.tables)
     if made.answer:
         console.print(f"\n{made.answer}\n")
     for path in made.files:
         console.print(f"written {path}", soft_wrap=True)
-    _print_tensorboard(folder, console)
+    _print_tensorboard(config.folder, console)
     return made.summary
-
-
-def report_again(config: ReportConfig, console: Console) -> None:
-    """Report on the folder that is named."""
-    report(config.folder, console, config.versus)
 
 
 def _print_tensorboard(folder: Path, console: Console) -> None:

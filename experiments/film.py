@@ -143,10 +143,6 @@ def _captioned(frame: Picture, title: str, text: str) -> Picture:
     sheet = Image.new("RGB", (width + width % 2, height + height % 2 + BAR), _PAPER)
     sheet.paste(Image.fromarray(frame))
     pen = ImageDraw.Draw(sheet)
-    pen.text((10, height + 5), title, _GREY, _font(12))
-    pen.text((10, height + 22), text, _INK, _font(14))
+    pen.text((10, height + 5), title, _GREY, ImageFont.load_default(12))
+    pen.text((10, height + 22), text, _INK, ImageFont.load_default(14))
     return np.asarray(sheet)
-
-
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)

@@ -34,7 +34,7 @@ COMMANDS = {
     ),
     "report": (
         "cli:ReportConfig",
-        "cli:report_again",
+        "cli:report",
         "Make the tables and figures of a finished or running comparison again.",
     ),
     "merge": (

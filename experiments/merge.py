@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 
 from neoteny.core.errors import InputError
-from neoteny.experiments.cli import report
+from neoteny.experiments.cli import ReportConfig, report
 from neoteny.experiments.run.folders import CONFIG, MATRIX, METRICS, difference, storing
 from neoteny.experiments.run.lock import LOCK, FolderLock
 from neoteny.experiments.run.purposes import require_one_purpose
@@ -83,7 +83,7 @@ def merge(config: MergeConfig, console: Console) -> pd.DataFrame:
     with storing(config.out):
         _copy(blocks, config.out)
     console.print(f"merged {len(blocks)} runs into {config.out}", soft_wrap=True)
-    return report(config.out, console)
+    return report(ReportConfig(config.out), console)
 
 
 def _blocks(folder: Path) -> list[_Block]:

@@ -10,9 +10,10 @@ from typing import Any
 from neoteny.core.errors import InputError, RunError
 from neoteny.experiments.engines.engine import Exit, Order, Outcome
 from neoteny.experiments.engines.process import UnitProcess
+from neoteny.experiments.options.extras import imported
 from neoteny.experiments.run.lock import FolderLock
 
-__all__ = ["RayEngine", "require_ray"]
+__all__ = ["RayEngine"]
 
 RETRIES = 3
 """Times that a unit is taken up again whose node or worker was lost."""
@@ -34,7 +35,7 @@ class RayEngine:
     """
 
     def __init__(self, address: str, cpus: int, gpus: float) -> None:
-        self._ray = require_ray()
+        self._ray = imported("ray", "engine ray needs Ray: pip install 'neoteny[ray]'")
         self._owns = not self._ray.is_initialized()
         if self._owns:
             try:
@@ -94,19 +95,6 @@ class RayEngine:
         self._running = {}
         if self._owns:
             self._ray.shutdown()
-
-
-def require_ray() -> Any:
-    """Ray, imported on use.
-
-    Raises:
-        InputError: If it is not installed.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise InputError("engine ray needs Ray: pip install 'neoteny[ray]'") from None
-    return ray
 
 
 def _not_there(address: str, error: Exception) -> Exception:

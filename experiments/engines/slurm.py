@@ -9,6 +9,7 @@ from typing import Any
 from neoteny.core.errors import InputError
 from neoteny.experiments.engines.engine import Exit, Order, Outcome
 from neoteny.experiments.engines.process import UnitProcess
+from neoteny.experiments.options.extras import imported
 from neoteny.experiments.run.folders import storing
 
 __all__ = ["SlurmEngine", "Task"]
@@ -137,8 +138,4 @@ class Task:
 
 
 def _require_submitit() -> Any:
-    try:
-        import submitit
-    except ImportError:
-        raise InputError("engine slurm needs submitit: pip install 'neoteny[slurm]'") from None
-    return submitit
+    return imported("submitit", "engine slurm needs submitit: pip install 'neoteny[slurm]'")

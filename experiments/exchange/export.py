@@ -19,6 +19,7 @@ from neoteny.core.errors import InputError
 from neoteny.core.options import check_fields
 from neoteny.core.text import shortened, visible
 from neoteny.experiments.exchange.exporting import long_table, result_content, rliable_arrays
+from neoteny.experiments.options.extras import imported
 from neoteny.experiments.report.report import require_one_environment
 from neoteny.experiments.run.folders import atomic_file
 from neoteny.experiments.statistics.metrics import Array
@@ -61,7 +62,11 @@ def export(config: ExportConfig, console: Console) -> None:
         RunError: If the file cannot be written.
     """
     if config.out.suffix == ".parquet":
-        _require_pyarrow()
+        imported(
+            "pyarrow",
+            'Parquet needs pyarrow, which is not installed: run pip install "neoteny[share]", or '
+            "let --out end in .csv",
+        )
     runs = find_runs(config.folder)
     require_one_environment(config.folder, runs)
     frame = frame_of(runs)
@@ -84,16 +89,6 @@ def export(config: ExportConfig, console: Console) -> None:
     with atomic_file(config.out) as file:
         file.write(content)
     console.print(f"written {config.out}: {what}", soft_wrap=True)
-
-
-def _require_pyarrow() -> None:
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise InputError(
-            'Parquet needs pyarrow, which is not installed: run pip install "neoteny[share]", or '
-            "let --out end in .csv"
-        ) from None
 
 
 def _table(table: pd.DataFrame, ending: str) -> bytes:

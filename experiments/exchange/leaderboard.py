@@ -123,15 +123,10 @@ def _section(board: Board, boards: Sequence[Board]) -> str:
     found = board.protocol
     unit = str(found["unit"])
     scale = f"{unit} ({SCALES[unit]})" if unit in SCALES else unit
-    lines = [
-        f"{found['visits']} visits of {len(found['tasks'])} tasks in a run; scores: {scale}.",
-        *(
-            ["Each file's scores are relative to its own fresh networks."]
-            if unit == RELATIVE
-            else []
-        ),
-        *(f"Not mixed with another protocol: {reason}." for reason in differences(board, boards)),
-    ]
+    lines = [f"{found['visits']} visits of {len(found['tasks'])} tasks in a run; scores: {scale}."]
+    if unit == RELATIVE:
+        lines.append("Each file's scores are relative to its own fresh networks.")
+    lines += [f"Not mixed with another protocol: {why}." for why in differences(board, boards)]
     notes = "".join(f'<p class="note">{safe(line)}</p>' for line in lines)
     return f"{notes}{numbers(_texts(board))}"
 

@@ -18,6 +18,7 @@ from neoteny.core.errors import InputError
 from neoteny.core.json_files import parse_json
 from neoteny.core.text import read_text, shortened, visible
 from neoteny.experiments.options.arms import ORACLE
+from neoteny.experiments.options.extras import imported
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
@@ -93,14 +94,13 @@ def _too_large(content: Any) -> Iterator[tuple[tuple[str | int, ...], int | floa
 
 @cache
 def _validator() -> Draft202012Validator:
-    try:
-        from jsonschema import Draft202012Validator
-    except ImportError:
-        raise InputError(
-            'results are checked by jsonschema, which is not installed: run pip install "neoteny'
-            '[share]"'
-        ) from None
-    return Draft202012Validator(schema())
+    jsonschema = imported(
+        "jsonschema",
+        'results are checked by jsonschema, which is not installed: run pip install "neoteny'
+        '[share]"',
+    )
+    validator: Draft202012Validator = jsonschema.Draft202012Validator(schema())
+    return validator
 
 
 def _depth(error: ValidationError) -> tuple[int, list[str]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
@@ -108,10 +107,9 @@ class TuneConfig(CompareConfig):
 
     def reference(self) -> RunConfig:
         """The run of fresh networks, whose gain all arms are measured by."""
-        shared = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(RunConfig)
-            if hasattr(self, field.name) and field.name != "out"
+        own: dict[str, Any] = {
+            "intervention": (ORACLE,),
+            "purpose": "tuning",
+            "out": self.folder / "reference",
         }
-        run = RunConfig(**shared, intervention=(ORACLE,), purpose="tuning")
-        return dataclasses.replace(run, out=self.folder / "reference")
+        return RunConfig(**self.shared | own)

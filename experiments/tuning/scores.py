@@ -16,7 +16,7 @@ from neoteny.experiments.options.arms import ORACLE, arms_of
 from neoteny.experiments.statistics.answer import ability, last_third
 from neoteny.experiments.statistics.metrics import UNKNOWN, Estimate, mean_over_tasks
 from neoteny.experiments.statistics.runs import read_runs
-from neoteny.experiments.statistics.summary import countable_visits, paired_visits
+from neoteny.experiments.statistics.summary import countable_visits, paired_visits, run_matrix
 from neoteny.experiments.statistics.visits import visit_values
 
 __all__ = [
@@ -108,13 +108,15 @@ def check_reference(reference: pd.DataFrame) -> None:
 def _shares(late: pd.DataFrame) -> dict[int, float]:
     """Each seed's gain over the mean gain of fresh networks, whose mean is the ratio of means."""
     sums = late.groupby("seed")[["gain", "gain_fresh"]].sum()
-    shares = sums["gain"] / sums["gain_fresh"].mean()
-    return {int(seed): float(share) for seed, share in shares.items()}  # type: ignore[call-overload]
+    return _by_seed(sums["gain"] / sums["gain_fresh"].mean())
 
 
 def _online(visits: pd.DataFrame) -> tuple[Estimate, dict[int, float]]:
-    by_task = visits.pivot_table(index="seed", columns="task_name", values="value")
+    by_task = run_matrix(visits)
     if by_task.empty:
         return UNKNOWN, {}
-    seeds = {int(seed): float(value) for seed, value in by_task.mean(axis=1).items()}  # type: ignore[call-overload]
-    return mean_over_tasks(by_task.to_numpy(np.float64)), seeds
+    return mean_over_tasks(by_task.to_numpy(np.float64)), _by_seed(by_task.mean(axis=1))
+
+
+def _by_seed(values: pd.Series) -> dict[int, float]:
+    return dict(zip(map(int, values.index), map(float, values), strict=True))

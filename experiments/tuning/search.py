@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from neoteny.core.names import hint
 from neoteny.core.registry import read_settings
 from neoteny.experiments.options.config import RunConfig
 from neoteny.experiments.options.crossing import names_of
+from neoteny.experiments.options.extras import imported
 from neoteny.plasticity.interventions import Intervention, OptimizerSettings, Tasks
 from neoteny.plasticity.interventions.ranges import Range
 
@@ -65,7 +66,8 @@ def dimensions(
         fixed = set(read_settings(name, type(intervention), typed))
         for pair in intervention.exclusive:
             fixed |= set(pair) if fixed & set(pair) else set()
-        mine = {key.partition(":")[2]: value for key, value in changed.items() if _of(key, name)}
+        start = f"{name}:"
+        mine = {key.removeprefix(start): r for key, r in changed.items() if key.startswith(start)}
         own = {
             field: values
             for field, values in intervention.ranges.items()
@@ -189,15 +191,7 @@ def require_optuna() -> Any:
     Raises:
         InputError: If it is not installed.
     """
-    try:
-        import optuna
-    except ImportError:
-        raise InputError("tune needs Optuna: pip install 'neoteny[tune]'") from None
-    return optuna
-
-
-def _of(key: str, owner: str) -> bool:
-    return key.rpartition(":")[0] == owner
+    return imported("optuna", "tune needs Optuna: pip install 'neoteny[tune]'")
 
 
 def _is_number(thing: object, name: str) -> bool:
@@ -214,15 +208,14 @@ def _default(
     if type(values.low) is not Tasks:
         return None if value is None else float(value)
     if value is None:
-        return next(_unset(intervention, field, settings), None)
+        return _unset(intervention, field, settings)
     updates = settings.exact_updates(value)
     return Tasks(updates / settings.updates_per_task if math.isfinite(updates) else 1)
 
 
-def _unset(intervention: Intervention, field: str, settings: OptimizerSettings) -> Iterator[float]:
+def _unset(intervention: Intervention, field: str, settings: OptimizerSettings) -> float | None:
     """The time of an unset setting: a task between switches, or the half-life that others give."""
     rate = intervention.strength(settings).get("decay_rate")
-    if field == "period":
-        yield Tasks(1)
-    elif field == "half_life" and rate:
-        yield Tasks(math.log(2) / rate / settings.updates_per_task)
+    if field == "half_life" and rate:
+        return Tasks(math.log(2) / rate / settings.updates_per_task)
+    return Tasks(1) if field == "period" else None
