@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -107,9 +107,5 @@ class TuneConfig(CompareConfig):
 
     def reference(self) -> RunConfig:
         """The run of fresh networks, whose gain all arms are measured by."""
-        own: dict[str, Any] = {
-            "intervention": (ORACLE,),
-            "purpose": "tuning",
-            "out": self.folder / "reference",
-        }
-        return RunConfig(**self.shared | own)
+        out = self.folder / "reference"
+        return RunConfig(**self.shared, intervention=(ORACLE,), purpose="tuning", out=out)
