@@ -79,4 +79,5 @@ def _of_folder(config: TimelineConfig, folder: Path) -> RunConfig:
 def _options(config: TrainConfig) -> dict[str, Any]:
     """The options that a run and a timeline share, those of network and agent among them."""
     values = config.shared
-    return values | vars(values.pop("network")) | vars(values.pop("hyper"))
+    network, hyper = values.pop("network"), values.pop("hyper")
+    return {**values, **vars(network), **vars(hyper)}

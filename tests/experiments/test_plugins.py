@@ -13,6 +13,8 @@ import pytest
 from neoteny.core.errors import InputError
 from neoteny.core.own_code import run_file
 from neoteny.experiments.main import main
+from neoteny.experiments.options.config import CompareConfig
+from neoteny.experiments.options_by_name import configure
 from neoteny.experiments.run.memory import COSTS
 from neoteny.plasticity.interventions import canonical
 
@@ -206,6 +208,9 @@ def test_an_intervention_is_named_by_its_file_and_class_or_by_its_name():
     assert kept["intervention"] == ["shrink:factor=0.5"]
     assert kept["arm"] == "ppo-shrink-factor=0.5"
     assert kept["intervention_settings"] == {"shrink": {"factor": 0.5}}
+    arms = ("none", "my_intervention.py:Shrink")  # the file is named, so it may be run
+    compared = configure(CompareConfig, {"config": "run/seed_0/config.json", "interventions": arms})
+    assert [arm.intervention for arm in compared.arms()] == [("none",), ("shrink",)]
 
 
 def test_no_file_runs_that_the_command_does_not_name(capsys):
