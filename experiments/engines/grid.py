@@ -35,12 +35,6 @@ def train_units(
 ) -> dict[str, str]:
     """Train what is not done of a plan, each unit in a process of its own.
 
-    Args:
-        units: The plan.
-        engine: Where they are trained.
-        threads: Of each process, for units that do not have them set.
-        console: Where progress and failures are printed.
-
     Returns:
         Names of the units that failed, with the reason of each; all others are done.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from neoteny.experiments.options.arms import ORACLE, Arm
-from neoteny.experiments.statistics.metrics import Estimate, mean_over_tasks
+from neoteny.experiments.statistics.metrics import UNKNOWN, Estimate, mean_over_tasks
 from neoteny.experiments.statistics.summary import paired_visits, pooled_gap, run_matrix
 
 __all__ = ["Board", "By", "Standing", "differences", "rank"]
@@ -173,7 +173,7 @@ def _standing(entry: _Entry, protocol: Mapping[str, Any]) -> Standing:
         entry.name,
         entry.role,
         mean_over_tasks(run_matrix(scored).to_numpy(np.float64)),
-        pooled_gap(pairs) if pairs is not None else Estimate(np.nan, np.nan, np.nan),
+        pooled_gap(pairs) if pairs is not None else UNKNOWN,
         tuple(sorted(entry.seeds)),
         sum(counts[seed] < protocol["visits"] for seed in entry.seeds),
         len(visits) - len(scored),

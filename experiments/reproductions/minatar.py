@@ -35,12 +35,7 @@ def analyse(evidence: Evidence) -> Finding:
 
 
 def cycle_sums(visits: pd.DataFrame, column: str = "value") -> pd.DataFrame:
-    """Means over the games of each cycle, finished by the run: (arm, seed) by cycle.
-
-    Args:
-        visits: The result of `statistics.visits.visit_values`.
-        column: The score.
-    """
+    """Means over the games of each cycle, finished by the run: (arm, seed) by cycle."""
     games = visits["task_name"].nunique()
     groups = visits.groupby(["arm", "seed", "cycle"])[column].agg(["mean", "size"])
     whole = groups.loc[groups["size"] == games, "mean"]

@@ -50,11 +50,6 @@ class Comparison:
     def config(self, folder: Path, first_seed: int, data: Path | None = None) -> CompareConfig:
         """The comparison in a folder.
 
-        Args:
-            folder: Folder of its runs.
-            first_seed: Seed of the first member.
-            data: Folder of the data set's files, for those that need some.
-
         Raises:
             InputError: If an option does not fit.
         """

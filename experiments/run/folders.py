@@ -57,9 +57,6 @@ def storing(path: Path) -> Iterator[None]:
 class Appended:
     """A file that grows: every write reaches the operating system whole, or raises.
 
-    Args:
-        path: the file, made if it is not there.
-
     Raises:
         RunError: the file cannot be opened, or on writing, cannot grow.
     """
@@ -189,9 +186,6 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files of a process that was killed.
 
     These are temporary files and, without a checkpoint, all files of the run.
-
-    Args:
-        folder: the run's folder, which no other process writes to.
     """
     unfinished = [f".{name}.*.tmp" for name in RUN_FILES]
     for name in unfinished:

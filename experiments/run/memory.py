@@ -30,9 +30,6 @@ def forget_peak_memory(device: torch.device) -> None:
 def peak_memory(device: torch.device) -> float:
     """Memory held at most since `forget_peak_memory`, in MiB.
 
-    Args:
-        device: Where the agent lives.
-
     Returns:
         On a GPU what torch has allocated there, else the resident memory of the process, with
         Python's and torch's own.

@@ -38,10 +38,6 @@ def make_run_stream(
 ) -> EpisodeStatistics | SupervisedStream | SeparateStreams:
     """Build the stream that the agent trains in: of environments, or supervised.
 
-    Args:
-        config: The run.
-        ranks: The processes that share the lanes of its environments.
-
     Raises:
         ValueError: If the name or an option is unknown, or the agent cannot take it.
     """

@@ -45,12 +45,6 @@ def run(
 ) -> Runner:
     """Train one arm to its last step, from the beginning or from its checkpoint.
 
-    Args:
-        config: Configuration, with the run's folder.
-        console: Where progress and notices are printed.
-        resume: Continue the run in `config.folder`.
-        ranks: The processes that train it together.
-
     Returns:
         The runner, with its agent trained.
 

@@ -182,9 +182,6 @@ class Store:
     def read(self, *, resumed: bool) -> dict[str, Any] | None:
         """Check the folder, tidy it and read the checkpoint.
 
-        Args:
-            resumed: Go on with the run that lies there.
-
         Returns:
             The state that was saved, or None for a new run.
 
@@ -214,9 +211,6 @@ class Store:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a checkpoint, bound to the configuration and the rows that it goes with.
-
-        Args:
-            state: State for a resume.
 
         Raises:
             RunError: If it cannot be written; the previous checkpoint stays.

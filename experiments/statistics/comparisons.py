@@ -11,12 +11,11 @@ from neoteny.experiments.options.arms import ORACLE, Arm, arms_of, baseline_of, 
 from neoteny.experiments.statistics.answer import last_third
 from neoteny.experiments.statistics.metrics import (
     Array,
-    Estimate,
     mean,
     mean_over_tasks,
     probability_of_improvement,
 )
-from neoteny.experiments.statistics.paired import holm, paired_difference
+from neoteny.experiments.statistics.paired import Difference, holm, paired_difference
 from neoteny.experiments.statistics.resampling import performance_profile
 from neoteny.experiments.statistics.summary import countable_visits, run_matrix
 
@@ -131,10 +130,8 @@ def _pair(visits: pd.DataFrame, arm: Arm, other: Arm) -> dict[str, Any]:
     theirs = visits.loc[visits["arm"] == other.name, [*KEYS, "value"]]
     both = mine.merge(theirs, on=KEYS, suffixes=("", "_other"))
     known = both.dropna(subset=["value", "value_other"])
-    left, right = (run_matrix(known, column) for column in ("value", "value_other"))
-    left_scores, right_scores = left.to_numpy(np.float64), right.to_numpy(np.float64)
-    found = paired_difference(mean(left_scores, axis=1), mean(right_scores, axis=1))
-    improvement = probability_of_improvement(left_scores, right_scores)
+    found, late = _difference(known), _difference(last_third(known))
+    improvement = probability_of_improvement(*_scores(known))
     return {
         "arm": arm.name,
         "other": other.name,
@@ -143,7 +140,7 @@ def _pair(visits: pd.DataFrame, arm: Arm, other: Arm) -> dict[str, Any]:
         "visits": len(both),
         "blank": int((both["auc"].isna() | both["value_other"].isna()).sum()),
         **found.estimate.columns("difference"),
-        **_late_difference(known).columns("late"),
+        **late.estimate.columns("late"),
         **improvement.columns("improvement"),
         "p": found.p,
         "p_holm": np.nan,
@@ -151,11 +148,10 @@ def _pair(visits: pd.DataFrame, arm: Arm, other: Arm) -> dict[str, Any]:
     }
 
 
-def _late_difference(known: pd.DataFrame) -> Estimate:
-    """The difference of two arms over the last third of the visits, as `_pair` has it over all."""
-    late = last_third(known)
-    left, right = (
-        mean(run_matrix(late, column).to_numpy(np.float64), axis=1)
-        for column in ("value", "value_other")
-    )
-    return paired_difference(left, right).estimate
+def _scores(known: pd.DataFrame) -> list[Array]:
+    """(R, T) scores of an arm and of the other in the visits that both have."""
+    return [run_matrix(known, name).to_numpy(np.float64) for name in ("value", "value_other")]
+
+
+def _difference(known: pd.DataFrame) -> Difference:
+    return paired_difference(*(mean(scores, axis=1) for scores in _scores(known)))

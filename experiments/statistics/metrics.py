@@ -27,8 +27,8 @@ class Estimate(NamedTuple):
     """A number with its 95 % interval, whose ends are NaN where none can be given."""
 
     value: float
-    low: float
-    high: float
+    low: float = np.nan
+    high: float = np.nan
 
     def columns(self, name: str) -> dict[str, float]:
         """The estimate as three columns: the name, and with ``_low`` and ``_high``."""
@@ -42,7 +42,7 @@ class Estimate(NamedTuple):
         return f"{self.value:{sign}.2f}{ends if np.isfinite([self.low, self.high]).all() else ''}"
 
 
-UNKNOWN = Estimate(np.nan, np.nan, np.nan)
+UNKNOWN = Estimate(np.nan)
 
 
 def iqm(scores: Array, axis: int | None = None) -> Array:
@@ -103,7 +103,7 @@ def mean_over_tasks(scores: Array, *, interquartile: bool = False) -> Estimate:
     each = iqm(values, axis=0) if interquartile else mean(values, axis=0)
     middle = float(each.mean())
     if kept.min() < 2 or (cuts.any() and kept.min() < FEWEST_KEPT):
-        return Estimate(middle, np.nan, np.nan)
+        return Estimate(middle)
     ranked = np.sort(values, axis=0)
     columns = np.arange(values.shape[1])
     limited = np.clip(values, ranked[cuts, columns], ranked[counts - 1 - cuts, columns])
@@ -170,14 +170,14 @@ def ratio_of_means(numerators: Array, denominators: Array) -> Estimate:
         return UNKNOWN
     ratio = float(above / below)
     if runs < 2:
-        return Estimate(ratio, np.nan, np.nan)
+        return Estimate(ratio)
     (var_above, covariance), (_, var_below) = np.cov(pairs) / runs
     if below**2 < 4 * var_below:
         return UNKNOWN
     square = _t(runs - 1) ** 2
     first = below**2 - square * var_below
     if first <= 0:
-        return Estimate(ratio, np.nan, np.nan)
+        return Estimate(ratio)
     half = above * below - square * covariance
     root = np.sqrt(max(half**2 - first * (above**2 - square * var_above), 0.0))
     return Estimate(ratio, float((half - root) / first), float((half + root) / first))
@@ -211,7 +211,7 @@ def contrast_of_ratios(groups: Sequence[Sequence[tuple[Array, Array]]]) -> Estim
     ratios = above.mean(axis=1) / middle
     value = float(weights @ ratios)
     if runs < 2:
-        return Estimate(value, np.nan, np.nan)
+        return Estimate(value)
     if (middle**2 < 4 * below.var(axis=1, ddof=1) / runs).any():
         return UNKNOWN
     terms = weights @ ((above - ratios[:, None] * below) / middle[:, None])
@@ -243,7 +243,7 @@ def probability_of_improvement(scores: Array, others: Array) -> Estimate:
     known = np.isfinite(wins)
     trials = min(int(known.any(axis=1).sum()), int(known.any(axis=0).sum()))
     if trials < 2:
-        return Estimate(share, np.nan, np.nan)
+        return Estimate(share)
     square = stats.norm.ppf(0.5 + CONFIDENCE / 2) ** 2 / trials
     centre = (share + square / 2) / (1 + square)
     reach = np.sqrt(square * share * (1 - share) + square**2 / 4) / (1 + square)

@@ -7,14 +7,13 @@ neither time nor the difficulty of tasks adds to it.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from neoteny.experiments.statistics.metrics import CONFIDENCE, Array
+from neoteny.experiments.statistics.metrics import CONFIDENCE, Array, mean
 
 __all__ = [
     "Correlation",
@@ -96,14 +95,14 @@ def correlate(x: Array, y: Array, draws: int, seed: int) -> Correlation:
     some_x, some_y, some_arms = flat_x[:, drawn], flat_y[:, drawn], arms[drawn]
     orders = shuffles.permuted(np.tile(np.arange(count), (draws, 1)), axis=1)
     moved = y[:, orders].reshape(switches, draws, -1)
-    value = float(_mean(rank_correlation(flat_x, flat_y)))
-    within = float(_mean(rank_correlation_within(flat_x, flat_y, arms)))
+    value = float(mean(rank_correlation(flat_x, flat_y), axis=0))
+    within = float(mean(rank_correlation_within(flat_x, flat_y, arms), axis=0))
     return Correlation(
         value,
-        *_interval(_mean(rank_correlation(some_x, some_y))),
+        *_interval(mean(rank_correlation(some_x, some_y), axis=0)),
         within,
-        *_interval(_mean(rank_correlation_within(some_x, some_y, some_arms[None]))),
-        _mean(rank_correlation(flat_x[:, None], moved)),
+        *_interval(mean(rank_correlation_within(some_x, some_y, some_arms[None]), axis=0)),
+        mean(rank_correlation(flat_x[:, None], moved), axis=0),
         len(there),
     )
 
@@ -166,13 +165,6 @@ def _correlation(left: Array, right: Array) -> Array:
     size = np.sqrt((left**2).sum(-1) * (right**2).sum(-1))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(size > 1e-9, product / size, np.nan))
-
-
-def _mean(values: Array) -> Array:
-    """Mean over switches, the first axis, of the correlations that exist."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # there may be none
-        return np.asarray(np.nanmean(values, axis=0))
 
 
 def _interval(values: Array) -> tuple[float, float]:

@@ -64,7 +64,7 @@ def pooled_iqm(scores: Array, *, whole_runs: bool = True) -> Estimate:
         return UNKNOWN
     middle = float(iqm(values))
     if len(values) < 2:
-        return Estimate(middle, np.nan, np.nan)
+        return Estimate(middle)
     drawn = bootstrap(values, lambda x: iqm(x.reshape(len(x), -1), axis=1), whole_runs=whole_runs)
     return Estimate(middle, *map(float, _ends(drawn)))
 

@@ -36,14 +36,7 @@ COLOUR, SINGLE = PALETTE[0], "#8a8a8a"
 def draw_sweeps(
     arms: Sequence[ArmTrials], path: Path, objective: Objective, *, narrow: bool = False
 ) -> None:
-    """Draw every trial of every arm against the values of its settings; nothing without any.
-
-    Args:
-        arms: The arms with their trials.
-        path: PNG file to write.
-        objective: The name of what was maximised.
-        narrow: One panel beside none, for a phone.
-    """
+    """Draw every trial of every arm against the values of its settings; nothing without any."""
     shown = [(arm, dimension) for arm in arms for dimension in arm.dimensions]
     if not shown:
         return

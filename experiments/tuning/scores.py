@@ -64,7 +64,7 @@ class Score:
 
 def failed(why: str) -> Score:
     """The worst score."""
-    return Score(Estimate(-math.inf, math.nan, math.nan), failure=why)
+    return Score(Estimate(-math.inf), failure=why)
 
 
 def score(folder: Path, reference: pd.DataFrame, objective: Objective) -> Score:
