@@ -68,7 +68,11 @@ class TrainedRun:
     @property
     def _loaded(self) -> Runner:
         if self._runner is None:
-            self._require_playing()
+            if not AGENTS[self.config.agent].plays:
+                raise InputError(
+                    f"{self.folder} is of the agent {self.config.agent}, which cannot be loaded to "
+                    "play: train one of ppo or dqn"
+                )
             runner = Runner(self.config, PlainConsole(quiet=True))
             runner.load(read_checkpoint(self.folder, runner.description()))
             runner.envs.close()
@@ -144,13 +148,6 @@ class TrainedRun:
         if seed is not None and seed not in self.seeds:
             raise InputError(f"seed is {seed}: the run has the seeds {self.seeds}")
         return 0 if seed is None else self.seeds.index(seed)
-
-    def _require_playing(self) -> None:
-        if not AGENTS[self.config.agent].plays:
-            raise InputError(
-                f"{self.folder} is of the agent {self.config.agent}, which cannot be loaded to "
-                "play: train one of ppo or dqn"
-            )
 
 
 def train(

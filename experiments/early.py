@@ -48,7 +48,8 @@ def read_early(arguments: Sequence[str]) -> Early:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("agent", "preset", "resume", "config", "env", "stream"):
         others = [other.replace("_", "-") for other in ALIASES.get(name, ())]
-        parser.add_argument(*(f"--{each}" for each in (name, *others)), nargs="?")
+        kind = Path if name in ("resume", "config", "stream") else str
+        parser.add_argument(*(f"--{each}" for each in (name, *others)), nargs="?", type=kind)
     for name in ("--plugin", "--intervention", "--interventions"):
         parser.add_argument(name, nargs="*", default=[], action="extend")
     parser.add_argument("--trust", action="store_true")
@@ -57,13 +58,10 @@ def read_early(arguments: Sequence[str]) -> Early:
     return Early(
         found.agent,
         found.preset,
-        None if found.resume is None else Path(found.resume),
-        None if found.config is None else Path(found.config),
+        found.resume,
+        found.config,
         Allowed(
-            found.trust,
-            tuple(dict.fromkeys([*found.plugin, *files])),
-            None if found.stream is None else Path(found.stream),
-            found.env,
+            found.trust, tuple(dict.fromkeys([*found.plugin, *files])), found.stream, found.env
         ),
     )
 

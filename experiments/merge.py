@@ -77,7 +77,9 @@ def merge(config: MergeConfig, console: Console) -> pd.DataFrame:
         if config.out.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{config.out} is in {folder}, which is merged: choose another --out")
     blocks = [block for folder in config.folders for block in _blocks(folder)]
-    _check_folders(blocks)
+    for block in blocks:
+        FolderLock.require_free(block.folder)
+    require_one_purpose((run.folder, run.config) for block in blocks for run in block.members)
     _check_configurations(blocks, config)
     _check_seeds(blocks)
     with storing(config.out):
@@ -111,12 +113,6 @@ def _require_row(table: Path) -> None:
         if not file.readline().endswith(b"\n"):
             run = table.parent.parent
             raise InputError(f"{table} has no whole row: restore it, or leave {run} out")
-
-
-def _check_folders(blocks: Sequence[_Block]) -> None:
-    for block in blocks:
-        FolderLock.require_free(block.folder)
-    require_one_purpose((run.folder, run.config) for block in blocks for run in block.members)
 
 
 def _check_configurations(blocks: Sequence[_Block], config: MergeConfig) -> None:

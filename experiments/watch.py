@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import torch
 import tyro
 from rich.console import Console
-from torch import Tensor
 
 from neoteny.agents.agent import AGENTS
 from neoteny.core.errors import InputError
@@ -83,7 +82,8 @@ def watch(config: WatchConfig, console: Console) -> list[float]:
     runner.load(read_checkpoint(folder, runner.description()))
     member = run.seed_list.index(seed)
     step, task = find_step(config.task, runner, member)
-    out = config.out or folder / f"watch-{_file_name(task)}-seed_{seed}.gif"
+    plain = re.sub(r"[^\w.-]+", "-", task)
+    out = config.out or folder / f"watch-{plain}-seed_{seed}.gif"
     check_film_path(out)
     envs = make_envs(run, config.episodes, render_mode="rgb_array")
     envs.seek(step, runner.envs.schedule, hold=True)
@@ -122,15 +122,10 @@ def _film(
         outcome = next(steps, None)
         if outcome is None:
             break
-        reward, ended = (_of(member, envs, values) for values in outcome)
+        reward, ended = (values.view(-1, envs.lanes)[member].cpu() for values in outcome)
         total += reward * torch.tensor(running)
         running = [still and not over for still, over in zip(running, ended.tolist(), strict=True)]
     return films, total.tolist()
-
-
-def _of(member: int, envs: EpisodeStatistics, values: Tensor) -> Tensor:
-    """(N,) of (L,), on the host."""
-    return values.view(-1, envs.lanes)[member].cpu()
 
 
 def _text(episode: int, step: int, value: float) -> str:
@@ -177,10 +172,6 @@ def find_step(text: str | None, runner: Runner, member: int) -> tuple[int, str]:
     names = runner.envs.task_names
     name = names[schedule.task(step)] if len(names) > 1 else names[0]
     return step, shortened(visible(_short(name)), 60)
-
-
-def _file_name(task: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", task)
 
 
 def _short(task: str) -> str:

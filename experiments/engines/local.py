@@ -13,11 +13,7 @@ __all__ = ["LocalEngine"]
 
 
 class LocalEngine:
-    """Trains units in processes of this machine, in their order.
-
-    Args:
-        jobs: Processes at a time.
-    """
+    """Trains units in processes of this machine, in their order."""
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -88,7 +89,7 @@ def rank(results: Mapping[str, Mapping[str, Any]], by: By = "score") -> list[Boa
         _, entries = boards.setdefault(key, (protocol, {}))
         _add(entries, name, content)
     found = [
-        Board(protocol, _placed([_standing(entry, protocol) for entry in _flat(entries)], by))
+        Board(protocol, _placed([_standing(e, protocol) for e in chain(*entries.values())], by))
         for protocol, entries in boards.values()
     ]
     return sorted(found, key=lambda board: json.dumps(board.protocol, sort_keys=True))
@@ -158,10 +159,6 @@ def visits_of(content: Mapping[str, Any]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["arm", "seed", "visit", "task_name", "value"])
     value = table["value"].astype(float)
     return table.assign(value=value, gain=value - table["task_name"].map(untrained).astype(float))
-
-
-def _flat(entries: Mapping[Any, list[_Entry]]) -> list[_Entry]:
-    return [entry for found in entries.values() for entry in found]
 
 
 def _standing(entry: _Entry, protocol: Mapping[str, Any]) -> Standing:

@@ -41,6 +41,7 @@ def answer_figure(
     if not found:
         return None
     names, ends = looks(arms_of(visits)), _ends(found)
+    bounded = np.isfinite([one.last for one in found]).all()
     with style():
         figure = new_figure(NARROW if narrow else 10, 1.0 + 0.36 * len(found))
         panel = figure.add_subplot()
@@ -62,7 +63,7 @@ def answer_figure(
         "Gain of each arm as a share of that of networks that start each task afresh: rings in the "
         "first task, where nothing can be lost, filled points in the last third of the tasks. Bars "
         "are 95 % intervals over seeds"
-        f"{'' if _all_bounded(found) else ', missing where one is unbounded'}"
+        f"{'' if bounded else ', missing where one is unbounded'}"
         f"{_cut(found, ends)}. At the dashed line "
         "an arm learns like new networks; left of the line at 0 it learns worse than an untrained "
         "one plays."
@@ -96,7 +97,3 @@ def _cut(found: list[Ability], ends: tuple[float, float]) -> str:
     """The part of the caption on intervals that the axis has no room for."""
     beyond = any(value < ends[0] or value > ends[1] for one in found for value in one.last)
     return f", cut at {ends[0]:.2g} and {ends[1]:.2g}" if beyond else ""
-
-
-def _all_bounded(found: list[Ability]) -> bool:
-    return all(np.isfinite([one.last.low, one.last.high]).all() for one in found)

@@ -213,8 +213,9 @@ def _number(value: float) -> str:
 
 def _changes(group: pd.DataFrame, name: str) -> dict[str, Any]:
     """Values of one quantity of an arm, young and late, and their change over seeds."""
-    scaled = group["value"] if name == SPREAD else _logs(group["value"])
-    table = group.assign(value=scaled)
+    table = group
+    if name != SPREAD:
+        table = group.assign(value=np.log(group["value"].clip(SMALLEST, 1 / SMALLEST)))
     late = in_last_third(table["visit"])
     first, last = table["place"] == FIRST, table["place"] == LAST
     start = table[table["visit"] == 0]
@@ -232,11 +233,6 @@ def _changes(group: pd.DataFrame, name: str) -> dict[str, Any]:
         "verdict": _verdict(change) if young.mean() > np.log(2 * SMALLEST) else "zero",
         "seeds": int(table["seed"].nunique()),
     }
-
-
-def _logs(values: pd.Series) -> pd.Series:
-    logs: pd.Series = np.log(values.clip(SMALLEST, 1 / SMALLEST))
-    return logs
 
 
 def _verdict(change: Estimate) -> str:

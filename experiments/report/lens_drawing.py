@@ -28,14 +28,7 @@ __all__ = ["draw_lens"]
 def draw_lens(
     table: pd.DataFrame, names: Mapping[str, str], arms: Sequence[Arm], path: Path
 ) -> None:
-    """Draw two rows of panels for each branch, a panel for each quantity, a line for each arm.
-
-    Args:
-        table: The result of `report.lens.lens_table`.
-        names: Quantities and their labels, in order.
-        arms: All arms.
-        path: PNG file to write.
-    """
+    """Draw a `lens_table`: two rows of panels a branch, a panel a quantity, a line an arm."""
     rows = table[table["layer"].isin(["layers", "network"])]
     layered = set(rows.loc[rows["layer"] == "layers", "name"])
     rows = rows[(rows["layer"] == "layers") | ~rows["name"].isin(list(layered))]

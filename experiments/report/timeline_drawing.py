@@ -72,7 +72,7 @@ def _table(schedule: Schedule, total: int, names: Sequence[str]) -> str:
     ]
     head = f"{'visit':>6} {'task':>6} {'from step':>14} {'to step':>14}"
     more = [f"{len(visits) - ROWS:>6} more visits"] if len(visits) > ROWS else []
-    if _waits(schedule):
+    if isinstance(schedule, Waits):
         more.append("further switches wait for returns: they are known once they have happened")
     return "\n".join([repr(schedule), head, *rows, *more])
 
@@ -185,7 +185,7 @@ def _quiet(panel: Axes) -> None:
 def _notes(schedule: Schedule) -> list[str]:
     """Remarks for the margin."""
     lanes = ["eight of the lanes, one after the other"] if len(_delays(schedule)) > 1 else []
-    return lanes + (["further switches wait for returns"] if _waits(schedule) else [])
+    return lanes + (["further switches wait for returns"] if isinstance(schedule, Waits) else [])
 
 
 def _visits(schedule: Schedule, total: int) -> list[tuple[int, int, int]]:
@@ -206,11 +206,6 @@ def _tasks(schedule: Schedule, total: int) -> int:
 
 def _named(schedule: Schedule, total: int, names: Sequence[str]) -> bool:
     return len(names) >= _tasks(schedule, total) > 0
-
-
-def _waits(schedule: Schedule) -> bool:
-    """True if switches may come that the schedule does not know yet."""
-    return isinstance(schedule, Waits)
 
 
 def _delays(schedule: Schedule) -> Any:

@@ -50,9 +50,9 @@ def analyse(evidence: Evidence) -> Finding:
     sentence = (
         f"{short[ours]} keeps {len(parts[ours])} of {len(SPECTRUM)} parts of the spectra of "
         f"weights and Jacobians within a factor of 2 of the young network's "
-        f"({_listed(parts[ours])}), {word} the best of the others, {best}, with {most} (of the "
-        f"others {counts}); {gain} ({ahead.text('+')} of the gain of fresh networks with the "
-        f"same layers; {kept.seeds} seeds, 95 % intervals)."
+        f"({', '.join(parts[ours]) or 'none'}), {word} the best of the others, {best}, with {most} "
+        f"(of the others {counts}); {gain} ({ahead.text('+')} of the gain of fresh networks with "
+        f"the same layers; {kept.seeds} seeds, 95 % intervals)."
     )
 
     def draw(path: Path, *, narrow: bool) -> str:
@@ -81,7 +81,3 @@ def kept_parts(table: pd.DataFrame) -> dict[str, list[str]]:
         ]
         for arm, mine in whole.groupby("arm", sort=False)
     }
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names) or "none"

@@ -42,10 +42,6 @@ IGNORED = (*RESUMABLE_WITH, "boundaries")
 def check_startable(config: RunConfig, *, resume: bool = False) -> None:
     """Check what can be checked of a run's folder before anything is built or written.
 
-    Args:
-        config: Configuration, with the run's folder.
-        resume: Continue the run in `config.folder`.
-
     Raises:
         InputError: If another process writes there, or the folder does not fit the configuration.
     """
