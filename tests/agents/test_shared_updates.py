@@ -59,7 +59,7 @@ def assert_alike(agents, expected, metrics=None, rtol=1e-3, atol=1e-5):
 
 
 @pytest.mark.parametrize("fast", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_ppo_with_adamo_redo_and_layer_norm(fast):
+def test_ppo_shared_by_processes_learns_what_one_learns(fast):
     arms = ["adamo:isometry=1", "layer_norm", "redo:period=12"]
     one = trained(ALONE, PPO, PPO_CONFIG, arms, 3, fast)
     assert one[0].learner.updates == 24
@@ -70,7 +70,7 @@ def test_ppo_with_adamo_redo_and_layer_norm(fast):
     assert torch.equal(agents[1][0].learner.interventions[2].state["activity"], resets)
 
 
-def test_dqn_with_adamo_and_redo():
+def test_dqn_shared_by_processes_learns_what_one_learns():
     arms = ["adamo:isometry=1", "redo:period=16"]
     one = trained(ALONE, DQN, DQN_CONFIG, arms, 4)
     assert one[0].learner.updates > 20
@@ -114,7 +114,7 @@ def test_every_intervention_finds_in_two_processes_what_it_finds_in_one(name):
     assert_alike(together(2, lambda ranks: trained(ranks, PPO, config, [name], 5)), one)
 
 
-def test_the_classifier():
+def test_the_classifier_shared_by_processes_learns_what_one_learns():
     def act(ranks):
         stream = make_supervised("digits-random-labels", SEEDS, "cpu", 400, 200)
         config = ClassifierConfig(batch_size=20, updates_per_iteration=10)

@@ -102,16 +102,21 @@ def test_ratios_are_to_the_peer_of_the_same_work(load):
     assert found["times rejax"].tolist() == [2.0, 1.0, 0.5, 1.0]
 
 
+class Recorder:
+    """A peer that keeps what it is asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def window(self, work, **options):
+        self.asked.append((work, options))
+
+
 def test_dqn_plays_and_learns_what_its_peer_is_asked_for(load):
-    throughput, asked = load("throughput"), []
-
-    class Recorder:
-        def window(self, work, **options):
-            asked.append((work, options))
-
+    throughput, peer = load("throughput"), Recorder()
     config = throughput.Config("dqn", lanes=128, steps=3, members=(2,))
-    ours, _ = throughput.dqn_contenders(throughput.filled(config), "2x8", 32, Recorder())
-    ((work, options),) = asked
+    ours, _ = throughput.dqn_contenders(throughput.filled(config), "2x8", 32, peer)
+    ((work, options),) = peer.asked
     assert (work, options["hidden"], options["updates"]) == ("rejax_dqn", (8, 8), 4)
     assert ours.window().amount == 128 * 3 * 2
     training = load("_work").DQNTraining((8,), 128, steps=36, every=32)
@@ -277,15 +282,10 @@ def test_sb3_trains_on_the_padded_game(load):
 
 def test_the_peers_options_are_ours(load):
     """Options of rejax follow those of the run that it is compared with."""
-    throughput, asked = load("throughput"), []
-
-    class Recorder:
-        def window(self, work, **options):
-            asked.append((work, options))
-
+    throughput, peer = load("throughput"), Recorder()
     config = throughput.filled(throughput.Config(arms=(), sb3=False))
-    throughput.ppo_contenders(config, "4x64", Recorder())
-    [(work, options)] = asked
+    throughput.ppo_contenders(config, "4x64", peer)
+    [(work, options)] = peer.asked
     ppo = load("_work").Training(64).ppo
     assert work == "rejax_ppo"
     assert (options["lanes"], options["steps"]) == (ppo.num_envs, ppo.num_steps)

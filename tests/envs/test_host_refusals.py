@@ -34,7 +34,7 @@ def test_bad_input_is_refused(call, message):
         call()
 
 
-def test_use_of_step():
+def test_wrong_use_of_step_is_refused():
     env = host("CartPole-v1", 2)
     zeros = torch.zeros(2, dtype=torch.int64)
     with pytest.raises(gymnasium.error.ResetNeeded):

@@ -144,7 +144,10 @@ def test_pictures_are_the_references(id):
         )
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize(
+    "id",
+    [pytest.param(id, marks=pytest.mark.slow if at % 3 else ()) for at, id in enumerate(IDS)],
+)
 def test_a_lane_does_not_depend_on_how_many_there_are(id):
     options = {"max_steps": 10} | ({"layouts": 64} if "MultiRoom" in id else {})
     wide, narrow = make(id, 12, 2, seed=3, **options), make(id, 4, seed=4, **options)

@@ -25,10 +25,6 @@ def test_families_equal_minigrid_step_by_step(family):
     compare(FAMILIES[family][-1], 960 if family in LONG else 320)
 
 
-def test_there_are_nineteen_families():
-    assert len(FAMILIES) == 19
-
-
 def test_a_difference_is_counted_and_named():
     pair = Pair("MiniGrid-DoorKey-8x8-v0", 4)
     pair.run(3)

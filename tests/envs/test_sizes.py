@@ -18,7 +18,7 @@ MAKERS = {
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-def test_a_billion_environments(maker):
+def test_a_billion_environments_are_refused(maker):
     with pytest.raises(
         InputError, match=r"^1,000,000,000 environments would take at least"
     ) as said:
@@ -35,7 +35,7 @@ def test_a_billion_environments(maker):
         ({"id": "CartPole-v1", "backend": "host", "vectorization": "async"}, 10_000_000),
     ],
 )
-def test_the_memory_decides(options, each, monkeypatch):
+def test_more_environments_than_the_memory_holds_are_refused(options, each, monkeypatch):
     """As little as they take at the least, times members and lanes."""
     monkeypatch.setattr("neoteny.core.available_memory.memory", lambda device: 6 * each)
     envs.make(**options, num_envs=2, members=3).close()

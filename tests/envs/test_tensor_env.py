@@ -167,17 +167,6 @@ def test_max_truncations_bounds_what_happens():
     assert [env.max_truncations(horizon) for horizon in (1, 30, 31, 128)] == [1, 1, 2, 5]
 
 
-@pytest.mark.slow
-def test_freeway_lasts_2501_steps():
-    env = make("MinAtar-Freeway", 2)
-    env.reset()
-    env.final_observations = False
-    for step in range(1, 2502):
-        _, _, terminated, _, info = env.step(torch.zeros(2, dtype=torch.int64))
-        assert bool(terminated.all()) == bool(terminated.any()) == (step == 2501)
-        assert info == {}
-
-
 def test_last_action_survives_a_reset_but_not_reseeding():
     env = make("MinAtar-Breakout", 4)
     env.reset()

@@ -122,7 +122,7 @@ def test_what_takes_no_step_may_be_large():
     pulled(singular(1e6), isometry=0.0)
 
 
-def test_before_the_first_step():
+def test_weights_can_be_checked_before_the_first_step():
     optimizer = AdamO([singular(30.0)], lr=0.01, isometry=0.25)
     with pytest.raises(ValueError, match="without bound"):
         optimizer.require_stable()

@@ -137,7 +137,7 @@ def test_nothing_stays_on_a_model_that_raises(resnet):
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
-def test_a_transformer(norm_first):
+def test_a_transformers_projections_features_and_kernel(norm_first):
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(
         8, 2, 16, 0.1, F.gelu, batch_first=True, norm_first=norm_first

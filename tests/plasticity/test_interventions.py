@@ -229,7 +229,7 @@ def test_on_a_device_an_update_never_makes_the_host_wait(name, torso, make_learn
 
 
 @over([name for name in ALL if INTERVENTIONS[name].metadata.preserves_function], each=2)
-def test_those_that_preserve_the_function_do_to_the_last_bit(name, network, make_learner, train):
+def test_a_preserved_function_is_preserved_to_the_last_bit(name, network, make_learner, train):
     learner = make_learner(soon(name), **network)
     train(learner, 2)
     target = copy.deepcopy(learner.network)
@@ -286,9 +286,7 @@ def roles(network):
 
 
 @over(sorted(TOUCHED), NETWORKS[:2])
-def test_it_touches_what_it_says_and_leaves_heads_biases_and_norms_else_alone(
-    name, network, make_learner
-):
+def test_without_a_gradient_only_the_roles_that_it_is_for_move(name, network, make_learner):
     norms = () if name in ("nap", "layer_norm", "simba") else ("layer_norm",)
     learner = make_learner(soon(name), *norms, **network)
     generator = torch.Generator().manual_seed(4)
@@ -310,7 +308,7 @@ def test_it_touches_what_it_says_and_leaves_heads_biases_and_norms_else_alone(
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_registry_knows_each(name, make_learner):
+def test_every_intervention_has_metadata_and_can_be_made(name, make_learner):
     cls = INTERVENTIONS[name]
     assert cls.metadata.paper != "-"
     assert cls.__doc__.splitlines()[0].endswith((".", ","))

@@ -63,7 +63,7 @@ def train(learner, updates, spread=False):
 
 
 @pytest.mark.parametrize("name", sorted(set(INTERVENTIONS) - set(RESETTING) - MEANT))
-def test_nothing_moves_them_but_the_loss(name, make):
+def test_log_standard_deviations_move_by_the_loss_alone(name, make):
     learner = make(name, SOON.get(name, ""))
     grouped = [p for group in learner.optimizer.param_groups for p in group["params"]]
     assert sum(p is log_std(learner) for p in grouped) == 1
@@ -80,7 +80,7 @@ def test_nothing_moves_them_but_the_loss(name, make):
 
 
 @pytest.mark.parametrize("name", sorted(RESETTING))
-def test_resets_bring_them_back_without_noise(name, make):
+def test_resets_restore_log_standard_deviations_without_noise(name, make):
     learner = make(name, RESETTING[name])
     assign(learner, log_std(learner), -1.75)
     train(learner, 2)
@@ -90,7 +90,7 @@ def test_resets_bring_them_back_without_noise(name, make):
     torch.testing.assert_close(log_std(learner).detach(), torch.full((2, 2), expected))
 
 
-def test_members_begin_alike_and_depend_on_nobody(make):
+def test_log_standard_deviations_begin_alike_and_are_each_members_own(make):
     learner = make("none")
     assert (log_std(learner) == 0.25).all()
     with torch.no_grad():

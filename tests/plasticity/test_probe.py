@@ -201,7 +201,7 @@ def test_batch_norms_keep_their_statistics(training):
     assert given["plasticity/model/network/probe_given_area"].item() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_transformer_and_an_agent():
+def test_transformers_and_agents_can_be_probed():
     torch.manual_seed(0)
     encoder = nn.TransformerEncoderLayer(8, 2, 16, 0.1, batch_first=True)
     net = nn.Sequential(encoder, nn.Flatten(), nn.Linear(24, 2))

@@ -71,7 +71,7 @@ def test_a_default_that_is_unset_is_what_follows_from_the_others():
     assert left.name == "redo:period"
 
 
-def test_texts_and_places():
+def test_ranges_are_read_from_text_and_place_values():
     assert Range.from_text("1e-4..1e-2") == Range(1e-4, 1e-2)
     times = Range.from_text("0.05tasks..20tasks")
     assert times == Range(Tasks(0.05), Tasks(20))

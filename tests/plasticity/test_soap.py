@@ -28,7 +28,7 @@ def some(count, members=1, shape=(3, 5), seed=0):
     return [torch.randn(members, *shape, generator=generator) for _ in range(count)]
 
 
-def test_steps_follow_the_formulas_in_numpy():
+def test_steps_of_soap_follow_its_formulas_in_numpy():
     """Twelve steps with two refreshes: means, preconditioners, eigenbases, moments."""
     beta1, beta2, eps = 0.8, 0.9, 1e-8
     weight, optimizer = made(betas=(beta1, beta2), refresh=5)

@@ -60,7 +60,9 @@ def resize(disk: Path, kilobytes: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only the superuser can mount")
-def test_full_disk(whole: Make, tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_one_line_and_the_run_goes_on(
+    whole: Make, tmp_path: Path, small_disk: Path
+) -> None:
     """ENOSPC wherever it comes first, at a size in each tenth of what the run needs."""
     ppo = whole("ppo")
     needed = sum(path.stat().st_size for path in ppo.folder.rglob("*.*")) // 1024

@@ -28,7 +28,7 @@ def members(run: Path) -> dict[str, Any]:
         ),
     ],
 )
-def test_one_bad_member_of_three(
+def test_a_member_of_bad_numbers_touches_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agent: str, poison: str
 ) -> None:
     """After the second iteration, member 1 gets weights that nothing can come of."""

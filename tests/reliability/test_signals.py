@@ -76,7 +76,7 @@ def test_during_startup(tmp_path: Path, number: int, module: str) -> None:
 
 
 @pytest.mark.slow
-def test_twice_at_once(whole: Make, tmp_path: Path) -> None:
+def test_a_second_signal_does_not_wait_for_the_iteration(whole: Make, tmp_path: Path) -> None:
     """The second signal does not wait for the iteration; the last checkpoint stays good."""
     ppo = whole("ppo")
     folder = tmp_path / "run"

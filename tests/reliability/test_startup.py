@@ -27,7 +27,7 @@ def seconds(arguments: list[str]) -> float:
 
 
 @pytest.mark.slow
-def test_startup(capsys: pytest.CaptureFixture[str]) -> None:
+def test_imports_and_short_commands_are_cheap(capsys: pytest.CaptureFixture[str]) -> None:
     times = {f"import neoteny.{name}": ["-c", f"import neoteny.{name}"] for name in MODULES}
     times |= {f"train.py {text}": [PROGRAM, *text.split()] for text in COMMANDS}
     measured = {

@@ -53,13 +53,15 @@ def check(whole: Whole, tmp_path: Path, first: str, second: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(STARTS, STARTS)))
-def test_every_pair(whole: Make, tmp_path: Path, first: str, second: str) -> None:
+def test_the_second_process_is_refused_whatever_both_do(
+    whole: Make, tmp_path: Path, first: str, second: str
+) -> None:
     check(whole("ppo"), tmp_path, first, second)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
-def test_started_at_the_same_time(whole: Make, tmp_path: Path, start: str) -> None:
+def test_of_processes_started_at_once_one_trains(whole: Make, tmp_path: Path, start: str) -> None:
     """Whoever is first, exactly one trains, and the numbers are those of one process."""
     ppo = whole("ppo")
     for attempt in range(8):

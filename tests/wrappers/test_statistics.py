@@ -14,7 +14,7 @@ def build(toy, max_steps=7):
     return EpisodeStatistics(NonStationaryVector(env, Periodic(15), [RewardFlip()]))
 
 
-def test_equals_a_plain_loop(toy):
+def test_episode_statistics_equal_a_plain_loop(toy):
     env = build(toy)
     env.reset()
     running = [[0.0, 0] for _ in range(6)]
@@ -55,7 +55,7 @@ def test_time_limits_count_and_switches_do_not(toy):
     assert collected["episodic_length"].tolist() == [2]
 
 
-def test_nothing_to_report_is_nan(toy):
+def test_statistics_of_no_episode_are_nan(toy):
     env = build(toy)
     env.reset()
     collected = env.collect()
