@@ -16,7 +16,7 @@ from neoteny.wrappers import EpisodeStatistics
 from neoteny.wrappers.streams import StreamContext, build_stream
 
 CONFIG = PPOConfig(num_envs=16, num_steps=8, num_epochs=2, num_minibatches=4)
-USUAL = ("adamo", "shrink_perturb:period=1", "spectral")
+USUAL = ("shrink_perturb:period=1", "spectral")
 STATIC = sorted(name for name, cls in INTERVENTIONS.items() if cls.static)
 ALWAYS = [name for name in STATIC if not issubclass(INTERVENTIONS[name], Timed)]
 RARE = [f"{name}:period=1" for name in STATIC if name not in ALWAYS]
@@ -115,7 +115,7 @@ def test_replayed_updates_equal_executed_ones_checked_or_not(intervention, name,
     for a, b in zip(everything(recorded), everything(plain), strict=True):
         assert torch.equal(a, b)
     assert recorded.learner.updates == plain.learner.updates == 16
-    if intervention in (*USUAL, RARE[-1]):
+    if intervention in ("adamo", *USUAL, RARE[-1]):
         assert recorded.learner.interventions[0].activity.min() > 0
 
 

@@ -11,7 +11,6 @@ from reliability.children import Command, Fault
 from reliability.processes import Make, finish, go_on, run
 
 import neoteny.core
-from neoteny.experiments.run import checkpoint
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -26,18 +25,6 @@ def check(whole: Make, folder: Path, at: int, number: int) -> None:
         ppo.assert_same(folder)
         return
     assert finished.code == 130, finished.said
-    finish(ppo, folder)
-
-
-@pytest.mark.slow  # tests/experiments/run/test_interruptions.py has one in this process
-def test_in_the_middle_of_a_run(whole: Make, tmp_path: Path) -> None:
-    ppo, folder = whole("ppo"), tmp_path / "run"
-    halfway = Fault(len(ppo.finished.operations) // 2, signal.SIGTERM)
-    finished = run(ppo.command(folder), folder, halfway)
-    assert finished.code == 130
-    assert finished.said.count(f"continue with --resume {folder}") == 1
-    assert "Traceback" not in finished.said
-    assert 0 < checkpoint.load(folder / "checkpoint.pt")["iteration"] < 5
     finish(ppo, folder)
 
 
