@@ -1,4 +1,4 @@
-"""Everything that a GPU has to show, in one sitting of eight minutes.
+"""Everything that a GPU has to show, in one sitting of seven and a half minutes.
 
 python benchmarks/gpu.py --out results/gpu
 python benchmarks/gpu.py --quick --device cpu

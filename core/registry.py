@@ -177,7 +177,7 @@ def load_entry_points() -> None:
             _loaded.discard(point)
             package = "" if point.dist is None else f" of the package {point.dist.name}"
             raise InputError(
-                f"plug-in {point.name!r} ({point.value}){package} raises "
+                f"plugin {point.name!r} ({point.value}){package} raises "
                 f"{type(error).__name__}: {error}; mend or uninstall it"
             ) from error
 

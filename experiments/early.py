@@ -1,7 +1,7 @@
 """The few options that decide which other options exist, and their defaults.
 
 tyro builds the parser from a type and its defaults before it sees an argument. But an agent brings
-options of its own, a preset and a resumed run bring defaults, and a plug-in can bring any of them;
+options of its own, a preset and a resumed run bring defaults, and a plugin can bring any of them;
 so these few are read first, by a parser that knows no others.
 """
 

@@ -109,16 +109,26 @@ def _comparison(found: list[Ability], short: dict[str, str]) -> list[str]:
     if len(plain) != 1 or not others or not np.isfinite(plain[0].last).all():
         return []
     low, high = plain[0].last.low, plain[0].last.high
-    names: dict[str, list[str]] = {"lies above": [], "lies below": [], "overlaps": []}
+    above, below, across = (list[str]() for _ in range(3))
     for one in others:
-        above, below = one.last.low > high, one.last.high < low
-        place = "lies above" if above else "lies below" if below else "overlaps"
-        names[place].append(short[one.arm])
+        place = above if one.last.low > high else below if one.last.high < low else across
+        place.append(short[one.arm])
     return [
-        f"the interval of {', '.join(arms)} {place} that of {short[plain[0].arm]}"
-        for place, arms in names.items()
-        if arms
+        f"{text} that of {short[plain[0].arm]}"
+        for text in (
+            _of_all(above, "lies above", "lie above"),
+            _of_all(below, "lies below", "lie below"),
+            _of_all(across, "overlaps", "overlap"),
+        )
+        if text
     ]
+
+
+def _of_all(arms: list[str], one: str, several: str) -> str:
+    """The intervals of arms as the subject of a verb in its two numbers; empty without arms."""
+    if len(arms) < 2:
+        return "".join(f"the interval of {arm} {one}" for arm in arms)
+    return f"the intervals of {', '.join(arms[:-1])} and {arms[-1]} {several}"
 
 
 def ability(visits: pd.DataFrame, arm: Arm, oracle: Arm | None) -> Ability | None:

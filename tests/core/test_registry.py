@@ -102,7 +102,7 @@ def test_a_package_that_raises_is_named_in_one_line(things, monkeypatch, tmp_pat
         with pytest.raises(InputError) as caught:
             ask("other")
         assert str(caught.value) == (
-            "plug-in 'broken' (broken_package) raises ZeroDivisionError: division by zero; mend or "
+            "plugin 'broken' (broken_package) raises ZeroDivisionError: division by zero; mend or "
             "uninstall it"
         )
 

@@ -95,7 +95,7 @@ def test_the_sentence_says_which_intervals_lie_apart():
     text = answer(visits_of(gains))
     assert text.endswith(
         "; the interval of adamo lies above that of none; the interval of adamw lies below that "
-        "of none; the interval of muon, l2 overlaps that of none."
+        "of none; the intervals of muon and l2 overlap that of none."
     )
     assert "the interval of" not in answer(visits_of({"adamo": gains["adamo"]}))
     assert "the interval of" not in answer(visits_of({"none": gains["none"]}))
