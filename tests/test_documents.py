@@ -235,9 +235,12 @@ def test_commands_are_understood(page, command, tmp_path, monkeypatch, own_names
         (tmp_path / "mine.py").write_text(MINE)
         (tmp_path / "results").symlink_to(ROOT / "results")  # for plans; nothing is run
         asked = []
-        for _, place, _ in neoteny.experiments.main.COMMANDS.values():
-            place = f"neoteny.experiments.{place.replace(':', '.')}"
-            monkeypatch.setattr(place, lambda *a, **_: asked.append(a))
+        commands = neoteny.experiments.main.COMMANDS.values()
+        places = [f"neoteny.experiments.{place}" for _, place, _ in commands]
+        for place in places:  # before one is replaced that another imports
+            importlib.import_module(place.partition(":")[0])
+        for place in places:
+            monkeypatch.setattr(place.replace(":", "."), lambda *a, **_: asked.append(a))
         monkeypatch.chdir(tmp_path)
         assert neoteny.experiments.main.main(words[1:]) == 0
         assert len(asked) == 1
